@@ -1,0 +1,27 @@
+// The one exception type of the library. Its kind decides which Python exception the bindings
+// raise; its text always starts with the operation's name in brackets.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace adjoint {
+
+/// What went wrong; each kind becomes the Python exception of the same name.
+enum class ErrorKind { type, value, index, overflow, memory, buffer, runtime };
+
+/// Every error the library raises on bad input or lack of memory.
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+  ErrorKind kind() const noexcept { return kind_; }
+
+ private:
+  ErrorKind kind_;
+};
+
+/// Throws `Error` with the text "[op] message".
+[[noreturn]] void raise(ErrorKind kind, std::string_view op, std::string_view message);
+
+}  // namespace adjoint

@@ -1,0 +1,28 @@
+// Matrix products and the BLAS behind them. The BLAS is opened at the first product that is large
+// enough to want one; without any, own blocked loops serve.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "adjoint/dtype.h"
+
+namespace adjoint::kernels {
+
+/// Path of a shared library to try first, and the prefix and suffix its symbols carry
+/// ("scipy_", "" for scipy-openblas32). To be called before the first product; the Python package
+/// does so at import without opening anything.
+void set_blas_candidate(std::string path, std::string prefix, std::string suffix, bool ilp64);
+
+/// C = A B for one matrix pair. Row and column strides in elements; any strides (also 0 and
+/// negative) are accepted, those a BLAS can take without a copy are passed through. C is
+/// contiguous row-major and is overwritten. float32 or float64. Work is split over the thread
+/// pool by panels that depend on the shape alone.
+void matmul(DType dtype, std::int64_t m, std::int64_t n, std::int64_t k, const void* a,
+            std::int64_t a_row, std::int64_t a_col, const void* b, std::int64_t b_row,
+            std::int64_t b_col, void* c);
+
+/// What serves products now: the path of the BLAS, or "built-in". Opens it if nothing has yet.
+std::string blas_name();
+
+}  // namespace adjoint::kernels

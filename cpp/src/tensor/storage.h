@@ -1,0 +1,69 @@
+// A reference-counted block of memory. Blocks come from a caching allocator (a freshly mapped
+// 40 MB block costs more in page faults than the arithmetic that fills it) or from a foreign
+// owner, in which case a callback gives them back.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/intrusive_ptr.h"
+
+namespace adjoint {
+
+class Storage {
+ public:
+  /// A block of at least `bytes` bytes, aligned to 64, uninitialised. `op` names the caller in
+  /// the Error (kind memory) raised when there is none.
+  static IntrusivePtr<Storage> allocate(std::size_t bytes, const char* op);
+
+  /// Memory owned elsewhere; `release(context)` runs when the last reference goes, on any thread.
+  static IntrusivePtr<Storage> foreign(void* data, std::size_t bytes, void* context,
+                                       void (*release)(void*));
+
+  void* data() const noexcept { return data_; }
+  std::size_t bytes() const noexcept { return bytes_; }
+
+  /// True when one reference exists and the memory may be written by a donating operation.
+  bool donatable() const noexcept {
+    return count_.load(std::memory_order_acquire) == 1 && !foreign_ &&
+           !exported_.load(std::memory_order_relaxed);
+  }
+  /// Marks the memory as visible to a consumer outside the library: never donated again.
+  void mark_exported() noexcept { exported_.store(true, std::memory_order_relaxed); }
+  bool is_foreign() const noexcept { return foreign_; }
+
+  friend void retain(Storage* s) noexcept { s->count_.fetch_add(1, std::memory_order_relaxed); }
+  friend void release(Storage* s) noexcept {
+    if (s->count_.load(std::memory_order_acquire) == 1 ||
+        s->count_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      destroy(s);
+  }
+
+ private:
+  Storage() = default;
+  ~Storage() = default;
+  static void destroy(Storage* s) noexcept;
+
+  std::atomic<std::uint32_t> count_{1};
+  std::atomic<bool> exported_{false};
+  bool foreign_ = false;
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;     // what was asked for
+  std::size_t capacity_ = 0;  // what the allocator's size class holds
+  void* context_ = nullptr;
+  void (*release_)(void*) = nullptr;
+};
+
+/// Bytes in live blocks, bytes kept for reuse, and the highest `live` since the last reset.
+struct StorageStats {
+  std::size_t live;
+  std::size_t cached;
+  std::size_t peak;
+};
+StorageStats storage_stats() noexcept;
+void reset_peak_storage() noexcept;
+/// Gives every cached block back to the system.
+void clear_storage_cache() noexcept;
+
+}  // namespace adjoint
