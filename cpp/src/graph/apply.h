@@ -1,0 +1,34 @@
+// The one entry: every operation, from Python, C++ or a derivative rule, is an `apply`.
+#pragma once
+
+#include <initializer_list>
+#include <span>
+
+#include "adjoint/tensor.h"
+#include "graph/node.h"
+#include "graph/op.h"
+
+namespace adjoint {
+
+/// Applies `op`: checks, infers (errors are raised here), then runs now, defers, or hands over to
+/// the interpreter of the highest level among the inputs; records when an input requires grad.
+/// Returns a node with one handle count. Bit i of `donate` says that the caller gives up its
+/// handle on input i: its storage may be taken over when nothing else uses the value.
+Node* apply(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs = nullptr,
+            std::uint32_t donate = 0);
+
+Tensor apply(const Op& op, std::initializer_list<const Tensor*> inputs, AttrsPtr attrs = nullptr,
+             std::uint32_t donate = 0);
+
+/// Computes the value if it is still deferred. Raises for a boxed or dropped node.
+void materialize(Node* node);
+void materialize(std::span<Node* const> nodes);
+
+/// Ensures the value is contiguous in memory; returns a handle to it (possibly the same node).
+Tensor contiguous(Node* node);
+
+/// A new node with the same value and no history; with `leaf`, a leaf of it. The alias keeps an
+/// edge to the original when that requires grad and `keep_history` is set.
+Node* alias(Node* node, Leaf* leaf, bool keep_history);
+
+}  // namespace adjoint

@@ -1,0 +1,188 @@
+// Node: one value of the computation, with the application of the Op that made it.
+//
+// A node has two counts, kept in one atomic word. *References* (edges and handles) keep the node;
+// *value uses* (handles, rules that saved the value, readers of a deferred value) keep the memory.
+// At zero uses the storage goes and the edges stay, so a recorded chain of additions holds no
+// intermediate. Whether an operation may write into an input's storage is decided by these counts
+// and by nothing else.
+//
+// A node of level 0 holds memory. A node of a higher level stands for a value inside a transform
+// and holds other nodes instead: primal and tangent, a batch, or a place in a trace.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "adjoint/dtype.h"
+#include "adjoint/tensor.h"
+#include "base/intrusive_ptr.h"
+#include "base/small_vector.h"
+#include "tensor/layout.h"
+#include "tensor/storage.h"
+
+namespace adjoint {
+
+struct Op;
+
+/// Base of what an operation carries beside numbers: a callback, a sub-graph.
+class Payload {
+ public:
+  virtual ~Payload() = default;
+  friend void retain(const Payload* p) noexcept {
+    p->count_.fetch_add(1, std::memory_order_relaxed);
+  }
+  friend void release(const Payload* p) noexcept {
+    if (p->count_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete p;
+  }
+
+ private:
+  mutable std::atomic<std::uint32_t> count_{0};
+};
+
+/// The non-tensor parameters of an application; what each field means is the op's own affair.
+struct Attrs {
+  Dims ints;
+  Dims more;
+  double number = 0;
+  DType dtype = DType::float64;
+  bool flag = false;
+  IntrusivePtr<const Payload> payload;
+
+  friend bool operator==(const Attrs& a, const Attrs& b) noexcept {
+    return a.ints == b.ints && a.more == b.more &&
+           std::memcmp(&a.number, &b.number, sizeof(double)) == 0 && a.dtype == b.dtype &&
+           a.flag == b.flag && a.payload == b.payload;
+  }
+  std::size_t hash() const noexcept;
+
+  friend void retain(const Attrs* a) noexcept {
+    a->count_.fetch_add(1, std::memory_order_relaxed);
+  }
+  friend void release(const Attrs* a) noexcept {
+    if (a->count_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete a;
+  }
+
+  Attrs() = default;
+  Attrs(const Attrs& o)
+      : ints(o.ints), more(o.more), number(o.number), dtype(o.dtype), flag(o.flag),
+        payload(o.payload) {}
+  Attrs& operator=(const Attrs&) = delete;
+
+ private:
+  mutable std::atomic<std::uint32_t> count_{0};
+};
+using AttrsPtr = IntrusivePtr<const Attrs>;
+
+/// What a handle owns when it wants gradients. Nodes point to it weakly: when the last handle is
+/// gone the gradient is dropped, so no cycle can form at any order of differentiation.
+struct Leaf {
+  std::atomic<std::uint32_t> references{1};  // handles and nodes
+  std::atomic<std::uint32_t> owners{1};      // handles
+  bool requires_grad = true;
+  Node* grad = nullptr;  // one handle count, or null
+};
+void retain(Leaf* leaf) noexcept;
+void release(Leaf* leaf) noexcept;
+void retain_owner(Leaf* leaf) noexcept;   // as a handle
+void release_owner(Leaf* leaf) noexcept;  // as a handle
+
+enum class State : std::uint8_t {
+  ready,     // the value is in memory
+  deferred,  // not computed yet; the inputs are held as pending readers
+  running,   // some thread is computing it
+  dropped,   // no use was left, the memory is gone
+  boxed,     // level > 0: the value is held by other nodes
+};
+
+/// What a boxed node stands for.
+enum class Box : std::uint8_t { none, dual, batch, trace };
+
+struct Node {
+  static constexpr std::uint64_t kReference = 1;
+  static constexpr std::uint64_t kUse = std::uint64_t{1} << 32;
+  static constexpr std::uint64_t kHandle = kReference | kUse;
+  static constexpr int kInlineInputs = 3;
+
+  std::atomic<std::uint64_t> counts;
+  const Op* op;         // null for data
+  std::uint64_t order;  // max(thread counter, 1 + max over inputs): a topological order
+  union {
+    Node* inline_inputs[kInlineInputs];
+    Node** heap_inputs;
+  };
+  union {
+    Storage* storage;  // level 0; null for at most 8 bytes, which live in `bits`
+    Node* primal;      // dual: a handle count; batch: the value with the batch as axis 0
+  };
+  union {
+    std::uint64_t bits;
+    Node* tangent;             // dual: a handle count, or null for zero
+    std::uint64_t trace_index;  // trace: position in the graph
+  };
+  const Attrs* attrs;
+  Leaf* leaf;
+  Layout layout;
+  std::uint32_t input_count;
+  std::uint32_t slot;         // mark of the sweep that is visiting, 0 outside of any
+  std::atomic<std::uint32_t> savers;  // rules that saved this value while it was deferred
+  std::uint32_t box_serial;   // which opening of the level made this box
+  std::uint16_t level;
+  std::uint16_t pending;      // deferred nodes below and including this one, saturating
+  DType dtype;
+  std::atomic<State> state;
+  Box box;
+  std::uint8_t saved;          // bit i: input i's value is saved; bit 7: the output's
+  std::uint8_t counted_savers;  // the subset of `saved` that was counted in `savers`
+  bool requires_grad;          // a leaf, or recorded from one
+  bool recorded;               // edges are kept for a backward sweep
+  bool computed_once;          // a deferred value that was computed without being stored
+
+  std::span<Node* const> inputs() const noexcept {
+    return {input_count <= kInlineInputs ? inline_inputs : heap_inputs, input_count};
+  }
+  std::uint32_t uses() const noexcept {
+    return static_cast<std::uint32_t>(counts.load(std::memory_order_acquire) >> 32);
+  }
+  bool is_ready() const noexcept { return state.load(std::memory_order_acquire) == State::ready; }
+  bool is_pending() const noexcept {
+    const State s = state.load(std::memory_order_acquire);
+    return s == State::deferred || s == State::running;
+  }
+  /// First element; the node must be ready and of level 0.
+  void* data() noexcept {
+    if (!storage) return &bits;
+    return static_cast<char*>(storage->data()) +
+           layout.offset() * static_cast<std::int64_t>(itemsize(dtype));
+  }
+  std::size_t nbytes() const noexcept {
+    return static_cast<std::size_t>(layout.size()) * itemsize(dtype);
+  }
+};
+
+/// A node with one handle count, ready state, no op; the caller fills the value.
+Node* new_node(DType dtype, Layout layout);
+/// The same with memory for a contiguous value (none is needed for at most 8 bytes).
+Node* new_array(DType dtype, Layout::Extents shape, const char* op);
+
+/// Stores the edges of an application: one reference on each input.
+void set_inputs(Node* node, std::span<Node* const> inputs);
+
+inline void retain_reference(Node* n) noexcept {
+  n->counts.fetch_add(Node::kReference, std::memory_order_relaxed);
+}
+inline void retain_use(Node* n) noexcept {
+  n->counts.fetch_add(Node::kUse, std::memory_order_relaxed);
+}
+inline void retain_handle(Node* n) noexcept {
+  n->counts.fetch_add(Node::kHandle, std::memory_order_relaxed);
+}
+void release_reference(Node* n) noexcept;
+void release_use(Node* n) noexcept;
+void release_handle(Node* n) noexcept;
+
+/// Live nodes of the whole process, for leak tests and `memory_stats`.
+std::int64_t live_node_count() noexcept;
+
+}  // namespace adjoint

@@ -1,0 +1,132 @@
+// Op: the static record of a primitive operation. One record holds everything the library knows
+// of an operation: how it is checked, run, differentiated, batched, documented and tested. The
+// transforms and the compiler read these fields; none of them names an operation.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "adjoint/tensor.h"
+#include "graph/node.h"
+#include "kernels/table.h"
+
+namespace adjoint {
+
+enum class OpKind : std::uint8_t {
+  elementwise,  // a tile kernel over broadcast inputs
+  reduction,    // attrs.ints = axes in ascending order, attrs.flag = keepdims
+  view,         // shares the storage of input 0
+  structural,   // moves or creates elements
+  contraction,  // matmul
+  custom,       // anything else
+};
+
+/// Shape and dtype of a result.
+struct ResultSpec {
+  DType dtype;
+  Dims shape;
+};
+
+/// The application that a rule differentiates. `output` is defined where the record says that
+/// the rule needs it.
+struct RuleArgs {
+  const Op& op;
+  const Attrs* attrs;
+  std::span<const Tensor> inputs;
+  const Tensor& output;
+};
+
+/// d(output)/d(input i) of an elementwise operation.
+struct Partial {
+  enum Kind : std::uint8_t { zero, one, minus_one, value } kind = value;
+  Tensor tensor;
+};
+
+/// Inputs of a batching rule: mapped inputs carry the batch as axis 0.
+struct BatchArgs {
+  const Op& op;
+  const Attrs* attrs;
+  std::span<const Tensor> inputs;
+  std::span<const bool> mapped;
+  std::int64_t size;
+};
+
+/// Sampling for generated tests: inputs are drawn from [low, high].
+struct Domain {
+  double low = -2;
+  double high = 2;
+};
+
+/// What the kernel needs of the inputs' dtypes.
+enum class DTypeRule : std::uint8_t {
+  same,      // inputs are promoted to one dtype, the result has it
+  floating,  // as same, integers and bools are taken to float64 first
+  compare,   // inputs are promoted to one dtype, the result is bool
+  boolean,   // inputs are bool
+  where,     // input 0 is bool, the others are promoted
+  numeric,   // as same, bool refused
+  custom,    // the infer function decides
+};
+
+inline constexpr std::uint8_t kSavesOutput = 0x80;
+
+struct Op {
+  const char* name;
+  const char* signature;  // "(x1, x2, /)"
+  const char* doc;
+  OpKind kind;
+  std::uint8_t arity;  // 0xff: any number
+  DTypeRule dtypes = DTypeRule::same;
+
+  // Derivatives: exactly one of `partial`, `transpose` and `vjp`, or none (result is constant).
+  Partial (*partial)(const RuleArgs&, int input) = nullptr;
+  Tensor (*transpose)(const RuleArgs&, int input, const Tensor& cotangent) = nullptr;
+  Tensor (*vjp)(const RuleArgs&, int input, const Tensor& cotangent) = nullptr;
+  /// For `vjp` ops; `tangents[i]` is undefined where zero.
+  Tensor (*jvp)(const RuleArgs&, std::span<const Tensor> tangents) = nullptr;
+  /// Adds the cotangent of input 0 into `sum`, which is given up: for reads of a few elements out
+  /// of many, whose cotangents would otherwise be full-sized zeros.
+  Tensor (*accumulate)(const RuleArgs&, Tensor sum, const Tensor& cotangent) = nullptr;
+  /// needs[i]: which values the rule of input i reads (bit j: input j; kSavesOutput). For more
+  /// inputs than entries the last entry holds.
+  std::uint8_t needs[3] = {0, 0, 0};
+  std::uint8_t constant_inputs = 0;  // bit i: input i has no derivative (indices, conditions)
+  bool multilinear = false;          // transpose ops: linear in each input alone, not jointly
+
+  Tensor (*batch)(const BatchArgs&) = nullptr;  // elementwise ops need none
+
+  // For every kind but elementwise.
+  ResultSpec (*infer)(std::span<Node* const> inputs, const Attrs* attrs) = nullptr;
+  /// Fills `out`, a node of the inferred shape. View ops share storage; others allocate.
+  /// `donated`: bit i: the storage of input i may be taken over.
+  void (*run)(Node* out, std::span<Node* const> inputs, const Attrs* attrs,
+              std::uint32_t donated) = nullptr;
+
+  const char* kernel = nullptr;  // tile or reduction kernel, `name` when null
+  bool reduces = false;          // the kernel is a reduction that may join a fused group
+  bool method = false;           // also a method of Tensor
+  bool internal = false;         // not part of the public namespace
+  bool fallible = false;         // may fail on values: runs now, never deferred
+  Domain domain = {};
+
+  // Filled in at registration.
+  std::uint16_t index = 0;
+  const kernels::TileKernel* tiles[kDTypeCount] = {};
+  const kernels::ReduceKernel* reducers[kDTypeCount] = {};
+
+  bool differentiable() const noexcept { return partial || transpose || vjp; }
+  std::uint8_t needs_of(std::uint32_t i) const noexcept { return needs[i < 3 ? i : 2]; }
+};
+
+/// All records, in registration order. The table is built once, on first use.
+std::span<const Op* const> all_ops();
+/// The record of this name; raises when there is none.
+const Op& find_op(std::string_view name);
+const Op* find_op_or_null(std::string_view name) noexcept;
+/// Adds a record. Built-in families are added by `register_builtin_ops`; a program may add its
+/// own at start, before other threads run.
+void register_op(Op& op);
+/// Defined in ops/: the explicit list of families (a static library drops self-registering files).
+void register_builtin_ops();
+
+}  // namespace adjoint
