@@ -11,13 +11,7 @@
 
 namespace adjoint {
 
-/// Receives what a trace sees; the compiler implements it.
-class TraceSink {
- public:
-  virtual ~TraceSink() = default;
-  /// One application on traced inputs (others are constants): returns the boxed result.
-  virtual Node* record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) = 0;
-};
+class TraceSink;
 
 /// One open transform that gives tensors a meaning of its own.
 struct Level {

@@ -1,0 +1,34 @@
+// The window through which an open trace sees the world: applications, and the places (handle
+// cells, gradients) that the traced function reads and rebinds.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <span>
+
+#include "graph/node.h"
+#include "graph/op.h"
+
+namespace adjoint {
+
+class TraceSink {
+ public:
+  virtual ~TraceSink() = default;
+  /// One application of which at least one input is traced, or which has none: a boxed result
+  /// with one handle count. Inputs of lower level are constants.
+  virtual Node* record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) = 0;
+  /// A concrete value made inside the trace from data: a boxed constant.
+  virtual Node* constant(Node* value) = 0;
+  /// Called before the node at `place` is read or replaced. On the first call for a place its
+  /// node becomes an input of the program and a boxed node takes its place until the trace ends;
+  /// a place that holds null is guarded to hold null at each later call. `owner` keeps the place
+  /// alive.
+  virtual void touch(Node** place, const std::function<IntrusivePtr<const Payload>()>& owner) = 0;
+};
+
+/// Number of open traces in the process: the cheap test before anything else.
+extern std::atomic<int> g_open_traces;
+/// The innermost trace open on this thread, or null.
+TraceSink* current_trace() noexcept;
+
+}  // namespace adjoint
