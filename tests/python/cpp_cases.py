@@ -1,4 +1,4 @@
-"""Makes every C++ test case a pytest item, so that one command and one summary cover both languages.
+"""Makes every C++ test case a pytest item: one command and one summary cover both languages.
 
 Collecting this file builds tests/cpp in build/cpp-tests (incremental) and asks the binary for its
 cases; each becomes `cpp_cases.py::<file>::<case>`. The binary then runs once for all selected
@@ -121,23 +121,33 @@ def _filter(names: Iterable[str]) -> str:
     return "--test-case=" + ",".join(escaped)
 
 
-def _results_together(names: list[str] | None) -> dict[Key, bool]:
-    """Runs the named cases (all, if None) in one process; whether each passed, up to a crash."""
+def _results_together(keys: list[Key], everything: bool) -> dict[Key, bool]:
+    """Runs these cases, given in doctest's order, in one process; whether each passed.
+
+    Cases after a crash are absent from the result. The crash is charged to the case doctest names
+    or, if it could not, to the first it did not report.
+    """
+    names = [] if everything else [_filter(name for _, name in keys)]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [str(BINARY), "--reporters=xml", f"--out={report}", "--no-skip"]
-        run(*command, *([_filter(names)] if names else []), timeout=TIMEOUT)
+        run(*command, *names, timeout=TIMEOUT)
         text = report.read_text(errors="replace") if report.exists() else ""
     parser = ET.XMLPullParser(events=("end",))
     parser.feed(text)
-    results = {}
+    results: dict[Key, bool] = {}
+    charged = False
     try:
         for _, element in parser.read_events():
             end = element.find("OverallResultsAsserts") if element.tag == "TestCase" else None
+            charged = charged or element.get("crash") == "true"
             if end is not None:
                 results[_key(element)] = end.get("test_case_success") == "true"
     except ET.ParseError:
-        pass  # cut short by a crash; the missing cases run alone
+        pass  # cut short by a crash
+    missing = [key for key in keys if key not in results]
+    if missing and not charged:
+        results[missing[0]] = False
     return results
 
 
@@ -175,13 +185,10 @@ class CppSuite(pytest.File):
 
     def results_together(self) -> dict[Key, bool]:
         if self.results is None:
-            chosen = [item for item in self.session.items if isinstance(item, CppCase)]
-            few = len(chosen) < min(MANY, len(self.keys))
-            self.results = _results_together([item.name for item in chosen] if few else None)
-            wanted = {item.key for item in chosen}
-            missing = [k for k in self.keys if k in wanted and k not in self.results]
-            if missing:  # doctest runs in the order it lists: the run ended in the first of them
-                self.results[missing[0]] = False
+            chosen = {item.key for item in self.session.items if isinstance(item, CppCase)}
+            keys = [key for key in self.keys if key in chosen]
+            everything = len(keys) == len(self.keys) or len(keys) > MANY
+            self.results = _results_together(keys, everything)
         return self.results
 
 
