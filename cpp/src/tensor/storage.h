@@ -41,21 +41,28 @@ class Storage {
   }
 
  private:
+  friend class BlockAllocator;
   Storage() = default;
   ~Storage() = default;
   static void destroy(Storage* s) noexcept;
 
+  // The header lies in the first kHeader bytes of the block whose rest is the data.
+  static constexpr std::size_t kHeader = 64;
+
   std::atomic<std::uint32_t> count_{1};
   std::atomic<bool> exported_{false};
   bool foreign_ = false;
+  std::uint16_t size_class_ = 0;
   void* data_ = nullptr;
-  std::size_t bytes_ = 0;     // what was asked for
-  std::size_t capacity_ = 0;  // what the allocator's size class holds
+  std::size_t bytes_ = 0;  // what was asked for
   void* context_ = nullptr;
   void (*release_)(void*) = nullptr;
 };
 
-/// Bytes in live blocks, bytes kept for reuse, and the highest `live` since the last reset.
+/// Memory in use, in bytes. `live` is the sum of bytes() over blocks of the allocator that exist
+/// (foreign memory is not counted); `cached` is what is kept for reuse, rounding and headers
+/// included; `peak` is the highest `live` since the last reset, exact for one thread and at most
+/// 64 KiB per further thread too high.
 struct StorageStats {
   std::size_t live;
   std::size_t cached;
@@ -63,7 +70,9 @@ struct StorageStats {
 };
 StorageStats storage_stats() noexcept;
 void reset_peak_storage() noexcept;
-/// Gives every cached block back to the system.
+/// Gives cached blocks back to the system: all but the blocks up to 32 KiB that other threads
+/// keep for themselves until they end, and small ones whose 64 KiB slab is still in use. Without
+/// a call, the cache keeps at most the larger of 256 MiB and half of `peak`, oldest out first.
 void clear_storage_cache() noexcept;
 
 }  // namespace adjoint
