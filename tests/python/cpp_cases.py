@@ -163,7 +163,7 @@ def _failure_alone(key: Key) -> str | None:
         "--no-version",
         timeout=TIMEOUT,
     )
-    if done.returncode == 0:
+    if done.returncode == 0 and "Status: SUCCESS" in done.stdout:
         return None
     how = f"killed by signal {-done.returncode}" if done.returncode < 0 else "failed"
     return f"{file}: {name}: {how}\n{done.stdout[-8000:]}"
