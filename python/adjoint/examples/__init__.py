@@ -1,0 +1,1 @@
+"""Programs to read and run: ``python -m adjoint.examples.first_steps``, ``...digits``."""
