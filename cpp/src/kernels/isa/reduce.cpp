@@ -1,0 +1,252 @@
+// Reductions of one block, and the search for an extreme. A float block is reduced over 32 virtual
+// lanes: element i belongs to lane i % 32, a lane is reduced in order, and the lanes meet as a
+// tree of halves (lane j with j + 16, then j + 8, ...). Lanes without elements hold a value that
+// changes nothing, so the result depends on the elements and their number alone, and every level
+// gives the same sums. Integer reductions are associative and leave the order to the compiler.
+#include "kernels/isa/elementwise-inl.h"
+
+namespace adjoint::kernels::ADJOINT_ISA_NS {
+namespace {
+
+constexpr std::int64_t lane_count = 32;
+
+#if defined(__AVX512F__)
+constexpr std::int64_t vector_bytes = 64;
+#elif defined(__AVX2__)
+constexpr std::int64_t vector_bytes = 32;
+#else
+constexpr std::int64_t vector_bytes = 16;
+#endif
+
+typedef float FloatVector __attribute__((vector_size(vector_bytes)));
+typedef double DoubleVector __attribute__((vector_size(vector_bytes)));
+
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  using Type = FloatVector;
+};
+template <>
+struct VectorOf<double> {
+  using Type = DoubleVector;
+};
+
+// Each operation works on single values and on vectors alike. `neutral` changes no other value:
+// for sums that is -0, since 0 + -0 = 0 and -0 + 0 would lose the sign.
+
+struct Sum {
+  template <class T>
+  ADJOINT_INLINE T apply(T a, T b) {
+    return a + b;
+  }
+  template <class T>
+  static constexpr T neutral = static_cast<T>(-0.0);
+  template <class T>
+  static constexpr T of_nothing = T{0};
+};
+
+struct Product {
+  template <class T>
+  ADJOINT_INLINE T apply(T a, T b) {
+    return a * b;
+  }
+  template <class T>
+  static constexpr T neutral = T{1};
+  template <class T>
+  static constexpr T of_nothing = T{1};
+};
+
+struct Max : Maximum {
+  template <class T>
+  static constexpr T neutral = static_cast<T>(-__builtin_inf());
+};
+
+struct Min : Minimum {
+  template <class T>
+  static constexpr T neutral = static_cast<T>(__builtin_inf());
+};
+
+template <class Op, class T>
+ADJOINT_INLINE T meet(T* lanes, std::int64_t width) {
+  for (std::int64_t half = width / 2; half > 0; half /= 2)
+    for (std::int64_t j = 0; j < half; ++j) lanes[j] = Op::apply(lanes[j], lanes[j + half]);
+  return lanes[0];
+}
+
+/// Fewer elements than lanes: only as much of the tree as has elements.
+template <class Op, class T>
+T short_block(const Mem<T>* x, std::int64_t n) {
+  T lanes[lane_count];
+  std::int64_t width = 1;
+  while (width < n) width *= 2;
+  for (std::int64_t j = 0; j < n; ++j) lanes[j] = x[j];
+  for (std::int64_t j = n; j < width; ++j) lanes[j] = Op::template neutral<T>;
+  return meet<Op>(lanes, width);
+}
+
+template <class V>
+ADJOINT_INLINE V load_vector(const void* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <class Op, class T>
+T float_block(const Mem<T>* x, std::int64_t n) {
+  using V = typename VectorOf<T>::Type;
+  constexpr std::int64_t width = vector_bytes / static_cast<std::int64_t>(sizeof(T));
+  constexpr std::int64_t vectors = lane_count / width;
+  if (n < lane_count) return short_block<Op, T>(x, n);
+  V acc[vectors];
+#pragma GCC unroll 16
+  for (std::int64_t k = 0; k < vectors; ++k) acc[k] = load_vector<V>(x + k * width);
+  std::int64_t i = lane_count;
+  for (; i + lane_count <= n; i += lane_count) {
+#pragma GCC unroll 16
+    for (std::int64_t k = 0; k < vectors; ++k)
+      acc[k] = Op::apply(acc[k], load_vector<V>(x + i + k * width));
+  }
+  if (i < n) {
+    T tail[lane_count];
+    for (std::int64_t j = 0; j < lane_count; ++j) tail[j] = Op::template neutral<T>;
+    __builtin_memcpy(tail, x + i, static_cast<std::size_t>(n - i) * sizeof(T));
+#pragma GCC unroll 16
+    for (std::int64_t k = 0; k < vectors; ++k)
+      acc[k] = Op::apply(acc[k], load_vector<V>(tail + k * width));
+  }
+  T lanes[lane_count];
+#pragma GCC unroll 16
+  for (std::int64_t k = 0; k < vectors; ++k)
+    __builtin_memcpy(lanes + k * width, &acc[k], sizeof(V));
+  return meet<Op>(lanes, lane_count);
+}
+
+template <class Op, class T>
+T integer_block(const Mem<T>* x, std::int64_t n) {
+  T acc = x[0];
+  for (std::int64_t i = 1; i < n; ++i) acc = Op::apply(acc, static_cast<T>(x[i]));
+  return acc;
+}
+
+template <class T>
+constexpr bool is_float = static_cast<T>(0.5) != T{0};
+
+template <class Op, class T>
+ADJOINT_INLINE T block_of(const Mem<T>* x, std::int64_t n) {
+  if constexpr (is_float<T>) {
+    return float_block<Op, T>(x, n);
+  } else {
+    return integer_block<Op, T>(x, n);
+  }
+}
+
+template <class Op, class T>
+void block(const void* in, std::int64_t n, void* partial) {
+  const Mem<T>* x = static_cast<const Mem<T>*>(in);
+  *static_cast<Mem<T>*>(partial) = block_of<Op, T>(x, n);
+}
+
+template <class Op, class T>
+void combine(void* acc, const void* in, std::int64_t n) {
+  Mem<T>* a = static_cast<Mem<T>*>(acc);
+  const Mem<T>* x = static_cast<const Mem<T>*>(in);
+#pragma GCC ivdep
+  for (std::int64_t i = 0; i < n; ++i) a[i] = Op::apply(static_cast<T>(a[i]), static_cast<T>(x[i]));
+}
+
+template <class Op, class T>
+void identity(void* out) {
+  *static_cast<Mem<T>*>(out) = Op::template of_nothing<T>;
+}
+
+template <class Op, class T>
+consteval ReduceKernel reduction(const char* name, DType d) {
+  return {name, d, &block<Op, T>, &combine<Op, T>, &identity<Op, T>};
+}
+
+template <class Op, class T>
+consteval ReduceKernel extreme(const char* name, DType d) {
+  return {name, d, &block<Op, T>, &combine<Op, T>, nullptr};
+}
+
+// Bools are bytes of 0 or 1: any is the maximum, all the minimum.
+
+struct Any : Maximum {
+  template <class T>
+  static constexpr T of_nothing = T{0};
+};
+
+struct All : Minimum {
+  template <class T>
+  static constexpr T of_nothing = T{1};
+};
+
+#define ADJOINT_SUM_ROWS(D, T) reduction<Sum, T>("sum", D), reduction<Product, T>("prod", D)
+#define ADJOINT_EXTREME_ROWS(D, T) extreme<Max, T>("max", D), extreme<Min, T>("min", D)
+
+constexpr ReduceKernel rows[] = {
+    ADJOINT_SUM_ROWS(DType::int32, std::uint32_t),  // wraps, without overflow of the language
+    ADJOINT_SUM_ROWS(DType::int64, std::uint64_t),
+    ADJOINT_SUM_ROWS(DType::uint32, std::uint32_t),
+    ADJOINT_SUM_ROWS(DType::uint64, std::uint64_t),
+    ADJOINT_SUM_ROWS(DType::float32, float),
+    ADJOINT_SUM_ROWS(DType::float64, double),
+    ADJOINT_EXTREME_ROWS(DType::int8, std::int8_t),
+    ADJOINT_EXTREME_ROWS(DType::int16, std::int16_t),
+    ADJOINT_EXTREME_ROWS(DType::int32, std::int32_t),
+    ADJOINT_EXTREME_ROWS(DType::int64, std::int64_t),
+    ADJOINT_EXTREME_ROWS(DType::uint8, std::uint8_t),
+    ADJOINT_EXTREME_ROWS(DType::uint16, std::uint16_t),
+    ADJOINT_EXTREME_ROWS(DType::uint32, std::uint32_t),
+    ADJOINT_EXTREME_ROWS(DType::uint64, std::uint64_t),
+    ADJOINT_EXTREME_ROWS(DType::float32, float),
+    ADJOINT_EXTREME_ROWS(DType::float64, double),
+    reduction<Any, std::uint8_t>("any", DType::boolean),
+    reduction<All, std::uint8_t>("all", DType::boolean),
+};
+
+/// One pass of block extremes, which vectorises, then a search inside the block that has the first
+/// of the best. `Op` is Max or Min, so a block with a nan has a nan for its extreme.
+template <class Op, class T>
+std::int64_t arg_extreme(const void* in, std::int64_t n) {
+  const Mem<T>* x = static_cast<const Mem<T>*>(in);
+  T best = x[0];
+  std::int64_t best_start = 0;
+  for (std::int64_t start = 0; start < n; start += kBlock) {
+    const std::int64_t count = n - start < kBlock ? n - start : kBlock;
+    const T candidate = block_of<Op, T>(x + start, count);
+    if (candidate != candidate) {
+      std::int64_t i = start;
+      while (x[i] == x[i]) ++i;
+      return i;
+    }
+    if (candidate != best && Op::apply(candidate, best) == candidate) {
+      best = candidate;
+      best_start = start;
+    }
+  }
+  std::int64_t i = best_start;
+  while (x[i] != best) ++i;
+  return i;
+}
+
+#define ADJOINT_ARG_ROWS(D, T) \
+  {"argmax", D, &arg_extreme<Max, T>}, { "argmin", D, &arg_extreme<Min, T> }
+
+constexpr ArgReduceRow arg_rows[] = {
+    ADJOINT_ARG_ROWS(DType::boolean, std::uint8_t), ADJOINT_ARG_ROWS(DType::int8, std::int8_t),
+    ADJOINT_ARG_ROWS(DType::int16, std::int16_t),   ADJOINT_ARG_ROWS(DType::int32, std::int32_t),
+    ADJOINT_ARG_ROWS(DType::int64, std::int64_t),   ADJOINT_ARG_ROWS(DType::uint8, std::uint8_t),
+    ADJOINT_ARG_ROWS(DType::uint16, std::uint16_t), ADJOINT_ARG_ROWS(DType::uint32, std::uint32_t),
+    ADJOINT_ARG_ROWS(DType::uint64, std::uint64_t), ADJOINT_ARG_ROWS(DType::float32, float),
+    ADJOINT_ARG_ROWS(DType::float64, double),
+};
+
+}  // namespace
+
+Rows<ReduceKernel> reductions() { return rows_of(rows); }
+
+Rows<ArgReduceRow> arg_reductions() { return rows_of(arg_rows); }
+
+}  // namespace adjoint::kernels::ADJOINT_ISA_NS
