@@ -1,0 +1,27 @@
+// The BLAS and LAPACK in use: which shared library, how its symbols are spelled and how wide its
+// integers are. Linear algebra finds its LAPACK routines here too.
+#pragma once
+
+#include <string>
+
+namespace adjoint::kernels {
+
+struct BlasLibrary {
+  std::string path;
+  std::string prefix;
+  std::string suffix;
+  void* handle;
+  bool ilp64;  // integers of 64 bits, else of 32
+  void* sgemm;
+  void* dgemm;
+  void* sgemv;
+  void* dgemv;
+
+  /// Address of a routine by its plain name ("cblas_sdot", "dgesdd_"), or null.
+  void* symbol(const char* name) const;
+};
+
+/// The library that serves; null when the built-in loops do. The first call opens it.
+const BlasLibrary* blas_library();
+
+}  // namespace adjoint::kernels
