@@ -12,12 +12,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "kernels/table.h"
 
 namespace adjoint::kernels {
+
+namespace fused {
+class Lowering;
+class Plans;
+}  // namespace fused
 
 enum class ValueClass : std::uint8_t { full, row, col, scalar };
 
@@ -35,39 +41,45 @@ struct InputBinding {
 
 class FusedProgram {
  public:
-  using Value = std::uint16_t;
+  using Value = std::uint32_t;
 
   Value add_input(DType dtype, ValueClass cls);
   /// `srcs` has kernel->arity entries. The result is `row` if every operand is row or scalar and
   /// at least one is row, else `full` (a program over scalars only is a space of one element).
   Value add_tile(const TileKernel* kernel, std::span<const Value> srcs);
-  /// Reduces a full value over its columns; the result is of class row.
+  /// Reduces a value over its columns; the result is of class row.
   Value add_reduce(const ReduceKernel* kernel, Value src);
-  /// The value is written to memory: contiguous rows x cols for full, contiguous rows for row.
+  /// The value is written to memory: contiguous rows for class row, contiguous rows x cols for
+  /// every other class.
   void add_output(Value value);
 
-  /// Assigns tile registers; to be called once, before run. Afterwards the program is immutable
-  /// and may run on many threads at once.
+  /// Closes the program; to be called once, before run. Afterwards the program is immutable and
+  /// may run on many threads at once.
   void finalize();
 
   /// `inputs` and `outputs` in the order of the add_ calls. Output memory may be that of a `full`
   /// contiguous input of the same itemsize (donation). Uses the thread pool for large spaces; the
   /// bits do not depend on the number of threads.
-  void run(std::span<const InputBinding> inputs, std::span<void* const> outputs,
-           std::int64_t rows, std::int64_t cols) const;
+  void run(std::span<const InputBinding> inputs, std::span<void* const> outputs, std::int64_t rows,
+           std::int64_t cols) const;
 
   ValueClass value_class(Value v) const { return values_[v].cls; }
   DType value_dtype(Value v) const { return values_[v].dtype; }
   std::size_t instruction_count() const { return instrs_.size(); }
 
+  /// Fixes the tile at `elements` (rounded up to whole blocks in a program that reduces) and
+  /// keeps a single element from taking its own path; 0 chooses again. For tests: the bits must
+  /// not change.
+  void force_tile(std::int64_t elements) { forced_tile_ = elements; }
+
  private:
-  friend struct FusedRunner;
+  friend class fused::Lowering;
   struct ValueInfo {
     DType dtype;
     ValueClass cls;
-    std::int32_t reg = -1;      // tile register, -1 while unassigned or for inputs
-    std::int32_t input = -1;    // index among inputs
-    std::int32_t output = -1;   // index among outputs
+    std::uint32_t level = 0;   // full: the pass that computes it; row: the first that may read it
+    std::int32_t input = -1;   // index among inputs
+    std::int32_t output = -1;  // first index among outputs
   };
   struct Instr {
     const TileKernel* tile;      // null for a reduction
@@ -75,13 +87,19 @@ class FusedProgram {
     Value dst;
     Value src[3];
   };
+  Value add_value(DType dtype, ValueClass cls, std::uint32_t level);
+  void check_open(std::span<const Value> operands) const;
+  void run_element(std::span<const InputBinding> inputs, std::span<void* const> outputs) const;
+
   std::vector<ValueInfo> values_;
   std::vector<Instr> instrs_;
   std::vector<Value> inputs_;
   std::vector<Value> outputs_;
-  std::size_t registers_ = 0;
-  bool reduces_ = false;     // has a reduction
-  bool needs_rows_ = false;  // a reduction's result is used by a later full instruction
+  std::uint32_t levels_ = 1;  // passes over the columns of a row
+  bool reduces_ = false;
+  bool flat_ = true;  // only full and scalar values: the space is one long row
+  std::int64_t forced_tile_ = 0;
+  std::shared_ptr<fused::Plans> plans_;  // set by finalize; lowered at first need
 };
 
 }  // namespace adjoint::kernels

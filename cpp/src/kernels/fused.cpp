@@ -1,0 +1,137 @@
+// Building a fused program, and the path of a space of one element: there a program is a scalar
+// calculation, and what counts is the cost of an instruction, not of an element.
+#include "kernels/fused.h"
+
+#include <cstring>
+
+#include "adjoint/error.h"
+#include "base/intrusive_ptr.h"
+#include "kernels/fused_plan.h"
+#include "tensor/storage.h"
+
+namespace adjoint::kernels {
+
+namespace {
+
+inline void copy_element(void* dst, const void* src, std::size_t size) {
+  switch (size) {
+    case 8:
+      std::memcpy(dst, src, 8);
+      break;
+    case 4:
+      std::memcpy(dst, src, 4);
+      break;
+    case 2:
+      std::memcpy(dst, src, 2);
+      break;
+    default:
+      std::memcpy(dst, src, 1);
+  }
+}
+
+// Slots of the register file that fit the stack: 16 KiB.
+constexpr std::uint32_t kStackSlots = 2048;
+
+}  // namespace
+
+void FusedProgram::check_open(std::span<const Value> operands) const {
+  if (plans_) raise(ErrorKind::runtime, "fused", "the program is finalized and cannot grow");
+  for (Value v : operands)
+    if (v >= values_.size()) raise(ErrorKind::runtime, "fused", "operand is not a value");
+}
+
+FusedProgram::Value FusedProgram::add_value(DType dtype, ValueClass cls, std::uint32_t level) {
+  ValueInfo info;
+  info.dtype = dtype;
+  info.cls = cls;
+  info.level = level;
+  values_.push_back(info);
+  if (level + 1 > levels_) levels_ = level + 1;
+  if (cls == ValueClass::row || cls == ValueClass::col) flat_ = false;
+  return static_cast<Value>(values_.size() - 1);
+}
+
+FusedProgram::Value FusedProgram::add_input(DType dtype, ValueClass cls) {
+  check_open({});
+  const Value v = add_value(dtype, cls, 0);
+  values_[v].input = static_cast<std::int32_t>(inputs_.size());
+  inputs_.push_back(v);
+  return v;
+}
+
+FusedProgram::Value FusedProgram::add_tile(const TileKernel* kernel, std::span<const Value> srcs) {
+  check_open(srcs);
+  if (srcs.size() != kernel->arity)
+    raise(ErrorKind::runtime, kernel->name, "number of operands is not the kernel's arity");
+  Instr instr{kernel, nullptr, 0, {0, 0, 0}};
+  bool any_row = false, all_row = true;
+  std::uint32_t level = 0;
+  for (std::size_t i = 0; i < srcs.size(); ++i) {
+    instr.src[i] = srcs[i];
+    const ValueInfo& src = values_[srcs[i]];
+    any_row |= src.cls == ValueClass::row;
+    all_row &= src.cls == ValueClass::row || src.cls == ValueClass::scalar;
+    if (src.level > level) level = src.level;
+  }
+  instr.dst =
+      add_value(kernel->out, any_row && all_row ? ValueClass::row : ValueClass::full, level);
+  instrs_.push_back(instr);
+  return instr.dst;
+}
+
+FusedProgram::Value FusedProgram::add_reduce(const ReduceKernel* kernel, Value src) {
+  check_open({&src, 1});
+  const Value dst = add_value(kernel->dtype, ValueClass::row, values_[src].level + 1);
+  instrs_.push_back({nullptr, kernel, dst, {src, 0, 0}});
+  reduces_ = true;
+  return dst;
+}
+
+void FusedProgram::add_output(Value value) {
+  check_open({&value, 1});
+  if (values_[value].output < 0) values_[value].output = static_cast<std::int32_t>(outputs_.size());
+  outputs_.push_back(value);
+}
+
+void FusedProgram::finalize() {
+  check_open({});
+  plans_ = std::make_shared<fused::Plans>();
+}
+
+void FusedProgram::run(std::span<const InputBinding> inputs, std::span<void* const> outputs,
+                       std::int64_t rows, std::int64_t cols) const {
+  if (!plans_ || inputs.size() != inputs_.size() || outputs.size() != outputs_.size())
+    raise(ErrorKind::runtime, "fused", "run needs a finalized program and all of its bindings");
+  if (rows == 1 && cols == 1 && forced_tile_ == 0) {
+    run_element(inputs, outputs);
+    return;
+  }
+  if (rows == 0) return;
+  fused::run_tiles(*this, *plans_,
+                   {inputs, outputs, rows, cols, forced_tile_, levels_, reduces_, flat_});
+}
+
+void FusedProgram::run_element(std::span<const InputBinding> inputs,
+                               std::span<void* const> outputs) const {
+  const fused::ElementPlan& plan = plans_->element(*this);
+  alignas(64) std::uint64_t stack[kStackSlots];
+  IntrusivePtr<Storage> heap;
+  std::uint64_t* file = stack;
+  if (plan.slots > kStackSlots) {
+    heap = Storage::allocate(plan.slots * sizeof(std::uint64_t), "fused");
+    file = static_cast<std::uint64_t*>(heap->data());
+  }
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    copy_element(file + plan.inputs[i].slot, inputs[i].data, plan.inputs[i].size);
+  for (const fused::ElementStep& step : plan.steps) {
+    const void* const in[3] = {file + step.src[0], file + step.src[1], file + step.src[2]};
+    if (step.fn) [[likely]]
+      step.fn(in, file + step.dst, 1);
+    else
+      step.reduce->block(in[0], 1, file + step.dst);
+  }
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    copy_element(outputs[i], file + plan.outputs[i].slot, plan.outputs[i].size);
+}
+
+}  // namespace adjoint::kernels

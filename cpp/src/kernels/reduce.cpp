@@ -1,0 +1,172 @@
+#include "kernels/reduce.h"
+
+#include <algorithm>
+
+#include "adjoint/error.h"
+#include "base/intrusive_ptr.h"
+#include "base/thread_pool.h"
+#include "tensor/storage.h"
+
+namespace adjoint::kernels {
+
+namespace {
+
+// Elements that make a job worth handing to other threads, and the least a chunk should hold.
+constexpr std::int64_t kParallelElements = 1 << 19;
+constexpr std::int64_t kChunkElements = 1 << 17;
+constexpr std::int64_t kMaxChunks = 64;
+
+void write_identity(const ReduceKernel* kernel, void* out) {
+  if (!kernel->identity)
+    raise(ErrorKind::value, kernel->name,
+          "the reduced axis is empty and the reduction has no identity; give it at least one "
+          "element");
+  kernel->identity(out);
+}
+
+/// Calls body over [0, n) in the caller when the whole is small, else in chunks whose bounds
+/// depend on the extents alone.
+template <class Body>
+void for_chunks(std::int64_t n, std::int64_t elements_each, const Body& body) {
+  const std::int64_t total = n * elements_each;
+  if (total < kParallelElements || n == 1) {
+    body(0, n);
+    return;
+  }
+  const std::int64_t chunks = std::clamp<std::int64_t>(total / kChunkElements, 1, kMaxChunks);
+  parallel_for(n, (n + chunks - 1) / chunks,
+               [&body](std::int64_t begin, std::int64_t end) { body(begin, end); });
+}
+
+/// One row over several threads: each chunk is a whole subtree.
+void reduce_long_row(const ReduceKernel* kernel, const char* in, std::int64_t n, void* out) {
+  const std::int64_t wanted = std::max(kChunkElements, (n + kMaxChunks - 1) / kMaxChunks);
+  const auto chunk = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(wanted)));
+  std::uint64_t partials[kMaxChunks] = {};
+  const std::size_t size = itemsize(kernel->dtype);
+  parallel_for(n, chunk, [&](std::int64_t begin, std::int64_t end) {
+    for (; begin < end; begin += chunk)
+      reduce_row(kernel, in + begin * size, std::min(chunk, end - begin), &partials[begin / chunk]);
+  });
+  PairwiseTree tree(kernel);
+  for (std::int64_t i = 0; i * chunk < n; ++i) tree.push(&partials[i]);
+  tree.finish(out);
+}
+
+/// Reduces `rows` rows of `width` elements, `pitch` bytes apart, into `out`. `levels` holds
+/// `width` elements per level of the tree.
+void reduce_strip(const ReduceKernel* kernel, const char* in, std::int64_t rows, std::int64_t pitch,
+                  std::int64_t width, char* levels, char* out) {
+  const std::size_t bytes = static_cast<std::size_t>(width) * itemsize(kernel->dtype);
+  std::uint64_t count = 0;
+  for (std::int64_t r = 0; r < rows;) {
+    // The counter's free level takes the group; full ones below it are merged on the way.
+    const int free_level = std::countr_one(count);
+    char* acc = levels + static_cast<std::size_t>(free_level) * bytes;
+    const std::int64_t end = std::min(rows, r + kColumnGroup);
+    std::memcpy(acc, in + r * pitch, bytes);
+    for (++r; r < end; ++r) kernel->combine(acc, in + r * pitch, width);
+    for (int level = 0; level < free_level; ++level) {
+      char* left = levels + static_cast<std::size_t>(level) * bytes;
+      kernel->combine(left, acc, width);
+      std::memcpy(acc, left, bytes);
+    }
+    ++count;
+  }
+  const int lowest = std::countr_zero(count);
+  std::memcpy(out, levels + static_cast<std::size_t>(lowest) * bytes, bytes);
+  for (int level = lowest + 1; (count >> level) != 0; ++level) {
+    if (!((count >> level) & 1)) continue;
+    char* left = levels + static_cast<std::size_t>(level) * bytes;
+    kernel->combine(left, out, width);
+    std::memcpy(out, left, bytes);
+  }
+}
+
+}  // namespace
+
+void PairwiseTree::finish(void* out) {
+  if (count_ == 0) {
+    write_identity(kernel_, out);
+    return;
+  }
+  int at = std::countr_zero(count_);
+  for (int level = at + 1; (count_ >> level) != 0; ++level) {
+    if (!((count_ >> level) & 1)) continue;
+    kernel_->combine(&levels_[level], &levels_[at], 1);
+    at = level;
+  }
+  std::memcpy(out, &levels_[at], itemsize(kernel_->dtype));
+}
+
+void reduce_row(const ReduceKernel* kernel, const void* in, std::int64_t n, void* out) {
+  if (n > 0 && n <= kBlock) {
+    kernel->block(in, n, out);
+    return;
+  }
+  PairwiseTree tree(kernel);
+  const auto* p = static_cast<const char*>(in);
+  const std::size_t step = kBlock * itemsize(kernel->dtype);
+  std::uint64_t partial = 0;
+  for (; n > 0; n -= kBlock, p += step) {
+    kernel->block(p, std::min(n, kBlock), &partial);
+    tree.push(&partial);
+  }
+  tree.finish(out);
+}
+
+void reduce_rows(const ReduceKernel* kernel, const void* in, std::int64_t rows, std::int64_t cols,
+                 void* out) {
+  const std::size_t size = itemsize(kernel->dtype);
+  const auto* src = static_cast<const char*>(in);
+  auto* dst = static_cast<char*>(out);
+  if (rows < 8 && cols >= kParallelElements) {
+    for (std::int64_t r = 0; r < rows; ++r)
+      reduce_long_row(kernel, src + r * cols * size, cols, dst + r * size);
+    return;
+  }
+  for_chunks(rows, cols, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r)
+      reduce_row(kernel, src + r * cols * size, cols, dst + r * size);
+  });
+}
+
+void reduce_columns(const ReduceKernel* kernel, const void* in, std::int64_t outer,
+                    std::int64_t rows, std::int64_t cols, void* out) {
+  if (outer == 0 || cols == 0) return;
+  const std::size_t size = itemsize(kernel->dtype);
+  const auto* src = static_cast<const char*>(in);
+  auto* dst = static_cast<char*>(out);
+  if (rows == 0) {
+    write_identity(kernel, dst);
+    for (std::int64_t i = 1; i < outer * cols; ++i) std::memcpy(dst + i * size, dst, size);
+    return;
+  }
+  // A strip's accumulator and the row it meets stay in the first-level cache.
+  const std::int64_t width = std::min<std::int64_t>(cols, 8192 / static_cast<std::int64_t>(size));
+  const std::int64_t strips = (cols + width - 1) / width;
+  const auto groups = static_cast<std::uint64_t>((rows + kColumnGroup - 1) / kColumnGroup);
+  const std::size_t scratch = static_cast<std::size_t>(std::bit_width(groups)) * width * size;
+  for_chunks(outer * strips, rows * width, [&](std::int64_t begin, std::int64_t end) {
+    alignas(64) char small[16384];
+    IntrusivePtr<Storage> large;
+    if (scratch > sizeof small) large = Storage::allocate(scratch, kernel->name);
+    char* levels = large ? static_cast<char*>(large->data()) : small;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t o = i / strips;
+      const std::int64_t c = i % strips * width;
+      reduce_strip(kernel, src + (o * rows * cols + c) * size, rows, cols * size,
+                   std::min(width, cols - c), levels, dst + (o * cols + c) * size);
+    }
+  });
+}
+
+void argreduce_rows(ArgReduceFn fn, const void* in, std::size_t itemsize, std::int64_t rows,
+                    std::int64_t cols, std::int64_t* out) {
+  const auto* src = static_cast<const char*>(in);
+  for_chunks(rows, cols, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) out[r] = fn(src + r * cols * itemsize, cols);
+  });
+}
+
+}  // namespace adjoint::kernels
