@@ -1,7 +1,7 @@
-"""Assertions for code built on adjoint: closeness with a report, and derivatives against differences.
+"""Assertions for code built on adjoint: closeness with a report, derivatives by differences.
 
-`check_grads` is for whoever writes an op, a custom rule or a model and wants to know that every mode
-agrees with the function itself. It draws its directions from a fixed seed, so a failure repeats.
+`check_grads` is for whoever writes an op, a custom rule or a model and wants to know that every
+mode agrees with the function itself. Its directions come from a fixed seed: a failure repeats.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import adjoint as ad
 import numpy as np
 import numpy.typing as npt
-
-import adjoint as ad
 
 __all__ = ["assert_close", "check_grads"]
 
@@ -28,8 +27,8 @@ def assert_close(
 ) -> None:
     """Raise unless two tensors, arrays, numbers or trees of them agree entry by entry.
 
-    An entry agrees if ``|actual - expected| <= atol + rtol * |expected|``; nan agrees with nan and an
-    infinity with itself.
+    An entry agrees if ``|actual - expected| <= atol + rtol * |expected|``; nan agrees with nan and
+    an infinity with itself.
 
     Parameters
     ----------
@@ -52,9 +51,7 @@ def assert_close(
     actual_leaves, actual_def = ad.tree.flatten(_plain(actual))
     expected_leaves, expected_def = ad.tree.flatten(_plain(expected))
     if actual_def != expected_def:
-        raise AssertionError(
-            f"[assert_close] structures differ: {actual_def} and {expected_def}"
-        )
+        raise AssertionError(f"[assert_close] structures differ: {actual_def} and {expected_def}")
     for i, (left, right) in enumerate(zip(actual_leaves, expected_leaves, strict=True)):
         where = f"leaf {i}: " if len(actual_leaves) > 1 else ""
         _assert_leaf_close(where, left, right, rtol, atol)
@@ -71,16 +68,16 @@ def check_grads(
 ) -> None:
     """Compare derivatives of `f` with central differences, mode by mode and order by order.
 
-    At each order every entry of every floating argument is moved in turn (of arguments with more than
-    64 entries a random choice is). Reverse mode is compared on a random weighted sum of the outputs,
-    forward mode on each output. Higher orders apply the same check to the derivative in a random
-    direction, so ``order=2`` covers every nesting of the chosen modes.
+    At each order every entry of every floating argument is moved in turn (of arguments with more
+    than 64 entries a random choice is). Reverse mode is compared on a random weighted sum of the
+    outputs, forward mode on each output. Higher orders apply the same check to the derivative in a
+    random direction, so ``order=2`` covers every nesting of the chosen modes.
 
     Parameters
     ----------
     f : callable
-        From trees of Tensors to a tree of floating Tensors; must be deterministic, and smooth within
-        `eps` of the point.
+        From trees of Tensors to a tree of floating Tensors; deterministic, and smooth within `eps`
+        of the point.
     args : sequence
         The point. Floating leaves are moved, all others are held.
     order : int, default 2
@@ -215,7 +212,8 @@ def _forward_in_a_direction(flat: Flat, leaves: list[ad.Tensor], rng: np.random.
     tangents = tuple(_like(rng.uniform(0.5, 1.5, leaf.size), leaf) for leaf in leaves)
 
     def derivative(*args: ad.Tensor) -> ad.Tensor:
-        return ad.jvp(flat, args, tangents)[1]
+        _, tangent = ad.jvp(flat, args, tangents)
+        return ad.asarray(tangent)
 
     return derivative
 
@@ -279,9 +277,7 @@ def _assert_leaf_close(
     left = actual.numpy() if isinstance(actual, ad.Tensor) else np.asarray(actual)
     right = expected.numpy() if isinstance(expected, ad.Tensor) else np.asarray(expected)
     if left.shape != right.shape:
-        raise AssertionError(
-            f"[assert_close] {where}shapes differ: {left.shape} and {right.shape}"
-        )
+        raise AssertionError(f"[assert_close] {where}shapes differ: {left.shape} and {right.shape}")
     floating = [a.dtype for a in (left, right) if np.issubdtype(a.dtype, np.inexact)]
     default = max((float(np.finfo(dtype).eps) ** 0.75 for dtype in floating), default=0.0)
     rtol = default if rtol is None else rtol

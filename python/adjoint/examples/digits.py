@@ -1,9 +1,9 @@
 """Train a small network on the 1,797 handwritten digits that come with scikit-learn.
 
-Run ``python -m adjoint.examples.digits``; ``--help`` lists the options. The whole training step (loss,
-gradient, Adam) is one compiled function. Written into the output folder: the learning curves, a grid
-of the misclassified digits, and the weights as safetensors, which are loaded again and must predict
-the same. One seed gives the same weights on every run and for every number of threads.
+Run ``python -m adjoint.examples.digits``; ``--help`` lists the options. The whole training step
+(loss, gradient, Adam) is one compiled function. Written into the output folder: the learning
+curves, a grid of the misclassified digits, and the weights as safetensors, which are loaded again
+and must predict the same. One seed gives the same weights on every run, for any number of threads.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, TypeVar
 
 import adjoint as ad
 
 __all__ = ["main"]
 
+N = TypeVar("N", int, float)
 TrainStep = Callable[[ad.Tensor, ad.Tensor], tuple[ad.Tensor, ad.Tensor]]
 
 
@@ -41,7 +42,7 @@ class Epoch(NamedTuple):
     test_accuracy: float
 
 
-class Failure(Exception):
+class UserError(Exception):
     """Something the user can mend; its message is the one line they see."""
 
 
@@ -136,7 +137,7 @@ def save_and_reload(model: ad.nn.Module, data: Data, hidden: int, path: Path) ->
     with ad.no_grad():
         same = np.array_equal(model(data.test_x).numpy(), copy(data.test_x).numpy())
     if not same:
-        raise Failure(f"the weights read back from {path} predict otherwise than those saved")
+        raise UserError(f"the weights read back from {path} predict otherwise than those saved")
 
 
 def plot_curves(curves: Sequence[Epoch], path: Path) -> None:
@@ -188,7 +189,7 @@ def run(options: argparse.Namespace) -> None:
     generator = ad.random.Generator(options.seed)
     data = load_data(generator)
     if options.batch_size > data.train_y.shape[0]:
-        raise Failure(
+        raise UserError(
             f"--batch-size {options.batch_size} exceeds the {data.train_y.shape[0]} training images"
         )
     model = build_model(options.hidden, generator)
@@ -212,7 +213,7 @@ def require_extras() -> None:
         import sklearn.datasets  # noqa: F401
         import tqdm  # noqa: F401
     except ImportError as error:
-        raise Failure(f"{error}: run pip install 'adjoint[examples]'") from error
+        raise UserError(f"{error}: run pip install 'adjoint[examples]'") from error
 
 
 def prepare_folder(path: Path) -> Path:
@@ -222,7 +223,7 @@ def prepare_folder(path: Path) -> Path:
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:
-        raise Failure(f"cannot write to --out {path}: {error.strerror}") from error
+        raise UserError(f"cannot write to --out {path}: {error.strerror}") from error
 
 
 class Parser(argparse.ArgumentParser):
@@ -260,14 +261,14 @@ def positive_float(text: str) -> float:
     return _number(text, float, lambda value: 0 < value < float("inf"), "a positive number")
 
 
-def _number(text: str, convert: Any, accept: Callable[[Any], bool], wanted: str) -> Any:
+def _number(text: str, convert: Callable[[str], N], accept: Callable[[N], bool], wanted: str) -> N:
     try:
         value = convert(text)
+        if accept(value):
+            return value
     except ValueError:
-        value = None
-    if value is None or not accept(value):
-        raise argparse.ArgumentTypeError(f"must be {wanted}, got {text!r}")
-    return value
+        pass
+    raise argparse.ArgumentTypeError(f"must be {wanted}, got {text!r}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -275,8 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_options(arguments)
     try:
         run(options)
-    except Failure as failure:
-        print(f"adjoint.examples.digits: error: {failure}", file=sys.stderr)
+    except UserError as error:
+        print(f"adjoint.examples.digits: error: {error}", file=sys.stderr)
         return 2
     return 0
 

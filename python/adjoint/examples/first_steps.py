@@ -1,6 +1,6 @@
 """The programs this project grew out of, from random search to a tape.
 
-Run ``python -m adjoint.examples.first_steps``. Each function below is one program with a known answer.
+Run ``python -m adjoint.examples.first_steps``. Each function is one program with a known answer.
 """
 
 from __future__ import annotations

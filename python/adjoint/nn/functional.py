@@ -37,8 +37,8 @@ def cross_entropy(logits: ad.Tensor, labels: ad.Tensor) -> ad.Tensor:
         raise TypeError(f"[cross_entropy] logits must be floating, got {logits.dtype}")
     if not ad.isdtype(labels.dtype, "integral"):
         raise TypeError(
-            f"[cross_entropy] labels must be class indices of an integer dtype, got {labels.dtype}: "
-            "use ad.astype(labels, ad.int64), or ad.argmax for one-hot rows"
+            f"[cross_entropy] labels must be integer class indices, got {labels.dtype}: use "
+            " ad.astype(labels, ad.int64), or ad.argmax for one-hot rows"
         )
     classes = logits.shape[1]
     labels = ad.astype(labels, ad.int64)  # a class count need not fit in the labels' own dtype

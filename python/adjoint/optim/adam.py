@@ -13,7 +13,7 @@ __all__ = ["Adam", "AdamState"]
 class AdamState(NamedTuple):
     """State of `Adam`: steps taken (0-d int64) and both moments, structured as the parameters."""
 
-    count: ad.Tensor
+    steps: ad.Tensor
     first: Any
     second: Any
 
@@ -70,7 +70,7 @@ class Adam(Optimizer[AdamState]):
     ...     return ad.optim.apply_updates(params, updates), state
     >>> params = {"w": ad.tensor(10.0)}
     >>> params, state = step(params, opt.init(params))
-    >>> round(params["w"].item(), 2), state.count.item()
+    >>> round(params["w"].item(), 2), state.steps.item()
     (9.5, 1)
     """
 
@@ -93,9 +93,9 @@ class Adam(Optimizer[AdamState]):
         super().__init__(params, learning_rate=learning_rate)
 
     def init(self, params: Any) -> AdamState:
-        """Return a count of zero and moments of zeros."""
+        """Return a step count of zero and moments of zeros."""
         return AdamState(
-            count=ad.zeros((), dtype=ad.int64),
+            steps=ad.zeros((), dtype=ad.int64),
             first=ad.tree.map(ad.zeros_like, params),
             second=ad.tree.map(ad.zeros_like, params),
         )
@@ -105,18 +105,20 @@ class Adam(Optimizer[AdamState]):
         beta1, beta2, eps, decay = self._beta1, self._beta2, self._eps, self._weight_decay
         if decay:
             if params is None:
-                raise ValueError("[Adam.update] weight_decay needs params: update(grads, state, params)")
+                raise ValueError(
+                    "[Adam.update] weight_decay needs params: update(grads, state, params)"
+                )
             grads = ad.tree.map(lambda g, p: g + decay * p, grads, params)
 
-        count = state.count + 1
+        steps = state.steps + 1
         first = ad.tree.map(lambda g, m: beta1 * m + (1.0 - beta1) * g, grads, state.first)
         second = ad.tree.map(lambda g, v: beta2 * v + (1.0 - beta2) * (g * g), grads, state.second)
 
         # Both bias corrections are scalars of the step, not work per entry.
-        t = ad.astype(count, ad.float64)
+        t = ad.astype(steps, ad.float64)
         rate = cast_per_dtype(-self._rate / (1.0 - beta1**t))
         root = cast_per_dtype(ad.sqrt(1.0 - beta2**t))
         updates = ad.tree.map(
             lambda m, v: rate(m) * m / (ad.sqrt(v) / root(v) + eps), first, second
         )
-        return updates, AdamState(count, first, second)
+        return updates, AdamState(steps, first, second)

@@ -91,9 +91,9 @@ class Optimizer(abc.ABC, Generic[StateT]):
 
     Notes
     -----
-    A subclass defines `init` and `update`. Its state is a NamedTuple whose fields are either None, a
-    0-d Tensor, or a pytree with the structure of `params`. `update` must not look at values, so that
-    it can be compiled.
+    A subclass defines `init` and `update`. Its state is a NamedTuple whose fields are either None,
+    a 0-d Tensor, or a pytree with the structure of `params`. `update` must not look at values, so
+    that it can be compiled.
 
     In the loop habit a parameter whose ``grad`` is None is left alone, as is everything the state
     keeps for it; counts of steps are shared by all parameters.
@@ -170,8 +170,8 @@ class Optimizer(abc.ABC, Generic[StateT]):
         present = [i for i, grad in enumerate(grads) if grad is not None]
         if not present:
             raise RuntimeError(
-                f"[{type(self).__name__}.step] none of the {len(params)} parameters has a gradient: "
-                "call loss.backward() first"
+                f"[{type(self).__name__}.step] none of the {len(params)} parameters has a gradient:"
+                " call loss.backward() first"
             )
         if len(present) < len(params):
             params = [params[i] for i in present]
@@ -296,7 +296,7 @@ def _fields(state: StateT) -> tuple[str, ...]:
 def _select(state: StateT, indices: list[int]) -> StateT:
     """Return the part of a loop state (fields per parameter are lists) that `indices` name."""
     parts = ([value[i] for i in indices] if isinstance(value, list) else value for value in state)
-    return type(state)(*parts)
+    return type(state)._make(parts)
 
 
 def _rebind(state: StateT, new_state: StateT) -> None:

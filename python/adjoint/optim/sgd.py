@@ -97,7 +97,9 @@ class SGD(Optimizer[SGDState]):
         mu, decay = self._momentum, self._weight_decay
         if decay:
             if params is None:
-                raise ValueError("[SGD.update] weight_decay needs params: update(grads, state, params)")
+                raise ValueError(
+                    "[SGD.update] weight_decay needs params: update(grads, state, params)"
+                )
             grads = ad.tree.map(lambda g, p: g + decay * p, grads, params)
         direction, velocity = grads, state.velocity
         if mu:
