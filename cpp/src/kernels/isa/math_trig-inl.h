@@ -1,0 +1,224 @@
+// sin and cos.
+//
+// x = n pi/2 + r with n even for sin and odd for cos, so |r| <= pi/2, one odd polynomial serves
+// both, and the parity of n / 2 gives the sign. Up to kTrigFastMax the reduction is Cody and
+// Waite's in three or four parts (`*_fast`); beyond it 2/pi is multiplied out in integers, after
+// Payne and Hanek. The plain functions compute both and select, hence give the bits of `*_fast`
+// wherever that is valid: a kernel may run `*_fast` over a block after `trig_all_fast` said yes,
+// and the result of an element still depends on that element alone.
+#pragma once
+
+#include "kernels/isa/math_core-inl.h"
+
+namespace adjoint::kernels::ADJOINT_ISA_NS::math {
+
+/// pi/2 in parts, and 2/pi in limbs of half a lane after two limbs of zeros. Without FMA n times
+/// each part but the last must be exact, which costs a part and shortens the range.
+template <class T>
+struct TrigConst;
+
+template <>
+struct TrigConst<float> {
+#if ADJOINT_MATH_HAS_FMA
+  static constexpr float fast_max = 0x1p17f;
+  static constexpr float part[4] = {0x1.921fb6p0f, -0x1.777a5cp-25f, -0x1.ee59dap-50f, 0.0f};
+#else
+  static constexpr float fast_max = 600.0f;
+  static constexpr float part[4] = {0x1.922p0f, -0x1.2afp-18f, 0x1.0b48p-34f, -0x1.ee59dap-50f};
+#endif
+  static constexpr float inv_pi = 0x1.45f306p-2f;
+  static constexpr float half_pi_hi = 0x1.921fb6p0f;
+  static constexpr float half_pi_lo = -0x1.777a5cp-25f;
+  static constexpr int limb = 16;
+  static constexpr float limb_unit = 0x1p-16f;
+};
+template <>
+struct TrigConst<double> {
+#if ADJOINT_MATH_HAS_FMA
+  static constexpr double fast_max = 0x1p28;
+  static constexpr double part[4] = {0x1.921fb54442d18p0, 0x1.1a62633145c07p-54,
+                                     -0x1.f1976b7ed8fbcp-110, 0.0};
+#else
+  static constexpr double fast_max = 0x1p20;
+  static constexpr double part[4] = {0x1.921fb544p0, 0x1.0b4611a6p-34, 0x1.3198a2ep-69,
+                                     0x1.b839a252049c1p-104};
+#endif
+  static constexpr double inv_pi = 0x1.45f306dc9c883p-2;
+  static constexpr double half_pi_hi = 0x1.921fb54442d18p0;
+  static constexpr double half_pi_lo = 0x1.1a62633145c07p-54;
+  static constexpr int limb = 32;
+  static constexpr double limb_unit = 0x1p-32;
+};
+
+static constexpr std::uint32_t kTwoOverPi16[18] = {
+    0, 0, 0xa2f9, 0x836e, 0x4e44, 0x1529, 0xfc27, 0x57d1, 0xf534,
+    0xddc0, 0xdb62, 0x9599, 0x3c43, 0x9041, 0xfe51, 0x63ab, 0xdebb, 0xc561};
+static constexpr std::uint64_t kTwoOverPi32[42] = {
+    0, 0, 0xa2f9836e, 0x4e441529, 0xfc2757d1, 0xf534ddc0, 0xdb629599, 0x3c439041, 0xfe5163ab,
+    0xdebbc561, 0xb7246e3a, 0x424dd2e0, 0x06492eea, 0x09d1921c, 0xfe1deb1c, 0xb129a73e,
+    0xe88235f5, 0x2ebb4484, 0xe99c7026, 0xb45f7e41, 0x3991d639, 0x835339f4, 0x9c845f8b,
+    0xbdf9283b, 0x1ff897ff, 0xde05980f, 0xef2f118b, 0x5a0a6d1f, 0x6d367ecf, 0x27cb09b7,
+    0x4f463f66, 0x9e5fea2d, 0x7527bac7, 0xebe5f17b, 0x3d0739f7, 0x8a5292ea, 0x6bfb5fb1,
+    0x1f8d5d08, 0x56033046, 0xfc7b6bab, 0xf0cfbc20, 0x9af4361d};
+
+ADJOINT_MATH_FN std::uint32_t two_over_pi(std::uint32_t i) { return kTwoOverPi16[i]; }
+ADJOINT_MATH_FN std::uint64_t two_over_pi(std::uint64_t i) { return kTwoOverPi32[i]; }
+
+template <class T>
+static constexpr T kTrigFastMax = TrigConst<T>::fast_max;
+
+/// r + lo = x - n pi/2 for |x| <= kTrigFastMax.
+template <class T>
+ADJOINT_MATH_FN Two<T> trig_reduce_fast(T x, T n) {
+  using C = TrigConst<T>;
+#if ADJOINT_MATH_HAS_FMA
+  const T r1 = fma_(-n, C::part[0], x);
+  const Two<T> t = two_prod(n, C::part[1]);
+  const T r2 = r1 - t.hi;
+  return {r2, -fma_(n, C::part[2], ((r2 - r1) + t.hi) + t.lo)};
+#else
+  const T r1 = x - n * C::part[0];
+  const T t2 = n * C::part[1];
+  const T r2 = r1 - t2;
+  const T t3 = n * C::part[2];
+  const T r3 = r2 - t3;
+  return {r3, -((((r2 - r1) + t2) + ((r3 - r2) + t3)) + n * C::part[3])};
+#endif
+}
+
+/// What a reduction by `2^shift` quarter turns leaves: the remainder and the parity of the count.
+template <class T>
+struct TrigReduced {
+  Two<T> r;
+  Bits<T> odd;
+};
+
+/// Reduces finite x > kTrigFastMax. x = m 2^e with an integer m; the bits of 2/pi that weigh 4 or
+/// more after the multiplication by 2^e only add whole turns and are skipped, six limbs remain.
+/// The turns are counted in units of 2^(2 - unit_bits) quarters after `offset` quarters were taken
+/// off: unit_bits is 1 for half turns (sin, cos) and 2 for quarters (tan).
+template <class T>
+ADJOINT_MATH_FN TrigReduced<T> trig_reduce_big(T x, int unit_bits, unsigned offset) {
+  using C = TrigConst<T>;
+  using U = Bits<T>;
+  constexpr int L = C::limb;
+  constexpr U low = (U(1) << L) - 1;
+  const U u = to_bits(x);
+  const U m = (u & ((U(1) << Real<T>::mant) - 1)) | (U(1) << Real<T>::mant);
+  // The window starts at fraction bit e - 1 of 2/pi, counted from 1; the table holds 2 L zeros
+  // before the first. Arguments outside the range (unused results) must stay inside the table.
+  const U biased = u >> Real<T>::mant;
+  const U start = biased - U(Real<T>::bias + Real<T>::mant + 2 - 2 * L);
+  const U lowest = U(Real<T>::bias + Real<T>::mant + 2 - 2 * L);
+  const U from = biased > lowest ? (biased < U(2 * Real<T>::bias + 1) ? start : U(0)) : U(0);
+  const U word = from / U(L);
+  const U s = from & U(L - 1);
+  U w[7];
+  for (int i = 0; i < 7; ++i) w[i] = two_over_pi(word + U(i));
+  U v[6];
+  for (int i = 0; i < 6; ++i) v[i] = (((w[i] << L) | w[i + 1]) >> (U(L) - s)) & low;
+  const U m0 = m & low;
+  const U m1 = m >> L;
+  U p[6];
+  U carry = 0;
+  for (int i = 5; i >= 0; --i) {
+    const U t = m0 * v[i] + carry;
+    p[i] = t & low;
+    carry = t >> L;
+  }
+  carry = 0;
+  for (int i = 4; i >= 0; --i) {
+    const U t = m1 * v[i + 1] + p[i] + carry;
+    p[i] = t & low;
+    carry = t >> L;
+  }
+  // p[0] holds two bits of quarters above the point. Round to the nearest count.
+  const int below = L - unit_bits;
+  const U turned = (p[0] - (U(offset) << (L - 2)) + (U(1) << (below - 1))) & low;
+  const U odd = (turned >> below) & 1;
+  const U rest = (turned & ((U(1) << below) - 1)) - (U(1) << (below - 1));
+  const T unit = C::limb_unit;
+  const Two<T> top = fast_two_sum(small_int<T>(rest), small_int<T>(p[1]) * unit);
+  const T tail = (small_int<T>(p[2]) + small_int<T>(p[3]) * unit) * (unit * unit);
+  const Two<T> f = fast_two_sum(top.hi, top.lo + tail);
+  const T scale = T(4) * unit;
+  const Two<T> h = two_prod(f.hi, C::half_pi_hi);
+  const T lo = fma_(f.hi, C::half_pi_lo, fma_(f.lo, C::half_pi_hi, h.lo));
+  return {{h.hi * scale, lo * scale}, odd};
+}
+
+/// sin r on |r| <= pi/2.
+ADJOINT_MATH_FN float sin_poly(float r) {
+  const float z = r * r;
+  return fma_(r * z, poly(z, -0x1.555556p-3f, 0x1.11110cp-7f, -0x1.a017c6p-13f, 0x1.716dd4p-19f,
+                          -0x1.9a2b4ap-26f), r);
+}
+ADJOINT_MATH_FN double sin_poly(double r) {
+  const double z = r * r;
+  return fma_(r * z, poly(z, -0x1.5555555555555p-3, 0x1.11111111110cp-7, -0x1.a01a01a014836p-13,
+                          0x1.71de3a5284138p-19, -0x1.ae6454c999ffbp-26, 0x1.6123cab660428p-33,
+                          -0x1.ae42ff168d66ep-41, 0x1.88265b37e004p-49), r);
+}
+
+/// sin for |x| <= kTrigFastMax, and nan for nan.
+template <class T>
+ADJOINT_MATH_FN T sin_fast(T x) {
+  const T ax = abs(x);
+  const T t = fma_(ax, TrigConst<T>::inv_pi, Real<T>::round);
+  const T k = t - Real<T>::round;
+  const auto [r, lo] = trig_reduce_fast(ax, k + k);
+  return xor_sign(sin_poly(r + lo), (to_bits(t) << (sizeof(T) * 8 - 1)) ^ sign_bit(x));
+}
+
+/// cos for |x| <= kTrigFastMax, and nan for nan.
+template <class T>
+ADJOINT_MATH_FN T cos_fast(T x) {
+  const T ax = abs(x);
+  const T t = fma_(ax, TrigConst<T>::inv_pi, T(-0.5)) + Real<T>::round;
+  const T k = t - Real<T>::round;
+  const auto [r, lo] = trig_reduce_fast(ax, fma_(T(2), k, T(1)));
+  return xor_sign(sin_poly(r + lo), (~to_bits(t)) << (sizeof(T) * 8 - 1));
+}
+
+/// sin for finite |x| > kTrigFastMax.
+template <class T>
+ADJOINT_MATH_FN T sin_big(T x) {
+  const auto [r, odd] = trig_reduce_big(abs(x), 1, 0);
+  return xor_sign(sin_poly(r.hi + r.lo), (odd << (sizeof(T) * 8 - 1)) ^ sign_bit(x));
+}
+
+/// cos for finite |x| > kTrigFastMax.
+template <class T>
+ADJOINT_MATH_FN T cos_big(T x) {
+  const auto [r, odd] = trig_reduce_big(abs(x), 1, 1);
+  return xor_sign(sin_poly(r.hi + r.lo), (odd ^ 1) << (sizeof(T) * 8 - 1));
+}
+
+/// Chooses by the element: `big` has no meaning below the bound and for what is not finite.
+template <class T>
+ADJOINT_MATH_FN T trig_select(T x, T fast, T big) {
+  const T ax = abs(x);
+  const T result = ax <= kTrigFastMax<T> ? fast : big;
+  return ax < kInf<T> ? result : kNan<T>;
+}
+
+template <class T>
+ADJOINT_MATH_FN T sin(T x) {
+  return trig_select(x, sin_fast(x), sin_big(x));
+}
+template <class T>
+ADJOINT_MATH_FN T cos(T x) {
+  return trig_select(x, cos_fast(x), cos_big(x));
+}
+
+/// Whether `*_fast` is right for all of x[0..n).
+template <class T>
+ADJOINT_MATH_FN bool trig_all_fast(const T* x, std::int64_t n) {
+  Bits<T> big = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    big |= abs(x[i]) > kTrigFastMax<T> ? Bits<T>(1) : Bits<T>(0);
+  }
+  return big == 0;
+}
+
+}  // namespace adjoint::kernels::ADJOINT_ISA_NS::math
