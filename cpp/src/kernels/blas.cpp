@@ -22,7 +22,7 @@ namespace {
 using Index = std::int64_t;
 
 // Up to here the call of a BLAS costs more than the product.
-constexpr Index kSmall = 48;
+constexpr Index kSmall = 64;
 // About 40 us at 100 GFLOP/s: below twice this a product is one panel.
 constexpr Index kPanelWork = 2 << 20;
 // Elements of a matrix that a product with a vector reads in about 50 us.

@@ -31,9 +31,10 @@ struct Candidate {
 struct Loader {
   std::mutex mutex;  // guards the candidates, and opening
   std::vector<Candidate> candidates;
-  std::atomic<bool> decided{false};
-  std::atomic<const BlasLibrary*> library{nullptr};
 };
+
+std::atomic<bool> decided{false};
+std::atomic<const BlasLibrary*> current{nullptr};  // as decided
 
 Loader& loader() {
   static Loader* const instance = [] {
@@ -128,15 +129,15 @@ void* BlasLibrary::symbol(const char* name) const {
 }
 
 const BlasLibrary* blas_library() {
+  if (decided.load(std::memory_order_acquire)) [[likely]]
+    return current.load(std::memory_order_relaxed);
   Loader& l = loader();
-  if (l.decided.load(std::memory_order_acquire)) [[likely]]
-    return l.library.load(std::memory_order_relaxed);
   const std::lock_guard<std::mutex> lock(l.mutex);
-  if (!l.decided.load(std::memory_order_relaxed)) {
-    l.library.store(choose(l.candidates).release(), std::memory_order_relaxed);
-    l.decided.store(true, std::memory_order_release);
+  if (!decided.load(std::memory_order_relaxed)) {
+    current.store(choose(l.candidates).release(), std::memory_order_relaxed);
+    decided.store(true, std::memory_order_release);
   }
-  return l.library.load(std::memory_order_relaxed);
+  return current.load(std::memory_order_relaxed);
 }
 
 void set_blas_candidate(std::string path, std::string prefix, std::string suffix, bool ilp64) {

@@ -23,7 +23,10 @@ template <class T, int MR, int NR, bool kFma>
                                              const T* __restrict b, T* __restrict out) {
   T acc[MR][NR] = {};
   for (std::int64_t p = 0; p < kc; ++p) {
+    // Unrolled, so that the sums live in registers.
+#pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 16
       for (int j = 0; j < NR; ++j)
         acc[i][j] = kFma ? std::fma(a[i], b[j], acc[i][j]) : acc[i][j] + a[i] * b[j];
     }
