@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-
 from adjoint.examples import first_steps
 
 

@@ -1,12 +1,13 @@
 """Layers and losses against NumPy; modules as containers, snapshots and pytrees."""
 
 import copy
+import doctest
+import importlib
 import math
 
+import adjoint as ad
 import numpy as np
 import pytest
-
-import adjoint as ad
 from adjoint import nn
 
 RNG = np.random.default_rng(7)
@@ -35,6 +36,12 @@ class Shelf(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return self.heads["left"](x) * self.scale + self.constant
+
+
+@pytest.mark.parametrize("name", ["nn.module", "nn.layers", "nn.functional", "testing"])
+def test_documented_examples(name):
+    result = doctest.testmod(importlib.import_module(f"adjoint.{name}"))
+    assert result.attempted > 0 and result.failed == 0
 
 
 def test_linear_is_the_affine_map():
@@ -122,7 +129,7 @@ def test_attributes_are_registered():
     assert all(p.requires_grad for p in shelf.parameters())
     del shelf.scale
     shelf.heads = None
-    assert [name for name, _ in shelf.named_parameters()][0] == "layers.0.weight"
+    assert next(name for name, _ in shelf.named_parameters()) == "layers.0.weight"
     assert len(list(shelf.parameters())) == 4
 
 
@@ -320,7 +327,7 @@ def test_the_gradient_check_reaches_second_order():
         return ad.stop_gradient(x * x) + slope * (x - ad.stop_gradient(x))
 
     ad.testing.check_grads(first_order_only, [ad.tensor(1.5)], order=1)
-    with pytest.raises(AssertionError, match="over (rev|fwd): argument 0"):
+    with pytest.raises(AssertionError, match=r"over (rev|fwd): argument 0"):
         ad.testing.check_grads(first_order_only, [ad.tensor(1.5)], order=2)
 
 

@@ -1,9 +1,11 @@
 """Optimizers against the formulas of their papers, iterated here in plain NumPy float64."""
 
-import numpy as np
-import pytest
+import doctest
+import importlib
 
 import adjoint as ad
+import numpy as np
+import pytest
 
 START = {"w": np.array([[1.5, -2.0], [0.25, 3.0]]), "b": np.array([0.5, -1.0])}
 # Each parameter is pulled towards its target with a curvature of its own per entry.
@@ -91,6 +93,12 @@ def run_loop(params, opt, steps, step=None):
 def assert_all_close(params, expected, rtol=1e-12, atol=1e-12):
     for k, p in params.items():
         np.testing.assert_allclose(p.numpy(), expected[k], rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("name", ["base", "sgd", "adam"])
+def test_documented_examples(name):
+    result = doctest.testmod(importlib.import_module(f"adjoint.optim.{name}"))
+    assert result.attempted > 0 and result.failed == 0
 
 
 @each_case
@@ -298,7 +306,7 @@ def test_parameters_are_checked():
         ad.optim.Adam(1e-3)
     with pytest.raises(TypeError, match="parameter 1 is a float"):
         ad.optim.SGD([w, 1.0])
-    with pytest.raises(ValueError, match="parameter 0 of shape .* does not require a gradient"):
+    with pytest.raises(ValueError, match=r"parameter 0 of shape .* does not require a gradient"):
         ad.optim.SGD([ad.tensor(1.0)])
     with pytest.raises(ValueError, match="given twice"):
         ad.optim.SGD([w, w])
