@@ -42,8 +42,10 @@ def tool(name: str) -> str | None:
     return shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
-def run(*command: str | Path, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs a command with stderr joined to stdout; a timeout is exit status 124."""
+def run(
+    *command: str | Path, timeout: float | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command with stderr joined to stdout and `env` added; a timeout is status 124."""
     try:
         return subprocess.run(
             command,
@@ -52,6 +54,7 @@ def run(*command: str | Path, timeout: float | None = None) -> subprocess.Comple
             text=True,
             errors="replace",
             timeout=timeout,
+            env={**os.environ, **(env or {})},
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, f"no end after {timeout} s")
