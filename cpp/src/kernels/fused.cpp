@@ -15,17 +15,10 @@ namespace {
 
 inline void copy_element(void* dst, const void* src, std::size_t size) {
   switch (size) {
-    case 8:
-      std::memcpy(dst, src, 8);
-      break;
-    case 4:
-      std::memcpy(dst, src, 4);
-      break;
-    case 2:
-      std::memcpy(dst, src, 2);
-      break;
-    default:
-      std::memcpy(dst, src, 1);
+    case 8: std::memcpy(dst, src, 8); break;
+    case 4: std::memcpy(dst, src, 4); break;
+    case 2: std::memcpy(dst, src, 2); break;
+    default: std::memcpy(dst, src, 1);
   }
 }
 

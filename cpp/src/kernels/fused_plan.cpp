@@ -16,14 +16,10 @@ bool is_row(SlotKind k) {
 /// The registers that are reused, by index into the free lists; -1 for other slots.
 int pool_of(SlotKind k) {
   switch (k) {
-    case SlotKind::tile:
-      return 0;
-    case SlotKind::row:
-      return 1;
-    case SlotKind::span:
-      return 2;
-    default:
-      return -1;
+    case SlotKind::tile: return 0;
+    case SlotKind::row: return 1;
+    case SlotKind::span: return 2;
+    default: return -1;
   }
 }
 
@@ -272,8 +268,7 @@ void Lowering::find_lifetimes() {
         if (item.last_use > plan_.input_last_use[item.index])
           plan_.input_last_use[item.index] = item.last_use;
         break;
-      default:
-        break;
+      default: break;
     }
   }
 }
@@ -360,25 +355,14 @@ void Lowering::add_up() {
     switch (slot.kind) {
       case SlotKind::tile:
       case SlotKind::constant:
-      case SlotKind::col_constant:
-        plan_.tile_bytes += slot.size;
-        break;
-      case SlotKind::row:
-        plan_.row_bytes += slot.size;
-        break;
-      case SlotKind::span:
-        plan_.span_bytes += slot.size;
-        break;
+      case SlotKind::col_constant: plan_.tile_bytes += slot.size; break;
+      case SlotKind::row: plan_.row_bytes += slot.size; break;
+      case SlotKind::span: plan_.span_bytes += slot.size; break;
       case SlotKind::full_input:
-      case SlotKind::full_output:
-        plan_.stream_bytes += slot.size;
-        break;
+      case SlotKind::full_output: plan_.stream_bytes += slot.size; break;
       case SlotKind::row_input:
-      case SlotKind::row_output:
-        plan_.row_streams.push_back(s);
-        break;
-      default:
-        break;
+      case SlotKind::row_output: plan_.row_streams.push_back(s); break;
+      default: break;
     }
   }
   plan_.cost += plan_.streams.size();

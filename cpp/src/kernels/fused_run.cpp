@@ -45,17 +45,10 @@ void fill_as(void* dst, const void* src, int64_t n) {
 
 void fill(void* dst, const void* src, int64_t n, size_t size) {
   switch (size) {
-    case 8:
-      fill_as<std::uint64_t>(dst, src, n);
-      break;
-    case 4:
-      fill_as<std::uint32_t>(dst, src, n);
-      break;
-    case 2:
-      fill_as<std::uint16_t>(dst, src, n);
-      break;
-    default:
-      fill_as<std::uint8_t>(dst, src, n);
+    case 8: fill_as<std::uint64_t>(dst, src, n); break;
+    case 4: fill_as<std::uint32_t>(dst, src, n); break;
+    case 2: fill_as<std::uint16_t>(dst, src, n); break;
+    default: fill_as<std::uint8_t>(dst, src, n);
   }
 }
 
@@ -278,17 +271,10 @@ void Run::measure() {
     switch (slot.kind) {
       case SlotKind::tile:
       case SlotKind::constant:
-      case SlotKind::col_constant:
-        tile_area += tile(slot.size);
-        break;
-      case SlotKind::row:
-        row_area += row(slot.size);
-        break;
-      case SlotKind::span:
-        row_area += span(slot.size);
-        break;
-      default:
-        break;
+      case SlotKind::col_constant: tile_area += tile(slot.size); break;
+      case SlotKind::row: row_area += row(slot.size); break;
+      case SlotKind::span: row_area += span(slot.size); break;
+      default: break;
     }
   }
   for (const Stream& s : streams) {
@@ -373,9 +359,7 @@ void Lane::place_registers(char* tile_area, char* row_area, const Lane* owner) {
   for (size_t i = 0; i < plan_.slots.size(); ++i) {
     const Slot& slot = plan_.slots[i];
     switch (slot.kind) {
-      case SlotKind::tile:
-        at_[i] = take(tile_area, run_.capacity, slot.size);
-        break;
+      case SlotKind::tile: at_[i] = take(tile_area, run_.capacity, slot.size); break;
       case SlotKind::constant:
         at_[i] = take(tile_area, run_.capacity, slot.size);
         fill(at_[i], run_.args.inputs[slot.index].data, run_.capacity, slot.size);
@@ -399,8 +383,7 @@ void Lane::place_registers(char* tile_area, char* row_area, const Lane* owner) {
       case SlotKind::scalar_input:
         at_[i] = static_cast<char*>(const_cast<void*>(run_.args.inputs[slot.index].data));
         break;
-      default:
-        at_[i] = owner ? owner->at_[i] : nullptr;
+      default: at_[i] = owner ? owner->at_[i] : nullptr;
     }
   }
   char** home = home_;
@@ -552,24 +535,16 @@ void Lane::tile_steps(const Phase& phase, int64_t col, int64_t width) {
     const Step& step = plan_.steps[i];
     const void* const in[3] = {at_[step.src[0]], at_[step.src[1]], at_[step.src[2]]};
     switch (step.kind) {
-      case Step::Kind::call:
-        step.fn(in, at_[step.dst], n);
-        break;
+      case Step::Kind::call: step.fn(in, at_[step.dst], n); break;
       case Step::Kind::call_rows:
         if (count_ == 1)
           step.fn(in, at_[step.dst], n);
         else
           call_rows(step, width);
         break;
-      case Step::Kind::reduce:
-        reduce(step, width);
-        break;
-      case Step::Kind::expand:
-        expand(step, width);
-        break;
-      case Step::Kind::copy:
-        copy(step, width);
-        break;
+      case Step::Kind::reduce: reduce(step, width); break;
+      case Step::Kind::expand: expand(step, width); break;
+      case Step::Kind::copy: copy(step, width); break;
     }
   }
   if (run_.any_shadow && !run_.whole_rows && !run_.late_shadows) copy_shadows(col, width);
