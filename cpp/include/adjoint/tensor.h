@@ -22,7 +22,7 @@ class Tensor {
   using Shape = std::span<const std::int64_t>;
 
   /// Holds no value; `defined()` is false.
-  Tensor() noexcept = default;
+  constexpr Tensor() noexcept {}  // not defaulted: backward() below has one as default argument
   /// A float64 scalar.
   Tensor(double value);  // NOLINT(google-explicit-constructor): numbers mix with tensors
   Tensor(const Tensor& other) noexcept;
