@@ -265,7 +265,7 @@ def test_a_bad_snapshot_changes_nothing():
         opt.load_state_dict({**good, "third.0": good["first.0"]})
     with pytest.raises(ValueError, match=r"'second.0' has shape \(3,\), expected \(2,\)"):
         opt.load_state_dict({**good, "first.0": ad.ones(2), "second.0": ad.ones(3)})
-    with pytest.raises(TypeError, match="'second.0' has dtype"):
+    with pytest.raises(TypeError, match=r"'second\.0' has dtype"):
         wrong = ad.ones(2, dtype=ad.float32)
         opt.load_state_dict({**good, "first.0": ad.ones(2), "second.0": wrong})
     np.testing.assert_array_equal(opt.state_dict()["first.0"].numpy(), [0.0, 0.0])
