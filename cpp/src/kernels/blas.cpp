@@ -191,9 +191,11 @@ void matrix_matrix(Index m, Index n, Index k, Matrix<T> a, Matrix<T> b, T* c) {
   const Form fb = form_of(k, n, b);
   if (product(product(m, n), k) < 2 * kPanelWork)
     return gemm_panel(library, m, n, k, a, fa, b, fb, c, n);
-  // The longer side is cut; the other one only when it is long itself.
-  const Index rows = m > n ? piece(m, product(n, k)) : (m >= 2048 ? 1024 : m);
-  const Index cols = m > n ? (n >= 2048 ? 1024 : n) : piece(n, product(m, k));
+  // The longer side is cut; the other one only when it is long itself. Of equal sides OpenBLAS
+  // loses less (2 to 5 %) by columns in single precision and by rows in double.
+  const bool by_rows = m > n || (m == n && std::is_same_v<T, double>);
+  const Index rows = by_rows ? piece(m, product(n, k)) : (m >= 2048 ? 1024 : m);
+  const Index cols = by_rows ? (n >= 2048 ? 1024 : n) : piece(n, product(m, k));
   const Index across = (n - 1) / cols + 1;
   const Index down = (m - 1) / rows + 1;
   parallel_for(across * down, 1, [&](Index begin, Index end) {

@@ -1,11 +1,13 @@
 // Goto's scheme: a block of B and a block of A are copied into strips that the register tile
-// reads in order, which also makes every stride of the operands equal. The tile is an ordinary
-// loop with constant bounds, compiled once with FMA for processors that have it; the rest of this
-// file stays at the oldest instruction set.
+// reads in order, which also makes every stride of the operands equal. The tile is compiled a
+// second time with FMA for processors that have it; the rest of this file stays at the oldest
+// instruction set.
 #include "kernels/gemm.h"
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <string_view>
 
 #include "kernels/table.h"
 #include "tensor/storage.h"
@@ -17,24 +19,33 @@ constexpr std::int64_t kBlockM = 96;
 constexpr std::int64_t kBlockN = 512;
 constexpr std::int64_t kBlockK = 256;
 
-/// acc = strip of A (MR wide) times strip of B (NR wide) over kc steps.
-template <class T, int MR, int NR, bool kFma>
-[[gnu::always_inline]] inline void tile_body(std::int64_t kc, const T* __restrict a,
-                                             const T* __restrict b, T* __restrict out) {
-  T acc[MR][NR] = {};
+/// out = strip of A (MR wide) times strip of B (NR wide) over kc steps. The sums are spelled as
+/// vectors of L elements: left to itself, the compiler keeps an array of them in memory.
+template <class T, int MR, int NR, int L, bool kFma>
+[[gnu::always_inline]] inline void tile_body(std::int64_t kc, const T* a, const T* b, T* out) {
+  typedef T Vector __attribute__((vector_size(L * sizeof(T))));
+  constexpr int kColumns = NR / L;
+  Vector acc[MR][kColumns] = {};
   for (std::int64_t p = 0; p < kc; ++p) {
-    // Unrolled, so that the sums live in registers.
+    Vector y[kColumns];
+    std::memcpy(y, b, sizeof y);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) {
+      const Vector x = a[i] - Vector{};
+#pragma GCC unroll 4
+      for (int j = 0; j < kColumns; ++j) {
+        if constexpr (kFma) {
 #pragma GCC unroll 16
-      for (int j = 0; j < NR; ++j)
-        acc[i][j] = kFma ? std::fma(a[i], b[j], acc[i][j]) : acc[i][j] + a[i] * b[j];
+          for (int l = 0; l < L; ++l) acc[i][j][l] = std::fma(x[l], y[j][l], acc[i][j][l]);
+        } else {
+          acc[i][j] += x * y[j];
+        }
+      }
     }
     a += MR;
     b += NR;
   }
-  for (int i = 0; i < MR; ++i)
-    for (int j = 0; j < NR; ++j) out[i * NR + j] = acc[i][j];
+  std::memcpy(out, acc, sizeof acc);
 }
 
 template <class T>
@@ -49,17 +60,17 @@ constexpr int kMaxTile = 6 * 16;
 #if defined(__x86_64__)
 [[gnu::target("avx2,fma")]] void tile_fma(std::int64_t kc, const float* a, const float* b,
                                           float* out) {
-  tile_body<float, 6, 16, true>(kc, a, b, out);
+  tile_body<float, 6, 16, 8, true>(kc, a, b, out);
 }
 [[gnu::target("avx2,fma")]] void tile_fma(std::int64_t kc, const double* a, const double* b,
                                           double* out) {
-  tile_body<double, 6, 8, true>(kc, a, b, out);
+  tile_body<double, 6, 8, 4, true>(kc, a, b, out);
 }
 #endif
 
 template <class T, int MR, int NR, bool kFma>
 void tile_plain(std::int64_t kc, const T* a, const T* b, T* out) {
-  tile_body<T, MR, NR, kFma>(kc, a, b, out);
+  tile_body<T, MR, NR, 16 / sizeof(T), kFma>(kc, a, b, out);
 }
 
 template <class T>
