@@ -69,10 +69,11 @@ class Tensor {
   // For the library's own use.
   Node* node() const noexcept { return node_; }
   Leaf* leaf() const noexcept { return leaf_; }
-  /// Takes over one handle count.
-  static Tensor adopt(Node* node) noexcept {
+  /// Takes over one handle count and, when there is a leaf, one owner count of it.
+  static Tensor adopt(Node* node, Leaf* leaf = nullptr) noexcept {
     Tensor t;
     t.node_ = node;
+    t.leaf_ = leaf;
     return t;
   }
   /// Shares the node.

@@ -1,0 +1,127 @@
+// Reading and rebinding the cell of a handle, and the ways a value may leave for the host.
+#include "convert.h"
+#include "graph/apply.h"
+#include "graph/thread_state.h"
+#include "pytensor.h"
+
+namespace adjoint::python {
+
+namespace {
+
+// What a trace holds to keep a cell alive: the Python object. Let go of on any thread.
+class CellOwner final : public Payload {
+ public:
+  explicit CellOwner(PyObject* o) : object_(Py_NewRef(o)) {}
+  ~CellOwner() override {
+    if (!Py_IsInitialized()) return;
+    const PyGILState_STATE state = PyGILState_Ensure();
+    Py_DECREF(object_);
+    PyGILState_Release(state);
+  }
+
+ private:
+  PyObject* object_;
+};
+
+struct AccessList {
+  PyObject* dict;  // id -> Variable, owned
+  AccessList* outer;
+};
+thread_local AccessList* t_access = nullptr;
+
+}  // namespace
+
+void touch_cell(PyTensor* t) {
+  TraceSink* trace = current_trace();
+  if (!trace) return;
+  trace->touch(&t->node, [t] {
+    return IntrusivePtr<const Payload>(new CellOwner(reinterpret_cast<PyObject*>(t)));
+  });
+}
+
+void note_access(PyTensor* t) {
+  if (!t_access || !t->leaf) return;
+  PyObject* self = reinterpret_cast<PyObject*>(t);
+  py::object key = steal(PyLong_FromVoidPtr(self));
+  for (AccessList* list = t_access; list; list = list->outer)
+    if (PyDict_SetItem(list->dict, key.ptr(), self) < 0) throw_python();
+}
+
+void push_access_list(PyObject* dict) { t_access = new AccessList{Py_NewRef(dict), t_access}; }
+
+void pop_access_list() noexcept {
+  if (!t_access) return;
+  AccessList* top = t_access;
+  t_access = top->outer;
+  Py_DECREF(top->dict);
+  delete top;
+}
+
+Tensor handle_of(PyTensor* t) {
+  Node* node = read_node(t);
+  retain_handle(node);
+  if (t->leaf) retain_owner(t->leaf);
+  return Tensor::adopt(node, t->leaf);
+}
+
+void rebind_cell(PyTensor* t, Node* node, bool drop_leaf) {
+  Tensor fresh = Tensor::adopt(node);
+  if (g_open_traces.load(std::memory_order_relaxed) != 0) touch_cell(t);
+  if (t->leaf && !drop_leaf) fresh = Tensor::adopt(alias(node, t->leaf, false));
+  if (t->leaf && drop_leaf) release_owner(std::exchange(t->leaf, nullptr));
+  Node* old = std::exchange(t->node, fresh.detach_node());
+  release_handle(old);
+}
+
+void refuse_rebind_of_leaf(const PyTensor* t, const char* what) {
+  if (!t->leaf || !t->leaf->requires_grad || !thread_state().recording) return;
+  raise(ErrorKind::runtime, what,
+        "would replace the value of a tensor that requires grad while operations are recorded: "
+        "do it inside `with ad.no_grad():`, use assign on a Variable, or work on x.detach()");
+}
+
+void refuse_implicit_exit(const Node* node, const char* what) {
+  if (node->level == 0 && !(t_open_reverse > 0 && node->requires_grad)) return;
+  throw TracedValue("[" + std::string(what) +
+                    "] would take a value out of the function being transformed, and its "
+                    "derivative would be lost: use ad.* functions, or say so by x.item(), "
+                    "x.numpy() or x.detach()");
+}
+
+Tensor host_value(Node* node, const char* what) {
+  Tensor held = Tensor::share(node);
+  while (held.node()->level > 0) {
+    Node* n = held.node();
+    if (n->box == Box::batch)
+      throw TracedValue("[" + std::string(what) +
+                        "] inside vmap a tensor stands for a whole batch and has no single value: "
+                        "use ad.where to choose, or return the value and read it outside");
+    if (n->box == Box::trace)
+      throw TracedValue("[" + std::string(what) +
+                        "] inside compile a tensor has no value yet: use ad.where to choose, "
+                        "make the argument static, or return the value and read it outside");
+    held = Tensor::share(n->primal);
+  }
+  materialize(held.node());
+  return held;
+}
+
+PyObject* element_to_python(Node* node) {
+  const void* p = node->data();
+  switch (node->dtype) {
+    case DType::boolean: return PyBool_FromLong(*static_cast<const std::uint8_t*>(p) != 0);
+    case DType::int8: return PyLong_FromLong(*static_cast<const std::int8_t*>(p));
+    case DType::int16: return PyLong_FromLong(*static_cast<const std::int16_t*>(p));
+    case DType::int32: return PyLong_FromLong(*static_cast<const std::int32_t*>(p));
+    case DType::int64: return PyLong_FromLongLong(*static_cast<const std::int64_t*>(p));
+    case DType::uint8: return PyLong_FromLong(*static_cast<const std::uint8_t*>(p));
+    case DType::uint16: return PyLong_FromLong(*static_cast<const std::uint16_t*>(p));
+    case DType::uint32: return PyLong_FromUnsignedLong(*static_cast<const std::uint32_t*>(p));
+    case DType::uint64: return PyLong_FromUnsignedLongLong(*static_cast<const std::uint64_t*>(p));
+    case DType::float32: return PyFloat_FromDouble(*static_cast<const float*>(p));
+    case DType::float64: return PyFloat_FromDouble(*static_cast<const double*>(p));
+  }
+  return nullptr;
+}
+
+}  // namespace adjoint::python

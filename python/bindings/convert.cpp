@@ -1,0 +1,339 @@
+// Numbers, nested lists and arguments of functions.
+#include "convert.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "foreign.h"
+#include "graph/apply.h"
+#include "graph/op.h"
+
+namespace adjoint::python {
+
+namespace {
+
+template <class T>
+void store(void* at, T value) {
+  std::memcpy(at, &value, sizeof(T));
+}
+
+void store_float(void* at, DType dtype, double value) {
+  if (dtype == DType::float32)
+    store(at, static_cast<float>(value));
+  else
+    store(at, value);
+}
+
+[[noreturn]] void raise_overflow(PyObject* o, DType dtype, const char* op) {
+  PyErr_Clear();
+  std::string shown = steal(PyObject_Repr(o)).cast<std::string>();
+  if (shown.size() > 40) shown = shown.substr(0, 37) + "...";
+  raise(ErrorKind::overflow, op,
+        "Python int " + shown + " does not fit " + std::string(name(dtype)) +
+            ": use a wider dtype");
+}
+
+void store_int(void* at, DType dtype, PyObject* o, const char* op) {
+  if (is_floating(dtype)) {
+    const double d = PyLong_AsDouble(o);
+    if (d == -1.0 && PyErr_Occurred()) raise_overflow(o, dtype, op);
+    store_float(at, dtype, d);
+    return;
+  }
+  if (dtype == DType::uint64) {
+    const unsigned long long v = PyLong_AsUnsignedLongLong(o);
+    if (v == static_cast<unsigned long long>(-1) && PyErr_Occurred()) raise_overflow(o, dtype, op);
+    store(at, static_cast<std::uint64_t>(v));
+    return;
+  }
+  int overflow = 0;
+  const long long v = PyLong_AsLongLongAndOverflow(o, &overflow);
+  if (v == -1 && PyErr_Occurred()) throw_python();
+  const int bits = static_cast<int>(8 * itemsize(dtype));
+  bool fits = overflow == 0;
+  if (is_unsigned_integer(dtype))
+    fits = fits && v >= 0 && v < (1LL << bits);
+  else if (bits < 64 && is_signed_integer(dtype))
+    fits = fits && v >= -(1LL << (bits - 1)) && v < (1LL << (bits - 1));
+  if (!fits && !is_bool(dtype)) raise_overflow(o, dtype, op);
+  switch (dtype) {
+    case DType::boolean: store(at, static_cast<std::uint8_t>(v != 0 || overflow != 0)); break;
+    case DType::int8: store(at, static_cast<std::int8_t>(v)); break;
+    case DType::uint8: store(at, static_cast<std::uint8_t>(v)); break;
+    case DType::int16: store(at, static_cast<std::int16_t>(v)); break;
+    case DType::uint16: store(at, static_cast<std::uint16_t>(v)); break;
+    case DType::int32: store(at, static_cast<std::int32_t>(v)); break;
+    case DType::uint32: store(at, static_cast<std::uint32_t>(v)); break;
+    default: store(at, static_cast<std::int64_t>(v)); break;
+  }
+}
+
+// Bool, int, float or a subclass of one of them.
+void store_number(void* at, DType dtype, PyObject* o, const char* op) {
+  if (PyFloat_Check(o)) {
+    const double d = PyFloat_AS_DOUBLE(o);
+    if (is_floating(dtype)) return store_float(at, dtype, d);
+    if (is_bool(dtype)) return store(at, static_cast<std::uint8_t>(d != 0));
+    raise(ErrorKind::type, op,
+          "a Python float does not become " + std::string(name(dtype)) +
+              " by itself: convert with ad.astype, or round it in Python");
+  }
+  if (PyBool_Check(o)) {
+    if (is_bool(dtype)) return store(at, static_cast<std::uint8_t>(o == Py_True));
+    if (is_floating(dtype)) return store_float(at, dtype, o == Py_True);
+  }
+  store_int(at, dtype, o, op);
+}
+
+std::optional<WeakKind> number_kind(PyObject* o) {
+  if (PyFloat_Check(o)) return WeakKind::floating;
+  if (PyBool_Check(o)) return WeakKind::boolean;
+  if (PyLong_Check(o)) return WeakKind::integer;
+  return std::nullopt;
+}
+
+bool is_sequence(PyObject* o) { return PyList_Check(o) || PyTuple_Check(o); }
+
+// What a nested sequence holds, in row-major order.
+struct Nested {
+  Dims shape;
+  std::vector<PyObject*> items;  // borrowed from the sequence
+  WeakKind kind = WeakKind::boolean;
+  bool only_numbers = true;
+};
+
+class NestedReader {
+ public:
+  NestedReader(Nested& out, const char* op) : out_(out), op_(op) {}
+
+  void read(PyObject* o, int depth) {
+    if (!is_sequence(o)) return leaf(o, depth);
+    if (depth >= kMaxDims)
+      raise(ErrorKind::value, op_, "nested more than 64 deep, or contains itself");
+    if (leaf_depth_ >= 0 && depth >= leaf_depth_) ragged(depth);
+    const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
+    if (static_cast<std::size_t>(depth) == out_.shape.size())
+      out_.shape.push_back(n);
+    else if (out_.shape[static_cast<std::size_t>(depth)] != n)
+      ragged(depth);
+    for (Py_ssize_t i = 0; i < n; ++i) read(PySequence_Fast_GET_ITEM(o, i), depth + 1);
+  }
+
+ private:
+  void leaf(PyObject* o, int depth) {
+    if (leaf_depth_ < 0) leaf_depth_ = depth;
+    if (depth != leaf_depth_ || static_cast<std::size_t>(depth) != out_.shape.size())
+      ragged(depth);
+    const std::optional<WeakKind> kind = number_kind(o);
+    if (kind)
+      out_.kind = std::max(out_.kind, *kind);
+    else
+      out_.only_numbers = false;
+    out_.items.push_back(o);
+  }
+
+  [[noreturn]] void ragged(int depth) const {
+    raise(ErrorKind::value, op_,
+          "the nested sequence is ragged at depth " + std::to_string(depth) +
+              ": every row must have the same length and nesting");
+  }
+
+  Nested& out_;
+  const char* op_;
+  int leaf_depth_ = -1;
+};
+
+Tensor cast_to(const Tensor& t, DType dtype) {
+  if (t.dtype() == dtype) return t;
+  static const Op& op = find_op("astype");
+  auto* attrs = new Attrs;
+  attrs->dtype = dtype;
+  return apply(op, {&t}, AttrsPtr(attrs));
+}
+
+// Tensors (or foreign arrays) inside lists are stacked, so that derivatives pass through.
+Tensor stack_items(const Nested& nested, std::optional<DType> dtype, const char* op) {
+  py::list parts;
+  for (PyObject* item : nested.items)
+    parts.append(wrapped(tensor_from_python(item, dtype, std::nullopt, op)));
+  const py::module_ core = py::module_::import("adjoint._core");
+  py::object all = core.attr("stack")(parts);
+  py::list shape;
+  for (const std::int64_t n : nested.shape) shape.append(n);
+  for (const std::int64_t n : as_tensor(PyList_GET_ITEM(parts.ptr(), 0))->node->layout.shape())
+    shape.append(n);
+  py::object out = core.attr("reshape")(all, py::tuple(shape));
+  return handle_of(as_tensor(out.ptr()));
+}
+
+Tensor from_sequence(PyObject* o, std::optional<DType> dtype, const char* op) {
+  Nested nested;
+  NestedReader(nested, op).read(o, 0);
+  if (!nested.only_numbers) return stack_items(nested, dtype, op);
+  if (nested.items.empty()) nested.kind = WeakKind::floating;
+  const DType t = dtype.value_or(default_dtype(nested.kind));
+  Tensor out = Tensor::adopt(new_array(t, nested.shape, op));
+  char* at = static_cast<char*>(out.node()->data());
+  for (PyObject* item : nested.items) {
+    store_number(at, t, item, op);
+    at += itemsize(t);
+  }
+  return out;
+}
+
+[[noreturn]] void raise_not_data(PyObject* o, const char* op) {
+  raise(ErrorKind::type, op,
+        "cannot make a tensor of a " + type_name(o) +
+            ": pass numbers, nested lists of numbers, an array or a tensor");
+}
+
+}  // namespace
+
+std::optional<WeakKind> weak_kind(PyObject* o) noexcept {
+  if (PyFloat_CheckExact(o)) return WeakKind::floating;
+  if (PyLong_CheckExact(o)) return WeakKind::integer;
+  if (PyBool_Check(o)) return WeakKind::boolean;
+  return std::nullopt;
+}
+
+DType default_dtype(WeakKind kind) noexcept {
+  switch (kind) {
+    case WeakKind::boolean: return DType::boolean;
+    case WeakKind::integer: return DType::int64;
+    case WeakKind::floating: return DType::float64;
+  }
+  return DType::float64;
+}
+
+Node* scalar_node(PyObject* o, DType dtype, const char* op) {
+  std::uint64_t bits = 0;
+  store_number(&bits, dtype, o, op);
+  Node* node = new_node(dtype, Layout());
+  std::memcpy(node->data(), &bits, itemsize(dtype));
+  return node;
+}
+
+Tensor constant_in_trace(Tensor t) {
+  if (g_open_traces.load(std::memory_order_relaxed) == 0 || t.node()->level > 0) return t;
+  TraceSink* trace = current_trace();
+  return trace ? Tensor::adopt(trace->constant(t.node())) : t;
+}
+
+Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
+                          const char* op) {
+  if (is_tensor(o)) {
+    Tensor t = Tensor::share(read_node(as_tensor(o)));
+    if (copy == false && dtype && *dtype != t.dtype())
+      raise(ErrorKind::value, op,
+            "copy=False cannot convert " + std::string(name(t.dtype())) + " to " +
+                std::string(name(*dtype)));
+    return dtype ? cast_to(t, *dtype) : t;
+  }
+  Tensor t;
+  if (number_kind(o) && !std::string_view(Py_TYPE(o)->tp_name).starts_with("numpy.")) {
+    t = Tensor::adopt(scalar_node(o, dtype.value_or(default_dtype(*number_kind(o))), op));
+  } else if (is_sequence(o)) {
+    t = from_sequence(o, dtype, op);
+  } else if (Node* node = node_from_foreign(o, copy, op)) {
+    t = Tensor::adopt(node);
+    if (copy == false && dtype && *dtype != t.dtype())
+      raise(ErrorKind::value, op,
+            "copy=False cannot convert " + std::string(name(t.dtype())) + " to " +
+                std::string(name(*dtype)));
+    if (dtype) t = cast_to(t, *dtype);
+  } else {
+    raise_not_data(o, op);
+  }
+  if (copy == false && !t.node()->storage && (number_kind(o) || is_sequence(o)))
+    raise(ErrorKind::value, op, "copy=False, but a " + type_name(o) + " can only be copied");
+  return constant_in_trace(std::move(t));
+}
+
+Tensor tensor_argument(PyObject* o, const char* op) {
+  return tensor_from_python(o, std::nullopt, std::nullopt, op);
+}
+
+std::int64_t int_argument(PyObject* o, const char* op, const char* what) {
+  if (!PyIndex_Check(o) || PyBool_Check(o))
+    raise(ErrorKind::type, op,
+          std::string(what) + " must be an int, not " + type_name(o));
+  const long long v = PyLong_CheckExact(o)
+                          ? PyLong_AsLongLong(o)
+                          : PyLong_AsLongLong(steal(PyNumber_Index(o)).ptr());
+  if (v == -1 && PyErr_Occurred()) throw_python();
+  return v;
+}
+
+Dims dims_argument(PyObject* o, const char* op, const char* what) {
+  Dims out;
+  if (PyIndex_Check(o) && !is_sequence(o)) {
+    out.push_back(int_argument(o, op, what));
+    return out;
+  }
+  if (!is_sequence(o))
+    raise(ErrorKind::type, op,
+          std::string(what) + " must be an int or a tuple of ints, not " + type_name(o));
+  const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
+  for (Py_ssize_t i = 0; i < n; ++i)
+    out.push_back(int_argument(PySequence_Fast_GET_ITEM(o, i), op, what));
+  return out;
+}
+
+// ---- Operands -----------------------------------------------------------------------------------
+
+Operands::~Operands() {
+  for (int i = 0; i < count_; ++i)
+    if (held_ >> i & 1) release_handle(nodes_[i]);
+}
+
+bool Operands::add(PyObject* o, bool sequences) {
+  if (count_ == kMax) raise(ErrorKind::type, op_, "too many arguments");
+  const int i = count_;
+  scalars_[i] = nullptr;
+  nodes_[i] = nullptr;
+  if (is_tensor(o)) {
+    nodes_[i] = read_node(as_tensor(o));
+    if (needs_hold(nodes_[i])) {
+      retain_handle(nodes_[i]);
+      held_ |= 1u << i;
+    }
+  } else if (weak_kind(o)) {
+    scalars_[i] = o;
+  } else if (sequences) {
+    nodes_[i] = tensor_argument(o, op_).detach_node();
+    held_ |= 1u << i;
+  } else {
+    if (is_sequence(o)) return false;
+    nodes_[i] = node_from_foreign(o, std::nullopt, op_);
+    if (!nodes_[i]) return false;
+    held_ |= 1u << i;
+  }
+  ++count_;
+  return true;
+}
+
+void Operands::finish(bool condition) {
+  const int first = condition ? 1 : 0;
+  std::optional<DType> strong;
+  WeakKind weak = WeakKind::boolean;
+  for (int i = first; i < count_; ++i) {
+    if (scalars_[i])
+      weak = std::max(weak, *weak_kind(scalars_[i]));
+    else
+      strong = strong ? promote(*strong, nodes_[i]->dtype) : nodes_[i]->dtype;
+  }
+  for (int i = 0; i < count_; ++i) {
+    if (!scalars_[i]) continue;
+    const WeakKind own = *weak_kind(scalars_[i]);
+    const DType t = i < first ? default_dtype(own)
+                    : strong  ? promote_weak(*strong, own)
+                              : default_dtype(weak);
+    nodes_[i] = scalar_node(scalars_[i], t, op_);
+    held_ |= 1u << i;
+    scalars_[i] = nullptr;
+  }
+}
+
+}  // namespace adjoint::python

@@ -1,0 +1,47 @@
+// C++ exceptions at the border to Python.
+#include <new>
+
+#include "pytensor.h"
+
+namespace adjoint::python {
+
+PyObject* traced_value_error = nullptr;
+
+namespace {
+
+PyObject* python_type(ErrorKind kind) noexcept {
+  switch (kind) {
+    case ErrorKind::type: return PyExc_TypeError;
+    case ErrorKind::value: return PyExc_ValueError;
+    case ErrorKind::index: return PyExc_IndexError;
+    case ErrorKind::overflow: return PyExc_OverflowError;
+    case ErrorKind::memory: return PyExc_MemoryError;
+    case ErrorKind::buffer: return PyExc_BufferError;
+    case ErrorKind::runtime: return PyExc_RuntimeError;
+  }
+  return PyExc_RuntimeError;
+}
+
+}  // namespace
+
+void set_python_error() noexcept {
+  try {
+    throw;
+  } catch (py::error_already_set& e) {
+    e.restore();
+  } catch (const TracedValue& e) {
+    PyErr_SetString(traced_value_error ? traced_value_error : PyExc_TypeError, e.what());
+  } catch (const Error& e) {
+    PyErr_SetString(python_type(e.kind()), e.what());
+  } catch (const py::builtin_exception& e) {
+    e.set_error();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& e) {
+    PyErr_SetString(PyExc_RuntimeError, e.what());
+  } catch (...) {
+    PyErr_SetString(PyExc_SystemError, "[adjoint] an exception of unknown type");
+  }
+}
+
+}  // namespace adjoint::python

@@ -1,0 +1,163 @@
+// The Python Tensor: a CPython heap type whose objects hold one handle on a node. A pybind11 class
+// would cost 130 to 260 ns per result, several times the operation itself; this costs about 10.
+//
+// The pair (node, leaf) is the cell of the handle. Everything that reads a cell to compute with it
+// goes through `read_node`, everything that rebinds one through `rebind_cell`: an open trace learns
+// of both there.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <string>
+
+#include "adjoint/error.h"
+#include "adjoint/tensor.h"
+#include "graph/node.h"
+#include "graph/trace_sink.h"
+
+namespace adjoint::python {
+
+namespace py = pybind11;
+
+struct PyTensor {
+  PyObject_HEAD
+  Node* node;  // one handle count; never null outside of an assignment in progress
+  Leaf* leaf;  // one owner count, or null
+  PyObject* weakrefs;
+  PyObject* dict;
+  PyObject* name;        // str or null
+  bool basic_view;       // made by basic indexing: assigning through a temporary one is lost
+};
+
+extern PyTypeObject* tensor_type;
+
+inline bool is_exact_tensor(PyObject* o) noexcept { return Py_IS_TYPE(o, tensor_type); }
+inline bool is_tensor(PyObject* o) noexcept {
+  return is_exact_tensor(o) || PyType_IsSubtype(Py_TYPE(o), tensor_type);
+}
+inline PyTensor* as_tensor(PyObject* o) noexcept { return reinterpret_cast<PyTensor*>(o); }
+
+/// A value of a transform was about to leave it unnoticed. Becomes the Python exception
+/// TracedValueError, which is both a TypeError and a RuntimeError.
+class TracedValue : public Error {
+ public:
+  explicit TracedValue(const std::string& message) : Error(ErrorKind::type, message) {}
+};
+extern PyObject* traced_value_error;
+
+/// Turns the C++ exception being handled into the Python one. Call inside `catch (...)`.
+void set_python_error() noexcept;
+
+/// Runs `f` at the border to Python: an exception becomes Python's, the result null.
+template <class F>
+PyObject* guarded(F&& f) noexcept {
+  try {
+    return f();
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
+}
+template <class F>
+int guarded_int(F&& f) noexcept {
+  try {
+    return f();
+  } catch (...) {
+    set_python_error();
+    return -1;
+  }
+}
+
+/// Throws the Python error that is set.
+[[noreturn]] inline void throw_python() { throw py::error_already_set(); }
+inline py::object steal(PyObject* o) {
+  if (!o) throw_python();
+  return py::reinterpret_steal<py::object>(o);
+}
+inline py::object borrow(PyObject* o) { return py::reinterpret_borrow<py::object>(o); }
+
+// ---- Making and reading handles -----------------------------------------------------------------
+
+/// A new Tensor; takes over one handle count. Null with a Python error set when memory is short.
+PyObject* wrap(Node* node) noexcept;
+/// The same for a C++ handle, its leaf included.
+PyObject* wrap(Tensor&& tensor) noexcept;
+inline py::object wrapped(Tensor&& tensor) { return steal(wrap(std::move(tensor))); }
+
+void touch_cell(PyTensor* t);
+void note_access(PyTensor* t);
+
+/// The node to compute with, borrowed from the cell.
+inline Node* read_node(PyTensor* t) {
+  if (g_open_traces.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    touch_cell(t);
+  if (!is_exact_tensor(reinterpret_cast<PyObject*>(t))) [[unlikely]]
+    note_access(t);
+  return t->node;
+}
+
+/// The handle as the C++ API sees it: node and leaf shared.
+Tensor handle_of(PyTensor* t);
+
+/// Replaces the value; takes over one handle count. The leaf stays unless `drop_leaf`.
+void rebind_cell(PyTensor* t, Node* node, bool drop_leaf = false);
+
+/// While a value computed from this one may be recorded and it is a leaf, its value must not be
+/// replaced in place: the record would belong to neither value. Raises for `what`.
+void refuse_rebind_of_leaf(const PyTensor* t, const char* what);
+
+/// Lists that collect the Variables read while a tape is open, innermost last.
+void push_access_list(PyObject* dict);
+void pop_access_list() noexcept;
+
+// ---- Reading values on the host -----------------------------------------------------------------
+
+/// Reverse transforms (not tapes) open on this thread: values connected to their inputs leave them
+/// only by `.item()`, `.numpy()` and `.detach()`.
+extern thread_local int t_open_reverse;
+class ReverseScope {
+ public:
+  ReverseScope() { ++t_open_reverse; }
+  ~ReverseScope() { --t_open_reverse; }
+  ReverseScope(const ReverseScope&) = delete;
+  ReverseScope& operator=(const ReverseScope&) = delete;
+};
+
+/// Raises TracedValue when reading the value for `what` would hide it from an open transform.
+void refuse_implicit_exit(const Node* node, const char* what);
+/// The ready level-0 value: duals give their primal; batches and traces raise for `what`.
+Tensor host_value(Node* node, const char* what);
+/// Element 0 of a ready level-0 value of one element as a Python number.
+PyObject* element_to_python(Node* node);
+
+// ---- Parts of the type, one per file ------------------------------------------------------------
+
+extern PyMethodDef tensor_methods[];
+extern PyGetSetDef tensor_getset[];
+extern PyMethodDef tensor_buffer_methods[];
+PyObject* tensor_subscript(PyObject* self, PyObject* key) noexcept;
+int tensor_ass_subscript(PyObject* self, PyObject* key, PyObject* value) noexcept;
+PyObject* tensor_item_at(PyObject* self, Py_ssize_t i) noexcept;
+int tensor_getbuffer(PyObject* self, Py_buffer* view, int flags) noexcept;
+void tensor_releasebuffer(PyObject* self, Py_buffer* view) noexcept;
+PyObject* tensor_repr(PyObject* self) noexcept;
+PyObject* tensor_str(PyObject* self) noexcept;
+
+/// Adds methods to Tensor after its creation; the table ends with a null name.
+void add_methods(PyMethodDef* table);
+/// Binds the function that `x @ y` calls.
+void bind_matmul(PyObject* function) noexcept;
+
+void init_tensor_type(py::module_& m);
+void init_dtype(py::module_& m);
+void init_convert(py::module_& m);
+void init_methods(py::module_& m);
+void init_ops(py::module_& m);
+void init_shape_ops(py::module_& m);
+void init_buffer(py::module_& m);
+void init_tree(py::module_& m);
+void init_transforms(py::module_& m);
+void init_state(py::module_& m);
+
+}  // namespace adjoint::python

@@ -1,0 +1,274 @@
+// The buffer protocol and `__array__`: NumPy and others see a tensor's memory without a copy and
+// read-only; their memory becomes a tensor by a copy, unless it is read-only or sharing is asked.
+#include <cstring>
+#include <memory>
+#include <string_view>
+
+#include "convert.h"
+#include "foreign.h"
+#include "graph/apply.h"
+
+namespace adjoint::python {
+
+namespace {
+
+const char* format_of(DType t) {
+  static constexpr const char* formats[kDTypeCount] = {"?", "b", "h", "i", "q", "B",
+                                                       "H", "I", "Q", "f", "d"};
+  return formats[static_cast<int>(t)];
+}
+
+// What a Py_buffer of ours keeps: the value, however the cell is rebound meanwhile.
+struct Export {
+  Tensor value;
+  std::vector<Py_ssize_t> dims;  // shape, then strides in bytes
+};
+
+std::optional<DType> dtype_of_format(std::string_view format, Py_ssize_t item) {
+  if (format.empty()) return std::nullopt;
+  if (format[0] == '@' || format[0] == '=' || format[0] == '<') format.remove_prefix(1);
+  if (format.size() != 1) return std::nullopt;
+  static constexpr DType kSigned[] = {DType::int8, DType::int16, DType::int32, DType::int64};
+  static constexpr DType kUnsigned[] = {DType::uint8, DType::uint16, DType::uint32,
+                                        DType::uint64};
+  const int size = item == 1 ? 0 : item == 2 ? 1 : item == 4 ? 2 : item == 8 ? 3 : -1;
+  const char c = format[0];
+  if (c == '?' && item == 1) return DType::boolean;
+  if (c == 'f' && item == 4) return DType::float32;
+  if (c == 'd' && item == 8) return DType::float64;
+  if (size < 0) return std::nullopt;
+  if (std::string_view("bhilqn").find(c) != std::string_view::npos) return kSigned[size];
+  if (std::string_view("BHILQN").find(c) != std::string_view::npos) return kUnsigned[size];
+  return std::nullopt;
+}
+
+[[noreturn]] void raise_dtype(PyObject* o, const char* op) {
+  PyErr_Clear();
+  std::string shown = "of this element type";
+  if (PyObject* dtype = PyObject_GetAttrString(o, "dtype")) {
+    const py::object held = py::reinterpret_steal<py::object>(dtype);
+    shown = "of dtype " + py::str(held).cast<std::string>();
+  }
+  PyErr_Clear();
+  raise(ErrorKind::type, op,
+        "an array " + shown +
+            " cannot become a tensor: convert it to bool, an integer type, float32 or float64 in "
+            "native byte order");
+}
+
+void release_view(void* owner) {
+  auto* view = static_cast<Py_buffer*>(owner);
+  PyBuffer_Release(view);
+  delete view;
+}
+
+Node* node_from_buffer(PyObject* o, std::optional<bool> copy, const char* op) {
+  auto view = std::make_unique<Py_buffer>();
+  if (PyObject_GetBuffer(o, view.get(), PyBUF_FULL_RO) != 0) raise_dtype(o, op);
+  const std::optional<DType> dtype =
+      dtype_of_format(view->format ? view->format : "B", view->itemsize);
+  ForeignBlock block;
+  bool usable = dtype.has_value() && !view->suboffsets;
+  if (usable) {
+    block.data = view->buf;
+    block.dtype = *dtype;
+    block.read_only = view->readonly;
+    block.aligned = reinterpret_cast<std::uintptr_t>(view->buf) % itemsize(*dtype) == 0;
+    for (int i = 0; i < view->ndim; ++i) {
+      block.shape.push_back(view->shape[i]);
+      usable &= view->strides[i] % view->itemsize == 0 || view->shape[i] <= 1;
+      block.strides.push_back(view->strides[i] / view->itemsize);
+    }
+  }
+  if (!usable) {
+    PyBuffer_Release(view.get());
+    raise_dtype(o, op);
+  }
+  Py_buffer* owner = view.release();
+  return node_over(block, copy, owner, release_view, op);
+}
+
+// Lets go of foreign memory from whichever thread dropped the last value on it.
+struct Owner {
+  void* context;
+  void (*release)(void*);
+};
+
+void release_owner_with_lock(void* p) {
+  auto* owner = static_cast<Owner*>(p);
+  if (Py_IsInitialized()) {
+    const PyGILState_STATE state = PyGILState_Ensure();
+    owner->release(owner->context);
+    PyGILState_Release(state);
+  }
+  delete owner;
+}
+
+void copy_strided(const ForeignBlock& block, char* dst) {
+  const auto item = static_cast<std::int64_t>(itemsize(block.dtype));
+  const std::size_t nd = block.shape.size();
+  const std::int64_t row = nd ? block.shape[nd - 1] : 1;
+  const std::int64_t step = nd ? block.strides[nd - 1] * item : item;
+  std::int64_t rows = 1;
+  for (std::size_t i = 0; i + 1 < nd; ++i) rows *= block.shape[i];
+  Dims index(nd ? nd - 1 : 0, 0);
+  const char* src = static_cast<const char*>(block.data);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    if (step == item) {
+      std::memcpy(dst, src, static_cast<std::size_t>(row * item));
+      dst += row * item;
+    } else {
+      for (std::int64_t i = 0; i < row; ++i, dst += item)
+        std::memcpy(dst, src + i * step, static_cast<std::size_t>(item));
+    }
+    for (std::size_t axis = nd - 1; nd > 1 && axis-- > 0;) {
+      src += block.strides[axis] * item;
+      if (++index[axis] < block.shape[axis]) break;
+      src -= block.strides[axis] * item * block.shape[axis];
+      index[axis] = 0;
+    }
+  }
+}
+
+void refuse_write(int flags) {
+  if (flags & PyBUF_WRITABLE)
+    raise(ErrorKind::buffer, "buffer",
+          "the memory of a tensor is read-only: take x.numpy().copy() for an array to write to");
+}
+
+PyObject* tensor_array(PyObject* self, PyObject* args, PyObject* kwargs) noexcept {
+  static const char* const keywords[] = {"dtype", "copy", nullptr};
+  PyObject* dtype = Py_None;
+  PyObject* copy = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$O:__array__", const_cast<char**>(keywords),
+                                   &dtype, &copy))
+    return nullptr;
+  return guarded([&] {
+    Node* node = read_node(as_tensor(self));
+    refuse_implicit_exit(node, "__array__");
+    py::object plain = wrapped(host_value(node, "__array__"));
+    // The buffer of the memoryview, not of the tensor: NumPy would ask for __array__ again.
+    py::object view = steal(PyMemoryView_FromObject(plain.ptr()));
+    py::object numpy = py::module_::import("numpy");
+    py::object array = numpy.attr("asarray")(view);
+    if (dtype == Py_None) dtype = array.attr("dtype").ptr();
+    const py::object wanted = numpy.attr("dtype")(borrow(dtype));
+    const bool same = py::object(array.attr("dtype")).equal(wanted);
+    if (copy == Py_False && !same)
+      raise(ErrorKind::value, "__array__", "copy=False cannot convert the dtype");
+    if (!same) array = array.attr("astype")(borrow(dtype));
+    if (copy == Py_True && same) array = array.attr("copy")();
+    return array.release().ptr();
+  });
+}
+
+PyObject* tensor_numpy(PyObject* self, PyObject*) noexcept {
+  return guarded([&] {
+    py::object plain = wrapped(host_value(read_node(as_tensor(self)), "numpy"));
+    py::object view = steal(PyMemoryView_FromObject(plain.ptr()));
+    return py::module_::import("numpy").attr("asarray")(view).release().ptr();
+  });
+}
+
+}  // namespace
+
+int tensor_getbuffer(PyObject* self, Py_buffer* view, int flags) noexcept {
+  view->obj = nullptr;
+  return guarded_int([&] {
+    refuse_write(flags);
+    Node* node = read_node(as_tensor(self));
+    refuse_implicit_exit(node, "buffer");
+    auto kept = std::make_unique<Export>();
+    kept->value = host_value(node, "buffer");
+    const bool any_strides = (flags & PyBUF_STRIDES) == PyBUF_STRIDES;
+    if (!any_strides) kept->value = contiguous(kept->value.node());
+    Node* n = kept->value.node();
+    if ((flags & PyBUF_C_CONTIGUOUS) == PyBUF_C_CONTIGUOUS ||
+        (flags & PyBUF_ANY_CONTIGUOUS) == PyBUF_ANY_CONTIGUOUS) {
+      kept->value = contiguous(n);
+      n = kept->value.node();
+    } else if ((flags & PyBUF_F_CONTIGUOUS) == PyBUF_F_CONTIGUOUS && n->layout.ndim() > 1) {
+      raise(ErrorKind::buffer, "buffer", "column-major memory is not available: use x.T");
+    }
+    if (n->storage) n->storage->mark_exported();
+    const auto item = static_cast<Py_ssize_t>(itemsize(n->dtype));
+    for (const std::int64_t extent : n->layout.shape()) kept->dims.push_back(extent);
+    for (const std::int64_t stride : n->layout.strides()) kept->dims.push_back(stride * item);
+    view->buf = n->data();
+    view->len = n->layout.size() * item;
+    view->readonly = 1;
+    view->itemsize = item;
+    view->format = (flags & PyBUF_FORMAT) ? const_cast<char*>(format_of(n->dtype)) : nullptr;
+    view->ndim = n->layout.ndim();
+    view->shape = (flags & PyBUF_ND) ? kept->dims.data() : nullptr;
+    view->strides = any_strides ? kept->dims.data() + view->ndim : nullptr;
+    view->suboffsets = nullptr;
+    view->internal = kept.release();
+    view->obj = Py_NewRef(self);
+    return 0;
+  });
+}
+
+void tensor_releasebuffer(PyObject*, Py_buffer* view) noexcept {
+  delete static_cast<Export*>(view->internal);
+}
+
+Node* node_over(const ForeignBlock& block, std::optional<bool> copy, void* owner,
+                void (*release)(void*), const char* op) {
+  struct Guard {
+    void* owner;
+    void (*release)(void*);
+    ~Guard() {
+      if (owner) release(owner);
+    }
+  } guard{owner, release};
+  checked_size(block.shape, op);
+  const bool share = block.aligned && copy.value_or(!block.read_only) == false;
+  if (copy == false && !block.aligned)
+    raise(ErrorKind::value, op, "copy=False, but the memory is not aligned to its element type");
+  Layout layout(block.shape, block.strides, 0);
+  const std::size_t bytes = static_cast<std::size_t>(layout.size()) * itemsize(block.dtype);
+  if (!share || (copy != false && bytes <= 8)) {
+    Node* node = new_array(block.dtype, block.shape, op);
+    if (layout.size() > 0) copy_strided(block, static_cast<char*>(node->data()));
+    return node;
+  }
+  Tensor node = Tensor::adopt(new_node(block.dtype, std::move(layout)));
+  auto* kept = new Owner{owner, release};
+  guard.owner = nullptr;
+  node.node()->storage =
+      Storage::foreign(block.data, bytes, kept, release_owner_with_lock).detach();
+  return node.detach_node();
+}
+
+Node* node_from_foreign(PyObject* o, std::optional<bool> copy, const char* op) {
+  if (PyBytes_Check(o) || PyByteArray_Check(o) || PyUnicode_Check(o) || PyType_Check(o))
+    return nullptr;
+  if (PyObject_CheckBuffer(o)) return node_from_buffer(o, copy, op);
+  if (PyObject* export_method = PyObject_GetAttrString(o, "__dlpack__")) {
+    py::object method = steal(export_method);
+    py::object capsule = method();
+    return node_from_dlpack_capsule(capsule.ptr(), copy, op);
+  }
+  PyErr_Clear();
+  if (PyObject* array_method = PyObject_GetAttrString(o, "__array__")) {
+    py::object method = steal(array_method);
+    py::object array = method();
+    if (array.is(borrow(o)) || !PyObject_CheckBuffer(array.ptr())) return nullptr;
+    return node_from_buffer(array.ptr(), copy, op);
+  }
+  PyErr_Clear();
+  return nullptr;
+}
+
+PyMethodDef tensor_buffer_methods[] = {
+    {"__array__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(tensor_array)),
+     METH_VARARGS | METH_KEYWORDS,
+     "__array__($self, dtype=None, *, copy=None)\n--\n\nThe value as a NumPy array, read-only "
+     "where it shares the memory."},
+    {"numpy", tensor_numpy, METH_NOARGS,
+     "numpy($self)\n--\n\nThe value as a read-only NumPy array on the same memory.\n\n"
+     "No derivative passes; inside `grad` and `jvp` it is the value at the current point."},
+    {nullptr, nullptr, 0, nullptr}};
+
+}  // namespace adjoint::python

@@ -1,0 +1,421 @@
+// Attributes and methods of Tensor that are no operations of the registry.
+#include <cstring>
+#include <utility>
+
+#include "adjoint/transforms.h"
+#include "convert.h"
+#include "graph/apply.h"
+#include "graph/op.h"
+#include "graph/thread_state.h"
+#include "pytensor.h"
+
+namespace adjoint::python {
+
+namespace {
+
+Node* peek(PyObject* self) { return as_tensor(self)->node; }
+
+// ---- Attributes ---------------------------------------------------------------------------------
+
+PyObject* get_shape(PyObject* self, void*) {
+  const auto shape = peek(self)->layout.shape();
+  PyObject* tuple = PyTuple_New(static_cast<Py_ssize_t>(shape.size()));
+  if (!tuple) return nullptr;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    PyObject* extent = PyLong_FromLongLong(shape[i]);
+    if (!extent) {
+      Py_DECREF(tuple);
+      return nullptr;
+    }
+    PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(i), extent);
+  }
+  return tuple;
+}
+PyObject* get_dtype(PyObject* self, void*) { return Py_NewRef(dtype_object(peek(self)->dtype)); }
+PyObject* get_ndim(PyObject* self, void*) { return PyLong_FromLong(peek(self)->layout.ndim()); }
+PyObject* get_size(PyObject* self, void*) {
+  return PyLong_FromLongLong(peek(self)->layout.size());
+}
+PyObject* get_nbytes(PyObject* self, void*) { return PyLong_FromSize_t(peek(self)->nbytes()); }
+PyObject* get_device(PyObject*, void*) { return PyUnicode_FromString("cpu"); }
+
+PyObject* call_core(const char* function, PyObject* self) {
+  return guarded([&] {
+    return py::module_::import("adjoint._core").attr(function)(borrow(self)).release().ptr();
+  });
+}
+PyObject* get_transposed(PyObject* self, void*) noexcept {
+  return guarded([&]() -> PyObject* {
+    if (peek(self)->layout.ndim() != 2)
+      raise(ErrorKind::value, "T",
+            "x.T needs two dimensions, shape is " + to_string(peek(self)->layout.shape()) +
+                ": use x.mT for stacks of matrices, or ad.permute_dims");
+    return call_core("matrix_transpose", self);
+  });
+}
+PyObject* get_matrix_transposed(PyObject* self, void*) {
+  return call_core("matrix_transpose", self);
+}
+
+PyObject* get_requires_grad(PyObject* self, void*) {
+  const PyTensor* t = as_tensor(self);
+  return PyBool_FromLong((t->leaf && t->leaf->requires_grad) || t->node->requires_grad);
+}
+
+void set_requires_grad_value(PyObject* self, bool on) {
+  PyTensor* t = as_tensor(self);
+  Tensor handle = handle_of(t);
+  handle.requires_grad_(on);
+  Leaf* leaf = handle.leaf();
+  if (leaf) retain_owner(leaf);
+  Leaf* old_leaf = std::exchange(t->leaf, leaf);
+  Node* old_node = std::exchange(t->node, handle.detach_node());
+  if (old_leaf) release_owner(old_leaf);
+  release_handle(old_node);
+}
+
+int set_requires_grad(PyObject* self, PyObject* value, void*) noexcept {
+  return guarded_int([&] {
+    if (!value || !PyBool_Check(value))
+      raise(ErrorKind::type, "requires_grad", "must be set to True or False");
+    set_requires_grad_value(self, value == Py_True);
+    return 0;
+  });
+}
+
+PyObject* get_is_leaf(PyObject* self, void*) {
+  const PyTensor* t = as_tensor(self);
+  return PyBool_FromLong(t->leaf != nullptr || !t->node->requires_grad);
+}
+
+// The gradient is a place of its own, which an open trace must know of.
+void touch_grad(PyTensor* t) {
+  if (g_open_traces.load(std::memory_order_relaxed) == 0) return;
+  TraceSink* trace = current_trace();
+  if (!trace) return;
+  class LeafOwner final : public Payload {
+   public:
+    explicit LeafOwner(Leaf* leaf) : leaf_(leaf) { retain_owner(leaf); }
+    ~LeafOwner() override { release_owner(leaf_); }
+
+   private:
+    Leaf* leaf_;
+  };
+  trace->touch(&t->leaf->grad,
+               [t] { return IntrusivePtr<const Payload>(new LeafOwner(t->leaf)); });
+}
+
+PyObject* get_grad(PyObject* self, void*) noexcept {
+  return guarded([&]() -> PyObject* {
+    PyTensor* t = as_tensor(self);
+    if (!t->leaf) Py_RETURN_NONE;
+    touch_grad(t);
+    if (!t->leaf->grad) Py_RETURN_NONE;
+    retain_handle(t->leaf->grad);
+    return wrap(t->leaf->grad);
+  });
+}
+
+int set_grad(PyObject* self, PyObject* value, void*) noexcept {
+  return guarded_int([&] {
+    PyTensor* t = as_tensor(self);
+    Node* fresh = nullptr;
+    if (value && value != Py_None) {
+      if (!t->leaf)
+        raise(ErrorKind::runtime, "grad",
+              "this tensor does not require grad, so it has no place for one: set "
+              "x.requires_grad = True first");
+      if (!is_tensor(value))
+        raise(ErrorKind::type, "grad", "must be a Tensor or None, not " + type_name(value));
+      Node* given = read_node(as_tensor(value));
+      if (!given->layout.same_shape(t->node->layout) || given->dtype != t->node->dtype)
+        raise(ErrorKind::value, "grad",
+              "must be like the tensor: shapes " + to_string(given->layout.shape()) + " and " +
+                  to_string(t->node->layout.shape()) + ", dtypes " +
+                  std::string(name(given->dtype)) + " and " + std::string(name(t->node->dtype)));
+      retain_handle(given);
+      fresh = given;
+    }
+    if (!t->leaf) return 0;
+    touch_grad(t);
+    if (Node* old = std::exchange(t->leaf->grad, fresh)) release_handle(old);
+    return 0;
+  });
+}
+
+PyObject* get_name(PyObject* self, void*) {
+  PyObject* text = as_tensor(self)->name;
+  return Py_NewRef(text ? text : Py_None);
+}
+int set_name(PyObject* self, PyObject* value, void*) {
+  if (value && value != Py_None && !PyUnicode_Check(value)) {
+    PyErr_SetString(PyExc_TypeError, "[name] must be a str or None");
+    return -1;
+  }
+  PyTensor* t = as_tensor(self);
+  PyObject* fresh = value && value != Py_None ? Py_NewRef(value) : nullptr;
+  Py_XSETREF(t->name, fresh);
+  return 0;
+}
+
+PyObject* get_dict(PyObject* self, void*) {
+  PyObject* dict = PyObject_GenericGetDict(self, nullptr);
+  if (dict && !PyObject_GC_IsTracked(self)) PyObject_GC_Track(self);
+  return dict;
+}
+
+// ---- Methods ------------------------------------------------------------------------------------
+
+PyObject* item(PyObject* self, PyObject*) noexcept {
+  return guarded([&]() -> PyObject* {
+    Node* node = read_node(as_tensor(self));
+    if (node->layout.size() != 1)
+      raise(ErrorKind::value, "item",
+            "needs exactly one element, shape is " + to_string(node->layout.shape()));
+    return element_to_python(host_value(node, "item").node());
+  });
+}
+
+PyObject* nested_list(Node* element_reader, Node* node, int axis, std::int64_t at) {
+  if (axis == node->layout.ndim()) {
+    // A scalar node as the window through which one element after the other is read.
+    std::memcpy(element_reader->data(),
+                static_cast<const char*>(node->data()) +
+                    at * static_cast<std::int64_t>(itemsize(node->dtype)),
+                itemsize(node->dtype));
+    return element_to_python(element_reader);
+  }
+  const auto i = static_cast<std::size_t>(axis);
+  const std::int64_t n = node->layout.shape()[i];
+  py::object list = steal(PyList_New(n));
+  for (std::int64_t k = 0; k < n; ++k) {
+    PyObject* entry = nested_list(element_reader, node, axis + 1, at + k * node->layout.strides()[i]);
+    if (!entry) return nullptr;
+    PyList_SET_ITEM(list.ptr(), k, entry);
+  }
+  return list.release().ptr();
+}
+
+PyObject* tolist(PyObject* self, PyObject*) noexcept {
+  return guarded([&] {
+    const Tensor value = host_value(read_node(as_tensor(self)), "tolist");
+    const Tensor window = Tensor::adopt(new_node(value.dtype(), Layout()));
+    return nested_list(window.node(), value.node(), 0, 0);
+  });
+}
+
+PyObject* detach(PyObject* self, PyObject*) noexcept {
+  return guarded([&] {
+    Node* node = read_node(as_tensor(self));
+    while (node->box == Box::dual) node = node->primal;
+    const Tensor held = Tensor::share(node);
+    if (node->level > 0) return wrap(stop_gradient(held));
+    return wrap(alias(node, nullptr, false));
+  });
+}
+
+PyObject* requires_grad_(PyObject* self, PyObject* args, PyObject* kwargs) noexcept {
+  static const char* const keywords[] = {"requires_grad", nullptr};
+  int on = 1;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p:requires_grad_", const_cast<char**>(keywords),
+                                   &on))
+    return nullptr;
+  return guarded([&] {
+    set_requires_grad_value(self, on != 0);
+    return Py_NewRef(self);
+  });
+}
+
+PyObject* backward_method(PyObject* self, PyObject* args, PyObject* kwargs) noexcept {
+  static const char* const keywords[] = {"grad", "create_graph", nullptr};
+  PyObject* cotangent = Py_None;
+  int create_graph = 0;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$p:backward", const_cast<char**>(keywords),
+                                   &cotangent, &create_graph))
+    return nullptr;
+  return guarded([&]() -> PyObject* {
+    const Tensor output = handle_of(as_tensor(self));
+    Tensor given;
+    if (cotangent != Py_None)
+      given = tensor_from_python(cotangent, output.dtype(), std::nullopt, "backward");
+    output.backward(given, create_graph != 0);
+    Py_RETURN_NONE;
+  });
+}
+
+PyObject* zero_grad(PyObject* self, PyObject*) noexcept {
+  if (set_grad(self, Py_None, nullptr) != 0) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyObject* rebind(PyObject* self, PyObject* value) noexcept {
+  return guarded([&]() -> PyObject* {
+    PyTensor* t = as_tensor(self);
+    refuse_rebind_of_leaf(t, "rebind_");
+    const Tensor fresh = is_tensor(value)
+                             ? Tensor::share(read_node(as_tensor(value)))
+                             : tensor_from_python(value, t->node->dtype, std::nullopt, "rebind_");
+    Node* node = fresh.node();
+    if (!node->layout.same_shape(t->node->layout))
+      raise(ErrorKind::value, "rebind_",
+            "a handle keeps its shape: shapes " + to_string(t->node->layout.shape()) + " and " +
+                to_string(node->layout.shape()));
+    if (node->dtype != t->node->dtype)
+      raise(ErrorKind::type, "rebind_",
+            "a handle keeps its dtype: " + std::string(name(t->node->dtype)) + " and " +
+                std::string(name(node->dtype)) + "; convert with ad.astype");
+    const bool cut = !thread_state().recording && node->requires_grad && !t->leaf;
+    if (cut) {
+      rebind_cell(t, alias(node, nullptr, false));
+    } else {
+      retain_handle(node);
+      rebind_cell(t, node);
+    }
+    return Py_NewRef(self);
+  });
+}
+
+PyObject* array_namespace(PyObject*, PyObject* args, PyObject* kwargs) noexcept {
+  static const char* const keywords[] = {"api_version", nullptr};
+  PyObject* version = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:__array_namespace__",
+                                   const_cast<char**>(keywords), &version))
+    return nullptr;
+  return guarded([] { return py::module_::import("adjoint").release().ptr(); });
+}
+
+PyObject* to_device(PyObject* self, PyObject* args, PyObject* kwargs) noexcept {
+  static const char* const keywords[] = {"", "stream", nullptr};
+  const char* device = nullptr;
+  PyObject* stream = nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s|$O:to_device", const_cast<char**>(keywords),
+                                   &device, &stream))
+    return nullptr;
+  return guarded([&] {
+    if (std::strcmp(device, "cpu") != 0)
+      raise(ErrorKind::value, "to_device", std::string("the only device is 'cpu', not '") +
+                                               device + "'");
+    return Py_NewRef(self);
+  });
+}
+
+PyObject* format(PyObject* self, PyObject* spec) noexcept {
+  return guarded([&]() -> PyObject* {
+    Node* node = as_tensor(self)->node;
+    if (PyUnicode_GetLength(spec) == 0) return PyObject_Str(self);
+    if (node->layout.size() != 1)
+      raise(ErrorKind::type, "format",
+            "a format is for one number, shape is " + to_string(node->layout.shape()));
+    py::object number = steal(element_to_python(host_value(node, "format").node()));
+    return PyObject_Format(number.ptr(), spec);
+  });
+}
+
+// ---- Pickle and copy ----------------------------------------------------------------------------
+
+PyObject* reduce(PyObject* self, PyObject*) noexcept {
+  return guarded([&] {
+    PyTensor* t = as_tensor(self);
+    const Tensor value = contiguous(host_value(read_node(t), "pickle").node());
+    py::object data = steal(PyBytes_FromStringAndSize(
+        static_cast<const char*>(value.node()->data()),
+        static_cast<Py_ssize_t>(value.node()->nbytes())));
+    const py::object none = py::none();
+    const py::bool_ leaf(t->leaf && t->leaf->requires_grad);
+    py::object grad = steal(get_grad(self, nullptr));
+    py::tuple args = py::make_tuple(borrow(reinterpret_cast<PyObject*>(Py_TYPE(self))),
+                                    borrow(dtype_object(value.dtype())),
+                                    steal(get_shape(self, nullptr)), data, leaf,
+                                    t->name ? borrow(t->name) : none, grad);
+    py::object state = t->dict ? borrow(t->dict) : none;
+    return py::make_tuple(py::module_::import("adjoint._core").attr("_rebuild"), args, state)
+        .release()
+        .ptr();
+  });
+}
+
+py::object rebuild(py::object cls, py::object dtype, py::object shape, py::bytes data,
+                   bool requires_grad, py::object name_object, py::object grad) {
+  if (!PyType_Check(cls.ptr()) ||
+      !PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(cls.ptr()), tensor_type))
+    raise(ErrorKind::type, "unpickle", "the class is no Tensor");
+  const DType t = dtype_from_python(dtype.ptr(), "unpickle");
+  const Dims dims = dims_argument(shape.ptr(), "unpickle", "shape");
+  const auto bytes = static_cast<std::string_view>(data);
+  if (static_cast<std::size_t>(checked_size(dims, "unpickle")) * itemsize(t) != bytes.size())
+    raise(ErrorKind::value, "unpickle", "the data does not have the length of the shape");
+  Tensor value = Tensor::adopt(new_array(t, dims, "unpickle"));
+  if (!bytes.empty()) std::memcpy(value.node()->data(), bytes.data(), bytes.size());
+  auto* type = reinterpret_cast<PyTypeObject*>(cls.ptr());
+  py::object self;
+  if (type == tensor_type) {
+    self = wrapped(std::move(value));
+  } else {
+    self = steal(type->tp_alloc(type, 0));
+    as_tensor(self.ptr())->node = value.detach_node();
+  }
+  if (requires_grad) set_requires_grad_value(self.ptr(), true);
+  if (set_name(self.ptr(), name_object.ptr(), nullptr) != 0) throw_python();
+  if (!grad.is_none() && set_grad(self.ptr(), grad.ptr(), nullptr) != 0) throw_python();
+  return self;
+}
+
+template <class F>
+PyCFunction method(F* f) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
+}
+constexpr int kKeywords = METH_VARARGS | METH_KEYWORDS;
+
+}  // namespace
+
+PyGetSetDef tensor_getset[] = {
+    {"shape", get_shape, nullptr, "Extents, a tuple of ints.", nullptr},
+    {"dtype", get_dtype, nullptr, "Element type.", nullptr},
+    {"ndim", get_ndim, nullptr, "Number of dimensions.", nullptr},
+    {"size", get_size, nullptr, "Number of elements.", nullptr},
+    {"nbytes", get_nbytes, nullptr, "Bytes of the elements.", nullptr},
+    {"device", get_device, nullptr, "Always 'cpu'.", nullptr},
+    {"T", get_transposed, nullptr, "The transpose of a matrix.", nullptr},
+    {"mT", get_matrix_transposed, nullptr, "The transpose of the last two axes.", nullptr},
+    {"requires_grad", get_requires_grad, set_requires_grad,
+     "Whether gradients reach this tensor; settable, which makes the handle a leaf.", nullptr},
+    {"is_leaf", get_is_leaf, nullptr, "Whether it was made by the user, not by an operation.",
+     nullptr},
+    {"grad", get_grad, set_grad,
+     "The gradient accumulated by `backward`, or None; settable.", nullptr},
+    {"name", get_name, set_name, "A name for printing, or None; settable.", nullptr},
+    {"__dict__", get_dict, nullptr, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr}};
+
+PyMethodDef tensor_methods[] = {
+    {"item", item, METH_NOARGS,
+     "item($self)\n--\n\nThe single element as a Python number.\n\n"
+     "No derivative passes; inside `grad` and `jvp` it is the value at the current point."},
+    {"tolist", tolist, METH_NOARGS, "tolist($self)\n--\n\nThe elements as nested lists."},
+    {"detach", detach, METH_NOARGS,
+     "detach($self)\n--\n\nThe same value without history: no derivative passes."},
+    {"requires_grad_", method(requires_grad_), kKeywords,
+     "requires_grad_($self, requires_grad=True)\n--\n\nMake this handle a leaf; return it."},
+    {"backward", method(backward_method), kKeywords,
+     "backward($self, grad=None, *, create_graph=False)\n--\n\n"
+     "Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.\n\n"
+     "`grad` is the cotangent, needed unless the tensor has one element."},
+    {"zero_grad", zero_grad, METH_NOARGS, "zero_grad($self)\n--\n\nForget the gradient."},
+    {"rebind_", rebind, METH_O,
+     "rebind_($self, value, /)\n--\n\nGive the handle a new value of the same shape and dtype.\n\n"
+     "Every alias of the handle sees it. A leaf stays one; while operations are recorded its\n"
+     "value cannot be replaced: use `no_grad`."},
+    {"to_device", method(to_device), kKeywords,
+     "to_device($self, device, /, *, stream=None)\n--\n\nReturn the tensor; the device is 'cpu'."},
+    {"__array_namespace__", method(array_namespace), kKeywords,
+     "__array_namespace__($self, *, api_version=None)\n--\n\nThe module `adjoint`."},
+    {"__format__", format, METH_O, "__format__($self, format_spec, /)\n--\n\n"},
+    {"__reduce__", reduce, METH_NOARGS, "__reduce__($self)\n--\n\nValue, requires_grad, grad."},
+    {nullptr, nullptr, 0, nullptr}};
+
+void init_methods(py::module_& m) {
+  add_methods(tensor_buffer_methods);
+  m.def("_rebuild", &rebuild);
+}
+
+}  // namespace adjoint::python
