@@ -21,6 +21,13 @@
 
 namespace {
 
+// ThreadSanitizer does not let the child of a threaded process start threads.
+#ifdef __SANITIZE_THREAD__
+constexpr bool kThreadSanitizer = true;
+#else
+constexpr bool kThreadSanitizer = false;
+#endif
+
 using adjoint::DType;
 using Index = std::int64_t;
 
@@ -47,16 +54,16 @@ struct View {
 /// The ways a rows x cols matrix may lie in memory.
 std::vector<View> views(Index rows, Index cols) {
   return {
-      {cols, 1, 0, rows * cols},                              // row-major
-      {1, rows, 0, rows * cols},                              // transposed
-      {cols + 3, 1, 2, rows * (cols + 3) + 2},                // rows apart
-      {1, rows + 5, 1, cols * (rows + 5) + 1},                // transposed, apart
-      {2 * cols, 2, 0, 2 * rows * cols},                      // no unit stride
-      {-cols, 1, (rows - 1) * cols, rows * cols},             // rows reversed
-      {-cols, -1, rows * cols - 1, rows * cols},              // both reversed
-      {0, 1, 0, cols},                                        // one row repeated
-      {1, 0, 0, rows},                                        // one column repeated
-      {0, 0, 0, 1},                                           // one element repeated
+      {cols, 1, 0, rows * cols},                   // row-major
+      {1, rows, 0, rows * cols},                   // transposed
+      {cols + 3, 1, 2, rows * (cols + 3) + 2},     // rows apart
+      {1, rows + 5, 1, cols * (rows + 5) + 1},     // transposed, apart
+      {2 * cols, 2, 0, 2 * rows * cols},           // no unit stride
+      {-cols, 1, (rows - 1) * cols, rows * cols},  // rows reversed
+      {-cols, -1, rows * cols - 1, rows * cols},   // both reversed
+      {0, 1, 0, cols},                             // one row repeated
+      {1, 0, 0, rows},                             // one column repeated
+      {0, 0, 0, 1},                                // one element repeated
   };
 }
 
@@ -151,13 +158,14 @@ TEST_CASE_TEMPLATE("the built-in product takes every stride and every edge of it
   const auto a = random_values<T>(m * k, 3);
   const auto b = random_values<T>(k * n, 4);
   std::vector<T> c(m * n);
-  adjoint::kernels::gemm_builtin(m, n, k, a.data(), k, Index(1), b.data(), n, Index(1), c.data(), n);
+  adjoint::kernels::gemm_builtin(m, n, k, a.data(), k, Index(1), b.data(), n, Index(1), c.data(),
+                                 n);
   CHECK(is_product(m, n, k, a.data(), {k, 1, 0, 0}, b.data(), {n, 1, 0, 0}, c.data()));
 }
 
 TEST_CASE_TEMPLATE("products that are cut into panels are right", T, float, double) {
-  const Index shapes[][3] = {{300, 250, 64}, {130, 700, 50}, {700, 130, 50}, {1, 3000, 300},
-                             {3000, 1, 300}, {2000, 300, 1}};
+  const Index shapes[][3] = {{300, 250, 64}, {130, 700, 50}, {700, 130, 50},
+                             {1, 3000, 300}, {3000, 1, 300}, {2000, 300, 1}};
   for (const auto& [m, n, k] : shapes) {
     const auto a = random_values<T>(static_cast<std::size_t>(m * k), 5);
     const auto b = random_values<T>(static_cast<std::size_t>(k * n), 6);
@@ -195,8 +203,8 @@ TEST_CASE("infinities and nans go through") {
 }
 
 TEST_CASE_TEMPLATE("the bits are the same for any number of threads", T, float, double) {
-  const Index shapes[][3] = {{300, 310, 120}, {512, 512, 40}, {4000, 1, 300}, {1, 5000, 200},
-                             {3000, 20, 200}, {700, 800, 1}};
+  const Index shapes[][3] = {{300, 310, 120}, {512, 512, 40},  {4000, 1, 300},
+                             {1, 5000, 200},  {3000, 20, 200}, {700, 800, 1}};
   for (const auto& [m, n, k] : shapes) {
     const auto a = random_values<T>(static_cast<std::size_t>(m * k), 7);
     const auto b = random_values<T>(static_cast<std::size_t>(k * n), 8);
@@ -247,8 +255,9 @@ TEST_CASE("large batches: the bits are the same for any number of threads") {
   std::vector<float> first(static_cast<std::size_t>(count * m * n));
   std::vector<float> c(first.size());
   const auto run = [&](std::vector<float>& to) {
-    adjoint::kernels::matmul_batched(DType::float32, 1, &count, m, n, k, {a.data(), &a_stride, k, 1},
-                                     {b.data(), &b_stride, n, 1}, to.data());
+    adjoint::kernels::matmul_batched(DType::float32, 1, &count, m, n, k,
+                                     {a.data(), &a_stride, k, 1}, {b.data(), &b_stride, n, 1},
+                                     to.data());
   };
   with_threads(1, [&] { run(first); });
   with_threads(4, [&] { run(c); });
@@ -269,7 +278,8 @@ TEST_CASE("other dtypes are refused by name") {
   }
 }
 
-TEST_CASE("products in a child after fork have the parent's bits") {
+TEST_CASE("products in a child after fork have the parent's bits" *
+          doctest::skip(kThreadSanitizer)) {
   const Index n = 300;
   const auto a = random_values<float>(n * n, 13);
   std::vector<float> c(n * n);

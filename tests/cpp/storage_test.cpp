@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -116,8 +117,8 @@ TEST_CASE("small blocks go back to the system when their slab is free") {
 }
 
 TEST_CASE("sizes no machine has raise a memory error that names the operation and the size") {
-  for (std::size_t size : {std::size_t{1} << 46, std::size_t{1} << 50,
-                           std::numeric_limits<std::size_t>::max()}) {
+  for (std::size_t size :
+       {std::size_t{1} << 46, std::size_t{1} << 50, std::numeric_limits<std::size_t>::max()}) {
     try {
       Storage::allocate(size, "matmul");
       FAIL("allocated " << size);
@@ -134,7 +135,8 @@ TEST_CASE("foreign memory is released once and is never donatable nor counted") 
   const std::size_t live = storage_stats().live;
   int released = 0;
   double value[2] = {1, 2};
-  auto s = Storage::foreign(value, sizeof value, &released, [](void* p) { ++*static_cast<int*>(p); });
+  auto s =
+      Storage::foreign(value, sizeof value, &released, [](void* p) { ++*static_cast<int*>(p); });
   CHECK(s->data() == value);
   CHECK(s->bytes() == sizeof value);
   CHECK(s->is_foreign());

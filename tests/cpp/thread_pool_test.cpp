@@ -21,6 +21,13 @@
 
 namespace {
 
+// ThreadSanitizer does not let the child of a threaded process start threads.
+#ifdef __SANITIZE_THREAD__
+constexpr bool kThreadSanitizer = true;
+#else
+constexpr bool kThreadSanitizer = false;
+#endif
+
 using adjoint::parallel_for;
 using adjoint::set_num_threads;
 
@@ -159,7 +166,8 @@ TEST_CASE("the number of threads is checked") {
   CHECK(adjoint::num_threads() == 2);
 }
 
-TEST_CASE("a child after fork starts its own workers, and the parent keeps its own") {
+TEST_CASE("a child after fork starts its own workers, and the parent keeps its own" *
+          doctest::skip(kThreadSanitizer)) {
   const Threads scope(3);
   const auto job = [] {
     std::atomic<int> count{0};
@@ -183,7 +191,8 @@ TEST_CASE("a child after fork starts its own workers, and the parent keeps its o
   CHECK(WEXITSTATUS(status) == 0);
 }
 
-TEST_CASE("a fork while another thread's job runs leaves the child a working pool") {
+TEST_CASE("a fork while another thread's job runs leaves the child a working pool" *
+          doctest::skip(kThreadSanitizer)) {
   const Threads scope(3);
   std::atomic<bool> stop{false};
   std::thread busy([&] {

@@ -61,7 +61,7 @@ class Pool {
   // Written by the owner of `busy_` before the word is published, read after a claim.
   const ChunkBody* body_ = nullptr;
   std::int64_t n_ = 0;
-  std::int64_t span_ = 0;   // indices per unit: a multiple of the grain
+  std::int64_t span_ = 0;  // indices per unit: a multiple of the grain
   std::int64_t grain_ = 0;
   std::int64_t units_ = 0;
   std::exception_ptr error_;  // written by whoever sets failed_
@@ -73,7 +73,7 @@ class Pool {
   alignas(64) std::atomic<std::uint32_t> wake_{0};     // bumped per job; idle workers sleep on it
   alignas(64) std::atomic<bool> busy_{false};
   std::atomic<bool> failed_{false};
-  std::atomic<int> helpers_{0};  // workers with a lower index take part
+  std::atomic<int> helpers_{0};         // workers with a lower index take part
   std::atomic<std::uint32_t> life_{0};  // changes in the child of a fork
 };
 

@@ -79,10 +79,9 @@ template <class T, class Int>
 void call_gemm(void* f, Form fa, Form fb, Index m, Index n, Index k, const T* a, const T* b, T* c,
                Index c_row) {
   using Gemm = void (*)(int, int, int, Int, Int, Int, T, const T*, Int, const T*, Int, T, T*, Int);
-  reinterpret_cast<Gemm>(f)(kRowMajor, fa.trans, fb.trans, static_cast<Int>(m),
-                            static_cast<Int>(n), static_cast<Int>(k), T(1), a,
-                            static_cast<Int>(fa.ld), b, static_cast<Int>(fb.ld), T(0), c,
-                            static_cast<Int>(c_row));
+  reinterpret_cast<Gemm>(f)(kRowMajor, fa.trans, fb.trans, static_cast<Int>(m), static_cast<Int>(n),
+                            static_cast<Int>(k), T(1), a, static_cast<Int>(fa.ld), b,
+                            static_cast<Int>(fb.ld), T(0), c, static_cast<Int>(c_row));
 }
 
 template <class T, class Int>
@@ -95,8 +94,8 @@ void call_gemv(void* f, Form fa, Index m, Index k, const T* a, const T* x, Index
 }
 
 template <class T>
-void gemm_panel(const BlasLibrary* library, Index m, Index n, Index k, const Matrix<T>& a,
-                Form fa, const Matrix<T>& b, Form fb, T* c, Index c_row) {
+void gemm_panel(const BlasLibrary* library, Index m, Index n, Index k, const Matrix<T>& a, Form fa,
+                const Matrix<T>& b, Form fb, T* c, Index c_row) {
   if (!library || !fits(*library, {m, n, k, fa.ld, fb.ld, c_row}))
     return gemm_builtin(m, n, k, a.data, a.row, a.col, b.data, b.row, b.col, c, c_row);
   void* const f = std::is_same_v<T, float> ? library->sgemm : library->dgemm;
@@ -160,8 +159,9 @@ void matrix_vector(Index m, Index k, Matrix<T> a, const T* x, Index step, T* y) 
   parallel_for(m, band, [&](Index begin, Index end) {
     const Index rows = end - begin;
     const T* const from = a.data + begin * a.row;
-    if (!usable) return gemm_builtin(rows, Index(1), k, from, a.row, a.col, v.data, step, Index(1),
-                                     y + begin, Index(1));
+    if (!usable)
+      return gemm_builtin(rows, Index(1), k, from, a.row, a.col, v.data, step, Index(1), y + begin,
+                          Index(1));
     std::fill_n(y + begin, rows, T(0));  // some libraries scale by beta = 0, and keep a nan
     void* const f = std::is_same_v<T, float> ? library->sgemv : library->dgemv;
     if (library->ilp64)

@@ -83,25 +83,29 @@ std::unique_ptr<BlasLibrary> resolve(void* handle, const Candidate& from) {
   return library;
 }
 
-std::unique_ptr<BlasLibrary> open(const Candidate& candidate) {
-  void* const handle = dlopen(candidate.path.c_str(), RTLD_NOW | RTLD_LOCAL);
+/// Opens a library whose symbols are spelled in one of the given ways.
+std::unique_ptr<BlasLibrary> open(const std::vector<Candidate>& spellings) {
+  void* const handle = dlopen(spellings.front().path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) return nullptr;
-  auto library = resolve(handle, candidate);
-  if (!library) dlclose(handle);
-  return library;
+  for (const Candidate& spelling : spellings)
+    if (auto library = resolve(handle, spelling)) return library;
+  dlclose(handle);
+  return nullptr;
 }
 
 /// A path without a word on its symbols: tries the spellings in use.
 std::unique_ptr<BlasLibrary> open_any_spelling(const std::string& path) {
-  for (const char* prefix : {"", "scipy_"})
-    for (const char* suffix : {"", "64_", "_64"})
-      if (auto library = open({path, prefix, suffix, *suffix != '\0'})) return library;
-  return nullptr;
+  return open({{path, "", "", false},
+               {path, "scipy_", "", false},
+               {path, "scipy_", "64_", true},
+               {path, "", "64_", true},
+               {path, "", "_64", true}});
 }
 
 std::unique_ptr<BlasLibrary> choose(const std::vector<Candidate>& candidates) {
   if (const char* wanted = std::getenv("ADJOINT_BLAS"); wanted && *wanted) {
     if (std::string(wanted) == "builtin") return nullptr;
+    dlerror();
     auto library = open_any_spelling(wanted);
     if (!library) {
       const char* const reason = dlerror();
@@ -113,11 +117,12 @@ std::unique_ptr<BlasLibrary> choose(const std::vector<Candidate>& candidates) {
     return library;
   }
   for (const Candidate& candidate : candidates)
-    if (auto library = open(candidate)) return library;
+    if (auto library = open({candidate})) return library;
 #ifdef ADJOINT_BLAS_PATH
   if (auto library = open_any_spelling(ADJOINT_BLAS_PATH)) return library;
 #endif
-  for (const char* name : {"libopenblas.so.0", "libblas.so.3", "libcblas.so.3", "libopenblas.dylib"})
+  for (const char* name :
+       {"libopenblas.so.0", "libblas.so.3", "libcblas.so.3", "libopenblas.dylib"})
     if (auto library = open_any_spelling(name)) return library;
   return nullptr;
 }

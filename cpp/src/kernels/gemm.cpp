@@ -28,15 +28,18 @@ template <class T, int MR, int NR, int L, bool kFma>
   Vector acc[MR][kColumns] = {};
   for (std::int64_t p = 0; p < kc; ++p) {
     Vector y[kColumns];
-    std::memcpy(y, b, sizeof y);
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j) std::memcpy(&y[j], b + j * L, sizeof(Vector));
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) {
       const Vector x = a[i] - Vector{};
 #pragma GCC unroll 4
       for (int j = 0; j < kColumns; ++j) {
         if constexpr (kFma) {
+          Vector sum;
 #pragma GCC unroll 16
-          for (int l = 0; l < L; ++l) acc[i][j][l] = std::fma(x[l], y[j][l], acc[i][j][l]);
+          for (int l = 0; l < L; ++l) sum[l] = std::fma(x[l], y[j][l], acc[i][j][l]);
+          acc[i][j] = sum;
         } else {
           acc[i][j] += x * y[j];
         }
@@ -45,7 +48,12 @@ template <class T, int MR, int NR, int L, bool kFma>
     a += MR;
     b += NR;
   }
-  std::memcpy(out, acc, sizeof acc);
+#pragma GCC unroll 8
+  for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j)
+      std::memcpy(out + i * NR + j * L, &acc[i][j], sizeof(Vector));
+  }
 }
 
 template <class T>
