@@ -203,25 +203,33 @@ def binutils(name: str, *arguments: str | Path) -> str:
     return done.stdout
 
 
-def uses(build: Path, target: str, register: str) -> list[str]:
-    """Names of the target's objects with an instruction on this kind of register."""
-    pattern = re.compile(rf"%{register}\d")
-    return [
-        path.name
-        for path in objects(build, target)
-        if pattern.search(binutils("objdump", "--disassemble", "--no-show-raw-insn", path))
-    ]
+def users_of(build: Path, target: str, register: str) -> set[str]:
+    """The target's functions with an instruction on this kind of register, as object:symbol."""
+    found = set()
+    for path in objects(build, target):
+        function = ""
+        for line in binutils("objdump", "--disassemble", "--no-show-raw-insn", path).splitlines():
+            if line.endswith(">:"):
+                function = line[line.index("<") + 1 : -2]
+            elif f"%{register}" in line:
+                found.add(f"{path.name}:{function}")
+    return found
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the registers are those of x86-64")
-def test_wide_registers_appear_only_in_the_objects_meant_for_them(cpp_build: Path) -> None:
-    for target in ("adjoint", "adjoint_isa_baseline"):
-        assert uses(cpp_build, target, "ymm") == []
-        assert uses(cpp_build, target, "zmm") == []
-    assert uses(cpp_build, "adjoint_isa_v3", "zmm") == []
+def test_wide_registers_appear_only_in_the_code_meant_for_them(cpp_build: Path) -> None:
+    # A function outside the ISA objects may carry a target of its own if the level in use chooses
+    # it at run time and its symbol is local, so that nobody else can be given it.
+    chosen_at_run_time = re.compile(r"gemm\.cpp\.o:_ZN7adjoint7kernels12_GLOBAL__N_1\w+tile_fma\w+")
+    wide = users_of(cpp_build, "adjoint", "ymm")
+    assert not [name for name in wide if not chosen_at_run_time.fullmatch(name)]
+    assert not users_of(cpp_build, "adjoint", "zmm")
+    assert not users_of(cpp_build, "adjoint_isa_baseline", "ymm")
+    assert not users_of(cpp_build, "adjoint_isa_baseline", "zmm")
+    assert not users_of(cpp_build, "adjoint_isa_v3", "zmm")
     # The check itself can see: each level does use its registers.
-    assert uses(cpp_build, "adjoint_isa_v3", "ymm") != []
-    assert uses(cpp_build, "adjoint_isa_v4", "zmm") != []
+    assert users_of(cpp_build, "adjoint_isa_v3", "ymm")
+    assert users_of(cpp_build, "adjoint_isa_v4", "zmm")
 
 
 @pytest.mark.parametrize("level", LEVELS)
