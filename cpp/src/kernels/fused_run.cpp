@@ -18,8 +18,9 @@ namespace {
 using std::int64_t;
 using std::size_t;
 
-// Registers and streams of a tile together stay near half of a first-level cache of 32 KiB.
-constexpr int64_t kTileBytes = 16384;
+// Registers and streams of a tile together stay near a first-level cache; the size of a tile
+// matters less than that there are few enough calls.
+constexpr int64_t kTileBytes = 32768;
 constexpr int64_t kMinTile = 64;
 constexpr int64_t kMaxTile = 1024;
 // Rows that are read in several passes are held whole up to this size: a pass over the row then
@@ -31,6 +32,9 @@ constexpr int64_t kCallPerRow = 64;
 constexpr double kParallelWork = 5e5;
 constexpr double kChunkWork = 2.5e5;
 constexpr int64_t kMaxChunks = 64;
+// Streams of more bytes than this come from beyond the second-level cache.
+constexpr size_t kAheadBytes = 2 << 20;
+constexpr std::uint32_t kStepsPerStream = 3;
 // Below this many rows, a long row itself is cut for threads.
 constexpr int64_t kFewRows = 16;
 
@@ -139,6 +143,12 @@ struct Stream {
   Source source;
 };
 
+/// What the steps of one phase ask for ahead of the next tile: streams [begin, end) of
+/// Run::ahead, evenly over the steps so that the queue of outstanding misses does not fill.
+struct Ahead {
+  std::uint32_t begin, end;
+};
+
 /// Everything that is fixed for one run and shared by its threads.
 struct Run {
   const Plan& plan;
@@ -153,6 +163,8 @@ struct Run {
   size_t tile_area = 0, row_area = 0;
   SmallVector<Stream, 8> streams;
   SmallVector<Stream, 4> row_streams;
+  SmallVector<Ahead, 2> ahead_of;  // per phase; empty when nothing is asked for ahead
+  SmallVector<std::uint32_t, 4> ahead;
   IntrusivePtr<Storage> columns;  // col inputs that had to be made contiguous
 
   Run(const Plan& p, const RunArguments& a) : plan(p), args(a) {}
@@ -161,6 +173,7 @@ struct Run {
   void bind_row_stream(std::uint32_t slot);
   void gather_columns();
   bool read_after_write(size_t output) const;
+  void plan_ahead();
   void measure();
 };
 
@@ -262,6 +275,29 @@ void Run::bind() {
   measure();
 }
 
+/// Processors follow a stream well while one kernel reads it, and lose it while the steps between
+/// two tiles work in cache; so a pass of many steps asks ahead. Programs of several passes do not:
+/// measured, their short passes stream well enough alone.
+void Run::plan_ahead() {
+  if (plan.phases.size() > 1 || static_cast<size_t>(rows * cols) * plan.stream_bytes < kAheadBytes)
+    return;
+  SmallVector<std::uint8_t, 16> seen(streams.size(), 0);
+  for (const Phase& phase : plan.phases) {
+    Ahead a{static_cast<std::uint32_t>(ahead.size()), 0};
+    for (std::uint32_t i = phase.stream_begin; i < phase.stream_end; ++i) {
+      const std::uint32_t index = plan.phase_streams[i];
+      const Stream& s = streams[index];
+      if (seen[index] || s.mode != Mode::direct || s.row_step == 0) continue;
+      for (size_t other = 0; other < streams.size(); ++other)
+        if (streams[other].base == s.base) seen[other] = 1;
+      ahead.push_back(index);
+    }
+    a.end = static_cast<std::uint32_t>(ahead.size());
+    if (phase.end - phase.tile_begin < kStepsPerStream * (a.end - a.begin)) a.begin = a.end;
+    ahead_of.push_back(a);
+  }
+}
+
 /// Bytes of the two areas of a lane.
 void Run::measure() {
   const auto tile = [&](size_t size) { return align64(static_cast<size_t>(capacity) * size); };
@@ -304,8 +340,16 @@ class Lane {
   PairwiseTree& tree(std::uint32_t reduction) { return trees_[reduction]; }
 
  private:
+  struct Request {
+    const char* at;
+    const char* stop;
+    std::uint32_t next, end;  // streams of Run::ahead still to ask for
+    int64_t per_step;         // cache lines; 0 when nothing is asked for
+  };
   void place_registers(char* tile_area, char* row_area, const Lane* owner);
   void place_stream(size_t index, int64_t col, int64_t width);
+  void start_ahead(const Phase& phase, int64_t n, Request* request) const;
+  void ask_ahead(Request* request, int64_t n) const;
   void copy_shadows(int64_t col, int64_t width);
   void call_rows(const Step& step, int64_t width);
   void expand(const Step& step, int64_t width);
@@ -436,6 +480,32 @@ void Lane::place_stream(size_t index, int64_t col, int64_t width) {
     at_[s.slot] += col * s.col_step;
 }
 
+/// Starts asking for the next tile of the phase's streams.
+void Lane::start_ahead(const Phase& phase, int64_t n, Request* request) const {
+  const Ahead& a = run_.ahead_of[static_cast<size_t>(&phase - plan_.phases.data())];
+  request->next = a.begin;
+  request->end = a.end;
+  int64_t lines = 0;
+  for (std::uint32_t i = a.begin; i < a.end; ++i)
+    lines += n * run_.streams[run_.ahead[i]].col_step / 64 + 1;
+  request->per_step = lines / (phase.end - phase.tile_begin) + 1;
+}
+
+/// The share of one step. Inline: gcc takes a function that only prefetches for one without
+/// effects and drops the call.
+[[gnu::always_inline]] inline void Lane::ask_ahead(Request* request, int64_t n) const {
+  for (int64_t k = request->per_step; k > 0; --k) {
+    if (request->at >= request->stop) {
+      if (request->next == request->end) return;
+      const Stream& s = run_.streams[run_.ahead[request->next++]];
+      request->at = at_[s.slot] + n * s.col_step;
+      request->stop = request->at + n * s.col_step;
+    }
+    __builtin_prefetch(request->at);
+    request->at += 64;
+  }
+}
+
 void Lane::copy_shadows(int64_t col, int64_t width) {
   for (size_t i = 0; i < run_.streams.size(); ++i) {
     const Stream& s = run_.streams[i];
@@ -531,8 +601,11 @@ void Lane::tile_steps(const Phase& phase, int64_t col, int64_t width) {
     }
   }
   const int64_t n = count_ * width;
+  Request request{};
+  if (!run_.ahead.empty() && phase.tile_begin != phase.end) start_ahead(phase, n, &request);
   for (std::uint32_t i = phase.tile_begin; i < phase.end; ++i) {
     const Step& step = plan_.steps[i];
+    if (request.per_step) ask_ahead(&request, n);
     const void* const in[3] = {at_[step.src[0]], at_[step.src[1]], at_[step.src[2]]};
     switch (step.kind) {
       case Step::Kind::call: step.fn(in, at_[step.dst], n); break;
@@ -664,6 +737,7 @@ void run_tiles(const FusedProgram& program, Plans& plans, const RunArguments& ar
   }
   run.capacity = run.tile_rows * std::max<int64_t>(1, run.tile_cols);
   run.bind();
+  run.plan_ahead();
 
   const double work = static_cast<double>(run.rows) * static_cast<double>(run.cols) *
                       static_cast<double>(plan.cost);
