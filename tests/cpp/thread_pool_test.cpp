@@ -13,6 +13,7 @@
 #include <mutex>
 #include <set>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -215,4 +216,35 @@ TEST_CASE("a fork while another thread's job runs leaves the child a working poo
   }
   stop = true;
   busy.join();
+}
+
+TEST_CASE("thread pool child: bad ADJOINT_NUM_THREADS" * doctest::skip()) {
+  for (const char* bad : {"0", "many", "2x", "-1", "99999999999999999999"}) {
+    setenv("ADJOINT_NUM_THREADS", bad, 1);
+    try {
+      adjoint::num_threads();
+      FAIL("accepted " << bad);
+    } catch (const adjoint::Error& e) {
+      CHECK(e.kind() == adjoint::ErrorKind::value);
+      CHECK(std::string(e.what()).find(bad) != std::string::npos);
+    }
+  }
+  setenv("ADJOINT_NUM_THREADS", "3", 1);
+  CHECK(adjoint::num_threads() == 3);
+}
+
+// In a process of its own: the variable is read once.
+TEST_CASE("ADJOINT_NUM_THREADS is checked and obeyed") {
+  if (access("/proc/self/exe", X_OK) != 0) return;
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    execl("/proc/self/exe", "tests", "--no-skip",
+          "--test-case=thread pool child: bad ADJOINT_NUM_THREADS", static_cast<char*>(nullptr));
+    _exit(127);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
 }
