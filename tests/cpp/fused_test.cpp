@@ -500,6 +500,35 @@ TEST_CASE("fused: a long scalar program runs as written, with few registers") {
   CHECK(end == length + 5.0);
 }
 
+TEST_CASE("reduce: many short rows have the bits of one row at a time") {
+  for (const char* name : {"sum", "prod", "max", "min"}) {
+    for (DType dtype : {F32, DType::float64, DType::int32}) {
+      const ReduceKernel* kernel = find_reduce(name, dtype);
+      const std::size_t size = itemsize(dtype);
+      for (std::int64_t cols = 1; cols <= 40; ++cols) {
+        const std::int64_t rows = 131;
+        std::vector<char> x(static_cast<std::size_t>(rows * cols) * size);
+        const std::vector<float> values = noise(rows * cols, 6);
+        for (std::size_t i = 0; i < values.size(); ++i) {
+          const float v = i % 5 ? values[i] : -0.0f;
+          const double d = v;
+          const std::int32_t k = static_cast<std::int32_t>(v * 100);
+          const void* from = dtype == F32 ? static_cast<const void*>(&v)
+                             : size == 8  ? static_cast<const void*>(&d)
+                                          : &k;
+          std::memcpy(x.data() + i * size, from, size);
+        }
+        if (dtype == F32) std::fill_n(reinterpret_cast<float*>(x.data()), cols, -0.0f);
+        std::vector<char> got(rows * size), want(got);
+        reduce_rows(kernel, x.data(), rows, cols, got.data());
+        for (std::int64_t r = 0; r < rows; ++r)
+          kernel->block(x.data() + r * cols * size, cols, want.data() + r * size);
+        CHECK(got == want);
+      }
+    }
+  }
+}
+
 TEST_CASE("reduce: columns meet in groups of 32 and then in the tree") {
   Threads restore;
   const ReduceKernel* sum = find_reduce("sum", F32);

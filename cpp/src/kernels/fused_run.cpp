@@ -556,10 +556,12 @@ void Lane::reduce(const Step& step, int64_t width) {
   const auto size = static_cast<int64_t>(itemsize(step.reduce->dtype));
   const char* in = at_[step.src[0]];
   if (run_.whole_rows) {
-    const int64_t pitch = step.advance[0] == Advance::none ? 0 : width * size;
     char* out = at_[step.dst];
-    for (int64_t r = 0; r < count_; ++r)
-      reduce_row(step.reduce, in + r * pitch, width, out + r * size);
+    if (step.advance[0] == Advance::width) {
+      reduce_row_group(step.reduce, in, count_, width, out);
+      return;
+    }
+    for (int64_t r = 0; r < count_; ++r) reduce_row(step.reduce, in, width, out + r * size);
     return;
   }
   std::uint64_t partial = 0;

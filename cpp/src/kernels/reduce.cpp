@@ -83,6 +83,31 @@ void reduce_strip(const ReduceKernel* kernel, const char* in, std::int64_t rows,
   }
 }
 
+// A call per row is dear when the row is this short or shorter.
+constexpr std::int64_t kShortRow = 16;
+constexpr std::int64_t kShortGroup = 64;
+
+/// Many rows of few elements: the tree of halves in which a block's first lanes meet, taken over
+/// whole columns at a time.
+void reduce_short_rows(const ReduceKernel* kernel, StridedCopyFn copy, const char* in,
+                       std::int64_t rows, std::int64_t n, char* out) {
+  const auto size = static_cast<std::int64_t>(itemsize(kernel->dtype));
+  alignas(64) char columns[kShortRow][kShortGroup * 8];
+  for (std::int64_t r = 0; r < rows; r += kShortGroup) {
+    const std::int64_t count = std::min(kShortGroup, rows - r);
+    for (std::int64_t j = 0; j < n; ++j)
+      copy(in + (r * n + j) * size, n * size, columns[j], size, count);
+    std::int64_t lanes = n;
+    for (auto half = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(n))) / 2;
+         half > 0; half /= 2) {
+      for (std::int64_t j = 0; j + half < lanes; ++j)
+        kernel->combine(columns[j], columns[j + half], count);
+      lanes = half;
+    }
+    std::memcpy(out + r * size, columns[0], static_cast<std::size_t>(count * size));
+  }
+}
+
 }  // namespace
 
 void PairwiseTree::finish(void* out) {
@@ -115,6 +140,18 @@ void reduce_row(const ReduceKernel* kernel, const void* in, std::int64_t n, void
   tree.finish(out);
 }
 
+void reduce_row_group(const ReduceKernel* kernel, const void* in, std::int64_t rows, std::int64_t n,
+                      void* out) {
+  const std::size_t size = itemsize(kernel->dtype);
+  const auto* src = static_cast<const char*>(in);
+  auto* dst = static_cast<char*>(out);
+  if (n > 0 && n <= kShortRow && rows >= 8) {
+    reduce_short_rows(kernel, find_copy(size), src, rows, n, dst);
+    return;
+  }
+  for (std::int64_t r = 0; r < rows; ++r) reduce_row(kernel, src + r * n * size, n, dst + r * size);
+}
+
 void reduce_rows(const ReduceKernel* kernel, const void* in, std::int64_t rows, std::int64_t cols,
                  void* out) {
   const std::size_t size = itemsize(kernel->dtype);
@@ -126,8 +163,7 @@ void reduce_rows(const ReduceKernel* kernel, const void* in, std::int64_t rows, 
     return;
   }
   for_chunks(rows, cols, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t r = begin; r < end; ++r)
-      reduce_row(kernel, src + r * cols * size, cols, dst + r * size);
+    reduce_row_group(kernel, src + begin * cols * size, end - begin, cols, dst + begin * size);
   });
 }
 

@@ -48,6 +48,11 @@ class PairwiseTree {
 /// Reduces `n` contiguous elements to one element at `out`, in the calling thread.
 void reduce_row(const ReduceKernel* kernel, const void* in, std::int64_t n, void* out);
 
+/// Reduces contiguous (rows, n) over n into `out` (rows), in the calling thread; the bits are those
+/// of reduce_row on every row.
+void reduce_row_group(const ReduceKernel* kernel, const void* in, std::int64_t rows, std::int64_t n,
+                      void* out);
+
 /// Reduces contiguous (rows, cols) over cols into `out` (rows).
 void reduce_rows(const ReduceKernel* kernel, const void* in, std::int64_t rows, std::int64_t cols,
                  void* out);
