@@ -139,6 +139,17 @@ ADJOINT_MATH_FN Two<T> two_prod(T a, T b) {
 #endif
 }
 
+/// (num + num_lo) / (den.hi + den.lo) from one division: the residual of the first quotient is
+/// exact and corrects it.
+template <class T>
+ADJOINT_MATH_FN T quotient(T num, T num_lo, Two<T> den) {
+  const T inv = T(1) / den.hi;
+  const T q = num * inv;
+  const Two<T> back = two_prod(q, den.hi);
+  const T rest = ((num - back.hi) - back.lo) + fma_(-q, den.lo, num_lo);
+  return fma_(rest, inv, q);
+}
+
 /// IEEE abs and sqrt: exact, and correctly rounded (0.5 ulp).
 ADJOINT_MATH_FN float sqrt(float x) { return __builtin_sqrtf(x); }
 ADJOINT_MATH_FN double sqrt(double x) { return __builtin_sqrt(x); }

@@ -1,4 +1,4 @@
-// exp and what is made of it: exp2, expm1, tanh, sinh, cosh, sigmoid, silu, gelu.
+// exp, exp2, expm1, tanh, sinh and cosh.
 //
 // x = k ln2 + r with |r| <= ln2 / 2; e^r - 1 comes from a minimax polynomial and 2^k from the
 // exponent bits. ln2 is cut in two such that k times the upper part is exact without FMA.
@@ -18,7 +18,13 @@ struct ExpConst<float> {
   static constexpr float ln2_lo = 0x1.0bfbe8p-15f;
   static constexpr float max = 89.0f;     // e^max overflows
   static constexpr float min = -104.5f;   // e^min is below half the smallest subnormal
-  static constexpr float tanh_max = 9.5f; // tanh rounds to 1 from here
+  static constexpr float product_min = -130.0f;  // x e^x vanishes
+  static constexpr float tanh_max = 9.5f;        // tanh rounds to 1 from here
+  static constexpr float sinh_max = 89.6f;       // sinh and cosh overflow
+  static constexpr float expm1_min = -30.0f;     // expm1 rounds to -1
+  static constexpr float linear = 0x1p-25f;      // expm1 x and sinh x round to x below
+  static constexpr float exp2_max = 129.0f;
+  static constexpr float exp2_min = -151.0f;
 };
 
 template <>
@@ -28,7 +34,13 @@ struct ExpConst<double> {
   static constexpr double ln2_lo = 0x1.a39ef35793c76p-33;
   static constexpr double max = 710.0;
   static constexpr double min = -746.0;
+  static constexpr double product_min = -800.0;
   static constexpr double tanh_max = 20.0;
+  static constexpr double sinh_max = 710.6;
+  static constexpr double expm1_min = -60.0;
+  static constexpr double linear = 0x1p-54;
+  static constexpr double exp2_max = 1025.0;
+  static constexpr double exp2_min = -1076.0;
 };
 
 /// (e^r - 1 - r) / r^2 on |r| <= ln2 / 2.
@@ -98,6 +110,60 @@ template <class T>
 ADJOINT_MATH_FN T exp(T x) {
   const auto [p, s1, s2] = exp_parts(x);
   return (p * s1) * s2;
+}
+
+/// (2^r - 1) / r on |r| <= 1/2.
+ADJOINT_MATH_FN float exp2_poly(float r) {
+  return poly(r, 0x1.62e43p-1f, 0x1.ebfbep-3f, 0x1.c6b054p-5f, 0x1.3b2a1cp-7f, 0x1.5dc07p-10f,
+              0x1.44403ap-13f, 0x1.c047e4p-17f);
+}
+ADJOINT_MATH_FN double exp2_poly(double r) {
+  return poly(r, 0x1.62e42fefa39efp-1, 0x1.ebfbdff82c58fp-3, 0x1.c6b08d704a0d6p-5,
+              0x1.3b2ab6fba4ea8p-7, 0x1.5d87fe78a1262p-10, 0x1.430912f859732p-13,
+              0x1.ffcbfc7af7935p-17, 0x1.62c0229adc95cp-20, 0x1.b524d07c3d0ecp-24,
+              0x1.e4cd9c39ca46fp-28, 0x1.ea14caa1dfbcap-32, 0x1.c6da7f37c793cp-36);
+}
+
+template <class T>
+ADJOINT_MATH_FN T exp2(T x) {
+  constexpr T shift = Real<T>::round + static_cast<T>(2 * Real<T>::bias);
+  const T c = clamp(x, ExpConst<T>::exp2_min, ExpConst<T>::exp2_max);
+  const T t = c + shift;
+  const T r = c - (t - shift);
+  const auto [p, s1, s2] = exp_scale(fma_(r, exp2_poly(r), T(1)), to_bits(t));
+  return (p * s1) * s2;
+}
+
+/// Halved inside: 2^k itself may overflow where the result does not.
+template <class T>
+ADJOINT_MATH_FN T expm1(T x) {
+  const T c = clamp(x, ExpConst<T>::expm1_min, ExpConst<T>::max);
+  const auto [r, k] = exp_reduce(c, static_cast<T>(Real<T>::bias - 1));
+  const T h = pow2_biased<T>(k);
+  const T t = fma_(fma_(r * r, exp_poly(r), r), h, h - T(0.5));
+  return abs(x) < ExpConst<T>::linear ? x : t + t;
+}
+
+/// With e = e^|x| - 1 this is (e + e / (e + 1)) / 2, in quarters against overflow.
+template <class T>
+ADJOINT_MATH_FN T sinh(T x) {
+  const T ax = abs(x);
+  const T c = ax > ExpConst<T>::sinh_max ? ExpConst<T>::sinh_max : ax;
+  const auto [r, k] = exp_reduce(c, static_cast<T>(Real<T>::bias - 2));
+  const T h = pow2_biased<T>(k);
+  const T e = fma_(fma_(r * r, exp_poly(r), r), h, h - T(0.25));
+  const T sum = e + e / fma_(T(4), e, T(1));
+  return ax < ExpConst<T>::linear ? x : xor_sign(sum + sum, sign_bit(x));
+}
+
+template <class T>
+ADJOINT_MATH_FN T cosh(T x) {
+  const T ax = abs(x);
+  const T c = ax > ExpConst<T>::sinh_max ? ExpConst<T>::sinh_max : ax;
+  const auto [r, k] = exp_reduce(c, static_cast<T>(Real<T>::bias - 2));
+  const T e = (T(1) + fma_(r * r, exp_poly(r), r)) * pow2_biased<T>(k);
+  const T sum = e + T(0.0625) / e;
+  return sum + sum;
 }
 
 /// e^y - 1 as a pair, for 0 <= y <= 2 tanh_max.

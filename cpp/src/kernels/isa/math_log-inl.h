@@ -1,4 +1,4 @@
-// log and what is made of it.
+// log, log1p, log2, log10 and the inverse hyperbolic functions.
 //
 // x = 2^k m with m in [sqrt(1/2), sqrt(2)) and f = m - 1 exact. float32 takes a polynomial in f,
 // float64 one in s^2 with s = f / (2 + f), where log(1 + f) = f - f^2/2 + s (f^2/2 + R(s^2)).
@@ -22,6 +22,15 @@ struct LogConst<float> {
   static constexpr float subnormal_scale = 0x1p24f;
   static constexpr float ln2_hi = 0x1.62ep-1f;
   static constexpr float ln2_lo = 0x1.0bfbe8p-15f;
+  static constexpr std::uint32_t upper = 0xfffff000u;  // keeps half of the digits
+  static constexpr float log2e_hi = 0x1.716p0f;
+  static constexpr float log2e_lo = -0x1.7135a8p-13f;
+  static constexpr float log10e_hi = 0x1.bccp-2f;
+  static constexpr float log10e_lo = -0x1.09d5b2p-15f;
+  static constexpr float log10_2_hi = 0x1.3442p-2f;
+  static constexpr float log10_2_lo = -0x1.95ec1p-19f;
+  static constexpr float one_is_lost = 0x1p26f;     // 1 + x rounds to x
+  static constexpr float square_is_all = 0x1p14f;  // 1 + x^2 rounds to x^2
 };
 
 template <>
@@ -35,6 +44,15 @@ struct LogConst<double> {
   static constexpr double subnormal_scale = 0x1p54;
   static constexpr double ln2_hi = 0x1.62e42feep-1;
   static constexpr double ln2_lo = 0x1.a39ef35793c76p-33;
+  static constexpr std::uint64_t upper = 0xffffffff00000000u;
+  static constexpr double log2e_hi = 0x1.7154766p0;
+  static constexpr double log2e_lo = -0x1.a8fa03d1105ep-29;
+  static constexpr double log10e_hi = 0x1.bcb7b16p-2;
+  static constexpr double log10e_lo = -0x1.b235e39ab2a91p-31;
+  static constexpr double log10_2_hi = 0x1.34413509f78p-2;
+  static constexpr double log10_2_lo = 0x1.fef311f12b358p-46;
+  static constexpr double one_is_lost = 0x1p60;
+  static constexpr double square_is_all = 0x1p28;
 };
 
 /// x = 2^k (1 + f); k is integral.
@@ -99,6 +117,84 @@ template <class T>
 ADJOINT_MATH_FN T log(T x) {
   const auto [f, k] = log_split(x);
   return log_edges(x, log_of_split(f, k));
+}
+
+/// log(1 + f) as a pair whose upper part has half of the digits, so that it can be multiplied by
+/// a constant of as many without an error.
+template <class T>
+ADJOINT_MATH_FN Two<T> log_of_fraction(T f) {
+  const T half_f2 = T(0.5) * f * f;
+  const T hi = from_bits(to_bits(f - half_f2) & LogConst<T>::upper);
+  return {hi, ((f - hi) - half_f2) + log_tail(f, half_f2)};
+}
+
+template <class T>
+ADJOINT_MATH_FN T log2(T x) {
+  using C = LogConst<T>;
+  const auto [f, k] = log_split(x);
+  const auto [hi, lo] = log_of_fraction(f);
+  const T head = hi * C::log2e_hi;
+  const T sum = k + head;
+  const T tail = fma_(lo + hi, C::log2e_lo, lo * C::log2e_hi);
+  return log_edges(x, sum + (tail + ((k - sum) + head)));
+}
+
+template <class T>
+ADJOINT_MATH_FN T log10(T x) {
+  using C = LogConst<T>;
+  const auto [f, k] = log_split(x);
+  const auto [hi, lo] = log_of_fraction(f);
+  const T head = hi * C::log10e_hi;
+  const T whole = k * C::log10_2_hi;
+  const T sum = whole + head;
+  const T tail = fma_(k, C::log10_2_lo, fma_(lo + hi, C::log10e_lo, lo * C::log10e_hi));
+  return log_edges(x, sum + (tail + ((whole - sum) + head)));
+}
+
+/// log(2^doublings (hi + lo)) for a pair with hi not subnormal.
+template <class T>
+ADJOINT_MATH_FN T log_of_sum(T hi, T lo, T doublings) {
+  using C = LogConst<T>;
+  const Bits<T> biased = (to_bits(hi) + (C::one - C::sqrt_half)) >> Real<T>::mant;
+  const T scale = from_bits((Bits<T>(2 * Real<T>::bias) - biased) << Real<T>::mant);
+  const auto [f0, k] = log_split_normal(hi);
+  const T f = hi < C::one_is_lost ? f0 + lo * scale : f0;
+  return log_edges(hi, log_of_split(f, k + doublings));
+}
+
+template <class T>
+ADJOINT_MATH_FN T log1p(T x) {
+  const Two<T> u = two_sum(T(1), x);
+  return x == T(0) ? x : log_of_sum(u.hi, u.lo, T(0));
+}
+
+/// log1p(|x| + x^2 / (1 + sqrt(1 + x^2))); log(2 |x|) where the square would overflow.
+template <class T>
+ADJOINT_MATH_FN T asinh(T x) {
+  const T ax = abs(x);
+  const bool big = ax > LogConst<T>::square_is_all;
+  const T x2 = ax * ax;
+  const Two<T> u = two_sum(T(1), ax + x2 / (T(1) + sqrt(T(1) + x2)));
+  const T result = log_of_sum(big ? ax : u.hi, big ? T(0) : u.lo, big ? T(1) : T(0));
+  return xor_sign(result, sign_bit(x));
+}
+
+/// log1p(t + sqrt(t (t + 2))) with t = x - 1.
+template <class T>
+ADJOINT_MATH_FN T acosh(T x) {
+  const bool big = x > LogConst<T>::square_is_all;
+  const T t = x - T(1);
+  const Two<T> u = two_sum(T(1), t + sqrt(fma_(t, t, t + t)));
+  const T hi = x < T(1) ? kNan<T> : u.hi;
+  return log_of_sum(big ? x : hi, big ? T(0) : u.lo, big ? T(1) : T(0));
+}
+
+/// log1p(2 |x| / (1 - |x|)) / 2.
+template <class T>
+ADJOINT_MATH_FN T atanh(T x) {
+  const T ax = abs(x);
+  const Two<T> u = two_sum(T(1), (ax + ax) / (T(1) - ax));
+  return xor_sign(T(0.5) * log_of_sum(u.hi, u.lo, T(0)), sign_bit(x));
 }
 
 }  // namespace adjoint::kernels::ADJOINT_ISA_NS::math

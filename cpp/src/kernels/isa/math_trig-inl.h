@@ -1,4 +1,4 @@
-// sin and cos.
+// sin, cos and tan.
 //
 // x = n pi/2 + r with n even for sin and odd for cos, so |r| <= pi/2, one odd polynomial serves
 // both, and the parity of n / 2 gives the sign. Up to kTrigFastMax the reduction is Cody and
@@ -105,12 +105,11 @@ ADJOINT_MATH_FN TrigReduced<T> trig_reduce_big(T x, int unit_bits, unsigned offs
   constexpr U low = (U(1) << L) - 1;
   const U u = to_bits(x);
   const U m = (u & ((U(1) << Real<T>::mant) - 1)) | (U(1) << Real<T>::mant);
-  // The window starts at fraction bit e - 1 of 2/pi, counted from 1; the table holds 2 L zeros
-  // before the first. Arguments outside the range (unused results) must stay inside the table.
+  // The window starts at fraction bit e - 1 of 2/pi, counted from 1, 2 L zeros come before the
+  // first. Arguments below the range (their results are not used) must stay inside the table.
+  constexpr U lowest = Real<T>::bias + Real<T>::mant + 2 - 2 * L;
   const U biased = u >> Real<T>::mant;
-  const U start = biased - U(Real<T>::bias + Real<T>::mant + 2 - 2 * L);
-  const U lowest = U(Real<T>::bias + Real<T>::mant + 2 - 2 * L);
-  const U from = biased > lowest ? (biased < U(2 * Real<T>::bias + 1) ? start : U(0)) : U(0);
+  const U from = (biased > lowest ? biased : lowest) - lowest;
   const U word = from / U(L);
   const U s = from & U(L - 1);
   U w[7];
@@ -194,6 +193,50 @@ ADJOINT_MATH_FN T cos_big(T x) {
   return xor_sign(sin_poly(r.hi + r.lo), (odd ^ 1) << (sizeof(T) * 8 - 1));
 }
 
+/// sin and cos of r + lo on |r| <= pi/4.
+ADJOINT_MATH_FN float sin_tail(float z) {
+  return z * poly(z, -0x1.555556p-3f, 0x1.111108p-7f, -0x1.a00f3ep-13f, 0x1.6cc286p-19f);
+}
+ADJOINT_MATH_FN double sin_tail(double z) {
+  return z * poly(z, -0x1.5555555555555p-3, 0x1.111111111110ap-7, -0x1.a01a01a018917p-13,
+                  0x1.71de3a53148dfp-19, -0x1.ae645268ab4f3p-26, 0x1.6120749835e21p-33,
+                  -0x1.aa966d38682a5p-41);
+}
+ADJOINT_MATH_FN float cos_tail(float z) {
+  return z * z * poly(z, 0x1.55554ap-5f, -0x1.6c0bf2p-10f, 0x1.99d896p-16f);
+}
+ADJOINT_MATH_FN double cos_tail(double z) {
+  return z * z * poly(z, 0x1.555555555554ap-5, -0x1.6c16c16c14dcap-10, 0x1.a01a019c56d4p-16,
+                      -0x1.27e4f7c93e22ap-22, 0x1.1ee9c07d595dcp-29, -0x1.8f985eec484a8p-37);
+}
+
+/// tan(r + lo + odd pi/2) on |r| <= pi/4.
+template <class T>
+ADJOINT_MATH_FN T tan_kernel(Two<T> r, Bits<T> odd) {
+  const T z = r.hi * r.hi;
+  const T s = r.hi + fma_(r.hi, sin_tail(z), r.lo);
+  const T half = T(0.5) * z;
+  const T w = T(1) - half;
+  const T c = w + (((T(1) - w) - half) + fma_(-r.hi, r.lo, cos_tail(z)));
+  return (odd == 0 ? s : -c) / (odd == 0 ? c : s);
+}
+
+/// tan for |x| <= kTrigFastMax, and nan for nan.
+template <class T>
+ADJOINT_MATH_FN T tan_fast(T x) {
+  const T ax = abs(x);
+  const T t = fma_(ax, T(2) * TrigConst<T>::inv_pi, Real<T>::round);
+  const Two<T> r = trig_reduce_fast(ax, t - Real<T>::round);
+  return xor_sign(tan_kernel(fast_two_sum(r.hi, r.lo), to_bits(t) & 1), sign_bit(x));
+}
+
+/// tan for finite |x| > kTrigFastMax.
+template <class T>
+ADJOINT_MATH_FN T tan_big(T x) {
+  const auto [r, odd] = trig_reduce_big(abs(x), 2, 0);
+  return xor_sign(tan_kernel(fast_two_sum(r.hi, r.lo), odd), sign_bit(x));
+}
+
 /// Chooses by the element: `big` has no meaning below the bound and for what is not finite.
 template <class T>
 ADJOINT_MATH_FN T trig_select(T x, T fast, T big) {
@@ -209,6 +252,11 @@ ADJOINT_MATH_FN T sin(T x) {
 template <class T>
 ADJOINT_MATH_FN T cos(T x) {
   return trig_select(x, cos_fast(x), cos_big(x));
+}
+
+template <class T>
+ADJOINT_MATH_FN T tan(T x) {
+  return trig_select(x, tan_fast(x), tan_big(x));
 }
 
 /// Whether `*_fast` is right for all of x[0..n).

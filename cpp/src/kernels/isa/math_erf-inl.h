@@ -1,0 +1,114 @@
+// erf and erfc.
+//
+// erf is an odd polynomial near zero. Elsewhere erfc(a) = e^(-a^2) P(t) / (1 + 2 a) with
+// t = (a - c) / (a + c), which maps all of [0.45, inf) on less than [-1, 1] and makes P smooth.
+#pragma once
+
+#include "kernels/isa/math_core-inl.h"
+#include "kernels/isa/math_exp-inl.h"
+#include "kernels/isa/math_pow-inl.h"
+
+namespace adjoint::kernels::ADJOINT_ISA_NS::math {
+
+/// erf(x) / x - 1 for z = x^2, |x| <= 0.9.
+ADJOINT_MATH_FN float erf_poly(float z) {
+  return poly(z, 0x1.06eba8p-3f, -0x1.812744p-2f, 0x1.ce2e52p-4f, -0x1.b8150ep-6f, 0x1.55096p-8f,
+              -0x1.ac9b02p-11f, 0x1.64f23cp-14f);
+}
+ADJOINT_MATH_FN double erf_poly(double z) {
+  return poly(z, 0x1.06eba8214db69p-3, -0x1.812746b0379e2p-2, 0x1.ce2f21a0427d7p-4,
+              -0x1.b82ce31271aa7p-6, 0x1.565bcd0a29718p-8, -0x1.c02db3127848cp-11,
+              0x1.f9a305f82678fp-14, -0x1.f4cf559a0b693p-17, 0x1.b9b731807a796p-20,
+              -0x1.5d82060cf987p-23, 0x1.e29298ab645cdp-27, -0x1.d21f7c0580865p-31);
+}
+template <class T>
+ADJOINT_MATH_FN T erf_near(T x) {
+  return fma_(x, erf_poly(x * x), x);
+}
+
+template <class T>
+struct ErfcConst;
+template <>
+struct ErfcConst<float> {
+  static constexpr float center = 2.0f;
+  static constexpr float lead = 0x1.46e80ep0f;
+  static constexpr float max = 10.2f;  // erfc vanishes
+};
+template <>
+struct ErfcConst<double> {
+  static constexpr double center = 4.0;
+  static constexpr double lead = 0x1.3ba5916e9fd7fp0;
+  static constexpr double max = 27.5;
+};
+
+/// (e^(a^2) erfc(a) (1 + 2 a) - lead) / t.
+ADJOINT_MATH_FN float erfc_poly(float t) {
+  return poly(t, -0x1.7bf5e8p-4f, -0x1.5407bap-3f, 0x1.4ff9bap-3f, -0x1.bc2ce8p-5f,
+              -0x1.06edcap-7f, 0x1.1df828p-7f, 0x1.3e6adcp-10f, -0x1.80f02ap-10f, -0x1.44c42p-12f,
+              0x1.c0c5fcp-13f);
+}
+ADJOINT_MATH_FN double erfc_poly(double t) {
+  return poly(t, -0x1.1df1ad154a26ep-3, 0x1.f7f5df66fbe06p-7, 0x1.16ecefcfa34c5p-4,
+              -0x1.9ddb23c3dcad4p-4, 0x1.7fee004e58f9bp-4, -0x1.0fb06dff700e3p-4,
+              0x1.3079eded29b9cp-5, -0x1.0962384d689e7p-6, 0x1.49c675437d167p-8,
+              -0x1.8d4aca4b7279bp-11, -0x1.a1e117ab9684dp-13, 0x1.3be3758efc275p-13,
+              -0x1.992146e5fe5d3p-16, -0x1.790e241cc8468p-17, 0x1.7d2601128bb22p-18,
+              0x1.55fd5a940cd9fp-22, -0x1.a3fd2e3966072p-21, 0x1.b6383e44f6f7ep-25,
+              0x1.3f5fa0cf4660ep-24, -0x1.bd8152dbe9df5p-28);
+}
+
+/// e^x as (hi + lo) s1 s2, for a pair x <= 0: what 1 + (e^r - 1) is rounded by is kept.
+template <class T>
+struct ExpPair {
+  Two<T> p;
+  T s1, s2;
+};
+template <class T>
+ADJOINT_MATH_FN ExpPair<T> exp_pair(T hi, T lo) {
+  const T x = hi < ExpConst<T>::product_min ? ExpConst<T>::product_min : hi;
+  const auto [r0, k] = exp_reduce(x, static_cast<T>(2 * Real<T>::bias));
+  const T r = r0 + (x == hi ? lo : T(0));
+  const Two<T> p = fast_two_sum(T(1), fma_(r * r, exp_poly(r), r));
+  const auto [p_hi, s1, s2] = exp_scale(p.hi, k);
+  return {{p_hi, p.lo}, s1, s2};
+}
+
+/// erfc(a) for a >= 0.45, given -a^2. The product and the quotient are corrected for
+/// what their factors were rounded by.
+template <class T>
+ADJOINT_MATH_FN ExpParts<T> erfc_tail(Two<T> a, Two<T> power) {
+  using C = ErfcConst<T>;
+  const T t = (a.hi - C::center) / (a.hi + C::center);
+  const Two<T> g = fast_two_sum(C::lead, t * erfc_poly(t));
+  const auto [p, s1, s2] = exp_pair(power.hi, power.lo);
+  Two<T> den = two_sum(a.hi + a.hi, T(1));
+  den.lo += a.lo + a.lo;
+  const Two<T> num = two_prod(p.hi, g.hi);
+  const T num_lo = fma_(p.hi, g.lo, fma_(p.lo, g.hi, num.lo));
+  return {quotient(num.hi, num_lo, den), s1, s2};
+}
+
+template <class T>
+ADJOINT_MATH_FN ExpParts<T> erfc_of(T ax) {
+  const T a = ax > ErfcConst<T>::max ? ErfcConst<T>::max : ax;
+  const Two<T> square = two_prod(a, a);
+  return erfc_tail(Two<T>{a, T(0)}, Two<T>{-square.hi, -square.lo});
+}
+
+template <class T>
+ADJOINT_MATH_FN T erf(T x) {
+  const T ax = abs(x);
+  const auto [q, s1, s2] = erfc_of(ax);
+  return ax < T(0.875) ? erf_near(x) : xor_sign(T(1) - (q * s1) * s2, sign_bit(x));
+}
+
+template <class T>
+ADJOINT_MATH_FN T erfc(T x) {
+  const T ax = abs(x);
+  const auto [q, s1, s2] = erfc_of(ax);
+  const T tail = (q * s1) * s2;
+  const T far = x < T(0) ? T(2) - tail : tail;
+  return ax < T(0.46875) ? T(1) - erf_near(x) : far;
+}
+
+}  // namespace adjoint::kernels::ADJOINT_ISA_NS::math
