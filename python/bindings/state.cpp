@@ -1,0 +1,208 @@
+// What a thread does while it computes (record, defer, with how many helpers), what memory it has
+// taken, and the pieces from which the package builds its gradient tape.
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "adjoint/transforms.h"
+#include "base/thread_pool.h"
+#include "convert.h"
+#include "graph/apply.h"
+#include "graph/thread_state.h"
+#include "tensor/storage.h"
+#include "transforms.h"
+
+namespace adjoint::python {
+
+namespace {
+
+// A thread-state flag as a context manager and decorator. Re-entrant: the earlier values form a
+// stack.
+class FlagContext {
+ public:
+  FlagContext(bool ThreadState::*flag, bool value) : flag_(flag), value_(value) {}
+
+  void enter() {
+    before_.push_back(thread_state().*flag_);
+    thread_state().*flag_ = value_;
+  }
+  void exit() {
+    if (before_.empty())
+      raise(ErrorKind::runtime, "context", "left more often than it was entered");
+    thread_state().*flag_ = before_.back();
+    before_.pop_back();
+  }
+  py::object decorate(py::object f) const {
+    const bool value = value_;
+    const auto flag = flag_;
+    py::cpp_function wrapper([f, flag, value](const py::args& args, const py::kwargs& kwargs) {
+      FlagContext context(flag, value);
+      context.enter();
+      struct Leave {
+        FlagContext& context;
+        ~Leave() { context.exit(); }
+      } leave{context};
+      return f(*args, **kwargs);
+    });
+    // A Python function, so that it binds as a method and carries the names of `f`.
+    return py::module_::import("adjoint._decorate").attr("like")(wrapper, f);
+  }
+
+ private:
+  bool ThreadState::*flag_;
+  bool value_;
+  std::vector<bool> before_;
+};
+
+class NoGrad : public FlagContext {
+ public:
+  NoGrad() : FlagContext(&ThreadState::recording, false) {}
+};
+class EnableGrad : public FlagContext {
+ public:
+  EnableGrad() : FlagContext(&ThreadState::recording, true) {}
+};
+class Deferral : public FlagContext {
+ public:
+  explicit Deferral(bool on) : FlagContext(&ThreadState::deferral, on) {}
+};
+
+template <class C, class... Args>
+void def_context(py::module_& m, const char* name, const char* doc, py::init<Args...> init,
+                 const auto&... extra) {
+  py::class_<C>(m, name, py::module_local(), doc)
+      .def(init, extra...)
+      .def("__enter__",
+           [](py::object self) {
+             self.cast<C&>().enter();
+             return self;
+           })
+      .def("__exit__", [](C& self, const py::args&) { self.exit(); })
+      .def("__call__", [](const C& self, py::object f) { return self.decorate(std::move(f)); });
+}
+
+// Open while a tape records; may be closed and opened again.
+class TapeScope {
+ public:
+  void enter(py::dict accessed) {
+    recorder_.emplace();
+    push_access_list(accessed.ptr());
+  }
+  void exit() {
+    if (!recorder_) return;
+    pop_access_list();
+    recorder_.reset();
+  }
+
+ private:
+  std::optional<RecorderScope> recorder_;
+};
+
+using Ranges = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+
+std::vector<Tensor> handles(const py::sequence& items, const char* op) {
+  std::vector<Tensor> out;
+  for (const py::handle item : items) {
+    if (!is_tensor(item.ptr()))
+      raise(ErrorKind::type, op, "needs tensors, not a " + type_name(item.ptr()));
+    out.push_back(handle_of(as_tensor(item.ptr())));
+  }
+  return out;
+}
+
+py::list tape_sweep(const py::sequence& outputs, py::object cotangents, const py::sequence& sources,
+                    const Ranges& ranges, bool require_connected) {
+  const std::vector<Tensor> ys = handles(outputs, "gradient");
+  const std::vector<Tensor> xs = handles(sources, "gradient");
+  std::vector<Tensor> cs;
+  if (!cotangents.is_none()) cs = handles(py::sequence(cotangents), "gradient");
+  SweepOptions options;
+  options.require_connected = require_connected;
+  options.ranges = ranges;
+  py::list out;
+  for (Tensor& g : sweep(ys, cs, xs, options)) out.append(wrapped(std::move(g)));
+  return out;
+}
+
+// A second handle on the same value and leaf: outlives changes to the first.
+py::object share_handle(py::object x) { return wrapped(handle_of(as_tensor(x.ptr()))); }
+
+void evaluate(const py::args& trees) {
+  std::vector<Tensor> held;
+  std::vector<Node*> nodes;
+  for (const py::handle tree : trees) {
+    std::vector<py::object> leaves;
+    TreeDef::flatten(tree, leaves);
+    for (const py::object& leaf : leaves) {
+      if (!is_tensor(leaf.ptr())) continue;
+      Node* node = read_node(as_tensor(leaf.ptr()));
+      while (node->level > 0 && node->box == Box::dual) node = node->primal;
+      if (node->level > 0) continue;  // has no value yet, and needs none
+      held.push_back(Tensor::share(node));
+      nodes.push_back(node);
+    }
+  }
+  materialize(nodes);
+}
+
+py::dict memory_stats() {
+  const StorageStats s = storage_stats();
+  py::dict out;
+  out["live"] = s.live;
+  out["cached"] = s.cached;
+  out["peak"] = s.peak;
+  out["live_nodes"] = live_node_count();
+  return out;
+}
+
+void set_threads(py::object n) {
+  const std::int64_t count = int_argument(n.ptr(), "set_num_threads", "n");
+  if (count < 1 || count > 4096)
+    raise(ErrorKind::value, "set_num_threads",
+          "n must be from 1 to 4096, got " + std::to_string(count));
+  set_num_threads(static_cast<int>(count));
+}
+
+void* leave_host() { return PyGILState_Check() ? PyEval_SaveThread() : nullptr; }
+void enter_host(void* token) { PyEval_RestoreThread(static_cast<PyThreadState*>(token)); }
+
+}  // namespace
+
+void init_state(py::module_& m) {
+  g_host_lock = {leave_host, enter_host};
+
+  def_context<NoGrad>(m, "no_grad",
+                      "Context manager and decorator: nothing is recorded, and leaves may be "
+                      "rebound in place.",
+                      py::init<>());
+  def_context<EnableGrad>(m, "enable_grad",
+                          "Context manager and decorator: record again inside `no_grad`.",
+                          py::init<>());
+  def_context<Deferral>(m, "deferral",
+                        "Context manager and decorator: whether large elementwise work may wait "
+                        "to be fused with what follows. Results are the same bits either way.",
+                        py::init<bool>(), py::arg("enabled"));
+  m.def("eval", &evaluate, "Compute everything still deferred in the given pytrees.");
+  m.def("is_grad_enabled", [] { return thread_state().recording; },
+        "Whether operations on tensors that require grad are recorded on this thread.");
+  m.def("memory_stats", &memory_stats,
+        "Bytes in live arrays (`live`), kept for reuse (`cached`), the highest `live` so far "
+        "(`peak`), and the number of `live_nodes`.");
+  m.def("reset_peak_memory", &reset_peak_storage, "Start the `peak` of `memory_stats` over.");
+  m.def("clear_cache", &clear_storage_cache, "Give memory kept for reuse back to the system.");
+  m.def("set_num_threads", &set_threads, py::arg("n"),
+        "Use up to `n` threads, the caller included, for one large operation. Results do not "
+        "depend on it.");
+  m.def("get_num_threads", &num_threads, "Threads used for one large operation.");
+
+  py::class_<TapeScope>(m, "_TapeScope", py::module_local())
+      .def(py::init<>())
+      .def("enter", &TapeScope::enter)
+      .def("exit", &TapeScope::exit);
+  m.def("_order", [] { return thread_state().order; });
+  m.def("_sweep", &tape_sweep);
+  m.def("_share", &share_handle);
+}
+
+}  // namespace adjoint::python

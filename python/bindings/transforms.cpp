@@ -1,0 +1,587 @@
+// grad, value_and_grad, jacobian, vjp and jvp of Python functions.
+//
+// The usual call, one float or tensor in and a scalar out, goes straight through: no pytree is
+// taken apart and no argument list is copied.
+#include "transforms.h"
+
+#include <structmember.h>
+
+#include <cstring>
+#include <utility>
+
+#include "graph/apply.h"
+#include "graph/op.h"
+#include "graph/thread_state.h"
+
+namespace adjoint::python {
+
+namespace {
+
+Tensor zeros(Layout::Extents shape, DType dtype) {
+  Tensor t = Tensor::adopt(new_array(dtype, shape, "zeros"));
+  std::memset(t.node()->data(), 0, t.node()->nbytes());
+  return t;
+}
+
+[[noreturn]] void raise_argument(const char* op, std::size_t position, const std::string& what) {
+  raise(ErrorKind::type, op,
+        "argument " + std::to_string(position) + ": " + what +
+            " has no derivative: pass a float or a tensor of float32 or float64");
+}
+
+[[noreturn]] void raise_not_scalar(const Tensor& y, const char* op) {
+  raise(ErrorKind::value, op,
+        "the function must return a scalar, it returned shape " + to_string(y.shape()) +
+            ": reduce it, for instance by ad.sum, or use ad.jacobian");
+}
+
+Tensor output_tensor(PyObject* o, const char* op) {
+  if (is_tensor(o)) return Tensor::share(read_node(as_tensor(o)));
+  if (o == Py_None)
+    raise(ErrorKind::type, op, "the function returned None: is a return statement missing?");
+  return tensor_argument(o, op);
+}
+
+// The arguments of one call with some of them replaced.
+class ReplacedArgs {
+ public:
+  ReplacedArgs(PyObject* const* args, std::size_t nargs, PyObject* kwnames)
+      : nargs_(nargs), kwnames_(kwnames) {
+    const std::size_t total =
+        nargs + (kwnames ? static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames)) : 0);
+    values_.assign(args, args + total);
+  }
+  void set(std::size_t i, py::object value) {
+    values_[i] = value.ptr();
+    owned_.push_back(std::move(value));
+  }
+  py::object call(PyObject* f) const {
+    return steal(PyObject_Vectorcall(f, values_.data(), nargs_, kwnames_));
+  }
+
+ private:
+  std::size_t nargs_;
+  PyObject* kwnames_;
+  std::vector<PyObject*> values_;
+  std::vector<py::object> owned_;
+};
+
+std::size_t position_of(std::int64_t argnum, std::size_t nargs, const char* op) {
+  const std::int64_t n = static_cast<std::int64_t>(nargs);
+  const std::int64_t i = argnum < 0 ? argnum + n : argnum;
+  if (i < 0 || i >= n)
+    raise(ErrorKind::type, op,
+          "argnums names positional argument " + std::to_string(argnum) + ", the call has " +
+              std::to_string(nargs));
+  return static_cast<std::size_t>(i);
+}
+
+// The chosen arguments as fresh leaves of the tape.
+struct Inputs {
+  std::vector<TreeDef> defs;
+  std::vector<std::size_t> counts;
+  std::vector<Tensor> leaves;
+
+  void add(TensorTree tree) {
+    counts.push_back(tree.leaves.size());
+    for (Tensor& t : tree.leaves) leaves.push_back(reverse_input(t));
+    defs.push_back(std::move(tree.def));
+  }
+  py::object argument(std::size_t k) const {
+    std::size_t first = 0;
+    for (std::size_t i = 0; i < k; ++i) first += counts[i];
+    return to_python(defs[k], {leaves.begin() + static_cast<std::ptrdiff_t>(first),
+                               leaves.begin() + static_cast<std::ptrdiff_t>(first + counts[k])});
+  }
+  // One result per leaf -> one tree per argument.
+  py::list trees(const std::vector<Tensor>& values) const {
+    py::list out;
+    std::size_t first = 0;
+    for (std::size_t k = 0; k < defs.size(); ++k) {
+      out.append(to_python(
+          defs[k], {values.begin() + static_cast<std::ptrdiff_t>(first),
+                    values.begin() + static_cast<std::ptrdiff_t>(first + counts[k])}));
+      first += counts[k];
+    }
+    return out;
+  }
+};
+
+std::pair<py::object, py::object> split_aux(py::object result, bool has_aux, const char* op) {
+  if (!has_aux) return {std::move(result), {}};
+  if (!PyTuple_Check(result.ptr()) || PyTuple_GET_SIZE(result.ptr()) != 2)
+    raise(ErrorKind::type, op, "with has_aux=True the function must return (output, aux)");
+  py::tuple both = result;
+  return {both[0], both[1]};
+}
+
+py::object single_or_tuple(const TransformSpec& spec, const py::list& trees) {
+  return spec.single ? py::object(trees[0]) : py::object(py::tuple(trees));
+}
+
+const char* name_of(TransformKind kind) {
+  static constexpr const char* names[] = {"grad", "value_and_grad", "jacobian", "hessian", "vmap"};
+  return names[static_cast<int>(kind)];
+}
+
+// The result of grad and value_and_grad from its parts.
+PyObject* grad_result(const TransformSpec& spec, const Tensor& value, py::object gradients,
+                      py::object aux) {
+  if (spec.kind == TransformKind::value_and_grad) {
+    py::object v = wrapped(value.detach());
+    if (aux) v = py::make_tuple(v, aux);
+    return py::make_tuple(v, gradients).release().ptr();
+  }
+  if (aux) return py::make_tuple(gradients, aux).release().ptr();
+  return gradients.release().ptr();
+}
+
+// Inside an outer transform the value must stay connected to the outer inputs.
+Tensor value_outside(const Tensor& y, bool nested) { return nested ? y : y.detach(); }
+
+PyObject* call_grad_of_one(const TransformSpec& spec, PyObject* f, PyObject* arg) {
+  const char* op = name_of(spec.kind);
+  const Tensor x = differentiable_leaf(arg, op, 0);
+  Tensor input;
+  Tensor y;
+  {
+    const RecorderScope recorder;
+    const ReverseScope reverse;
+    input = reverse_input(x);
+    py::object handle = wrapped(Tensor(input));
+    PyObject* const args[1] = {handle.ptr()};
+    const py::object result = steal(PyObject_Vectorcall(f, args, 1, nullptr));
+    y = scalar_output(result.ptr(), op);
+  }
+  std::vector<Tensor> g = sweep({&y, 1}, {}, {&input, 1});
+  if (spec.kind == TransformKind::grad) return wrap(std::move(g[0]));
+  py::object gradient = wrapped(std::move(g[0]));
+  const bool nested = thread_state().open_recorders > 0;
+  return py::make_tuple(wrapped(value_outside(y, nested)), gradient).release().ptr();
+}
+
+bool is_plain_argument(PyObject* o) { return is_exact_tensor(o) || PyFloat_CheckExact(o); }
+
+PyObject* call_hessian(const TransformSpec& spec, PyObject* f, PyObject* const* args,
+                       std::size_t nargs, PyObject* kwnames) {
+  TransformSpec inner = spec;
+  inner.kind = TransformKind::grad;
+  const py::object gradient = make_transform(inner, borrow(f));
+  return call_jacobian(spec, gradient.ptr(), args, nargs, kwnames);
+}
+
+// One row of the identity per output element, as a batch: one sweep gives the whole Jacobian.
+std::vector<Tensor> jacobian_of(const Tensor& y, std::span<const Tensor> inputs) {
+  const std::int64_t m = y.size();
+  Dims shape{m};
+  for (const std::int64_t n : y.shape()) shape.push_back(n);
+  Tensor eye = zeros(shape, y.dtype());
+  char* data = static_cast<char*>(eye.node()->data());
+  for (std::int64_t i = 0; i < m; ++i) {
+    if (y.dtype() == DType::float32)
+      reinterpret_cast<float*>(data)[i * m + i] = 1;
+    else
+      reinterpret_cast<double*>(data)[i * m + i] = 1;
+  }
+  std::vector<Tensor> out;
+  if (m == 0) {
+    for (const Tensor& x : inputs) {
+      Dims full(y.shape());
+      full.append(x.shape().data(), x.shape().size());
+      out.push_back(zeros(full, x.dtype()));
+    }
+    return out;
+  }
+  {
+    const TransformLevel level = TransformLevel::batch(m);
+    const Tensor cotangent = level.make_batched(eye, 0);
+    for (const Tensor& g : sweep({&y, 1}, {&cotangent, 1}, inputs))
+      out.push_back(level.split_batched(g, 0));
+  }
+  static const Op& reshape = find_op("reshape");
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    auto* attrs = new Attrs;
+    attrs->ints = Dims(y.shape());
+    attrs->ints.append(inputs[i].shape().data(), inputs[i].shape().size());
+    out[i] = apply(reshape, {&out[i]}, AttrsPtr(attrs));
+  }
+  return out;
+}
+
+// ---- vjp and jvp --------------------------------------------------------------------------------
+
+py::tuple tuple_argument(py::object o, const char* op, const char* what) {
+  if (PyTuple_Check(o.ptr()) || PyList_Check(o.ptr())) return py::tuple(o);
+  raise(ErrorKind::type, op, std::string(what) + " must be a tuple with one entry per argument");
+}
+
+py::tuple vector_jacobian(py::object f, py::args primals) {
+  if (primals.empty())
+    raise(ErrorKind::type, "vjp", "needs the point at which to differentiate: ad.vjp(f, x)");
+  Inputs inputs;
+  TensorTree out;
+  {
+    const RecorderScope recorder;
+    const ReverseScope reverse;
+    py::list args;
+    for (std::size_t i = 0; i < primals.size(); ++i) {
+      inputs.add(differentiable_argument(primals[i], "vjp", i));
+      args.append(inputs.argument(i));
+    }
+    out = tensor_tree(f(*args), "vjp");
+  }
+  const auto pullback = [inputs, outputs = out.leaves, def = out.def](py::object cotangents) {
+    std::vector<py::object> parts;
+    def.flatten_up_to(cotangents, parts, "pullback");
+    std::vector<Tensor> tensors;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      Tensor c = tensor_from_python(parts[i].ptr(), outputs[i].dtype(), std::nullopt, "pullback");
+      if (!(Dims(c.shape()) == Dims(outputs[i].shape())))
+        raise(ErrorKind::value, "pullback",
+              "a cotangent has the shape of its output: shapes " + to_string(c.shape()) +
+                  " and " + to_string(outputs[i].shape()));
+      tensors.push_back(std::move(c));
+    }
+    return py::tuple(inputs.trees(sweep(outputs, tensors, inputs.leaves)));
+  };
+  const bool nested = thread_state().open_recorders > 0;
+  std::vector<Tensor> values;
+  for (const Tensor& y : out.leaves) values.push_back(value_outside(y, nested));
+  return py::make_tuple(
+      to_python(out.def, std::move(values)),
+      py::cpp_function(pullback, py::arg("cotangents"),
+                       "Cotangents of the output -> a tuple of cotangents of the primals."));
+}
+
+}  // namespace
+
+Tensor differentiable_leaf(PyObject* o, const char* op, std::size_t position) {
+  if (is_tensor(o)) {
+    Node* node = read_node(as_tensor(o));
+    if (!is_floating(node->dtype))
+      raise_argument(op, position, "a tensor of dtype " + std::string(name(node->dtype)));
+    return Tensor::share(node);
+  }
+  if (PyFloat_CheckExact(o))
+    return constant_in_trace(Tensor::adopt(scalar_node(o, DType::float64, op)));
+  if (PyLong_CheckExact(o))
+    raise(ErrorKind::type, op,
+          "argument " + std::to_string(position) +
+              " is an int, and integers have no derivative: use a float, as in " +
+              py::str(borrow(o)).cast<std::string>() + ".0");
+  if (PyBool_Check(o) || PyUnicode_Check(o))
+    raise_argument(op, position, "a " + type_name(o));
+  Node* node = node_from_foreign(o, std::nullopt, op);
+  if (!node) raise_argument(op, position, "a " + type_name(o));
+  Tensor t = constant_in_trace(Tensor::adopt(node));
+  if (!is_floating(t.dtype()))
+    raise_argument(op, position, "an array of dtype " + std::string(name(t.dtype())));
+  return t;
+}
+
+TensorTree differentiable_argument(py::handle arg, const char* op, std::size_t position) {
+  TensorTree out;
+  std::vector<py::object> parts;
+  out.def = TreeDef::flatten(arg, parts);
+  for (const py::object& part : parts)
+    out.leaves.push_back(differentiable_leaf(part.ptr(), op, position));
+  return out;
+}
+
+TensorTree tensor_tree(py::handle arg, const char* op) {
+  TensorTree out;
+  std::vector<py::object> parts;
+  out.def = TreeDef::flatten(arg, parts);
+  for (const py::object& part : parts) out.leaves.push_back(tensor_argument(part.ptr(), op));
+  return out;
+}
+
+py::object to_python(const TreeDef& def, std::vector<Tensor> leaves) {
+  std::vector<py::object> parts;
+  parts.reserve(leaves.size());
+  for (Tensor& t : leaves) parts.push_back(wrapped(std::move(t)));
+  return def.unflatten(parts);
+}
+
+Tensor scalar_output(PyObject* o, const char* op) {
+  Tensor y = output_tensor(o, op);
+  if (y.size() != 1) raise_not_scalar(y, op);
+  if (!is_floating(y.dtype()))
+    raise(ErrorKind::type, op,
+          "the function returned dtype " + std::string(name(y.dtype())) +
+              ", which has no derivative: return a floating tensor");
+  return y;
+}
+
+PyObject* call_grad(const TransformSpec& spec, PyObject* f, PyObject* const* args,
+                    std::size_t nargs, PyObject* kwnames) {
+  const char* op = name_of(spec.kind);
+  if (nargs == 1 && !kwnames && spec.single && !spec.has_aux && spec.argnums[0] == 0 &&
+      is_plain_argument(args[0]))
+    return call_grad_of_one(spec, f, args[0]);
+  Inputs inputs;
+  Tensor y;
+  py::object aux;
+  {
+    const RecorderScope recorder;
+    const ReverseScope reverse;
+    ReplacedArgs call(args, nargs, kwnames);
+    for (const std::int64_t argnum : spec.argnums) {
+      const std::size_t i = position_of(argnum, nargs, op);
+      inputs.add(differentiable_argument(args[i], op, i));
+      call.set(i, inputs.argument(inputs.defs.size() - 1));
+    }
+    auto [result, extra] = split_aux(call.call(f), spec.has_aux, op);
+    y = scalar_output(result.ptr(), op);
+    aux = std::move(extra);
+  }
+  const std::vector<Tensor> g = sweep({&y, 1}, {}, inputs.leaves);
+  const bool nested = thread_state().open_recorders > 0;
+  return grad_result(spec, value_outside(y, nested), single_or_tuple(spec, inputs.trees(g)), aux);
+}
+
+PyObject* call_jacobian(const TransformSpec& spec, PyObject* f, PyObject* const* args,
+                        std::size_t nargs, PyObject* kwnames) {
+  const char* op = name_of(spec.kind);
+  Inputs inputs;
+  TensorTree out;
+  py::object aux;
+  {
+    const RecorderScope recorder;
+    const ReverseScope reverse;
+    ReplacedArgs call(args, nargs, kwnames);
+    for (const std::int64_t argnum : spec.argnums) {
+      const std::size_t i = position_of(argnum, nargs, op);
+      inputs.add(differentiable_argument(args[i], op, i));
+      call.set(i, inputs.argument(inputs.defs.size() - 1));
+    }
+    auto [result, extra] = split_aux(call.call(f), spec.has_aux, op);
+    out = tensor_tree(result, op);
+    aux = std::move(extra);
+  }
+  std::vector<py::object> parts;
+  for (const Tensor& y : out.leaves) {
+    if (!is_floating(y.dtype()))
+      raise(ErrorKind::type, op,
+            "the function returned dtype " + std::string(name(y.dtype())) +
+                ", which has no derivative: return a floating tensor");
+    parts.push_back(single_or_tuple(spec, inputs.trees(jacobian_of(y, inputs.leaves))));
+  }
+  py::object jacobian = out.def.unflatten(parts);
+  if (aux) return py::make_tuple(jacobian, aux).release().ptr();
+  return jacobian.release().ptr();
+}
+
+py::object forward_mode(py::object f, py::object primals, py::object tangents) {
+  const py::tuple points = tuple_argument(primals, "jvp", "primals");
+  const py::tuple directions = tuple_argument(tangents, "jvp", "tangents");
+  if (points.size() != directions.size())
+    raise(ErrorKind::value, "jvp",
+          std::to_string(points.size()) + " primals, but " + std::to_string(directions.size()) +
+              " tangents");
+  TensorTree out;
+  std::vector<Tensor> derivatives;
+  {
+    const TransformLevel level = TransformLevel::dual();
+    py::list args;
+    for (std::size_t i = 0; i < points.size(); ++i) {
+      TensorTree x = differentiable_argument(points[i], "jvp", i);
+      std::vector<py::object> parts;
+      x.def.flatten_up_to(directions[i], parts, "jvp");
+      for (std::size_t k = 0; k < parts.size(); ++k) {
+        const Tensor t =
+            tensor_from_python(parts[k].ptr(), x.leaves[k].dtype(), std::nullopt, "jvp");
+        if (!(Dims(t.shape()) == Dims(x.leaves[k].shape())))
+          raise(ErrorKind::value, "jvp",
+                "a tangent has the shape of its primal: shapes " + to_string(t.shape()) +
+                    " and " + to_string(x.leaves[k].shape()));
+        x.leaves[k] = level.make_dual(x.leaves[k], t);
+      }
+      args.append(to_python(x.def, std::move(x.leaves)));
+    }
+    out = tensor_tree(f(*args), "jvp");
+    for (Tensor& y : out.leaves) {
+      auto [primal, tangent] = level.split_dual(y);
+      y = primal;
+      derivatives.push_back(tangent.defined() ? tangent : zeros(primal.shape(), primal.dtype()));
+    }
+  }
+  py::object values = to_python(out.def, std::move(out.leaves));
+  return py::make_tuple(values, to_python(out.def, std::move(derivatives)));
+}
+
+// ---- The callable -------------------------------------------------------------------------------
+
+namespace {
+
+struct PyTransform {
+  PyObject_HEAD
+  vectorcallfunc vectorcall;
+  PyObject* f;
+  TransformSpec* spec;
+};
+PyTypeObject* g_transform_type = nullptr;
+
+PyTransform* as_transform(PyObject* o) { return reinterpret_cast<PyTransform*>(o); }
+
+PyObject* transform_call(PyObject* self, PyObject* const* args, std::size_t nargsf,
+                         PyObject* kwnames) noexcept {
+  return guarded([&]() -> PyObject* {
+    const TransformSpec& spec = *as_transform(self)->spec;
+    PyObject* f = as_transform(self)->f;
+    const auto n = static_cast<std::size_t>(PyVectorcall_NARGS(nargsf));
+    switch (spec.kind) {
+      case TransformKind::grad:
+      case TransformKind::value_and_grad: return call_grad(spec, f, args, n, kwnames);
+      case TransformKind::jacobian: return call_jacobian(spec, f, args, n, kwnames);
+      case TransformKind::hessian: return call_hessian(spec, f, args, n, kwnames);
+      case TransformKind::vmap: return call_vmap(spec, f, args, n, kwnames);
+    }
+    return nullptr;
+  });
+}
+
+void transform_dealloc(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  Py_CLEAR(as_transform(self)->f);
+  delete as_transform(self)->spec;
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+int transform_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(as_transform(self)->f);
+  if (as_transform(self)->spec) {
+    Py_VISIT(as_transform(self)->spec->in_axes.ptr());
+    Py_VISIT(as_transform(self)->spec->out_axes.ptr());
+  }
+  return 0;
+}
+
+int transform_clear(PyObject* self) {
+  Py_CLEAR(as_transform(self)->f);
+  return 0;
+}
+
+PyObject* transform_repr(PyObject* self) {
+  const PyTransform* t = as_transform(self);
+  return PyUnicode_FromFormat("<%s of %R>", name_of(t->spec->kind), t->f);
+}
+
+PyObject* transform_bind(PyObject* self, PyObject* object, PyObject*) {
+  if (!object || object == Py_None) return Py_NewRef(self);
+  return PyMethod_New(self, object);
+}
+
+// Names and documentation are those of the function.
+PyObject* transform_getattr(PyObject* self, PyObject* name_object) {
+  const char* text = PyUnicode_AsUTF8(name_object);
+  if (!text) return nullptr;
+  for (const char* forwarded : {"__doc__", "__name__", "__qualname__", "__module__"})
+    if (std::strcmp(text, forwarded) == 0)
+      return PyObject_GetAttr(as_transform(self)->f, name_object);
+  return PyObject_GenericGetAttr(self, name_object);
+}
+
+PyMemberDef transform_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(PyTransform, vectorcall), READONLY, nullptr},
+    {"__wrapped__", T_OBJECT, offsetof(PyTransform, f), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr}};
+
+void make_transform_type() {
+  PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(transform_dealloc)},
+                         {Py_tp_traverse, reinterpret_cast<void*>(transform_traverse)},
+                         {Py_tp_clear, reinterpret_cast<void*>(transform_clear)},
+                         {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+                         {Py_tp_members, transform_members},
+                         {Py_tp_repr, reinterpret_cast<void*>(transform_repr)},
+                         {Py_tp_descr_get, reinterpret_cast<void*>(transform_bind)},
+                         {Py_tp_getattro, reinterpret_cast<void*>(transform_getattr)},
+                         {0, nullptr}};
+  PyType_Spec spec = {"adjoint._core.Transformed", sizeof(PyTransform), 0,
+                      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
+                          Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                      slots};
+  g_transform_type = reinterpret_cast<PyTypeObject*>(steal(PyType_FromSpec(&spec)).release().ptr());
+}
+
+TransformSpec reverse_spec(TransformKind kind, py::object argnums, bool has_aux) {
+  TransformSpec spec;
+  spec.kind = kind;
+  spec.has_aux = has_aux;
+  spec.single = !PyTuple_Check(argnums.ptr()) && !PyList_Check(argnums.ptr());
+  spec.argnums = dims_argument(argnums.ptr(), name_of(kind), "argnums");
+  if (spec.argnums.empty()) raise(ErrorKind::value, name_of(kind), "argnums is empty");
+  return spec;
+}
+
+void def_reverse(py::module_& m, TransformKind kind, const char* doc) {
+  m.def(
+      name_of(kind),
+      [kind](py::object f, py::object argnums, bool has_aux) {
+        return make_transform(reverse_spec(kind, std::move(argnums), has_aux), std::move(f));
+      },
+      py::arg("f"), py::arg("argnums") = 0, py::arg("has_aux") = false, doc);
+}
+
+py::object hessian_vector(py::object f, py::object x, py::object v) {
+  TransformSpec spec = reverse_spec(TransformKind::grad, py::int_(0), false);
+  py::tuple both = forward_mode(make_transform(std::move(spec), std::move(f)), py::make_tuple(x),
+                                py::make_tuple(v));
+  return both[1];
+}
+
+py::object stop_gradient_tree(py::object x) {
+  if (is_tensor(x.ptr()))
+    return wrapped(stop_gradient(Tensor::share(read_node(as_tensor(x.ptr())))));
+  TensorTree tree = tensor_tree(x, "stop_gradient");
+  for (Tensor& t : tree.leaves) t = stop_gradient(t);
+  return to_python(tree.def, std::move(tree.leaves));
+}
+
+}  // namespace
+
+py::object make_transform(TransformSpec spec, py::object f) {
+  if (!PyCallable_Check(f.ptr()))
+    raise(ErrorKind::type, name_of(spec.kind),
+          "needs a function, not a " + type_name(f.ptr()) + ": write " + name_of(spec.kind) +
+              "(f)(x)");
+  PyTransform* t = PyObject_GC_New(PyTransform, g_transform_type);
+  if (!t) throw_python();
+  t->vectorcall = transform_call;
+  t->f = f.release().ptr();
+  t->spec = new TransformSpec(std::move(spec));
+  PyObject_GC_Track(reinterpret_cast<PyObject*>(t));
+  return steal(reinterpret_cast<PyObject*>(t));
+}
+
+void init_transforms(py::module_& m) {
+  make_transform_type();
+  def_reverse(m, TransformKind::grad,
+              "Return the function that computes the gradient of the scalar-valued `f`.\n\n"
+              "`argnums` chooses the arguments (an int, or a tuple for a tuple of gradients); each "
+              "may be a pytree.\nWith `has_aux`, `f` returns ``(value, aux)`` and the result is "
+              "``(gradient, aux)``.");
+  def_reverse(m, TransformKind::value_and_grad,
+              "Return the function that computes ``(f(x), gradient)`` in one pass; see `grad`.");
+  def_reverse(m, TransformKind::jacobian,
+              "Return the function that computes all first derivatives of `f`: shape "
+              "``output.shape + input.shape``.");
+  def_reverse(m, TransformKind::hessian,
+              "Return the function that computes the second derivatives of the scalar-valued "
+              "`f`: shape ``x.shape + x.shape``.");
+  m.def("vjp", &vector_jacobian, py::arg("f"),
+        "Return ``(f(*primals), pullback)``; the pullback maps cotangents of the output to a tuple "
+        "of cotangents, one per primal, and may be called again.");
+  m.def("jvp", &forward_mode, py::arg("f"), py::arg("primals"), py::arg("tangents"),
+        "Return ``(f(*primals), tangent)``: the derivative along the tangents, forward mode.");
+  m.def("hvp", &hessian_vector, py::arg("f"), py::arg("x"), py::arg("v"),
+        "The Hessian of the scalar-valued `f` at `x` times `v`, at the cost of two gradients.");
+  m.def("stop_gradient", &stop_gradient_tree, py::arg("x"),
+        "The same value; no derivative passes.");
+  init_batching(m);
+}
+
+}  // namespace adjoint::python

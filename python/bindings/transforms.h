@@ -1,0 +1,56 @@
+// What the transforms of Python functions share: arguments taken apart into differentiable leaves,
+// outputs brought back to tensors.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "adjoint/transforms.h"
+#include "convert.h"
+#include "tree.h"
+
+namespace adjoint::python {
+
+/// The leaves of one argument as tensors, and how to put it together again.
+struct TensorTree {
+  TreeDef def;
+  std::vector<Tensor> leaves;
+};
+
+/// Every leaf a float or a floating tensor, or a TypeError that names the place.
+TensorTree differentiable_argument(py::handle arg, const char* op, std::size_t position);
+/// Every leaf any data.
+TensorTree tensor_tree(py::handle arg, const char* op);
+/// Handles of Python on the tensors, in the given structure.
+py::object to_python(const TreeDef& def, std::vector<Tensor> leaves);
+/// One differentiable leaf.
+Tensor differentiable_leaf(PyObject* o, const char* op, std::size_t position);
+/// What a transformed function returned, as one floating tensor of one element.
+Tensor scalar_output(PyObject* o, const char* op);
+
+/// The new Python callable of a transform.
+enum class TransformKind : std::uint8_t { grad, value_and_grad, jacobian, hessian, vmap };
+struct TransformSpec {
+  TransformKind kind = TransformKind::grad;
+  Dims argnums;
+  bool single = true;  // argnums was an int, not a tuple
+  bool has_aux = false;
+  py::object in_axes;
+  py::object out_axes;
+};
+py::object make_transform(TransformSpec spec, py::object f);
+
+/// One call of a transformed function: `args` holds `nargs` positional arguments, then the values
+/// of the names in `kwnames`.
+using CallArgs = std::vector<PyObject*>;
+PyObject* call_grad(const TransformSpec& spec, PyObject* f, PyObject* const* args,
+                    std::size_t nargs, PyObject* kwnames);
+PyObject* call_jacobian(const TransformSpec& spec, PyObject* f, PyObject* const* args,
+                        std::size_t nargs, PyObject* kwnames);
+PyObject* call_vmap(const TransformSpec& spec, PyObject* f, PyObject* const* args,
+                    std::size_t nargs, PyObject* kwnames);
+
+py::object forward_mode(py::object f, py::object primals, py::object tangents);
+void init_batching(py::module_& m);
+
+}  // namespace adjoint::python

@@ -1,0 +1,324 @@
+// Pytrees. A structure is a list of nodes, parents first; taking apart and putting together work
+// through that list with an explicit stack.
+#include "tree.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <utility>
+
+#include "convert.h"
+
+namespace adjoint::python {
+
+namespace {
+
+using Kind = TreeDef::Kind;
+
+struct Custom {
+  py::object flatten;
+  py::object unflatten;
+};
+// Never destroyed: it holds Python objects, and the interpreter may be gone by then.
+std::unordered_map<PyTypeObject*, Custom>& registry() {
+  static auto* table = new std::unordered_map<PyTypeObject*, Custom>;
+  return *table;
+}
+
+bool is_named_tuple(PyObject* o) {
+  if (!PyTuple_Check(o) || PyTuple_CheckExact(o)) return false;
+  return PyObject_HasAttrString(reinterpret_cast<PyObject*>(Py_TYPE(o)), "_fields") == 1;
+}
+
+Kind kind_of(PyObject* o) {
+  if (o == Py_None) return Kind::none;
+  if (is_exact_tensor(o) || PyFloat_CheckExact(o)) return Kind::leaf;
+  if (PyTuple_CheckExact(o)) return Kind::tuple;
+  if (PyList_CheckExact(o)) return Kind::list;
+  if (PyDict_CheckExact(o)) return Kind::dict;
+  if (!registry().empty() && registry().contains(Py_TYPE(o))) return Kind::custom;
+  return is_named_tuple(o) ? Kind::named_tuple : Kind::leaf;
+}
+
+void push_sequence(PyObject* o, std::vector<py::object>& children) {
+  const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
+  for (Py_ssize_t i = 0; i < n; ++i) children.push_back(borrow(PySequence_Fast_GET_ITEM(o, i)));
+}
+
+// Splits one node: its record, and its children in order.
+TreeDef::Entry split(PyObject* o, Kind kind, std::vector<py::object>& children) {
+  TreeDef::Entry entry{kind, 0, {}, {}};
+  switch (kind) {
+    case Kind::leaf:
+    case Kind::none: break;
+    case Kind::named_tuple:
+      entry.type = borrow(reinterpret_cast<PyObject*>(Py_TYPE(o)));
+      [[fallthrough]];
+    case Kind::tuple:
+    case Kind::list: push_sequence(o, children); break;
+    case Kind::dict: {
+      entry.data = steal(PyDict_Keys(o));
+      for (const py::handle key : entry.data)
+        children.push_back(borrow(PyDict_GetItemWithError(o, key.ptr())));
+      break;
+    }
+    case Kind::custom: {
+      entry.type = borrow(reinterpret_cast<PyObject*>(Py_TYPE(o)));
+      py::object both = registry().at(Py_TYPE(o)).flatten(borrow(o));
+      if (!PyTuple_Check(both.ptr()) || PyTuple_GET_SIZE(both.ptr()) != 2)
+        raise(ErrorKind::type, "tree",
+              "the flatten function of " + type_name(o) + " must return (children, data)");
+      py::object list = steal(PySequence_Fast(PyTuple_GET_ITEM(both.ptr(), 0),
+                                              "[tree] children must be a sequence"));
+      push_sequence(list.ptr(), children);
+      entry.data = borrow(PyTuple_GET_ITEM(both.ptr(), 1));
+      break;
+    }
+  }
+  entry.arity = static_cast<std::uint32_t>(children.size());
+  return entry;
+}
+
+py::object join(const TreeDef::Entry& entry, std::vector<py::object>& stack) {
+  const std::size_t n = entry.arity;
+  const auto child = [&](std::size_t i) { return stack[stack.size() - 1 - i]; };
+  py::object out;
+  switch (entry.kind) {
+    case Kind::leaf: break;
+    case Kind::none: out = py::none(); break;
+    case Kind::tuple: {
+      py::tuple t(n);
+      for (std::size_t i = 0; i < n; ++i) t[i] = child(i);
+      out = t;
+      break;
+    }
+    case Kind::dict: {
+      py::dict d;
+      std::size_t i = 0;
+      for (const py::handle key : entry.data) d[key] = child(i++);
+      out = d;
+      break;
+    }
+    case Kind::list:
+    case Kind::named_tuple:
+    case Kind::custom: {
+      py::list l;
+      for (std::size_t i = 0; i < n; ++i) l.append(child(i));
+      if (entry.kind == Kind::named_tuple)
+        out = entry.type(*l);
+      else if (entry.kind == Kind::custom)
+        out = registry().at(reinterpret_cast<PyTypeObject*>(entry.type.ptr()))
+                  .unflatten(entry.data, l);
+      else
+        out = l;
+      break;
+    }
+  }
+  stack.resize(stack.size() - n);
+  return out;
+}
+
+const char* kind_name(Kind kind) {
+  static constexpr const char* names[] = {"a leaf", "None", "a tuple", "a list",
+                                          "a dict", "a named tuple", "a registered class"};
+  return names[static_cast<int>(kind)];
+}
+
+std::vector<py::object> to_vector(py::handle sequence) {
+  std::vector<py::object> out;
+  py::object list = steal(PySequence_Fast(sequence.ptr(), "[tree] leaves must be a sequence"));
+  push_sequence(list.ptr(), out);
+  return out;
+}
+
+py::list to_list(const std::vector<py::object>& items) {
+  py::list out;
+  for (const py::object& o : items) out.append(o);
+  return out;
+}
+
+// ---- The functions of ad.tree -------------------------------------------------------------------
+
+py::object tree_map(py::object f, py::object tree, py::args rest) {
+  std::vector<py::object> leaves;
+  const TreeDef def = TreeDef::flatten(tree, leaves);
+  std::vector<std::vector<py::object>> others;
+  for (const py::handle other : rest) def.flatten_up_to(other, others.emplace_back(), "tree.map");
+  std::vector<py::object> results;
+  std::vector<PyObject*> args(1 + others.size());
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    args[0] = leaves[i].ptr();
+    for (std::size_t k = 0; k < others.size(); ++k) args[k + 1] = others[k][i].ptr();
+    results.push_back(steal(PyObject_Vectorcall(f.ptr(), args.data(), args.size(), nullptr)));
+  }
+  return def.unflatten(results);
+}
+
+void tree_register(py::object cls, py::object flatten, py::object unflatten) {
+  if (!PyType_Check(cls.ptr()))
+    raise(ErrorKind::type, "tree.register", "the first argument must be a class");
+  auto* type = reinterpret_cast<PyTypeObject*>(cls.ptr());
+  if (type == &PyTuple_Type || type == &PyList_Type || type == &PyDict_Type ||
+      PyType_IsSubtype(type, tensor_type))
+    raise(ErrorKind::value, "tree.register",
+          std::string(type->tp_name) + " already has a meaning in a pytree");
+  for (const py::object& f : {flatten, unflatten})
+    if (!PyCallable_Check(f.ptr()))
+      raise(ErrorKind::type, "tree.register", "flatten and unflatten must be functions");
+  registry()[type] = {flatten, unflatten};
+  cls.release();  // the table compares addresses, so the class must stay
+}
+
+}  // namespace
+
+TreeDef TreeDef::flatten(py::handle tree, std::vector<py::object>& leaves) {
+  TreeDef def;
+  std::vector<py::object> stack = {borrow(tree.ptr())};
+  std::vector<py::object> children;
+  while (!stack.empty()) {
+    py::object o = std::move(stack.back());
+    stack.pop_back();
+    const Kind kind = kind_of(o.ptr());
+    if (kind == Kind::leaf) {
+      def.entries_.push_back({kind, 0, {}, {}});
+      ++def.leaf_count_;
+      leaves.push_back(std::move(o));
+      continue;
+    }
+    children.clear();
+    def.entries_.push_back(split(o.ptr(), kind, children));
+    for (std::size_t i = children.size(); i-- > 0;) stack.push_back(std::move(children[i]));
+    if (def.entries_.size() > 100'000'000)
+      raise(ErrorKind::value, "tree", "the tree is endless: does a container hold itself?");
+  }
+  return def;
+}
+
+void TreeDef::flatten_up_to(py::handle tree, std::vector<py::object>& parts, const char* op) const {
+  std::vector<py::object> stack = {borrow(tree.ptr())};
+  std::vector<py::object> children;
+  for (const Entry& entry : entries_) {
+    py::object o = std::move(stack.back());
+    stack.pop_back();
+    if (entry.kind == Kind::leaf) {
+      parts.push_back(std::move(o));
+      continue;
+    }
+    const Kind kind = kind_of(o.ptr());
+    if (kind != entry.kind)
+      raise(ErrorKind::value, op,
+            std::string("the trees differ: ") + kind_name(entry.kind) + " in the first, " +
+                kind_name(kind) + " (" + type_name(o.ptr()) + ") in another");
+    children.clear();
+    const Entry other = split(o.ptr(), kind, children);
+    if (other.arity != entry.arity || (entry.type && !entry.type.is(other.type)))
+      raise(ErrorKind::value, op,
+            std::string("the trees differ: ") + kind_name(kind) + " of " +
+                std::to_string(entry.arity) + " and of " + std::to_string(other.arity) +
+                " entries, or of different classes");
+    if (kind == Kind::dict) {
+      children.clear();
+      for (const py::handle key : entry.data) {
+        PyObject* value = PyDict_GetItemWithError(o.ptr(), key.ptr());
+        if (!value) {
+          if (PyErr_Occurred()) throw_python();
+          raise(ErrorKind::value, op,
+                "the trees differ: one dict lacks the key " +
+                    py::repr(key).cast<std::string>());
+        }
+        children.push_back(borrow(value));
+      }
+    }
+    for (std::size_t i = children.size(); i-- > 0;) stack.push_back(std::move(children[i]));
+  }
+}
+
+py::object TreeDef::unflatten(const std::vector<py::object>& leaves) const {
+  if (leaves.size() != leaf_count_)
+    raise(ErrorKind::value, "tree.unflatten",
+          "the structure has " + std::to_string(leaf_count_) + " leaves, " +
+              std::to_string(leaves.size()) + " were given");
+  std::vector<py::object> stack;
+  std::size_t next = leaves.size();
+  for (std::size_t i = entries_.size(); i-- > 0;) {
+    const Entry& entry = entries_[i];
+    if (entry.kind == Kind::leaf)
+      stack.push_back(leaves[--next]);
+    else
+      stack.push_back(join(entry, stack));
+  }
+  return stack.back();
+}
+
+bool TreeDef::equals(const TreeDef& other) const {
+  if (entries_.size() != other.entries_.size()) return false;
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    const Entry& a = entries_[i];
+    const Entry& b = other.entries_[i];
+    if (a.kind != b.kind || a.arity != b.arity || a.type.ptr() != b.type.ptr()) return false;
+    if (a.data.ptr() == b.data.ptr()) continue;
+    if (!a.data || !b.data || !a.data.equal(b.data)) return false;
+  }
+  return true;
+}
+
+py::object TreeDef::to_hash() const {
+  py::list parts;
+  for (const Entry& e : entries_)
+    parts.append(py::make_tuple(static_cast<int>(e.kind), e.arity,
+                                e.kind == Kind::dict ? py::object(py::tuple(e.data))
+                                                     : py::object(py::none())));
+  return py::int_(py::hash(py::tuple(parts)));
+}
+
+std::string TreeDef::text() const {
+  const std::vector<py::object> stars(leaf_count_, py::module_::import("builtins").attr("Ellipsis"));
+  return "TreeDef(" + py::repr(unflatten(stars)).cast<std::string>() + ")";
+}
+
+void init_tree(py::module_& m) {
+  py::class_<TreeDef>(m, "TreeDef", py::module_local(),
+                      "The structure of a pytree without its leaves; shown with ... for each.")
+      .def_property_readonly("num_leaves", &TreeDef::leaf_count)
+      .def("unflatten", [](const TreeDef& d, py::object l) { return d.unflatten(to_vector(l)); })
+      .def("__eq__",
+           [](const TreeDef& d, py::object o) {
+             return py::isinstance<TreeDef>(o) && d.equals(o.cast<const TreeDef&>());
+           })
+      .def("__hash__", &TreeDef::to_hash)
+      .def("__repr__", &TreeDef::text);
+
+  py::module_ tree = m.def_submodule("tree", "Functions on nested containers of tensors.");
+  tree.def("flatten",
+           [](py::object t) {
+             std::vector<py::object> leaves;
+             TreeDef def = TreeDef::flatten(t, leaves);
+             return py::make_tuple(to_list(leaves), std::move(def));
+           },
+           py::arg("tree"),
+           "The leaves of a pytree in a list, and its structure.");
+  tree.def("unflatten",
+           [](const TreeDef& d, py::object l) { return d.unflatten(to_vector(l)); },
+           py::arg("treedef"), py::arg("leaves"),
+           "The pytree of this structure with these leaves: the inverse of `flatten`.");
+  tree.def("leaves",
+           [](py::object t) {
+             std::vector<py::object> leaves;
+             TreeDef::flatten(t, leaves);
+             return to_list(leaves);
+           },
+           py::arg("tree"), "The leaves of a pytree in a list.");
+  tree.def("structure",
+           [](py::object t) {
+             std::vector<py::object> leaves;
+             return TreeDef::flatten(t, leaves);
+           },
+           py::arg("tree"), "The structure of a pytree.");
+  tree.def("map", &tree_map, py::arg("f"), py::arg("tree"),
+           "Apply `f` leaf by leaf to one or more pytrees of the same structure.");
+  tree.def("register", &tree_register, py::arg("cls"), py::arg("flatten"), py::arg("unflatten"),
+           "Make instances of a class nodes of pytrees.\n\n"
+           "``flatten(x)`` gives ``(children, data)``, ``unflatten(data, children)`` the inverse; "
+           "`data` must be comparable by ``==``. Subclasses register themselves.");
+}
+
+}  // namespace adjoint::python
