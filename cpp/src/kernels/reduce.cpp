@@ -1,3 +1,6 @@
+// Reductions of contiguous memory that need no program: along rows, along columns, and arg
+// reductions. The order of combination is that of reduce.h; strips, groups and chunks only decide
+// which part is in cache or on which thread.
 #include "kernels/reduce.h"
 
 #include <algorithm>
@@ -81,6 +84,18 @@ void reduce_strip(const ReduceKernel* kernel, const char* in, std::int64_t rows,
     kernel->combine(left, out, width);
     std::memcpy(out, left, bytes);
   }
+}
+
+/// Columns per strip: wide enough to stream, with the accumulators in the second-level cache; less
+/// when there would be no strip for every thread. The width does not touch the bits.
+std::int64_t strip_width(std::int64_t outer, std::int64_t rows, std::int64_t cols,
+                         std::int64_t size) {
+  constexpr std::int64_t wide = 32768, narrow = 2048;  // bytes
+  std::int64_t width = std::min(cols, wide / size);
+  const std::int64_t threads = num_threads();
+  if (threads > 1 && outer < threads && outer * rows * cols >= kParallelElements)
+    width = std::min(width, std::max(narrow / size, cols / threads + 1));
+  return width;
 }
 
 // A call per row is dear when the row is this short or shorter.
@@ -178,8 +193,7 @@ void reduce_columns(const ReduceKernel* kernel, const void* in, std::int64_t out
     for (std::int64_t i = 1; i < outer * cols; ++i) std::memcpy(dst + i * size, dst, size);
     return;
   }
-  // A strip's accumulator and the row it meets stay in the first-level cache.
-  const std::int64_t width = std::min<std::int64_t>(cols, 8192 / static_cast<std::int64_t>(size));
+  const std::int64_t width = strip_width(outer, rows, cols, static_cast<std::int64_t>(size));
   const std::int64_t strips = (cols + width - 1) / width;
   const auto groups = static_cast<std::uint64_t>((rows + kColumnGroup - 1) / kColumnGroup);
   const std::size_t scratch = static_cast<std::size_t>(std::bit_width(groups)) * width * size;
