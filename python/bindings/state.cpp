@@ -33,21 +33,7 @@ class FlagContext {
     thread_state().*flag_ = before_.back();
     before_.pop_back();
   }
-  py::object decorate(py::object f) const {
-    const bool value = value_;
-    const auto flag = flag_;
-    py::cpp_function wrapper([f, flag, value](const py::args& args, const py::kwargs& kwargs) {
-      FlagContext context(flag, value);
-      context.enter();
-      struct Leave {
-        FlagContext& context;
-        ~Leave() { context.exit(); }
-      } leave{context};
-      return f(*args, **kwargs);
-    });
-    // A Python function, so that it binds as a method and carries the names of `f`.
-    return py::module_::import("adjoint._decorate").attr("like")(wrapper, f);
-  }
+  void forget() noexcept { before_.clear(); }
 
  private:
   bool ThreadState::*flag_;
@@ -68,9 +54,9 @@ class Deferral : public FlagContext {
   explicit Deferral(bool on) : FlagContext(&ThreadState::deferral, on) {}
 };
 
-template <class C, class... Args>
-void def_context(py::module_& m, const char* name, const char* doc, py::init<Args...> init,
-                 const auto&... extra) {
+template <class C, class Init, class... Extra>
+void def_context(py::module_& m, const char* name, const char* doc, Init init,
+                 const Extra&... extra) {
   py::class_<C>(m, name, py::module_local(), doc)
       .def(init, extra...)
       .def("__enter__",
@@ -79,7 +65,15 @@ void def_context(py::module_& m, const char* name, const char* doc, py::init<Arg
              return self;
            })
       .def("__exit__", [](C& self, const py::args&) { self.exit(); })
-      .def("__call__", [](const C& self, py::object f) { return self.decorate(std::move(f)); });
+      .def("__call__", [](const C& self, py::object f) {
+        // A fresh context per call: this one may be in use, or used by another thread.
+        py::cpp_function fresh([kept = C(self)] {
+          C context = kept;
+          context.forget();
+          return context;
+        });
+        return py::module_::import("adjoint._decorate").attr("inside")(fresh, f);
+      });
 }
 
 // Open while a tape records; may be closed and opened again.

@@ -1,0 +1,61 @@
+// Python functions made from records: built-in functions with a real name, signature and docstring,
+// entered without an argument tuple.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "convert.h"
+#include "graph/op.h"
+
+namespace adjoint::python {
+
+/// The arguments of one call, matched to the names of a signature.
+class Arguments {
+ public:
+  static constexpr int kMax = 10;
+
+  /// `names` in order; the first `positional_only` cannot be given by name, those from
+  /// `keyword_only` on only by name. With `variadic`, further positional arguments belong to the
+  /// first name (`reshape(x, 2, 3)` of the method form).
+  struct Signature {
+    const char* op;
+    std::span<const char* const> names;
+    int required;
+    int positional_only;
+    int keyword_only;
+  };
+  Arguments(const Signature& signature, PyObject* const* args, std::size_t nargs,
+            PyObject* kwnames);
+
+  PyObject* operator[](int i) const noexcept { return values_[i]; }  // null when left out
+  bool given(int i) const noexcept { return values_[i] && values_[i] != Py_None; }
+  const char* op() const noexcept { return signature_.op; }
+
+  Tensor tensor(int i) const { return tensor_argument(values_[i], signature_.op); }
+  std::vector<Tensor> tensors(int i) const;
+  Dims dims(int i) const {
+    return dims_argument(values_[i], signature_.op, signature_.names[static_cast<size_t>(i)]);
+  }
+  std::int64_t integer(int i) const {
+    return int_argument(values_[i], signature_.op, signature_.names[static_cast<size_t>(i)]);
+  }
+  double number(int i) const;
+  bool flag(int i, bool otherwise) const;
+  std::optional<DType> dtype(int i) const { return optional_dtype(values_[i], signature_.op); }
+  /// None: every axis.
+  Dims axes(int i, int ndim) const;
+
+ private:
+  Signature signature_;
+  PyObject* values_[kMax] = {};
+};
+
+/// A function of the module, optionally also a method of Tensor. `names` is the signature's text
+/// as Python prints it; the parsing follows it.
+using Body = PyObject* (*)(const Arguments&);
+void add_function(py::module_& m, const char* name, const char* signature, const char* doc,
+                  Body body, bool method = false);
+
+}  // namespace adjoint::python
