@@ -1,0 +1,18 @@
+"""Decorator forms of the context managers of the core; apart, as most programs need none."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+
+def inside(context: Callable[[], Any], f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `f` so that each call runs inside a fresh ``context()``."""
+
+    @functools.wraps(f)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with context():
+            return f(*args, **kwargs)
+
+    return call

@@ -1,0 +1,321 @@
+"""`GradientTape` and `Variable`: the habit of TensorFlow on the same graph.
+
+A tape owns no nodes. Operations on leaves are recorded whether or not a tape is open; the tape is
+a start and a stop mark in that record, a set of watched handles, and a pause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, NoReturn
+
+from adjoint import _core, tree
+from adjoint._core import Tensor
+
+__all__ = ["GradientTape", "Variable"]
+
+
+class GradientTape:
+    """Record operations for automatic differentiation.
+
+    Parameters
+    ----------
+    persistent : bool, default False
+        Allow more than one call of `gradient`.
+    watch_accessed_variables : bool, default True
+        Differentiate with respect to any trainable `Variable` read inside; otherwise only what
+        `watch` names.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> w = ad.Variable(5.0)
+    >>> with ad.GradientTape() as tape:
+    ...     loss = w**2 + 1
+    >>> tape.gradient(loss, w).item()
+    10.0
+    """
+
+    def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
+        self._persistent = persistent
+        self._watch_accessed = watch_accessed_variables
+        self._scope = _core._TapeScope()
+        self._start: int | None = None
+        self._used = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._ranges: list[tuple[int, int]] = []
+        # id -> (the user's handle, a handle on the same leaf that outlives the watching)
+        self._watched: dict[int, tuple[Tensor, Tensor]] = {}
+        self._made_leaves: list[Tensor] = []
+        self._accessed: dict[int, Variable] = {}
+
+    # ---- Recording -------------------------------------------------------------------------------
+
+    def __enter__(self) -> GradientTape:
+        if self._start is not None:
+            raise RuntimeError("[GradientTape] this tape is already recording")
+        if self._used and not self._persistent:
+            self._clear()
+            self._used = False
+        self._resume()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pause()
+        for tensor in self._made_leaves:
+            tensor.requires_grad_(False)
+        self._made_leaves = []
+
+    def _resume(self) -> None:
+        self._scope.enter(self._accessed)
+        self._start = _core._order() + 1
+
+    def _pause(self) -> None:
+        if self._start is not None:
+            self._ranges.append((self._start, _core._order() + 1))
+            self._start = None
+            self._scope.exit()
+
+    def watch(self, tensor: Any) -> None:
+        """Differentiate with respect to a tensor, or every tensor of a pytree.
+
+        The handle is a leaf from here to the end of the ``with`` block.
+        """
+        if self._start is None:
+            raise RuntimeError("[GradientTape.watch] the tape is not recording: call it inside the "
+                               "with block")
+        for x in tree.leaves(tensor):
+            if not isinstance(x, Tensor):
+                raise TypeError(
+                    f"[GradientTape.watch] needs a Tensor, not a {type(x).__name__}: make it one "
+                    "by ad.tensor"
+                )
+            if id(x) in self._watched:
+                continue
+            if not x.requires_grad:
+                x.requires_grad_(True)
+                self._made_leaves.append(x)
+            self._watched[id(x)] = (x, _core._share(x))
+
+    def stop_recording(self) -> _Pause:
+        """Return a context manager inside which this tape records nothing."""
+        if self._start is None:
+            raise RuntimeError("[GradientTape.stop_recording] the tape is not recording")
+        return _Pause(self)
+
+    def reset(self) -> None:
+        """Forget everything recorded and watched; keep recording if inside the block."""
+        recording = self._start is not None
+        self.__exit__(None, None, None)
+        self._clear()
+        self._used = False
+        if recording:
+            self._resume()
+
+    def watched_variables(self) -> tuple[Variable, ...]:
+        """Return the variables this tape differentiates with respect to, in order of first use."""
+        found: dict[int, Variable] = {}
+        for key, (x, _) in self._watched.items():
+            if isinstance(x, Variable):
+                found[key] = x
+        if self._watch_accessed:
+            found |= self._accessed
+        return tuple(found.values())
+
+    # ---- Differentiating -------------------------------------------------------------------------
+
+    def gradient(
+        self,
+        target: Any,
+        sources: Any,
+        output_gradients: Any = None,
+        unconnected_gradients: str = "zero",
+    ) -> Any:
+        """Return the derivatives of `target` with respect to `sources`.
+
+        Parameters
+        ----------
+        target : pytree of Tensor
+            What is differentiated; the elements of all of it are summed.
+        sources : pytree of Tensor
+            A source that is a leaf stands for every value it had while the tape recorded.
+        output_gradients : pytree of Tensor, optional
+            Weights of the sum, structured as `target`.
+        unconnected_gradients : {"zero", "error"}
+            What a source gives that `target` does not depend on. Never None.
+
+        Returns
+        -------
+        pytree of Tensor
+            Structured as `sources`.
+        """
+        if unconnected_gradients not in ("zero", "error"):
+            raise ValueError(
+                "[GradientTape.gradient] unconnected_gradients must be 'zero' or 'error', got "
+                f"{unconnected_gradients!r}"
+            )
+        if self._used and not self._persistent:
+            raise RuntimeError(
+                "[GradientTape.gradient] a tape that is not persistent gives one gradient: use "
+                "GradientTape(persistent=True), or ask for all sources in one call"
+            )
+        targets = self._checked(target, "target")
+        handles, treedef = tree.flatten(sources)
+        for x in handles:
+            self._checked(x, "sources")
+        weights = [_core.ones_like(y) for y in targets]
+        if output_gradients is not None:
+            weights = [_core.asarray(w) for w in tree.leaves(output_gradients)]
+        if [w.shape for w in weights] != [y.shape for y in targets]:
+            raise ValueError(
+                "[GradientTape.gradient] output_gradients must have the shapes of target: "
+                f"{[w.shape for w in weights]} and {[y.shape for y in targets]}"
+            )
+        self._used = True
+        ranges = list(self._ranges)
+        if self._start is not None:
+            ranges.append((self._start, _core._order() + 1))
+        must_connect = unconnected_gradients == "error"
+        asked = [self._source(x, must_connect) for x in handles]
+        reached = [x for x in asked if x is not None]
+        swept: Iterator[Tensor] = iter(
+            _core._sweep(targets, weights, reached, ranges, must_connect) if reached else ()
+        )
+        gradients = [
+            next(swept) if x is not None else _core.zeros_like(handle)
+            for x, handle in zip(asked, handles, strict=True)
+        ]
+        return tree.unflatten(treedef, gradients)
+
+    def _source(self, x: Tensor, must_connect: bool) -> Tensor | None:
+        """Return the handle to sweep to, or None if the tape does not look at `x`."""
+        if id(x) in self._watched:
+            return self._watched[id(x)][1]
+        if isinstance(x, Variable) and not self._watch_accessed:
+            if must_connect:
+                raise ValueError(
+                    "[GradientTape.gradient] a source is not watched: call tape.watch(variable) "
+                    "inside the block, or leave watch_accessed_variables on"
+                )
+            return None
+        return x
+
+    @staticmethod
+    def _checked(value: Any, what: str) -> list[Tensor]:
+        leaves: list[Tensor] = tree.leaves(value)
+        for x in leaves:
+            if not isinstance(x, Tensor):
+                raise TypeError(
+                    f"[GradientTape.gradient] {what} must be Tensors, not {type(x).__name__}"
+                )
+            if not _is_floating(x):
+                raise TypeError(
+                    f"[GradientTape.gradient] {what} of dtype {x.dtype} has no derivative: use a "
+                    "floating tensor"
+                )
+        return leaves
+
+
+class _Pause:
+    """Context manager of `GradientTape.stop_recording`."""
+
+    def __init__(self, tape: GradientTape) -> None:
+        self._tape = tape
+
+    def __enter__(self) -> None:
+        self._tape._pause()
+
+    def __exit__(self, *error: object) -> None:
+        self._tape._resume()
+
+
+def _is_floating(x: Tensor) -> bool:
+    return x.dtype.kind == "real floating"
+
+
+class Variable(Tensor):
+    """A tensor that is meant to change: its value is replaced by `assign`.
+
+    Parameters
+    ----------
+    initial_value : array-like, or a function that returns it
+    trainable : bool, default True
+        Whether gradients reach it; integer variables are never reached.
+    name : str, optional
+    dtype : DType, optional
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> w = ad.Variable([1.0, 2.0])
+    >>> w.assign_add([0.5, 0.5]).numpy().tolist()
+    [1.5, 2.5]
+    """
+
+    _trainable: bool
+
+    def __new__(
+        cls, initial_value: Any, trainable: bool = True, name: str | None = None, dtype: Any = None
+    ) -> Variable:
+        if callable(initial_value):
+            initial_value = initial_value()
+        self = super().__new__(cls, _core.asarray(initial_value, dtype=dtype).detach())
+        self._trainable = bool(trainable)
+        self.name = name
+        if trainable and _is_floating(self):
+            self.requires_grad_(True)
+        return self
+
+    @property
+    def trainable(self) -> bool:
+        """Whether gradients reach it."""
+        return self._trainable
+
+    def assign(self, value: Any) -> Variable:
+        """Replace the value by another of the same shape and dtype; return the variable."""
+        with _core.no_grad():
+            self.rebind_(value)
+        return self
+
+    def assign_add(self, delta: Any) -> Variable:
+        """Add to the value; return the variable."""
+        with _core.no_grad():
+            self.rebind_(self + delta)
+        return self
+
+    def assign_sub(self, delta: Any) -> Variable:
+        """Subtract from the value; return the variable."""
+        with _core.no_grad():
+            self.rebind_(self - delta)
+        return self
+
+    def value(self) -> Tensor:
+        """Return the current value as a tensor that later assignments do not change."""
+        return _core.positive(self)
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "[Variable] does not support item assignment: build the new value and use "
+            "variable.assign(value)"
+        )
+
+    def _refuse_in_place(self, other: Any) -> NoReturn:
+        raise TypeError(
+            "[Variable] does not support in-place operators: use variable.assign_add(x) for += , "
+            "variable.assign_sub(x) for -= , else variable.assign(...)"
+        )
+
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = _refuse_in_place
+    __imod__ = __ipow__ = __imatmul__ = __iand__ = __ior__ = __ixor__ = _refuse_in_place
+    __ilshift__ = __irshift__ = _refuse_in_place
+
+
+GradientTape.__module__ = Variable.__module__ = "adjoint"

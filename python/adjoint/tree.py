@@ -1,0 +1,11 @@
+"""Functions on pytrees: nested tuples, lists, dicts, named tuples, None and registered classes.
+
+>>> import adjoint as ad
+>>> ad.tree.map(lambda x: 2 * x, {"a": 1.0, "b": [2.0, 3.0]})
+{'a': 2.0, 'b': [4.0, 6.0]}
+"""
+
+from adjoint._core import TreeDef
+from adjoint._core.tree import flatten, leaves, map, register, structure, unflatten
+
+__all__ = ["TreeDef", "flatten", "leaves", "map", "register", "structure", "unflatten"]
