@@ -9,6 +9,7 @@
 
 namespace adjoint::kernels::ADJOINT_ISA_NS::math {
 
+/// 2.5 ulp (float), 2.5 (double).
 template <class T>
 ADJOINT_MATH_FN T sigmoid(T x) {
   const auto [p, s1, s2] = exp_parts(-abs(x));
@@ -17,6 +18,7 @@ ADJOINT_MATH_FN T sigmoid(T x) {
   return (q * (right ? T(1) : s1)) * (right ? T(1) : s2);
 }
 
+/// 1.7 ulp (float), 1.7 (double).
 template <class T>
 ADJOINT_MATH_FN T softplus(T x) {
   const Two<T> u = fast_two_sum(T(1), exp(-abs(x)));
@@ -36,6 +38,7 @@ ADJOINT_MATH_FN T gate(T x, T v_hi, T v_lo) {
 }
 
 /// -0 at -inf, the limit.
+/// 1.8 ulp (float), 1.8 (double).
 template <class T>
 ADJOINT_MATH_FN T silu(T x) {
   const T c = x < T(2) * ExpConst<T>::product_min ? T(2) * ExpConst<T>::product_min : x;
@@ -63,6 +66,7 @@ struct GeluConst<double> {
 
 /// x sigmoid(2 u) with u = sqrt(2 / pi) (x + 0.044715 x^3). The argument reaches -700, where its
 /// rounding would cost hundreds of ulp, so it is carried as a pair. -0 at -inf, the limit.
+/// 1.9 ulp (float), 2 (double).
 template <class T>
 ADJOINT_MATH_FN T gelu(T x) {
   using C = GeluConst<T>;
@@ -77,6 +81,7 @@ ADJOINT_MATH_FN T gelu(T x) {
 }
 
 /// x erfc(-x / sqrt 2) / 2. -0 at -inf, the limit.
+/// 1.8 ulp (float), 2.2 (double).
 template <class T>
 ADJOINT_MATH_FN T gelu_erf(T x) {
   using C = GeluConst<T>;

@@ -77,6 +77,13 @@ ADJOINT_MATH_FN T xor_sign(T x, Bits<T> s) {
   return from_bits(to_bits(x) ^ s);
 }
 
+/// nan stays nan.
+template <class T>
+ADJOINT_MATH_FN T clamp(T x, T lo, T hi) {
+  x = x < lo ? lo : x;
+  return x > hi ? hi : x;
+}
+
 /// a b + c: rounded once where the level has FMA, twice at the baseline.
 ADJOINT_MATH_FN float fma_(float a, float b, float c) {
 #if ADJOINT_MATH_HAS_FMA

@@ -43,18 +43,16 @@ struct ErfcConst<double> {
 
 /// (e^(a^2) erfc(a) (1 + 2 a) - lead) / t.
 ADJOINT_MATH_FN float erfc_poly(float t) {
-  return poly(t, -0x1.7bf5e8p-4f, -0x1.5407bap-3f, 0x1.4ff9bap-3f, -0x1.bc2ce8p-5f,
-              -0x1.06edcap-7f, 0x1.1df828p-7f, 0x1.3e6adcp-10f, -0x1.80f02ap-10f, -0x1.44c42p-12f,
-              0x1.c0c5fcp-13f);
+  return poly(t, -0x1.7bf5e8p-4f, -0x1.5407bap-3f, 0x1.4ff9bap-3f, -0x1.bc2ce8p-5f, -0x1.06edcap-7f,
+              0x1.1df828p-7f, 0x1.3e6adcp-10f, -0x1.80f02ap-10f, -0x1.44c42p-12f, 0x1.c0c5fcp-13f);
 }
 ADJOINT_MATH_FN double erfc_poly(double t) {
-  return poly(t, -0x1.1df1ad154a26ep-3, 0x1.f7f5df66fbe06p-7, 0x1.16ecefcfa34c5p-4,
-              -0x1.9ddb23c3dcad4p-4, 0x1.7fee004e58f9bp-4, -0x1.0fb06dff700e3p-4,
-              0x1.3079eded29b9cp-5, -0x1.0962384d689e7p-6, 0x1.49c675437d167p-8,
-              -0x1.8d4aca4b7279bp-11, -0x1.a1e117ab9684dp-13, 0x1.3be3758efc275p-13,
-              -0x1.992146e5fe5d3p-16, -0x1.790e241cc8468p-17, 0x1.7d2601128bb22p-18,
-              0x1.55fd5a940cd9fp-22, -0x1.a3fd2e3966072p-21, 0x1.b6383e44f6f7ep-25,
-              0x1.3f5fa0cf4660ep-24, -0x1.bd8152dbe9df5p-28);
+  return poly(
+      t, -0x1.1df1ad154a26ep-3, 0x1.f7f5df66fbe06p-7, 0x1.16ecefcfa34c5p-4, -0x1.9ddb23c3dcad4p-4,
+      0x1.7fee004e58f9bp-4, -0x1.0fb06dff700e3p-4, 0x1.3079eded29b9cp-5, -0x1.0962384d689e7p-6,
+      0x1.49c675437d167p-8, -0x1.8d4aca4b7279bp-11, -0x1.a1e117ab9684dp-13, 0x1.3be3758efc275p-13,
+      -0x1.992146e5fe5d3p-16, -0x1.790e241cc8468p-17, 0x1.7d2601128bb22p-18, 0x1.55fd5a940cd9fp-22,
+      -0x1.a3fd2e3966072p-21, 0x1.b6383e44f6f7ep-25, 0x1.3f5fa0cf4660ep-24, -0x1.bd8152dbe9df5p-28);
 }
 
 /// e^x as (hi + lo) s1 s2, for a pair x <= 0: what 1 + (e^r - 1) is rounded by is kept.
@@ -95,6 +93,7 @@ ADJOINT_MATH_FN ExpParts<T> erfc_of(T ax) {
   return erfc_tail(Two<T>{a, T(0)}, Two<T>{-square.hi, -square.lo});
 }
 
+/// 1 ulp (float), 1.1 (double).
 template <class T>
 ADJOINT_MATH_FN T erf(T x) {
   const T ax = abs(x);
@@ -102,6 +101,7 @@ ADJOINT_MATH_FN T erf(T x) {
   return ax < T(0.875) ? erf_near(x) : xor_sign(T(1) - (q * s1) * s2, sign_bit(x));
 }
 
+/// 1.4 ulp (float), 1.7 (double).
 template <class T>
 ADJOINT_MATH_FN T erfc(T x) {
   const T ax = abs(x);

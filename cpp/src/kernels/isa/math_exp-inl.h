@@ -16,8 +16,8 @@ struct ExpConst<float> {
   static constexpr float log2e = 0x1.715476p+0f;
   static constexpr float ln2_hi = 0x1.62ep-1f;
   static constexpr float ln2_lo = 0x1.0bfbe8p-15f;
-  static constexpr float max = 89.0f;     // e^max overflows
-  static constexpr float min = -104.5f;   // e^min is below half the smallest subnormal
+  static constexpr float max = 89.0f;            // e^max overflows
+  static constexpr float min = -104.5f;          // e^min is below half the smallest subnormal
   static constexpr float product_min = -130.0f;  // x e^x vanishes
   static constexpr float tanh_max = 9.5f;        // tanh rounds to 1 from here
   static constexpr float sinh_max = 89.6f;       // sinh and cosh overflow
@@ -78,12 +78,6 @@ ADJOINT_MATH_FN T pow2_biased(Bits<T> k) {
   return from_bits(k << Real<T>::mant);
 }
 
-template <class T>
-ADJOINT_MATH_FN T clamp(T x, T lo, T hi) {
-  x = x < lo ? lo : x;
-  return x > hi ? hi : x;
-}
-
 /// e^x = p s1 s2, the last two powers of two: the exponent is halved so that results which
 /// overflow or become subnormal are rounded once.
 template <class T>
@@ -101,11 +95,12 @@ ADJOINT_MATH_FN ExpParts<T> exp_scale(T p, Bits<T> k) {
 
 template <class T>
 ADJOINT_MATH_FN ExpParts<T> exp_parts(T x) {
-  const auto [r, k] = exp_reduce(clamp(x, ExpConst<T>::min, ExpConst<T>::max),
-                                 static_cast<T>(2 * Real<T>::bias));
+  const auto [r, k] =
+      exp_reduce(clamp(x, ExpConst<T>::min, ExpConst<T>::max), static_cast<T>(2 * Real<T>::bias));
   return exp_scale(T(1) + fma_(r * r, exp_poly(r), r), k);
 }
 
+/// 1 ulp (float), 1.1 (double).
 template <class T>
 ADJOINT_MATH_FN T exp(T x) {
   const auto [p, s1, s2] = exp_parts(x);
@@ -124,6 +119,7 @@ ADJOINT_MATH_FN double exp2_poly(double r) {
               0x1.e4cd9c39ca46fp-28, 0x1.ea14caa1dfbcap-32, 0x1.c6da7f37c793cp-36);
 }
 
+/// 1.1 ulp (float), 1.2 (double).
 template <class T>
 ADJOINT_MATH_FN T exp2(T x) {
   constexpr T shift = Real<T>::round + static_cast<T>(2 * Real<T>::bias);
@@ -135,6 +131,7 @@ ADJOINT_MATH_FN T exp2(T x) {
 }
 
 /// Halved inside: 2^k itself may overflow where the result does not.
+/// 1.5 ulp (float), 2.2 (double).
 template <class T>
 ADJOINT_MATH_FN T expm1(T x) {
   const T c = clamp(x, ExpConst<T>::expm1_min, ExpConst<T>::max);
@@ -145,6 +142,7 @@ ADJOINT_MATH_FN T expm1(T x) {
 }
 
 /// With e = e^|x| - 1 this is (e + e / (e + 1)) / 2, in quarters against overflow.
+/// 2.2 ulp (float), 2.5 (double).
 template <class T>
 ADJOINT_MATH_FN T sinh(T x) {
   const T ax = abs(x);
@@ -156,6 +154,7 @@ ADJOINT_MATH_FN T sinh(T x) {
   return ax < ExpConst<T>::linear ? x : xor_sign(sum + sum, sign_bit(x));
 }
 
+/// 1.5 ulp (float), 1.6 (double).
 template <class T>
 ADJOINT_MATH_FN T cosh(T x) {
   const T ax = abs(x);
@@ -183,6 +182,7 @@ ADJOINT_MATH_FN Two<T> expm1_two(T y) {
 
 /// t / (t + 2) with t = e^2|x| - 1, and a correction for what t was rounded by: the derivative is
 /// 2 / (t + 2)^2 = (1 - q)^2 / 2.
+/// 2.1 ulp (float), 2.3 (double).
 template <class T>
 ADJOINT_MATH_FN T tanh(T x) {
   const T ax = abs(x);

@@ -29,7 +29,7 @@ struct LogConst<float> {
   static constexpr float log10e_lo = -0x1.09d5b2p-15f;
   static constexpr float log10_2_hi = 0x1.3442p-2f;
   static constexpr float log10_2_lo = -0x1.95ec1p-19f;
-  static constexpr float one_is_lost = 0x1p26f;     // 1 + x rounds to x
+  static constexpr float one_is_lost = 0x1p26f;    // 1 + x rounds to x
   static constexpr float square_is_all = 0x1p14f;  // 1 + x^2 rounds to x^2
 };
 
@@ -89,10 +89,9 @@ ADJOINT_MATH_FN float log_tail(float f, float) {
 ADJOINT_MATH_FN double log_tail(double f, double half_f2) {
   const double s = f / (2.0 + f);
   const double z = s * s;
-  const double r =
-      z * poly(z, 0x1.5555555555592p-1, 0x1.999999997fd9fp-2, 0x1.24924941f2443p-2,
-               0x1.c71c52089365cp-3, 0x1.74663f0c8f3cbp-3, 0x1.39a1b784718e4p-3,
-               0x1.2f058009ad715p-3);
+  const double r = z * poly(z, 0x1.5555555555592p-1, 0x1.999999997fd9fp-2, 0x1.24924941f2443p-2,
+                            0x1.c71c52089365cp-3, 0x1.74663f0c8f3cbp-3, 0x1.39a1b784718e4p-3,
+                            0x1.2f058009ad715p-3);
   return s * (half_f2 + r);
 }
 
@@ -113,6 +112,7 @@ ADJOINT_MATH_FN T log_edges(T x, T result) {
   return x > T(0) ? result : below;
 }
 
+/// 0.9 ulp (float), 0.9 (double).
 template <class T>
 ADJOINT_MATH_FN T log(T x) {
   const auto [f, k] = log_split(x);
@@ -128,6 +128,7 @@ ADJOINT_MATH_FN Two<T> log_of_fraction(T f) {
   return {hi, ((f - hi) - half_f2) + log_tail(f, half_f2)};
 }
 
+/// 0.9 ulp (float), 0.9 (double).
 template <class T>
 ADJOINT_MATH_FN T log2(T x) {
   using C = LogConst<T>;
@@ -139,6 +140,7 @@ ADJOINT_MATH_FN T log2(T x) {
   return log_edges(x, sum + (tail + ((k - sum) + head)));
 }
 
+/// 0.8 ulp (float), 0.8 (double).
 template <class T>
 ADJOINT_MATH_FN T log10(T x) {
   using C = LogConst<T>;
@@ -162,6 +164,7 @@ ADJOINT_MATH_FN T log_of_sum(T hi, T lo, T doublings) {
   return log_edges(hi, log_of_split(f, k + doublings));
 }
 
+/// 1.5 ulp (float), 1.4 (double).
 template <class T>
 ADJOINT_MATH_FN T log1p(T x) {
   const Two<T> u = two_sum(T(1), x);
@@ -169,6 +172,7 @@ ADJOINT_MATH_FN T log1p(T x) {
 }
 
 /// log1p(|x| + x^2 / (1 + sqrt(1 + x^2))); log(2 |x|) where the square would overflow.
+/// 1.8 ulp (float), 1.8 (double).
 template <class T>
 ADJOINT_MATH_FN T asinh(T x) {
   const T ax = abs(x);
@@ -180,6 +184,7 @@ ADJOINT_MATH_FN T asinh(T x) {
 }
 
 /// log1p(t + sqrt(t (t + 2))) with t = x - 1.
+/// 2.2 ulp (float), 2.2 (double).
 template <class T>
 ADJOINT_MATH_FN T acosh(T x) {
   const bool big = x > LogConst<T>::square_is_all;
@@ -190,6 +195,7 @@ ADJOINT_MATH_FN T acosh(T x) {
 }
 
 /// log1p(2 |x| / (1 - |x|)) / 2.
+/// 2.2 ulp (float), 2 (double).
 template <class T>
 ADJOINT_MATH_FN T atanh(T x) {
   const T ax = abs(x);

@@ -6,15 +6,20 @@
 
 namespace adjoint::kernels::ADJOINT_ISA_NS::math {
 
+/// 1.5 ulp (float), 1.5 (double).
 template <class T>
 ADJOINT_MATH_FN T rsqrt(T x) {
   return T(1) / sqrt(x);
 }
 
 /// m^(-1/3) on [1, 2), to 13 bits (float) and 16.
-ADJOINT_MATH_FN float rcbrt_poly(float m) { return poly(m, 0x1.8ab90ap0f, -0x1.9eb2f6p-1f, 0x1.45620ep-2f, -0x1.991562p-5f); }
-ADJOINT_MATH_FN double rcbrt_poly(double m) { return poly(m, 0x1.ab85b93318bf9p0, -0x1.2c425b44e648p0, 0x1.641752340f3d4p-1, -0x1.c51a3900fe516p-3,
-              0x1.d471f37d8eec4p-6); }
+ADJOINT_MATH_FN float rcbrt_poly(float m) {
+  return poly(m, 0x1.8ab90ap0f, -0x1.9eb2f6p-1f, 0x1.45620ep-2f, -0x1.991562p-5f);
+}
+ADJOINT_MATH_FN double rcbrt_poly(double m) {
+  return poly(m, 0x1.ab85b93318bf9p0, -0x1.2c425b44e648p0, 0x1.641752340f3d4p-1,
+              -0x1.c51a3900fe516p-3, 0x1.d471f37d8eec4p-6);
+}
 
 ADJOINT_MATH_FN float rcbrt_refine(float m, float r) {
   return fma_(r * (1.0f / 3.0f), fma_(-m * r, r * r, 1.0f), r);
@@ -26,6 +31,7 @@ ADJOINT_MATH_FN double rcbrt_refine(double m, double r) {
 
 /// |x| = 2^(3 j) m with m in [1, 8). Newton's steps find m^(-1/3) without a division; the last
 /// one, for the root itself, takes the residual exactly.
+/// 0.51 ulp (float), 0.51 (double).
 template <class T>
 ADJOINT_MATH_FN T cbrt(T x) {
   using C = LogConst<T>;
@@ -38,7 +44,8 @@ ADJOINT_MATH_FN T cbrt(T x) {
   const T j = t - (Real<T>::round + T(Real<T>::bias));
   const T left = fma_(T(-3), j, e);
   const T factor = left > T(1.5) ? T(4) : T(2);
-  const T root = left > T(1.5) ? static_cast<T>(0x1.428a2f98d728bp-1) : static_cast<T>(0x1.965fea53d6e3dp-1);
+  const T root =
+      left > T(1.5) ? static_cast<T>(0x1.428a2f98d728bp-1) : static_cast<T>(0x1.965fea53d6e3dp-1);
   const bool whole = left < T(0.5);
   const T m = whole ? m1 : m1 * factor;
   const T r = rcbrt_refine(m, whole ? rcbrt_poly(m1) : rcbrt_poly(m1) * root);
@@ -64,6 +71,7 @@ struct HypotConst<double> {
 };
 
 /// The squares are taken after a scaling that keeps them in range.
+/// 1.3 ulp (float), 1.3 (double).
 template <class T>
 ADJOINT_MATH_FN T hypot(T x, T y) {
   using C = HypotConst<T>;
