@@ -3,7 +3,7 @@
 // From 4 on Stirling's series serves, below it the recurrence leads to one polynomial (around 2 for
 // lgamma, around the positive root for digamma), below zero the reflection formula to above it.
 // Near their negative zeros the relative error is unbounded, as in most libraries; the absolute
-// error stays below 4 ulp of the larger term.
+// error stays below 4 ulp of the larger term of the reflection, or of 1.
 #pragma once
 
 #include "kernels/isa/math_core-inl.h"
