@@ -1,0 +1,160 @@
+"""Bad input: the exception, the words that help, and that nothing was changed by it."""
+
+import adjoint as ad
+import numpy as np
+import pytest
+
+FLOATS = [1.0, 2.0, 3.0]
+
+
+class NotData:
+    pass
+
+
+# (expression, exception, fragment of the message); x is a float vector, m a matrix, k an integer
+# vector, w a leaf.
+TABLE = [
+    ("x + ad.ones((4,))", ValueError, r"\[add\].*\(3,\).*\(4,\)"),
+    ("m @ ad.ones((5, 2))", ValueError, r"\[matmul\].*\(2, 3\).*\(5, 2\)"),
+    ("x + 'a'", TypeError, "unsupported operand"),
+    ("x + [1, 2, 3]", TypeError, "unsupported operand"),
+    ("x + (1 + 2j)", TypeError, "unsupported operand"),
+    ("x + np.ones(3, dtype=complex)", TypeError, "complex128"),
+    ("x + np.ones(3, dtype='>f8')", TypeError, "native byte order"),
+    ("ad.tensor(np.zeros(2, dtype=[('a', int), ('b', float)]))", TypeError, "cannot become"),
+    ("ad.tensor(np.array(['a']))", TypeError, "cannot become"),
+    ("ad.tensor('abc')", TypeError, "str"),
+    ("ad.tensor(NotData())", TypeError, "NotData"),
+    ("ad.tensor([[1, 2], [3]])", ValueError, "ragged"),
+    ("ad.tensor([1, [2]])", ValueError, "ragged"),
+    ("ad.tensor([1.5], dtype=ad.int64)", TypeError, "int64"),
+    ("ad.tensor(300, dtype=ad.uint8)", OverflowError, "300 does not fit uint8"),
+    ("ad.tensor(10**30)", OverflowError, "int64"),
+    ("ad.tensor([1.0], dtype='float16')", TypeError, "float16"),
+    ("ad.tensor([1], requires_grad=True)", TypeError, "int64"),
+    ("ad.exp(x, x)", TypeError, r"takes 1 positional argument, got 2"),
+    ("ad.exp(x=x)", TypeError, "no keyword"),
+    ("ad.sum(x, axis=1)", IndexError, r"\[sum\]"),
+    ("ad.sum(x, 0)", TypeError, "goes by name"),
+    ("ad.sum(m, axis=(0, 0))", ValueError, "twice"),
+    ("ad.sum(x, axes=0)", TypeError, "no keyword argument 'axes'"),
+    ("ad.reshape(x, (2, 2))", ValueError, r"\[reshape\]"),
+    ("ad.stack([x, m])", ValueError, r"\[stack\]"),
+    ("ad.concat(x, m)", TypeError, r"\[concat\]"),
+    ("x[5]", IndexError, "5"),
+    ("x[0, 0]", IndexError, "too many"),
+    ("x[1.0]", TypeError, "ind"),
+    ("x['a']", TypeError, "ind"),
+    ("x[ad.tensor([0.0])]", TypeError, "float64"),
+    ("x[ad.tensor([True])]", IndexError, "mask|shape"),
+    ("x[np.array([7])]", IndexError, "7|out of"),
+    ("x.__setitem__(0, ad.ones((2,)))", ValueError, "shape"),
+    ("x.__setitem__(9, 1.0)", IndexError, "9"),
+    ("x.__delitem__(0)", TypeError, "del"),
+    ("k.__iadd__(1.5)", TypeError, "dtype"),
+    ("x.__iadd__(ad.ones((2, 3)))", ValueError, "shape"),
+    ("w.__imul__(2.0)", RuntimeError, "no_grad"),
+    ("w.__setitem__(0, 2.0)", RuntimeError, "no_grad"),
+    ("w.rebind_(x)", RuntimeError, "no_grad"),
+    ("x.rebind_(m)", ValueError, r"\(3,\) and \(2, 3\)"),
+    ("x.rebind_(k)", TypeError, "int64"),
+    ("bool(x)", ValueError, "any"),
+    ("float(m)", TypeError, r"\(2, 3\)"),
+    ("m.item()", ValueError, r"\(2, 3\)"),
+    ("[1, 2][ad.tensor(1.0)]", TypeError, "index"),
+    ("x.T", ValueError, "two dimensions"),
+    ("x.missing", AttributeError, "missing"),
+    ("ad.missing", AttributeError, "missing"),
+    ("w.backward()", ValueError, "backward|one element|scalar"),
+    ("x.backward()", (RuntimeError, ValueError), "backward"),
+    ("setattr(w, 'grad', m)", ValueError, "grad"),
+    ("setattr(x, 'grad', x)", RuntimeError, "require"),
+    ("setattr(x, 'name', 3)", TypeError, "name"),
+    ("setattr(k, 'requires_grad', True)", TypeError, "int64"),
+    ("ad.grad(3)", TypeError, "needs a function"),
+    ("ad.grad(lambda a: a * a)(3)", TypeError, r"use a float, as in 3\.0"),
+    ("ad.grad(lambda a: a * a)(k)", TypeError, "int64"),
+    ("ad.grad(lambda a: a * a)('s')", TypeError, "str"),
+    ("ad.grad(lambda a: a * a)(x)", ValueError, r"scalar.*\(3,\).*ad\.sum"),
+    ("ad.grad(lambda a: None)(1.0)", TypeError, "None"),
+    ("ad.grad(lambda a: a, argnums=1)(1.0)", TypeError, "argument 1"),
+    ("ad.grad(lambda a: a, argnums=())(1.0)", ValueError, "empty"),
+    ("ad.grad(lambda a: a, has_aux=True)(1.0)", TypeError, "aux"),
+    ("ad.grad(lambda a: ad.sum(a > 0))(x)", TypeError, "no derivative"),
+    ("ad.grad(lambda a: float(a))(1.0)", TypeError, r"\.item\(\)"),
+    ("ad.grad(lambda a: float(a))(1.0)", RuntimeError, r"\.detach\(\)"),
+    ("ad.vjp(lambda a: a)", TypeError, "point"),
+    ("ad.vjp(lambda a: a, x)[1](m)", ValueError, "shape"),
+    ("ad.jvp(lambda a: a, (x,), ())", ValueError, "tangents"),
+    ("ad.jvp(lambda a: a, (x,), (m,))", ValueError, "shape"),
+    ("ad.jvp(lambda a: a, x, x)", TypeError, "tuple"),
+    ("ad.vmap(lambda a: a)(1.0)", ValueError, "0-d"),
+    ("ad.vmap(lambda a, b: a)(x, ad.ones((2,)))", ValueError, "lengths 3 and 2"),
+    ("ad.vmap(lambda a: a, in_axes=None)(x)", ValueError, "no argument is mapped"),
+    ("ad.vmap(lambda a: bool(a > 0))(x)", TypeError, "ad.where"),
+    ("ad.zeros((-1,))", ValueError, "negative|-1"),
+    ("ad.zeros((2**40, 2**40))", MemoryError, "memory"),
+    ("ad.zeros('a')", TypeError, "shape"),
+    ("ad.arange(0, 1, 0)", ValueError, "step"),
+    ("ad.set_num_threads(0)", ValueError, "1"),
+    ("ad.tree.map(lambda a, b: a, (1, 2), [1, 2])", ValueError, "tuple"),
+    ("ad.tree.unflatten(ad.tree.structure((1, 2)), [1])", ValueError, "2 leaves"),
+    ("memoryview(x).__setitem__(0, 1.0)", TypeError, "read-only"),
+    ("np.asarray(x).__setitem__(0, 1.0)", ValueError, "read-only"),
+    ("x.__dlpack__()", BufferError, "read-only"),
+    ("ad.asarray([1.0], copy=False)", ValueError, "copy"),
+]
+
+
+@pytest.mark.parametrize(("expression", "kind", "message"), TABLE, ids=[row[0] for row in TABLE])
+def test_bad_input(expression, kind, message):
+    names = {
+        "ad": ad,
+        "np": np,
+        "NotData": NotData,
+        "x": ad.tensor(FLOATS),
+        "m": ad.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        "k": ad.tensor([1, 2, 3]),
+        "w": ad.tensor(FLOATS, requires_grad=True),
+    }
+    before = {n: v.tolist() for n, v in names.items() if isinstance(v, ad.Tensor)}
+    with pytest.raises(kind, match=message):
+        eval(expression, names)
+    assert {n: names[n].tolist() for n in before} == before
+    assert not names["x"].requires_grad and not names["k"].requires_grad
+    assert names["w"].grad is None
+    # The thread is as it was: recording, and with no transform open.
+    assert ad.is_grad_enabled()
+    assert float(names["w"][0]) == 1.0
+
+
+def test_an_exception_of_the_users_function_passes_through():
+    class Mine(Exception):
+        pass
+
+    def f(x):
+        raise Mine("boom")
+
+    for call in (
+        lambda: ad.grad(f)(1.0),
+        lambda: ad.grad(lambda a, b: f(a), argnums=(0, 1))(1.0, 2.0),
+        lambda: ad.vjp(f, 1.0),
+        lambda: ad.jvp(f, (1.0,), (1.0,)),
+        lambda: ad.vmap(f)(ad.ones((3,))),
+        lambda: ad.hessian(f)(ad.ones((3,))),
+    ):
+        with pytest.raises(Mine, match="boom"):
+            call()
+    assert ad.grad(lambda a: a * a)(3.0).item() == 6.0
+
+
+def test_read_only_message_names_the_way_out():
+    with pytest.raises(BufferError, match=r"numpy\(\)\.copy\(\)"):
+        ad.tensor([1.0]).__dlpack__()
+
+
+def test_leaking_a_traced_value():
+    kept = []
+    ad.jvp(lambda a: kept.append(a) or a, (1.0,), (1.0,))
+    with pytest.raises(RuntimeError, match="ended"):
+        kept[0] + 1.0
