@@ -1,5 +1,6 @@
 // Functions that move elements or combine tensors: arguments in, one call of the C++ API, a tensor
 // out.
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -20,6 +21,25 @@ int axis_argument(const Arguments& a, int i, int ndim, int otherwise) {
 PyObject* reshape_body(const Arguments& a) {
   return wrap(reshape(a.tensor(0), a.dims(1)));
 }
+// The method takes the extents as one tuple or one by one, as NumPy's does.
+PyObject* reshape_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs) noexcept {
+  return guarded([&]() -> PyObject* {
+    Dims shape;
+    if (nargs == 1) {
+      shape = dims_argument(args[0], "reshape", "shape");
+    } else {
+      for (Py_ssize_t i = 0; i < nargs; ++i)
+        shape.push_back(int_argument(args[i], "reshape", "shape"));
+    }
+    return wrap(reshape(tensor_argument(self, "reshape"), shape));
+  });
+}
+PyMethodDef reshape_methods[] = {
+    {"reshape", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(reshape_method)),
+     METH_FASTCALL,
+     "reshape($self, /, *shape)\n--\n\nThe same elements in another shape; one extent may be -1."},
+    {nullptr, nullptr, 0, nullptr}};
+
 PyObject* permute_body(const Arguments& a) {
   return wrap(permute_dims(a.tensor(0), a.dims(1)));
 }
@@ -153,6 +173,7 @@ void init_shape_ops(py::module_& m) {
   add_function(m, "_promote", "(a, b, /)", "The dtype two dtypes meet in.", promote_body);
   add_function(m, "_promote_weak", "(a, number, /)", "The dtype that meets a Python number.",
                promote_weak_body);
+  add_methods(reshape_methods);
   bind_matmul(py::object(m.attr("matmul")).ptr());
 }
 

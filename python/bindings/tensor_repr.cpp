@@ -73,6 +73,8 @@ class ArrayPrinter {
   ArrayPrinter(Node* node, std::size_t indent) : node_(node), indent_(indent) {
     summarize_ = node->layout.size() > kSummarizeAbove;
     measure(0, 0);
+    by_point_ &= is_floating(node->dtype);
+    if (by_point_) width_ = before_ + after_;
   }
 
   std::string text() {
@@ -98,9 +100,20 @@ class ArrayPrinter {
     return node_->layout.strides()[static_cast<std::size_t>(axis)];
   }
 
+  // Numbers stand one under the other by their points, unless some are written with exponents.
+  std::string padded(std::string s) const {
+    if (by_point_) s.append(after_ - (s.size() - std::min(s.find('.'), s.size())), ' ');
+    return std::string(width_ - std::min(width_, s.size()), ' ') + s;
+  }
+
   void measure(int axis, std::int64_t at) {
     if (axis == node_->layout.ndim()) {
-      width_ = std::max(width_, element_text(node_, at, false).size());
+      const std::string s = element_text(node_, at, false);
+      width_ = std::max(width_, s.size());
+      const std::size_t point = s.find('.');
+      if (s.find_first_of("en") != std::string::npos) by_point_ = false;
+      before_ = std::max(before_, std::min(point, s.size()));
+      after_ = std::max(after_, point == std::string::npos ? 0 : s.size() - point);
       return;
     }
     each(axis, [&](std::int64_t i) {
@@ -130,9 +143,7 @@ class ArrayPrinter {
         out_ += "...";
         column += 3;
       } else if (last) {
-        std::string s = element_text(node_, at + i * step(axis), false);
-        out_.append(width_ - std::min(width_, s.size()), ' ');
-        out_ += s;
+        out_ += padded(element_text(node_, at + i * step(axis), false));
         column += width_ + 1;
       } else {
         print(axis + 1, at + i * step(axis));
@@ -144,6 +155,9 @@ class ArrayPrinter {
   Node* node_;
   std::size_t indent_;
   std::size_t width_ = 0;
+  std::size_t before_ = 0;  // characters before the point, and from it on
+  std::size_t after_ = 0;
+  bool by_point_ = true;
   bool summarize_;
   std::string out_;
 };
