@@ -26,7 +26,7 @@ void to_packed(const char* src, std::int64_t stride, char* dst, std::int64_t n) 
     const T value = load<T>(src);
     for (std::int64_t i = 0; i < n; ++i) store(dst + i * size, value);
   } else if (stride == -size) {
-#pragma GCC ivdep
+    ADJOINT_INDEPENDENT
     for (std::int64_t i = 0; i < n; ++i) store(dst + i * size, load<T>(src - i * size));
   } else {
     for (std::int64_t i = 0; i < n; ++i) store(dst + i * size, load<T>(src + i * stride));

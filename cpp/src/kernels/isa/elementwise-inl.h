@@ -13,6 +13,14 @@
 
 #define ADJOINT_INLINE static inline __attribute__((always_inline))
 
+// Before a loop whose iterations may run in any order. Not `restrict` on the pointers: the result
+// may be written over an operand.
+#if defined(__clang__)
+#define ADJOINT_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define ADJOINT_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 namespace adjoint::kernels {
 
 ADJOINT_DECLARE_LEVEL(ADJOINT_ISA_NS)
@@ -51,13 +59,11 @@ ADJOINT_TRAITS(double, double, double, double)
 template <class T>
 using Mem = typename Traits<T>::Mem;
 
-// `ivdep` rather than `restrict`: the result may be written over an operand.
-
 template <class F, class A, class R>
 void unary_loop(const void* const* in, void* out, std::int64_t n) {
   const Mem<A>* a = static_cast<const Mem<A>*>(in[0]);
   Mem<R>* o = static_cast<Mem<R>*>(out);
-#pragma GCC ivdep
+  ADJOINT_INDEPENDENT
   for (std::int64_t i = 0; i < n; ++i) o[i] = F::apply(static_cast<A>(a[i]));
 }
 
@@ -66,7 +72,7 @@ void vv_loop(const void* const* in, void* out, std::int64_t n) {
   const Mem<A>* a = static_cast<const Mem<A>*>(in[0]);
   const Mem<A>* b = static_cast<const Mem<A>*>(in[1]);
   Mem<R>* o = static_cast<Mem<R>*>(out);
-#pragma GCC ivdep
+  ADJOINT_INDEPENDENT
   for (std::int64_t i = 0; i < n; ++i) o[i] = F::apply(static_cast<A>(a[i]), static_cast<A>(b[i]));
 }
 
@@ -75,7 +81,7 @@ void sv_loop(const void* const* in, void* out, std::int64_t n) {
   const A a = *static_cast<const Mem<A>*>(in[0]);
   const Mem<A>* b = static_cast<const Mem<A>*>(in[1]);
   Mem<R>* o = static_cast<Mem<R>*>(out);
-#pragma GCC ivdep
+  ADJOINT_INDEPENDENT
   for (std::int64_t i = 0; i < n; ++i) o[i] = F::apply(a, static_cast<A>(b[i]));
 }
 
@@ -84,7 +90,7 @@ void vs_loop(const void* const* in, void* out, std::int64_t n) {
   const Mem<A>* a = static_cast<const Mem<A>*>(in[0]);
   const A b = *static_cast<const Mem<A>*>(in[1]);
   Mem<R>* o = static_cast<Mem<R>*>(out);
-#pragma GCC ivdep
+  ADJOINT_INDEPENDENT
   for (std::int64_t i = 0; i < n; ++i) o[i] = F::apply(static_cast<A>(a[i]), b);
 }
 
@@ -94,7 +100,7 @@ void ternary_loop(const void* const* in, void* out, std::int64_t n) {
   const Mem<T>* b = static_cast<const Mem<T>*>(in[1]);
   const Mem<T>* c = static_cast<const Mem<T>*>(in[2]);
   Mem<T>* o = static_cast<Mem<T>*>(out);
-#pragma GCC ivdep
+  ADJOINT_INDEPENDENT
   for (std::int64_t i = 0; i < n; ++i)
     o[i] = F::apply(static_cast<A>(a[i]), static_cast<T>(b[i]), static_cast<T>(c[i]));
 }

@@ -3,34 +3,12 @@
 // tree of halves (lane j with j + 16, then j + 8, ...). Lanes without elements hold a value that
 // changes nothing, so the result depends on the elements and their number alone, and every level
 // gives the same sums. Integer reductions are associative and leave the order to the compiler.
-#include "kernels/isa/elementwise-inl.h"
+#include "kernels/isa/reduce_vector-inl.h"
 
 namespace adjoint::kernels::ADJOINT_ISA_NS {
 namespace {
 
 constexpr std::int64_t lane_count = 32;
-
-#if defined(__AVX512F__)
-constexpr std::int64_t vector_bytes = 64;
-#elif defined(__AVX2__)
-constexpr std::int64_t vector_bytes = 32;
-#else
-constexpr std::int64_t vector_bytes = 16;
-#endif
-
-typedef float FloatVector __attribute__((vector_size(vector_bytes)));
-typedef double DoubleVector __attribute__((vector_size(vector_bytes)));
-
-template <class T>
-struct VectorOf;
-template <>
-struct VectorOf<float> {
-  using Type = FloatVector;
-};
-template <>
-struct VectorOf<double> {
-  using Type = DoubleVector;
-};
 
 // Each operation works on single values and on vectors alike. `neutral` changes no other value:
 // for sums that is -0, since 0 + -0 = 0 and -0 + 0 would lose the sign.
@@ -44,6 +22,10 @@ struct Sum {
   static constexpr T neutral = static_cast<T>(-0.0);
   template <class T>
   static constexpr T of_nothing = T{0};
+  template <class T>
+  ADJOINT_INLINE T start(T) {
+    return T{0};
+  }
 };
 
 struct Product {
@@ -55,77 +37,70 @@ struct Product {
   static constexpr T neutral = T{1};
   template <class T>
   static constexpr T of_nothing = T{1};
+  template <class T>
+  ADJOINT_INLINE T start(T) {
+    return T{1};
+  }
 };
 
 struct Max : Maximum {
+  template <class T>
+  ADJOINT_INLINE T start(T first) {
+    return first;
+  }
   template <class T>
   static constexpr T neutral = static_cast<T>(-__builtin_inf());
 };
 
 struct Min : Minimum {
   template <class T>
+  ADJOINT_INLINE T start(T first) {
+    return first;
+  }
+  template <class T>
   static constexpr T neutral = static_cast<T>(__builtin_inf());
 };
-
-template <class Op, class T>
-ADJOINT_INLINE T meet(T* lanes, std::int64_t width) {
-  for (std::int64_t half = width / 2; half > 0; half /= 2)
-    for (std::int64_t j = 0; j < half; ++j) lanes[j] = Op::apply(lanes[j], lanes[j + half]);
-  return lanes[0];
-}
-
-/// Fewer elements than lanes: only as much of the tree as has elements.
-template <class Op, class T>
-T short_block(const Mem<T>* x, std::int64_t n) {
-  T lanes[lane_count];
-  std::int64_t width = 1;
-  while (width < n) width *= 2;
-  for (std::int64_t j = 0; j < n; ++j) lanes[j] = x[j];
-  for (std::int64_t j = n; j < width; ++j) lanes[j] = Op::template neutral<T>;
-  return meet<Op>(lanes, width);
-}
-
-template <class V>
-ADJOINT_INLINE V load_vector(const void* p) {
-  V v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
 
 template <class Op, class T>
 T float_block(const Mem<T>* x, std::int64_t n) {
   using V = typename VectorOf<T>::Type;
   constexpr std::int64_t width = vector_bytes / static_cast<std::int64_t>(sizeof(T));
   constexpr std::int64_t vectors = lane_count / width;
-  if (n < lane_count) return short_block<Op, T>(x, n);
+  constexpr T neutral = Op::template neutral<T>;
+  if (n == 1) return x[0];
   V acc[vectors];
-#pragma GCC unroll 16
-  for (std::int64_t k = 0; k < vectors; ++k) acc[k] = load_vector<V>(x + k * width);
   std::int64_t i = lane_count;
+  if (n < lane_count) {
+#pragma GCC unroll 16
+    for (std::int64_t k = 0; k < vectors; ++k)
+      acc[k] = load_first(x + k * width, n - k * width, neutral);
+  } else {
+#pragma GCC unroll 16
+    for (std::int64_t k = 0; k < vectors; ++k) acc[k] = load_vector<V>(x + k * width);
+  }
   for (; i + lane_count <= n; i += lane_count) {
 #pragma GCC unroll 16
     for (std::int64_t k = 0; k < vectors; ++k)
       acc[k] = Op::apply(acc[k], load_vector<V>(x + i + k * width));
   }
   if (i < n) {
-    T tail[lane_count];
-    for (std::int64_t j = 0; j < lane_count; ++j) tail[j] = Op::template neutral<T>;
-    __builtin_memcpy(tail, x + i, static_cast<std::size_t>(n - i) * sizeof(T));
 #pragma GCC unroll 16
     for (std::int64_t k = 0; k < vectors; ++k)
-      acc[k] = Op::apply(acc[k], load_vector<V>(tail + k * width));
+      acc[k] = Op::apply(acc[k], load_first(x + i + k * width, n - i - k * width, neutral));
   }
-  T lanes[lane_count];
 #pragma GCC unroll 16
-  for (std::int64_t k = 0; k < vectors; ++k)
-    __builtin_memcpy(lanes + k * width, &acc[k], sizeof(V));
-  return meet<Op>(lanes, lane_count);
+  for (std::int64_t half = vectors / 2; half > 0; half /= 2)
+#pragma GCC unroll 16
+    for (std::int64_t k = 0; k < half; ++k) acc[k] = Op::apply(acc[k], acc[k + half]);
+  return fold<Op>(acc[0]);
 }
 
+/// Starts from an element where an operation may see it twice, which spares the vector loop an
+/// odd length.
 template <class Op, class T>
 T integer_block(const Mem<T>* x, std::int64_t n) {
-  T acc = x[0];
-  for (std::int64_t i = 1; i < n; ++i) acc = Op::apply(acc, static_cast<T>(x[i]));
+  T acc = Op::template start<T>(x[0]);
+  for (std::int64_t i = 0; i < n; ++i) acc = Op::apply(acc, static_cast<T>(x[i]));
   return acc;
 }
 
@@ -151,7 +126,7 @@ template <class Op, class T>
 void combine(void* acc, const void* in, std::int64_t n) {
   Mem<T>* a = static_cast<Mem<T>*>(acc);
   const Mem<T>* x = static_cast<const Mem<T>*>(in);
-#pragma GCC ivdep
+  ADJOINT_INDEPENDENT
   for (std::int64_t i = 0; i < n; ++i) a[i] = Op::apply(static_cast<T>(a[i]), static_cast<T>(x[i]));
 }
 
@@ -174,10 +149,18 @@ consteval ReduceKernel extreme(const char* name, DType d) {
 
 struct Any : Maximum {
   template <class T>
+  ADJOINT_INLINE T start(T first) {
+    return first;
+  }
+  template <class T>
   static constexpr T of_nothing = T{0};
 };
 
 struct All : Minimum {
+  template <class T>
+  ADJOINT_INLINE T start(T first) {
+    return first;
+  }
   template <class T>
   static constexpr T of_nothing = T{1};
 };
