@@ -18,7 +18,9 @@ inf = float("inf")
 nan = float("nan")
 newaxis = None
 
-_MODULES = frozenset(("examples", "fft", "io", "linalg", "nn", "optim", "plot", "random", "testing"))
+_MODULES = frozenset(
+    ("examples", "fft", "io", "linalg", "nn", "optim", "plot", "random", "testing")
+)
 _NAMES = {
     "GradientTape": "_tape",
     "Variable": "_tape",

@@ -90,8 +90,9 @@ class GradientTape:
         The handle is a leaf from here to the end of the ``with`` block.
         """
         if self._start is None:
-            raise RuntimeError("[GradientTape.watch] the tape is not recording: call it inside the "
-                               "with block")
+            raise RuntimeError(
+                "[GradientTape.watch] the tape is not recording: call it inside the with block"
+            )
         for x in tree.leaves(tensor):
             if not isinstance(x, Tensor):
                 raise TypeError(

@@ -26,8 +26,7 @@ std::vector<Axis> axes_for(py::handle spec, py::handle tree, const char* what) {
     if (none || PyLong_CheckExact(top.spec.ptr())) {
       std::vector<py::object> leaves;
       TreeDef::flatten(top.tree, leaves);
-      const Axis axis =
-          none ? Axis() : Axis(int_argument(top.spec.ptr(), "vmap", what));
+      const Axis axis = none ? Axis() : Axis(int_argument(top.spec.ptr(), "vmap", what));
       out.insert(out.end(), leaves.size(), axis);
       continue;
     }
@@ -45,8 +44,8 @@ std::vector<Axis> axes_for(py::handle spec, py::handle tree, const char* what) {
     } else if ((PyTuple_Check(s) || PyList_Check(s)) && (PyTuple_Check(t) || PyList_Check(t)) &&
                PySequence_Fast_GET_SIZE(s) == PySequence_Fast_GET_SIZE(t)) {
       for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(s); ++i)
-        children.push_back({borrow(PySequence_Fast_GET_ITEM(s, i)),
-                            borrow(PySequence_Fast_GET_ITEM(t, i))});
+        children.push_back(
+            {borrow(PySequence_Fast_GET_ITEM(s, i)), borrow(PySequence_Fast_GET_ITEM(t, i))});
     } else {
       raise(ErrorKind::value, "vmap",
             std::string(what) +
@@ -101,9 +100,9 @@ PyObject* call_vmap(const TransformSpec& spec, PyObject* f, PyObject* const* arg
   MappedArgs mapped;
   for (std::size_t i = 0; i < nargs; ++i) {
     const py::object axes =
-        per_argument ? borrow(PySequence_Fast_GET_ITEM(spec.in_axes.ptr(),
-                                                       static_cast<Py_ssize_t>(i)))
-                     : spec.in_axes;
+        per_argument
+            ? borrow(PySequence_Fast_GET_ITEM(spec.in_axes.ptr(), static_cast<Py_ssize_t>(i)))
+            : spec.in_axes;
     mapped.add(args[i], axes_for(axes, args[i], "in_axes"), i);
   }
   // Arguments given by name are mapped over axis 0.
@@ -138,8 +137,7 @@ PyObject* call_vmap(const TransformSpec& spec, PyObject* f, PyObject* const* arg
         results.push_back(y);
         continue;
       }
-      results.push_back(
-          level.split_batched(y, normalize_axis(*axes[k], y.ndim() + 1, "vmap")));
+      results.push_back(level.split_batched(y, normalize_axis(*axes[k], y.ndim() + 1, "vmap")));
     }
   }
   return to_python(out.def, std::move(results)).release().ptr();

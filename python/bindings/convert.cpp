@@ -30,9 +30,9 @@ void store_float(void* at, DType dtype, double value) {
   PyErr_Clear();
   std::string shown = steal(PyObject_Repr(o)).cast<std::string>();
   if (shown.size() > 40) shown = shown.substr(0, 37) + "...";
-  raise(ErrorKind::overflow, op,
-        "Python int " + shown + " does not fit " + std::string(name(dtype)) +
-            ": use a wider dtype");
+  raise(
+      ErrorKind::overflow, op,
+      "Python int " + shown + " does not fit " + std::string(name(dtype)) + ": use a wider dtype");
 }
 
 void store_int(void* at, DType dtype, PyObject* o, const char* op) {
@@ -124,8 +124,7 @@ class NestedReader {
  private:
   void leaf(PyObject* o, int depth) {
     if (leaf_depth_ < 0) leaf_depth_ = depth;
-    if (depth != leaf_depth_ || static_cast<std::size_t>(depth) != out_.shape.size())
-      ragged(depth);
+    if (depth != leaf_depth_ || static_cast<std::size_t>(depth) != out_.shape.size()) ragged(depth);
     const std::optional<WeakKind> kind = number_kind(o);
     if (kind)
       out_.kind = std::max(out_.kind, *kind);
@@ -257,11 +256,9 @@ Tensor tensor_argument(PyObject* o, const char* op) {
 
 std::int64_t int_argument(PyObject* o, const char* op, const char* what) {
   if (!PyIndex_Check(o) || PyBool_Check(o))
-    raise(ErrorKind::type, op,
-          std::string(what) + " must be an int, not " + type_name(o));
-  const long long v = PyLong_CheckExact(o)
-                          ? PyLong_AsLongLong(o)
-                          : PyLong_AsLongLong(steal(PyNumber_Index(o)).ptr());
+    raise(ErrorKind::type, op, std::string(what) + " must be an int, not " + type_name(o));
+  const long long v = PyLong_CheckExact(o) ? PyLong_AsLongLong(o)
+                                           : PyLong_AsLongLong(steal(PyNumber_Index(o)).ptr());
   if (v == -1 && PyErr_Occurred()) throw_python();
   return v;
 }

@@ -34,8 +34,7 @@ PyObject* as_array(const Arguments& a) {
   const std::optional<bool> copy = copy_argument(a, 3);
   const std::optional<DType> dtype = a.dtype(1);
   // A value never changes in place, so a tensor is its own copy.
-  if (is_exact_tensor(a[0]) && copy != true &&
-      (!dtype || *dtype == as_tensor(a[0])->node->dtype))
+  if (is_exact_tensor(a[0]) && copy != true && (!dtype || *dtype == as_tensor(a[0])->node->dtype))
     return Py_NewRef(a[0]);
   return wrap(tensor_from_python(a[0], dtype, copy, "asarray"));
 }
@@ -75,8 +74,8 @@ PyObject* ones_like_body(const Arguments& a) {
 }
 PyObject* full_like_body(const Arguments& a) {
   const Tensor x = a.tensor(0);
-  return wrap(broadcast_to(fill_value(a[1], a.dtype(2).value_or(x.dtype()), "full_like"),
-                           x.shape()));
+  return wrap(
+      broadcast_to(fill_value(a[1], a.dtype(2).value_or(x.dtype()), "full_like"), x.shape()));
 }
 
 double real_argument(PyObject* o, const char* op) {
@@ -106,8 +105,7 @@ PyObject* arange_body(const Arguments& a) {
 
 PyObject* linspace_body(const Arguments& a) {
   return wrap(made(linspace(real_argument(a[0], "linspace"), real_argument(a[1], "linspace"),
-                            a.integer(2), a.flag(4, true),
-                            a.dtype(3).value_or(DType::float64))));
+                            a.integer(2), a.flag(4, true), a.dtype(3).value_or(DType::float64))));
 }
 
 PyObject* eye_body(const Arguments& a) {
@@ -146,8 +144,7 @@ void init_creation(py::module_& m) {
                "One repeated value, shaped as `x`.", full_like_body);
   add_function(m, "arange", "(start, /, stop=None, step=1, *, dtype=None, device=None)",
                "Evenly spaced values in the half-open interval [start, stop).", arange_body);
-  add_function(m, "linspace",
-               "(start, stop, /, num, *, dtype=None, endpoint=True, device=None)",
+  add_function(m, "linspace", "(start, stop, /, num, *, dtype=None, endpoint=True, device=None)",
                "`num` evenly spaced values from `start` to `stop`.", linspace_body);
   add_function(m, "eye", "(n_rows, n_cols=None, /, *, k=0, dtype=None, device=None)",
                "Ones on the k-th diagonal, zeros elsewhere.", eye_body);

@@ -88,7 +88,7 @@ Managed* export_value(Tensor value) {
   for (const std::int64_t extent : n->layout.shape()) e->dims.push_back(extent);
   for (const std::int64_t stride : n->layout.strides()) e->dims.push_back(stride);
   const int nd = n->layout.ndim();
-  e->managed.dl_tensor = {n->data(),     {kCpu, 0},           nd, to_dl(n->dtype),
+  e->managed.dl_tensor = {n->data(),      {kCpu, 0},           nd, to_dl(n->dtype),
                           e->dims.data(), e->dims.data() + nd, 0};
   e->managed.manager_ctx = e;
   e->managed.deleter = [](Managed* m) { delete static_cast<Exported<Managed>*>(m->manager_ctx); };
@@ -126,9 +126,8 @@ Tensor fresh_copy(const Tensor& value) {
 PyObject* tensor_dlpack(PyObject* self, PyObject* args, PyObject* kwargs) noexcept {
   static const char* const keywords[] = {"stream", "max_version", "dl_device", "copy", nullptr};
   PyObject *stream = nullptr, *max_version = nullptr, *device = nullptr, *copy = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOO:__dlpack__",
-                                   const_cast<char**>(keywords), &stream, &max_version, &device,
-                                   &copy))
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOO:__dlpack__", const_cast<char**>(keywords),
+                                   &stream, &max_version, &device, &copy))
     return nullptr;
   return guarded([&]() -> PyObject* {
     check_device(device);
@@ -137,8 +136,8 @@ PyObject* tensor_dlpack(PyObject* self, PyObject* args, PyObject* kwargs) noexce
     Tensor value = host_value(node, "__dlpack__");
     if (wants_version_1(max_version)) {
       const bool copied = copy == Py_True;
-      auto* m = export_value<DLManagedTensorVersioned>(copied ? fresh_copy(value)
-                                                              : std::move(value));
+      auto* m =
+          export_value<DLManagedTensorVersioned>(copied ? fresh_copy(value) : std::move(value));
       m->version = {1, 0};
       m->flags = copied ? 0 : kReadOnly;
       PyObject* capsule = PyCapsule_New(m, kVersionedName, [](PyObject* c) {
@@ -154,8 +153,8 @@ PyObject* tensor_dlpack(PyObject* self, PyObject* args, PyObject* kwargs) noexce
             "(max_version=(1, 0)), which can say so: hand it x.numpy().copy(), or call "
             "x.__dlpack__(copy=True)");
     auto* m = export_value<DLManagedTensor>(fresh_copy(value));
-    PyObject* capsule = PyCapsule_New(
-        m, kName, [](PyObject* c) { delete_unconsumed<DLManagedTensor>(c, kName); });
+    PyObject* capsule =
+        PyCapsule_New(m, kName, [](PyObject* c) { delete_unconsumed<DLManagedTensor>(c, kName); });
     if (!capsule) m->deleter(m);
     return capsule;
   });
@@ -187,16 +186,16 @@ Node* import_managed(Managed* m, bool read_only, std::optional<bool> copy, const
   block.read_only = read_only;
   block.aligned = reinterpret_cast<std::uintptr_t>(block.data) % itemsize(*dtype) == 0;
   for (int i = 0; i < t.ndim; ++i) block.shape.push_back(t.shape[i]);
-  block.strides = t.strides ? Dims(t.strides, t.strides + t.ndim)
-                            : Dims(Layout(block.shape).strides());
+  block.strides =
+      t.strides ? Dims(t.strides, t.strides + t.ndim) : Dims(Layout(block.shape).strides());
   return node_over(block, copy, m, let_go, op);
 }
 
 PyObject* from_dlpack(PyObject*, PyObject* args, PyObject* kwargs) noexcept {
   static const char* const keywords[] = {"", "device", "copy", nullptr};
   PyObject *o = nullptr, *device = nullptr, *copy = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO:from_dlpack",
-                                   const_cast<char**>(keywords), &o, &device, &copy))
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO:from_dlpack", const_cast<char**>(keywords),
+                                   &o, &device, &copy))
     return nullptr;
   return guarded([&]() -> PyObject* {
     std::optional<bool> wanted;
@@ -238,8 +237,7 @@ PyMethodDef from_dlpack_def = {
 
 Node* node_from_dlpack_capsule(PyObject* capsule, std::optional<bool> copy, const char* op) {
   if (PyCapsule_IsValid(capsule, kVersionedName)) {
-    auto* m = static_cast<DLManagedTensorVersioned*>(
-        PyCapsule_GetPointer(capsule, kVersionedName));
+    auto* m = static_cast<DLManagedTensorVersioned*>(PyCapsule_GetPointer(capsule, kVersionedName));
     if (m->version.major != 1)
       raise(ErrorKind::buffer, op, "the capsule is of a DLPack version other than 1");
     if (PyCapsule_SetName(capsule, "used_dltensor_versioned") != 0) throw_python();

@@ -9,8 +9,7 @@ namespace adjoint::python {
 namespace {
 
 struct PyDType {
-  PyObject_HEAD
-  DType value;
+  PyObject_HEAD DType value;
 };
 
 PyTypeObject* g_dtype_type = nullptr;

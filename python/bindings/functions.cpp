@@ -74,8 +74,7 @@ PyObject* function_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyO
 }
 
 template <int I>
-PyObject* method_entry(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
-                       PyObject* kwnames) {
+PyObject* method_entry(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   const auto n = static_cast<std::size_t>(nargs);
   const std::size_t nkw = kwnames ? static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames)) : 0;
   PyObject* local[8];
@@ -156,10 +155,10 @@ void bind(py::module_& m, std::unique_ptr<Function> owned, const char* signature
   const auto i = static_cast<std::size_t>(g_function_count++);
   g_functions[i] = f;
   f->doc = f->name + signature + "\n--\n\n" + doc;
-  auto* def = new PyMethodDef{f->name.c_str(),
-                              reinterpret_cast<PyCFunction>(
-                                  reinterpret_cast<void (*)()>(kFunctionEntries[i])),
-                              METH_FASTCALL | METH_KEYWORDS, f->doc.c_str()};
+  auto* def = new PyMethodDef{
+      f->name.c_str(),
+      reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(kFunctionEntries[i])),
+      METH_FASTCALL | METH_KEYWORDS, f->doc.c_str()};
   static const py::str package("adjoint");
   m.attr(f->name.c_str()) = steal(PyCFunction_NewEx(def, m.ptr(), package.ptr()));
   if (!method) return;
@@ -202,9 +201,9 @@ Arguments::Arguments(const Signature& signature, PyObject* const* args, std::siz
   }
   for (int i = 0; i < signature.required; ++i)
     if (!values_[i])
-      raise(ErrorKind::type, signature.op,
-            std::string("lacks the argument '") + signature.names[static_cast<std::size_t>(i)] +
-                "'");
+      raise(
+          ErrorKind::type, signature.op,
+          std::string("lacks the argument '") + signature.names[static_cast<std::size_t>(i)] + "'");
 }
 
 std::vector<Tensor> Arguments::tensors(int i) const {
@@ -218,8 +217,7 @@ std::vector<Tensor> Arguments::tensors(int i) const {
     return out;
   }
   if (!PyList_Check(o) && !PyTuple_Check(o))
-    raise(ErrorKind::type, signature_.op,
-          "needs a list or tuple of tensors, not " + type_name(o));
+    raise(ErrorKind::type, signature_.op, "needs a list or tuple of tensors, not " + type_name(o));
   const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
   for (Py_ssize_t k = 0; k < n; ++k)
     out.push_back(tensor_argument(PySequence_Fast_GET_ITEM(o, k), signature_.op));

@@ -13,7 +13,8 @@ namespace {
 [[noreturn]] void raise_key(PyObject* o) {
   raise(ErrorKind::type, "index",
         "an index must be an int, a slice, None, ..., an integer or bool array, or a tuple of "
-        "these, not " + type_name(o));
+        "these, not " +
+            type_name(o));
 }
 
 // One entry of the key before the axes are counted.

@@ -21,13 +21,12 @@ namespace adjoint::python {
 namespace py = pybind11;
 
 struct PyTensor {
-  PyObject_HEAD
-  Node* node;  // one handle count; never null outside of an assignment in progress
-  Leaf* leaf;  // one owner count, or null
+  PyObject_HEAD Node* node;  // one handle count; never null outside of an assignment in progress
+  Leaf* leaf;                // one owner count, or null
   PyObject* weakrefs;
   PyObject* dict;
-  PyObject* name;        // str or null
-  bool basic_view;       // made by basic indexing: assigning through a temporary one is lost
+  PyObject* name;   // str or null
+  bool basic_view;  // made by basic indexing: assigning through a temporary one is lost
 };
 
 extern PyTypeObject* tensor_type;

@@ -18,9 +18,7 @@ int axis_argument(const Arguments& a, int i, int ndim, int otherwise) {
   return a.given(i) ? normalize_axis(a.integer(i), ndim, a.op()) : otherwise;
 }
 
-PyObject* reshape_body(const Arguments& a) {
-  return wrap(reshape(a.tensor(0), a.dims(1)));
-}
+PyObject* reshape_body(const Arguments& a) { return wrap(reshape(a.tensor(0), a.dims(1))); }
 // The method takes the extents as one tuple or one by one, as NumPy's does.
 PyObject* reshape_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs) noexcept {
   return guarded([&]() -> PyObject* {
@@ -40,14 +38,12 @@ PyMethodDef reshape_methods[] = {
      "reshape($self, /, *shape)\n--\n\nThe same elements in another shape; one extent may be -1."},
     {nullptr, nullptr, 0, nullptr}};
 
-PyObject* permute_body(const Arguments& a) {
-  return wrap(permute_dims(a.tensor(0), a.dims(1)));
-}
+PyObject* permute_body(const Arguments& a) { return wrap(permute_dims(a.tensor(0), a.dims(1))); }
 PyObject* matrix_transpose_body(const Arguments& a) {
   const Tensor x = a.tensor(0);
   if (x.ndim() < 2)
-    raise(ErrorKind::value, a.op(), "needs at least two dimensions, shape is " +
-                                        to_string(x.shape()));
+    raise(ErrorKind::value, a.op(),
+          "needs at least two dimensions, shape is " + to_string(x.shape()));
   Dims axes;
   for (int i = 0; i < x.ndim(); ++i) axes.push_back(i);
   std::swap(axes[axes.size() - 1], axes[axes.size() - 2]);
@@ -101,35 +97,32 @@ PyObject* concat_body(const Arguments& a) {
 PyObject* stack_body(const Arguments& a) {
   return wrap(stack(a.tensors(0), a.given(1) ? static_cast<int>(a.integer(1)) : 0));
 }
-PyObject* matmul_body(const Arguments& a) {
-  return wrap(matmul(a.tensor(0), a.tensor(1)));
-}
+PyObject* matmul_body(const Arguments& a) { return wrap(matmul(a.tensor(0), a.tensor(1))); }
 PyObject* astype_body(const Arguments& a) {
   return wrap(astype(a.tensor(0), dtype_from_python(a[1], a.op())));
 }
 PyObject* argmax_body(const Arguments& a) {
   const Tensor x = a.tensor(0);
   const bool all = !a.given(1);
-  return wrap(argmax(all ? reshape(x, Dims{-1}) : x,
-                     axis_argument(a, 1, x.ndim(), 0), a.flag(2, false) && !all));
+  return wrap(argmax(all ? reshape(x, Dims{-1}) : x, axis_argument(a, 1, x.ndim(), 0),
+                     a.flag(2, false) && !all));
 }
 PyObject* argmin_body(const Arguments& a) {
   const Tensor x = a.tensor(0);
   const bool all = !a.given(1);
-  return wrap(argmin(all ? reshape(x, Dims{-1}) : x,
-                     axis_argument(a, 1, x.ndim(), 0), a.flag(2, false) && !all));
+  return wrap(argmin(all ? reshape(x, Dims{-1}) : x, axis_argument(a, 1, x.ndim(), 0),
+                     a.flag(2, false) && !all));
 }
 PyObject* take_body(const Arguments& a) {
   const Tensor x = a.tensor(0);
   if (!a.given(2) && x.ndim() != 1)
-    raise(ErrorKind::value, a.op(),
-          "needs axis= for a tensor of shape " + to_string(x.shape()));
+    raise(ErrorKind::value, a.op(), "needs axis= for a tensor of shape " + to_string(x.shape()));
   return wrap(take(x, a.tensor(1), axis_argument(a, 2, x.ndim(), 0)));
 }
 
 PyObject* promote_body(const Arguments& a) {
-  return Py_NewRef(dtype_object(
-      promote(dtype_from_python(a[0], a.op()), dtype_from_python(a[1], a.op()))));
+  return Py_NewRef(
+      dtype_object(promote(dtype_from_python(a[0], a.op()), dtype_from_python(a[1], a.op()))));
 }
 PyObject* promote_weak_body(const Arguments& a) {
   const std::optional<WeakKind> kind = weak_kind(a[1]);
@@ -154,10 +147,8 @@ void init_shape_ops(py::module_& m) {
                broadcast_to_body);
   add_function(m, "moveaxis", "(x, source, destination, /)", "Axes moved to other positions.",
                moveaxis_body);
-  add_function(m, "flip", "(x, /, *, axis=None)", "Elements in reverse along the axes.",
-               flip_body);
-  add_function(m, "concat", "(arrays, /, *, axis=0)", "Tensors joined along an axis.",
-               concat_body);
+  add_function(m, "flip", "(x, /, *, axis=None)", "Elements in reverse along the axes.", flip_body);
+  add_function(m, "concat", "(arrays, /, *, axis=0)", "Tensors joined along an axis.", concat_body);
   add_function(m, "stack", "(arrays, /, *, axis=0)", "Tensors joined along a new axis.",
                stack_body);
   add_function(m, "matmul", "(x1, x2, /)",

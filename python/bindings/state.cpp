@@ -21,7 +21,7 @@ namespace {
 // stack.
 class FlagContext {
  public:
-  FlagContext(bool ThreadState::*flag, bool value) : flag_(flag), value_(value) {}
+  FlagContext(bool ThreadState::* flag, bool value) : flag_(flag), value_(value) {}
 
   void enter() {
     before_.push_back(thread_state().*flag_);
@@ -36,7 +36,7 @@ class FlagContext {
   void forget() noexcept { before_.clear(); }
 
  private:
-  bool ThreadState::*flag_;
+  bool ThreadState::* flag_;
   bool value_;
   std::vector<bool> before_;
 };
@@ -178,8 +178,9 @@ void init_state(py::module_& m) {
                         "to be fused with what follows. Results are the same bits either way.",
                         py::init<bool>(), py::arg("enabled"));
   m.def("eval", &evaluate, "Compute everything still deferred in the given pytrees.");
-  m.def("is_grad_enabled", [] { return thread_state().recording; },
-        "Whether operations on tensors that require grad are recorded on this thread.");
+  m.def(
+      "is_grad_enabled", [] { return thread_state().recording; },
+      "Whether operations on tensors that require grad are recorded on this thread.");
   m.def("memory_stats", &memory_stats,
         "Bytes in live arrays (`live`), kept for reuse (`cached`), the highest `live` so far "
         "(`peak`), and the number of `live_nodes`.");

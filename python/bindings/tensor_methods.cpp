@@ -33,9 +33,7 @@ PyObject* get_shape(PyObject* self, void*) {
 }
 PyObject* get_dtype(PyObject* self, void*) { return Py_NewRef(dtype_object(peek(self)->dtype)); }
 PyObject* get_ndim(PyObject* self, void*) { return PyLong_FromLong(peek(self)->layout.ndim()); }
-PyObject* get_size(PyObject* self, void*) {
-  return PyLong_FromLongLong(peek(self)->layout.size());
-}
+PyObject* get_size(PyObject* self, void*) { return PyLong_FromLongLong(peek(self)->layout.size()); }
 PyObject* get_nbytes(PyObject* self, void*) { return PyLong_FromSize_t(peek(self)->nbytes()); }
 PyObject* get_device(PyObject*, void*) { return PyUnicode_FromString("cpu"); }
 
@@ -101,8 +99,7 @@ void touch_grad(PyTensor* t) {
    private:
     Leaf* leaf_;
   };
-  trace->touch(&t->leaf->grad,
-               [t] { return IntrusivePtr<const Payload>(new LeafOwner(t->leaf)); });
+  trace->touch(&t->leaf->grad, [t] { return IntrusivePtr<const Payload>(new LeafOwner(t->leaf)); });
 }
 
 PyObject* get_grad(PyObject* self, void*) noexcept {
@@ -189,7 +186,8 @@ PyObject* nested_list(Node* element_reader, Node* node, int axis, std::int64_t a
   const std::int64_t n = node->layout.shape()[i];
   py::object list = steal(PyList_New(n));
   for (std::int64_t k = 0; k < n; ++k) {
-    PyObject* entry = nested_list(element_reader, node, axis + 1, at + k * node->layout.strides()[i]);
+    PyObject* entry =
+        nested_list(element_reader, node, axis + 1, at + k * node->layout.strides()[i]);
     if (!entry) return nullptr;
     PyList_SET_ITEM(list.ptr(), k, entry);
   }
@@ -293,8 +291,8 @@ PyObject* to_device(PyObject* self, PyObject* args, PyObject* kwargs) noexcept {
     return nullptr;
   return guarded([&] {
     if (std::strcmp(device, "cpu") != 0)
-      raise(ErrorKind::value, "to_device", std::string("the only device is 'cpu', not '") +
-                                               device + "'");
+      raise(ErrorKind::value, "to_device",
+            std::string("the only device is 'cpu', not '") + device + "'");
     return Py_NewRef(self);
   });
 }
@@ -317,16 +315,15 @@ PyObject* reduce(PyObject* self, PyObject*) noexcept {
   return guarded([&] {
     PyTensor* t = as_tensor(self);
     const Tensor value = contiguous(host_value(read_node(t), "pickle").node());
-    py::object data = steal(PyBytes_FromStringAndSize(
-        static_cast<const char*>(value.node()->data()),
-        static_cast<Py_ssize_t>(value.node()->nbytes())));
+    py::object data =
+        steal(PyBytes_FromStringAndSize(static_cast<const char*>(value.node()->data()),
+                                        static_cast<Py_ssize_t>(value.node()->nbytes())));
     const py::object none = py::none();
     const py::bool_ leaf(t->leaf && t->leaf->requires_grad);
     py::object grad = steal(get_grad(self, nullptr));
-    py::tuple args = py::make_tuple(borrow(reinterpret_cast<PyObject*>(Py_TYPE(self))),
-                                    borrow(dtype_object(value.dtype())),
-                                    steal(get_shape(self, nullptr)), data, leaf,
-                                    t->name ? borrow(t->name) : none, grad);
+    py::tuple args = py::make_tuple(
+        borrow(reinterpret_cast<PyObject*>(Py_TYPE(self))), borrow(dtype_object(value.dtype())),
+        steal(get_shape(self, nullptr)), data, leaf, t->name ? borrow(t->name) : none, grad);
     py::object state = t->dict ? borrow(t->dict) : none;
     return py::make_tuple(py::module_::import("adjoint._core").attr("_rebuild"), args, state)
         .release()
@@ -381,8 +378,8 @@ PyGetSetDef tensor_getset[] = {
      "Whether gradients reach this tensor; settable, which makes the handle a leaf.", nullptr},
     {"is_leaf", get_is_leaf, nullptr, "Whether it was made by the user, not by an operation.",
      nullptr},
-    {"grad", get_grad, set_grad,
-     "The gradient accumulated by `backward`, or None; settable.", nullptr},
+    {"grad", get_grad, set_grad, "The gradient accumulated by `backward`, or None; settable.",
+     nullptr},
     {"name", get_name, set_name, "A name for printing, or None; settable.", nullptr},
     {"__dict__", get_dict, nullptr, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};

@@ -37,7 +37,8 @@ std::string float_text(double v, bool single, bool full) {
   } else {
     s = number_text(v, 'r', 0);
   }
-  const auto digits = std::count_if(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
+  const auto digits =
+      std::count_if(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (!full && digits > 9) s = number_text(v, 'g', 8);
   if (!full && s.size() > 2 && s.ends_with(".0")) s.pop_back();
   return s;

@@ -110,16 +110,54 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
 // ---- Elementwise operators ----------------------------------------------------------------------
 
 enum Slot : int {
-  kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kRemainder, kPow, kMatmul,
-  kAnd, kOr, kXor, kLeftShift, kRightShift,
-  kLess, kLessEqual, kEqual, kNotEqual, kGreater, kGreaterEqual,
-  kNegative, kPositive, kAbs, kInvert, kSlotCount,
+  kAdd,
+  kSubtract,
+  kMultiply,
+  kDivide,
+  kFloorDivide,
+  kRemainder,
+  kPow,
+  kMatmul,
+  kAnd,
+  kOr,
+  kXor,
+  kLeftShift,
+  kRightShift,
+  kLess,
+  kLessEqual,
+  kEqual,
+  kNotEqual,
+  kGreater,
+  kGreaterEqual,
+  kNegative,
+  kPositive,
+  kAbs,
+  kInvert,
+  kSlotCount,
 };
-constexpr std::array<const char*, kSlotCount> kSlotOps = {
-    "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "pow", "matmul",
-    "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift",
-    "less", "less_equal", "equal", "not_equal", "greater", "greater_equal",
-    "negative", "positive", "abs", "bitwise_invert"};
+constexpr std::array<const char*, kSlotCount> kSlotOps = {"add",
+                                                          "subtract",
+                                                          "multiply",
+                                                          "divide",
+                                                          "floor_divide",
+                                                          "remainder",
+                                                          "pow",
+                                                          "matmul",
+                                                          "bitwise_and",
+                                                          "bitwise_or",
+                                                          "bitwise_xor",
+                                                          "bitwise_left_shift",
+                                                          "bitwise_right_shift",
+                                                          "less",
+                                                          "less_equal",
+                                                          "equal",
+                                                          "not_equal",
+                                                          "greater",
+                                                          "greater_equal",
+                                                          "negative",
+                                                          "positive",
+                                                          "abs",
+                                                          "bitwise_invert"};
 std::array<const Op*, kSlotCount> g_slot_ops = {};
 
 // "x @ y" is the only operator whose operation need not be a single record.
@@ -191,8 +229,8 @@ PyObject* compare_slot(PyObject* a, PyObject* b, int how) {
 // ---- In-place operators: the cell is rebound ----------------------------------------------------
 
 const char* in_place_name(int slot) {
-  static constexpr const char* names[] = {"+=", "-=", "*=", "/=", "//=", "%=", "**=", "@=",
-                                          "&=", "|=", "^=", "<<=", ">>="};
+  static constexpr const char* names[] = {
+      "+=", "-=", "*=", "/=", "//=", "%=", "**=", "@=", "&=", "|=", "^=", "<<=", ">>="};
   return names[slot];
 }
 
@@ -204,14 +242,14 @@ void check_in_place(const Op& op, int slot, const Node* x, const Node* y) {
   if (met != x->dtype)
     raise(ErrorKind::type, op.name,
           "`x " + sign + " y` would change the dtype of x from " + std::string(name(x->dtype)) +
-              " to " + std::string(name(met)) + ": write x = x " +
-              sign.substr(0, sign.size() - 1) + " y, or convert y with astype");
+              " to " + std::string(name(met)) + ": write x = x " + sign.substr(0, sign.size() - 1) +
+              " y, or convert y with astype");
   const Dims shape = broadcast_shapes(x->layout.shape(), y->layout.shape(), op.name);
   if (!(shape == Dims(x->layout.shape())))
     raise(ErrorKind::value, op.name,
-          "`x " + sign + " y` would change the shape of x: shapes " +
-              to_string(x->layout.shape()) + " and " + to_string(y->layout.shape()) +
-              "; write x = x " + sign.substr(0, sign.size() - 1) + " y");
+          "`x " + sign + " y` would change the shape of x: shapes " + to_string(x->layout.shape()) +
+              " and " + to_string(y->layout.shape()) + "; write x = x " +
+              sign.substr(0, sign.size() - 1) + " y");
 }
 
 PyObject* in_place(int slot, PyObject* a, PyObject* b) noexcept {
@@ -249,8 +287,8 @@ PyObject* in_place_matmul_slot(PyObject* a, PyObject* b) {
     Node* node = as_tensor(result.ptr())->node;
     if (!node->layout.same_shape(self->node->layout) || node->dtype != self->node->dtype)
       raise(ErrorKind::value, "matmul",
-            "`x @= y` would change x from shape " + to_string(self->node->layout.shape()) +
-                " to " + to_string(node->layout.shape()) + ": write x = x @ y");
+            "`x @= y` would change x from shape " + to_string(self->node->layout.shape()) + " to " +
+                to_string(node->layout.shape()) + ": write x = x @ y");
     retain_handle(node);
     rebind_cell(self, node);
     Py_INCREF(a);

@@ -98,9 +98,9 @@ struct Inputs {
     py::list out;
     std::size_t first = 0;
     for (std::size_t k = 0; k < defs.size(); ++k) {
-      out.append(to_python(
-          defs[k], {values.begin() + static_cast<std::ptrdiff_t>(first),
-                    values.begin() + static_cast<std::ptrdiff_t>(first + counts[k])}));
+      out.append(
+          to_python(defs[k], {values.begin() + static_cast<std::ptrdiff_t>(first),
+                              values.begin() + static_cast<std::ptrdiff_t>(first + counts[k])}));
       first += counts[k];
     }
     return out;
@@ -238,8 +238,8 @@ py::tuple vector_jacobian(py::object f, py::args primals) {
       Tensor c = tensor_from_python(parts[i].ptr(), outputs[i].dtype(), std::nullopt, "pullback");
       if (!(Dims(c.shape()) == Dims(outputs[i].shape())))
         raise(ErrorKind::value, "pullback",
-              "a cotangent has the shape of its output: shapes " + to_string(c.shape()) +
-                  " and " + to_string(outputs[i].shape()));
+              "a cotangent has the shape of its output: shapes " + to_string(c.shape()) + " and " +
+                  to_string(outputs[i].shape()));
       tensors.push_back(std::move(c));
     }
     return py::tuple(inputs.trees(sweep(outputs, tensors, inputs.leaves)));
@@ -269,8 +269,7 @@ Tensor differentiable_leaf(PyObject* o, const char* op, std::size_t position) {
           "argument " + std::to_string(position) +
               " is an int, and integers have no derivative: use a float, as in " +
               py::str(borrow(o)).cast<std::string>() + ".0");
-  if (PyBool_Check(o) || PyUnicode_Check(o))
-    raise_argument(op, position, "a " + type_name(o));
+  if (PyBool_Check(o) || PyUnicode_Check(o)) raise_argument(op, position, "a " + type_name(o));
   Node* node = node_from_foreign(o, std::nullopt, op);
   if (!node) raise_argument(op, position, "a " + type_name(o));
   Tensor t = constant_in_trace(Tensor::adopt(node));
@@ -393,8 +392,8 @@ py::object forward_mode(py::object f, py::object primals, py::object tangents) {
             tensor_from_python(parts[k].ptr(), x.leaves[k].dtype(), std::nullopt, "jvp");
         if (!(Dims(t.shape()) == Dims(x.leaves[k].shape())))
           raise(ErrorKind::value, "jvp",
-                "a tangent has the shape of its primal: shapes " + to_string(t.shape()) +
-                    " and " + to_string(x.leaves[k].shape()));
+                "a tangent has the shape of its primal: shapes " + to_string(t.shape()) + " and " +
+                    to_string(x.leaves[k].shape()));
         x.leaves[k] = level.make_dual(x.leaves[k], t);
       }
       args.append(to_python(x.def, std::move(x.leaves)));
@@ -415,8 +414,7 @@ py::object forward_mode(py::object f, py::object primals, py::object tangents) {
 namespace {
 
 struct PyTransform {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
+  PyObject_HEAD vectorcallfunc vectorcall;
   PyObject* f;
   TransformSpec* spec;
 };

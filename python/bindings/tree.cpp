@@ -67,8 +67,8 @@ TreeDef::Entry split(PyObject* o, Kind kind, std::vector<py::object>& children) 
       if (!PyTuple_Check(both.ptr()) || PyTuple_GET_SIZE(both.ptr()) != 2)
         raise(ErrorKind::type, "tree",
               "the flatten function of " + type_name(o) + " must return (children, data)");
-      py::object list = steal(PySequence_Fast(PyTuple_GET_ITEM(both.ptr(), 0),
-                                              "[tree] children must be a sequence"));
+      py::object list = steal(
+          PySequence_Fast(PyTuple_GET_ITEM(both.ptr(), 0), "[tree] children must be a sequence"));
       push_sequence(list.ptr(), children);
       entry.data = borrow(PyTuple_GET_ITEM(both.ptr(), 1));
       break;
@@ -106,7 +106,8 @@ py::object join(const TreeDef::Entry& entry, std::vector<py::object>& stack) {
       if (entry.kind == Kind::named_tuple)
         out = entry.type(*l);
       else if (entry.kind == Kind::custom)
-        out = registry().at(reinterpret_cast<PyTypeObject*>(entry.type.ptr()))
+        out = registry()
+                  .at(reinterpret_cast<PyTypeObject*>(entry.type.ptr()))
                   .unflatten(entry.data, l);
       else
         out = l;
@@ -118,7 +119,7 @@ py::object join(const TreeDef::Entry& entry, std::vector<py::object>& stack) {
 }
 
 const char* kind_name(Kind kind) {
-  static constexpr const char* names[] = {"a leaf", "None", "a tuple", "a list",
+  static constexpr const char* names[] = {"a leaf", "None",          "a tuple",           "a list",
                                           "a dict", "a named tuple", "a registered class"};
   return names[static_cast<int>(kind)];
 }
@@ -222,8 +223,7 @@ void TreeDef::flatten_up_to(py::handle tree, std::vector<py::object>& parts, con
         if (!value) {
           if (PyErr_Occurred()) throw_python();
           raise(ErrorKind::value, op,
-                "the trees differ: one dict lacks the key " +
-                    py::repr(key).cast<std::string>());
+                "the trees differ: one dict lacks the key " + py::repr(key).cast<std::string>());
         }
         children.push_back(borrow(value));
       }
@@ -264,14 +264,15 @@ bool TreeDef::equals(const TreeDef& other) const {
 py::object TreeDef::to_hash() const {
   py::list parts;
   for (const Entry& e : entries_)
-    parts.append(py::make_tuple(static_cast<int>(e.kind), e.arity,
-                                e.kind == Kind::dict ? py::object(py::tuple(e.data))
-                                                     : py::object(py::none())));
+    parts.append(py::make_tuple(
+        static_cast<int>(e.kind), e.arity,
+        e.kind == Kind::dict ? py::object(py::tuple(e.data)) : py::object(py::none())));
   return py::int_(py::hash(py::tuple(parts)));
 }
 
 std::string TreeDef::text() const {
-  const std::vector<py::object> stars(leaf_count_, py::module_::import("builtins").attr("Ellipsis"));
+  const std::vector<py::object> stars(leaf_count_,
+                                      py::module_::import("builtins").attr("Ellipsis"));
   return "TreeDef(" + py::repr(unflatten(stars)).cast<std::string>() + ")";
 }
 
@@ -288,31 +289,33 @@ void init_tree(py::module_& m) {
       .def("__repr__", &TreeDef::text);
 
   py::module_ tree = m.def_submodule("tree", "Functions on nested containers of tensors.");
-  tree.def("flatten",
-           [](py::object t) {
-             std::vector<py::object> leaves;
-             TreeDef def = TreeDef::flatten(t, leaves);
-             return py::make_tuple(to_list(leaves), std::move(def));
-           },
-           py::arg("tree"),
-           "The leaves of a pytree in a list, and its structure.");
-  tree.def("unflatten",
-           [](const TreeDef& d, py::object l) { return d.unflatten(to_vector(l)); },
-           py::arg("treedef"), py::arg("leaves"),
-           "The pytree of this structure with these leaves: the inverse of `flatten`.");
-  tree.def("leaves",
-           [](py::object t) {
-             std::vector<py::object> leaves;
-             TreeDef::flatten(t, leaves);
-             return to_list(leaves);
-           },
-           py::arg("tree"), "The leaves of a pytree in a list.");
-  tree.def("structure",
-           [](py::object t) {
-             std::vector<py::object> leaves;
-             return TreeDef::flatten(t, leaves);
-           },
-           py::arg("tree"), "The structure of a pytree.");
+  tree.def(
+      "flatten",
+      [](py::object t) {
+        std::vector<py::object> leaves;
+        TreeDef def = TreeDef::flatten(t, leaves);
+        return py::make_tuple(to_list(leaves), std::move(def));
+      },
+      py::arg("tree"), "The leaves of a pytree in a list, and its structure.");
+  tree.def(
+      "unflatten", [](const TreeDef& d, py::object l) { return d.unflatten(to_vector(l)); },
+      py::arg("treedef"), py::arg("leaves"),
+      "The pytree of this structure with these leaves: the inverse of `flatten`.");
+  tree.def(
+      "leaves",
+      [](py::object t) {
+        std::vector<py::object> leaves;
+        TreeDef::flatten(t, leaves);
+        return to_list(leaves);
+      },
+      py::arg("tree"), "The leaves of a pytree in a list.");
+  tree.def(
+      "structure",
+      [](py::object t) {
+        std::vector<py::object> leaves;
+        return TreeDef::flatten(t, leaves);
+      },
+      py::arg("tree"), "The structure of a pytree.");
   tree.def("map", &tree_map, py::arg("f"), py::arg("tree"),
            "Apply `f` leaf by leaf to one or more pytrees of the same structure.");
   tree.def("register", &tree_register, py::arg("cls"), py::arg("flatten"), py::arg("unflatten"),

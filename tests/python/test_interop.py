@@ -8,8 +8,19 @@ import adjoint as ad
 import numpy as np
 import pytest
 
-DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-          "float32", "float64"]
+DTYPES = [
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float32",
+    "float64",
+]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -200,21 +211,39 @@ def test_files(tmp_path):
     assert ad.io.load(other)["a"].tolist() == [0.0, 1.0, 2.0]
 
 
+def file_of(header, data=b""):
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def entry(dtype="F32", shape="[1]", offsets="[0,4]"):
+    return f'{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}'.encode()
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b"",
         b"\xff" * 8,
-        struct.pack("<Q", 2) + b"[]",
-        struct.pack("<Q", 2) + b"{]",
-        struct.pack("<Q", 57) + b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}   ' + bytes(4),
-        struct.pack("<Q", 57) + b'{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}   ' + bytes(4),
-        struct.pack("<Q", 57) + b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}   ' + bytes(9),
-        struct.pack("<Q", 57) + b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}  ' + bytes(4),
+        file_of(b"[]"),
+        file_of(b"{]"),
+        file_of(b"[" * 100_000),
+        file_of(entry(shape="[2]"), bytes(4)),
+        file_of(entry(dtype="F16"), bytes(4)),
+        file_of(entry(), bytes(9)),
+        file_of(entry(shape="[-1]"), bytes(4)),
+        file_of(entry(shape="[true]"), bytes(4)),
+        file_of(entry(offsets="[4,8]"), bytes(8)),
+        file_of(b'{"a":1}'),
     ],
 )
 def test_broken_files_are_refused(tmp_path, content):
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="io.load"):
+    with pytest.raises(ValueError, match=r"io\.load"):
         ad.io.load(path)
+
+
+def test_a_whole_file_is_read(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(file_of(entry(), struct.pack("<f", 2.5)))
+    assert ad.io.load(path)["a"].tolist() == [2.5]

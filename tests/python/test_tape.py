@@ -126,7 +126,9 @@ def test_watched_variables():
     with ad.GradientTape() as tape:
         _ = v * 2 + w
     assert tape.watched_variables() == (v, w) or [id(x) for x in tape.watched_variables()] == [
-        id(v), id(w)]
+        id(v),
+        id(w),
+    ]
     assert id(u) not in [id(x) for x in tape.watched_variables()]
 
 

@@ -13,8 +13,19 @@ import adjoint as ad
 import numpy as np
 import pytest
 
-DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-          "float32", "float64"]
+DTYPES = [
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float32",
+    "float64",
+]
 
 
 def test_attributes():
@@ -66,8 +77,21 @@ def test_creation_defaults():
     assert ad.arange(3).dtype is ad.int64
 
 
-BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lt", "le", "eq", "ne", "gt",
-          "ge"]
+BINARY = [
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "lt",
+    "le",
+    "eq",
+    "ne",
+    "gt",
+    "ge",
+]
 
 
 @pytest.mark.parametrize("name", BINARY)
@@ -196,9 +220,22 @@ def test_iteration_and_membership():
 
 
 INDICES = [
-    1, -1, slice(None), slice(1, None), slice(None, None, -1), slice(5, 1, -2), slice(10, 20),
-    None, Ellipsis, (0, 1), (slice(None), 1), (Ellipsis, 1), (None, 1, Ellipsis, None),
-    (1, slice(None, 2), slice(None, None, -1)), (slice(0, 0),), (),
+    1,
+    -1,
+    slice(None),
+    slice(1, None),
+    slice(None, None, -1),
+    slice(5, 1, -2),
+    slice(10, 20),
+    None,
+    Ellipsis,
+    (0, 1),
+    (slice(None), 1),
+    (Ellipsis, 1),
+    (None, 1, Ellipsis, None),
+    (1, slice(None, 2), slice(None, None, -1)),
+    (slice(0, 0),),
+    (),
 ]
 
 
@@ -209,10 +246,17 @@ def test_basic_indexing(index):
 
 
 ADVANCED = [
-    np.array([0, 1, 1]), np.array([[0, -1], [1, 0]]), [1, 0], (slice(None), [2, 0]),
-    ([0, 1], [1, 2]), (np.array([0, 1]), slice(None), np.array([3, 1])),
-    (Ellipsis, np.array([0, 3])), (np.array([[0], [1]]), np.array([0, 2])),
-    (0, [1, 2]), (None, [1, 0]), (slice(None), [0, 1], [2, 3]),
+    np.array([0, 1, 1]),
+    np.array([[0, -1], [1, 0]]),
+    [1, 0],
+    (slice(None), [2, 0]),
+    ([0, 1], [1, 2]),
+    (np.array([0, 1]), slice(None), np.array([3, 1])),
+    (Ellipsis, np.array([0, 3])),
+    (np.array([[0], [1]]), np.array([0, 2])),
+    (0, [1, 2]),
+    (None, [1, 0]),
+    (slice(None), [0, 1], [2, 3]),
 ]
 
 
@@ -233,8 +277,12 @@ def test_mask_indexing():
 def test_assignment_by_index():
     a = np.zeros((2, 3))
     x = ad.zeros((2, 3))
-    for index, value in [((0, 1), 5.0), (1, [1.0, 2.0, 3.0]), ((slice(None), -1), 9.0),
-                         ((np.array([0, 1]), np.array([0, 0])), np.array([7.0, 8.0]))]:
+    for index, value in [
+        ((0, 1), 5.0),
+        (1, [1.0, 2.0, 3.0]),
+        ((slice(None), -1), 9.0),
+        ((np.array([0, 1]), np.array([0, 0])), np.array([7.0, 8.0])),
+    ]:
         a[index] = value
         x[index] = value
         np.testing.assert_array_equal(x.numpy(), a)
@@ -400,5 +448,7 @@ def test_import_is_light():
         "assert 'blas' not in maps\n"
         "assert not new, new\n"
     )
-    subprocess.run([sys.executable, "-S", "-E", "-c",
-                    f"import sys; sys.path = {sys.path!r}\n{code}"], check=True)
+    subprocess.run(
+        [sys.executable, "-S", "-E", "-c", f"import sys; sys.path = {sys.path!r}\n{code}"],
+        check=True,
+    )

@@ -268,7 +268,9 @@ def test_tree_functions():
     assert leaves == [1, 2, 3] and ad.tree.unflatten(treedef, leaves) == tree
     assert list(ad.tree.unflatten(treedef, leaves)) == ["b", "a"]
     assert ad.tree.map(lambda x, y: x + y, tree, {"a": 10, "b": (20, [30, None])}) == {
-        "b": (21, [32, None]), "a": 13}
+        "b": (21, [32, None]),
+        "a": 13,
+    }
     assert treedef == ad.tree.structure(tree) and hash(treedef) == hash(ad.tree.structure(tree))
     assert treedef != ad.tree.structure({"a": 1})
     assert treedef.num_leaves == 3 and "Ellipsis" in repr(treedef)
