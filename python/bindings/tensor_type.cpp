@@ -170,6 +170,18 @@ PyObject* binary_general(const Op& op, PyObject* a, PyObject* b) {
   return wrap(apply(op, operands.nodes()));
 }
 
+// A Python float met by a tensor: the commonest mixed case, without the general machinery.
+Tensor float_operand(const Node* met, PyObject* number) {
+  const DType t = promote_weak(met->dtype, WeakKind::floating);
+  Node* node = new_node(t, Layout());
+  const double value = PyFloat_AS_DOUBLE(number);
+  if (t == DType::float32)
+    *static_cast<float*>(node->data()) = static_cast<float>(value);
+  else
+    *static_cast<double*>(node->data()) = value;
+  return Tensor::adopt(node);
+}
+
 PyObject* binary(int slot, PyObject* a, PyObject* b) noexcept {
   const Op& op = *g_slot_ops[slot];
   try {
@@ -177,6 +189,20 @@ PyObject* binary(int slot, PyObject* a, PyObject* b) noexcept {
       Node* const in[2] = {read_node(as_tensor(a)), read_node(as_tensor(b))};
       if (!needs_hold(in[0]) && !needs_hold(in[1])) [[likely]]
         return wrap(apply(op, in));
+    } else if (is_exact_tensor(a) && PyFloat_CheckExact(b)) {
+      Node* x = read_node(as_tensor(a));
+      if (!needs_hold(x)) {
+        const Tensor number = float_operand(x, b);
+        Node* const in[2] = {x, number.node()};
+        return wrap(apply(op, in));
+      }
+    } else if (is_exact_tensor(b) && PyFloat_CheckExact(a)) {
+      Node* x = read_node(as_tensor(b));
+      if (!needs_hold(x)) {
+        const Tensor number = float_operand(x, a);
+        Node* const in[2] = {number.node(), x};
+        return wrap(apply(op, in));
+      }
     }
     return binary_general(op, a, b);
   } catch (...) {
