@@ -59,8 +59,10 @@ ADJOINT_TRAITS(double, double, double, double)
 template <class T>
 using Mem = typename Traits<T>::Mem;
 
+// Never inlined: they are called through the table, and by few wrappers that need no own copy.
+
 template <class F, class A, class R>
-void unary_loop(const void* const* in, void* out, std::int64_t n) {
+[[gnu::noinline]] void unary_loop(const void* const* in, void* out, std::int64_t n) {
   const Mem<A>* a = static_cast<const Mem<A>*>(in[0]);
   Mem<R>* o = static_cast<Mem<R>*>(out);
   ADJOINT_INDEPENDENT
@@ -68,7 +70,7 @@ void unary_loop(const void* const* in, void* out, std::int64_t n) {
 }
 
 template <class F, class A, class R>
-void vv_loop(const void* const* in, void* out, std::int64_t n) {
+[[gnu::noinline]] void vv_loop(const void* const* in, void* out, std::int64_t n) {
   const Mem<A>* a = static_cast<const Mem<A>*>(in[0]);
   const Mem<A>* b = static_cast<const Mem<A>*>(in[1]);
   Mem<R>* o = static_cast<Mem<R>*>(out);
@@ -77,7 +79,7 @@ void vv_loop(const void* const* in, void* out, std::int64_t n) {
 }
 
 template <class F, class A, class R>
-void sv_loop(const void* const* in, void* out, std::int64_t n) {
+[[gnu::noinline]] void sv_loop(const void* const* in, void* out, std::int64_t n) {
   const A a = *static_cast<const Mem<A>*>(in[0]);
   const Mem<A>* b = static_cast<const Mem<A>*>(in[1]);
   Mem<R>* o = static_cast<Mem<R>*>(out);
@@ -86,7 +88,7 @@ void sv_loop(const void* const* in, void* out, std::int64_t n) {
 }
 
 template <class F, class A, class R>
-void vs_loop(const void* const* in, void* out, std::int64_t n) {
+[[gnu::noinline]] void vs_loop(const void* const* in, void* out, std::int64_t n) {
   const Mem<A>* a = static_cast<const Mem<A>*>(in[0]);
   const A b = *static_cast<const Mem<A>*>(in[1]);
   Mem<R>* o = static_cast<Mem<R>*>(out);

@@ -52,9 +52,10 @@ consteval TileKernel copy_row(DType d) {
 
 constexpr DType boolean = DType::boolean;
 
-#define ADJOINT_ROWS(D, T, U)                                               \
-  commutative<Equal, T, std::uint8_t>("equal", D, boolean, 1),              \
-      commutative<NotEqual, T, std::uint8_t>("not_equal", D, boolean, 1),   \
+// U is the unsigned type of T's width, for what only looks at bits; E the type that tells equality.
+#define ADJOINT_ROWS(D, T, U, E)                                            \
+  commutative<Equal, E, std::uint8_t>("equal", D, boolean, 1),              \
+      commutative<NotEqual, E, std::uint8_t>("not_equal", D, boolean, 1),   \
       binary<Less, T, std::uint8_t>("less", D, boolean, 1),                 \
       binary<LessEqual, T, std::uint8_t>("less_equal", D, boolean, 1),      \
       mirrored<Less, T, std::uint8_t>("greater", D, boolean, 1),            \
@@ -67,17 +68,17 @@ constexpr DType boolean = DType::boolean;
       unary<IsFinite, T, std::uint8_t>("isfinite", D, boolean, 1)
 
 constexpr TileKernel rows[] = {
-    ADJOINT_ROWS(DType::boolean, std::uint8_t, std::uint8_t),
-    ADJOINT_ROWS(DType::int8, std::int8_t, std::uint8_t),
-    ADJOINT_ROWS(DType::int16, std::int16_t, std::uint16_t),
-    ADJOINT_ROWS(DType::int32, std::int32_t, std::uint32_t),
-    ADJOINT_ROWS(DType::int64, std::int64_t, std::uint64_t),
-    ADJOINT_ROWS(DType::uint8, std::uint8_t, std::uint8_t),
-    ADJOINT_ROWS(DType::uint16, std::uint16_t, std::uint16_t),
-    ADJOINT_ROWS(DType::uint32, std::uint32_t, std::uint32_t),
-    ADJOINT_ROWS(DType::uint64, std::uint64_t, std::uint64_t),
-    ADJOINT_ROWS(DType::float32, float, std::uint32_t),
-    ADJOINT_ROWS(DType::float64, double, std::uint64_t),
+    ADJOINT_ROWS(DType::boolean, std::uint8_t, std::uint8_t, std::uint8_t),
+    ADJOINT_ROWS(DType::int8, std::int8_t, std::uint8_t, std::uint8_t),
+    ADJOINT_ROWS(DType::int16, std::int16_t, std::uint16_t, std::uint16_t),
+    ADJOINT_ROWS(DType::int32, std::int32_t, std::uint32_t, std::uint32_t),
+    ADJOINT_ROWS(DType::int64, std::int64_t, std::uint64_t, std::uint64_t),
+    ADJOINT_ROWS(DType::uint8, std::uint8_t, std::uint8_t, std::uint8_t),
+    ADJOINT_ROWS(DType::uint16, std::uint16_t, std::uint16_t, std::uint16_t),
+    ADJOINT_ROWS(DType::uint32, std::uint32_t, std::uint32_t, std::uint32_t),
+    ADJOINT_ROWS(DType::uint64, std::uint64_t, std::uint64_t, std::uint64_t),
+    ADJOINT_ROWS(DType::float32, float, std::uint32_t, float),
+    ADJOINT_ROWS(DType::float64, double, std::uint64_t, double),
     ADJOINT_TEST_ROWS(DType::float32, float),
     ADJOINT_TEST_ROWS(DType::float64, double),
 };
