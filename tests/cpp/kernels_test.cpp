@@ -1,136 +1,25 @@
-// The tile, cast, reduction and copy kernels against plain formulas in wider types: every dtype,
-// every variant of an operand, every short length, odd addresses, and results written over
-// operands.
-#include "kernels/table.h"
-
+// The tile and cast kernels against plain formulas in wider types: every dtype, every variant of an
+// operand, every short length, odd addresses, and results written over operands.
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <limits>
-#include <random>
 #include <string>
 #include <type_traits>
 #include <vector>
+
+#include "kernels/table.h"
+#include "kernels_support.h"
 
 namespace {
 
 using adjoint::DType;
 using namespace adjoint::kernels;
+using namespace kernels_support;
 
 using Int128 = __int128;  // NOLINT: no standard spelling
-
-template <class T>
-constexpr DType dtype_of() {
-  if constexpr (std::is_same_v<T, bool>) return DType::boolean;
-  if constexpr (std::is_same_v<T, std::int8_t>) return DType::int8;
-  if constexpr (std::is_same_v<T, std::int16_t>) return DType::int16;
-  if constexpr (std::is_same_v<T, std::int32_t>) return DType::int32;
-  if constexpr (std::is_same_v<T, std::int64_t>) return DType::int64;
-  if constexpr (std::is_same_v<T, std::uint8_t>) return DType::uint8;
-  if constexpr (std::is_same_v<T, std::uint16_t>) return DType::uint16;
-  if constexpr (std::is_same_v<T, std::uint32_t>) return DType::uint32;
-  if constexpr (std::is_same_v<T, std::uint64_t>) return DType::uint64;
-  if constexpr (std::is_same_v<T, float>) return DType::float32;
-  return DType::float64;
-}
-
-template <class T>
-using Limits = std::numeric_limits<T>;
-
-template <class T>
-constexpr bool is_float_type = std::is_floating_point_v<T>;
-
-// Elements at an odd address, with guard bytes behind them.
-template <class T>
-class Odd {
- public:
-  explicit Odd(std::size_t n) : bytes_(1 + n * sizeof(T) + guard, 0xA5), n_(n) {}
-  explicit Odd(const std::vector<T>& items) : Odd(items.size()) {
-    for (std::size_t i = 0; i < n_; ++i) set(i, items[i]);
-  }
-  void* data() { return bytes_.data() + 1; }
-  const void* at(std::size_t i) const { return bytes_.data() + 1 + i * sizeof(T); }
-  T operator[](std::size_t i) const {
-    T value;
-    std::memcpy(&value, at(i), sizeof value);
-    return value;
-  }
-  void set(std::size_t i, T value) {
-    std::memcpy(bytes_.data() + 1 + i * sizeof(T), &value, sizeof value);
-  }
-  bool guard_intact() const {
-    return std::all_of(bytes_.end() - guard, bytes_.end(), [](auto b) { return b == 0xA5; });
-  }
-
- private:
-  static constexpr std::ptrdiff_t guard = 64;
-  std::vector<unsigned char> bytes_;
-  std::size_t n_;
-};
-
-// Equal as results: the same value, zeros with their sign, nan as nan.
-template <class T>
-bool same(T a, T b) {
-  if constexpr (is_float_type<T>) {
-    if (std::isnan(a) || std::isnan(b)) return std::isnan(a) && std::isnan(b);
-    return a == b && std::signbit(a) == std::signbit(b);
-  }
-  return a == b;
-}
-
-// Values at and around the edges of a type, followed by random ones.
-template <class T>
-std::vector<T> samples(std::size_t random_count = 40) {
-  std::vector<T> v;
-  std::mt19937_64 engine(7);
-  if constexpr (std::is_same_v<T, bool>) {
-    v = {false, true, true, false, false};
-    for (std::size_t i = 0; i < random_count; ++i) v.push_back(engine() & 1);
-  } else if constexpr (is_float_type<T>) {
-    for (T x : {T(0),
-                T(0.5),
-                T(1),
-                T(1.5),
-                T(2),
-                T(2.5),
-                T(3),
-                T(0.1),
-                T(127.5),
-                T(255),
-                T(256),
-                T(65535.9),
-                T(2147483520),
-                T(2147483648),
-                T(4294967040),
-                T(4294967296),
-                T(9.2e18),
-                T(9223372036854775808.0),
-                T(18446744073709551616.0),
-                Limits<T>::max(),
-                Limits<T>::min(),
-                Limits<T>::denorm_min(),
-                Limits<T>::infinity()}) {
-      v.push_back(x);
-      v.push_back(-x);
-    }
-    v.push_back(Limits<T>::quiet_NaN());
-    std::uniform_real_distribution<T> uniform(-10, 10);
-    for (std::size_t i = 0; i < random_count; ++i) v.push_back(uniform(engine));
-  } else {
-    for (int x : {0, 1, 2, 3, 5, 7, 8, 31, 32, 63, 64, 100}) {
-      v.push_back(static_cast<T>(x));
-      v.push_back(static_cast<T>(-x));
-      v.push_back(static_cast<T>(Limits<T>::min() + x));
-      v.push_back(static_cast<T>(Limits<T>::max() - x));
-    }
-    for (std::size_t i = 0; i < random_count; ++i)
-      v.push_back(static_cast<T>(engine() >> (i % 3 == 0 ? 57 : 0)));
-  }
-  return v;
-}
 
 template <class T, class F>
 void check_unary(const char* name, F expected, const TileKernel* kernel = nullptr) {
@@ -277,10 +166,6 @@ T smaller(T a, T b) {
     if (std::isnan(a) || std::isnan(b)) return Limits<T>::quiet_NaN();
   return a < b ? a : b;
 }
-
-#define ALL_INTEGERS                                                                  \
-  std::int8_t, std::int16_t, std::int32_t, std::int64_t, std::uint8_t, std::uint16_t, \
-      std::uint32_t, std::uint64_t
 
 TEST_CASE_TEMPLATE("kernels: integer arithmetic wraps", T, ALL_INTEGERS) {
   check_binary<T>("add", [](T a, T b) { return wrap<T>(Int128(a) + b); });
@@ -511,209 +396,6 @@ TEST_CASE("kernels: casts of floats saturate") {
   CHECK(std::vector<std::uint8_t>(u8, u8 + 5) == std::vector<std::uint8_t>{255, 0, 255, 0, 0});
   CHECK(std::vector<std::uint64_t>(u64, u64 + 5) ==
         std::vector<std::uint64_t>{18446744073709551615u, 0, 255, 0, 0});
-}
-
-TEST_CASE_TEMPLATE("kernels: integer sums and products are exact modulo 2^bits", T, std::int32_t,
-                   std::int64_t, std::uint32_t, std::uint64_t) {
-  const std::vector<T> values = samples<T>(400);
-  const ReduceKernel* sum = find_reduce("sum", dtype_of<T>());
-  const ReduceKernel* prod = find_reduce("prod", dtype_of<T>());
-  REQUIRE(sum != nullptr);
-  REQUIRE(prod != nullptr);
-  std::size_t wrong = 0;
-  for (std::size_t n = 1; n <= static_cast<std::size_t>(kBlock); ++n) {
-    std::uint64_t total = 0, product = 1;
-    std::vector<T> odd_values;
-    for (std::size_t i = 0; i < n; ++i) {
-      odd_values.push_back(static_cast<T>(values[i + 60] | 1));
-      total += static_cast<std::uint64_t>(values[i]);
-      product *= static_cast<std::uint64_t>(odd_values[i]);
-    }
-    Odd<T> x(values), y(odd_values), out(1);
-    sum->block(x.data(), static_cast<std::int64_t>(n), out.data());
-    wrong += out[0] != static_cast<T>(total);
-    prod->block(y.data(), static_cast<std::int64_t>(n), out.data());
-    wrong += out[0] != static_cast<T>(product);
-  }
-  CHECK(wrong == 0);
-  Odd<T> nothing(1);
-  sum->identity(nothing.data());
-  CHECK(nothing[0] == 0);
-  prod->identity(nothing.data());
-  CHECK(nothing[0] == 1);
-}
-
-// The order the table promises: lane i % 32 in turn, then halves of the lanes.
-template <class T, class F>
-T in_lane_order(const std::vector<T>& x, F combine) {
-  std::vector<std::vector<T>> lanes(32);
-  for (std::size_t i = 0; i < x.size(); ++i) lanes[i % 32].push_back(x[i]);
-  std::vector<std::vector<T>> tree(32);  // zero or one value per lane
-  for (std::size_t j = 0; j < 32; ++j) {
-    if (lanes[j].empty()) continue;
-    T acc = lanes[j][0];
-    for (std::size_t k = 1; k < lanes[j].size(); ++k) acc = combine(acc, lanes[j][k]);
-    tree[j] = {acc};
-  }
-  for (std::size_t half = 16; half > 0; half /= 2)
-    for (std::size_t j = 0; j < half; ++j)
-      if (!tree[j + half].empty()) tree[j] = {combine(tree[j][0], tree[j + half][0])};
-  return tree[0][0];
-}
-
-TEST_CASE_TEMPLATE("kernels: float sums and products", T, float, double) {
-  std::mt19937_64 engine(3);
-  std::uniform_real_distribution<T> uniform(-1, 1);
-  const ReduceKernel* sum = find_reduce("sum", dtype_of<T>());
-  const ReduceKernel* prod = find_reduce("prod", dtype_of<T>());
-  REQUIRE(sum != nullptr);
-  REQUIRE(prod != nullptr);
-  std::size_t wrong = 0;
-  for (std::size_t n = 1; n <= static_cast<std::size_t>(kBlock); ++n) {
-    std::vector<T> values, factors;
-    long double total = 0, magnitude = 0, product = 1;
-    for (std::size_t i = 0; i < n; ++i) {
-      values.push_back(uniform(engine));
-      factors.push_back(1 + uniform(engine) / 8);
-      total += values[i];
-      magnitude += std::abs(values[i]);
-      product *= factors[i];
-    }
-    Odd<T> x(values), y(factors), out(1);
-    sum->block(x.data(), static_cast<std::int64_t>(n), out.data());
-    // 8 adds in a lane and 5 in the tree bound the error by 13 roundings.
-    wrong += std::abs(out[0] - total) > 13 * (Limits<T>::epsilon() / 2) * magnitude;
-    wrong += !same(out[0], in_lane_order(values, [](T a, T b) { return a + b; }));
-    prod->block(y.data(), static_cast<std::int64_t>(n), out.data());
-    wrong += std::abs(out[0] - product) >
-             1.01L * static_cast<long double>(n) * (Limits<T>::epsilon() / 2) * std::abs(product);
-    wrong += !same(out[0], in_lane_order(factors, [](T a, T b) { return a * b; }));
-    std::vector<T> zeros(n, T(-0.0));
-    Odd<T> z(zeros);
-    sum->block(z.data(), static_cast<std::int64_t>(n), out.data());
-    wrong += !same(out[0], T(-0.0));
-  }
-  CHECK(wrong == 0);
-  Odd<T> nothing(1);
-  sum->identity(nothing.data());
-  CHECK(same(nothing[0], T(0)));
-  prod->identity(nothing.data());
-  CHECK(nothing[0] == 1);
-}
-
-TEST_CASE_TEMPLATE("kernels: extremes and where they are", T, ALL_INTEGERS, float, double) {
-  const std::vector<T> all = samples<T>(1000);
-  for (bool max : {true, false}) {
-    const ReduceKernel* kernel = find_reduce(max ? "max" : "min", dtype_of<T>());
-    const ArgReduceFn arg = find_argreduce(max ? "argmax" : "argmin", dtype_of<T>());
-    REQUIRE(kernel != nullptr);
-    REQUIRE((kernel->identity == nullptr));
-    REQUIRE((arg != nullptr));
-    std::size_t wrong = 0;
-    for (std::size_t n = 1; n <= all.size(); n += n < 300 ? 1 : 97) {
-      const std::vector<T> tail(all.end() - static_cast<std::ptrdiff_t>(n), all.end());
-      std::size_t best = 0;
-      for (std::size_t i = 1; i < n; ++i) {
-        if (tail[best] != tail[best]) break;
-        if (tail[i] != tail[i] || (max ? tail[i] > tail[best] : tail[i] < tail[best])) best = i;
-      }
-      Odd<T> x(tail), out(1);
-      wrong += arg(x.data(), static_cast<std::int64_t>(n)) != static_cast<std::int64_t>(best);
-      if (n > static_cast<std::size_t>(kBlock)) continue;
-      kernel->block(x.data(), static_cast<std::int64_t>(n), out.data());
-      wrong += !(out[0] == tail[best] || (out[0] != out[0] && tail[best] != tail[best]));
-    }
-    CHECK(wrong == 0);
-  }
-}
-
-TEST_CASE("kernels: argmax takes the first of equals and a nan over all") {
-  std::vector<float> x(1000, -INFINITY);
-  const ArgReduceFn argmax = find_argreduce("argmax", DType::float32);
-  CHECK(argmax(x.data(), 1000) == 0);
-  x[700] = x[300] = 2;
-  CHECK(argmax(x.data(), 1000) == 300);
-  x[999] = x[998] = NAN;
-  CHECK(argmax(x.data(), 1000) == 998);
-  CHECK(find_argreduce("argmin", DType::float32)(x.data(), 1000) == 998);
-  const bool flags[] = {false, true, true, false};
-  CHECK(find_argreduce("argmax", DType::boolean)(flags, 4) == 1);
-  CHECK(find_argreduce("argmin", DType::boolean)(flags, 4) == 0);
-}
-
-TEST_CASE_TEMPLATE("kernels: combine is the operation element by element", T, std::int32_t,
-                   std::uint64_t, float, double) {
-  const std::vector<T> values = samples<T>();
-  const std::vector<T> others(values.rbegin(), values.rend());
-  for (const char* name : {"sum", "prod", "max", "min"}) {
-    const std::string tile = name == std::string("sum")    ? "add"
-                             : name == std::string("prod") ? "multiply"
-                             : name == std::string("max")  ? "maximum"
-                                                           : "minimum";
-    Odd<T> acc(values), x(others), want(values.size());
-    const auto n = static_cast<std::int64_t>(values.size());
-    const void* operands[] = {acc.data(), x.data()};
-    find_tile(tile, dtype_of<T>())->vv(operands, want.data(), n);
-    find_reduce(name, dtype_of<T>())->combine(acc.data(), x.data(), n);
-    std::size_t wrong = 0;
-    for (std::size_t i = 0; i < values.size(); ++i) wrong += !same<T>(acc[i], want[i]);
-    CHECK(wrong == 0);
-  }
-}
-
-TEST_CASE("kernels: any and all") {
-  const ReduceKernel* any = find_reduce("any", DType::boolean);
-  const ReduceKernel* all = find_reduce("all", DType::boolean);
-  REQUIRE(any != nullptr);
-  REQUIRE(all != nullptr);
-  for (std::int64_t n = 1; n <= kBlock; ++n) {
-    for (std::int64_t at : {std::int64_t{0}, n / 2, n - 1}) {
-      std::vector<std::uint8_t> one(static_cast<std::size_t>(n), 0), hole(one.size(), 1);
-      std::uint8_t out = 2;
-      any->block(one.data(), n, &out);
-      CHECK(out == 0);
-      all->block(hole.data(), n, &out);
-      CHECK(out == 1);
-      one[static_cast<std::size_t>(at)] = 1;
-      hole[static_cast<std::size_t>(at)] = 0;
-      any->block(one.data(), n, &out);
-      CHECK(out == 1);
-      all->block(hole.data(), n, &out);
-      CHECK(out == 0);
-    }
-  }
-  std::uint8_t empty = 2;
-  any->identity(&empty);
-  CHECK(empty == 0);
-  all->identity(&empty);
-  CHECK(empty == 1);
-  CHECK(find_reduce("sum", DType::int8) == nullptr);
-}
-
-TEST_CASE_TEMPLATE("kernels: strided copies", T, std::uint8_t, std::uint16_t, std::uint32_t,
-                   std::uint64_t) {
-  const StridedCopyFn copy = find_copy(sizeof(T));
-  REQUIRE((copy != nullptr));
-  constexpr std::int64_t size = sizeof(T);
-  constexpr std::int64_t room = 800;
-  const std::vector<T> values = samples<T>(room);
-  for (std::int64_t from : {size, -size, std::int64_t{0}, 3 * size, -2 * size, size + 1}) {
-    for (std::int64_t to : {size, -size, 2 * size, size + 3}) {
-      std::size_t wrong = 0;
-      for (std::int64_t n = 0; n <= 70; ++n) {
-        std::vector<char> src(room * sizeof(T)), dst(room * sizeof(T), 1), want;
-        std::memcpy(src.data(), values.data(), src.size());
-        want = dst;
-        const std::int64_t middle = room / 2 * size;
-        for (std::int64_t i = 0; i < n; ++i)
-          std::memcpy(want.data() + middle + i * to, src.data() + middle + i * from, sizeof(T));
-        copy(src.data() + middle, from, dst.data() + middle, to, n);
-        wrong += dst != want;
-      }
-      CHECK(wrong == 0);
-    }
-  }
-  CHECK((find_copy(3) == nullptr));
 }
 
 TEST_CASE("kernels: the level has a known name") {
