@@ -3,7 +3,7 @@
 #include <string>
 #include <utility>
 
-#include "adjoint/ops.h"
+#include "core_ops.h"
 #include "functions.h"
 #include "graph/apply.h"
 
@@ -37,10 +37,6 @@ PyObject* as_array(const Arguments& a) {
   if (is_exact_tensor(a[0]) && copy != true && (!dtype || *dtype == as_tensor(a[0])->node->dtype))
     return Py_NewRef(a[0]);
   return wrap(tensor_from_python(a[0], dtype, copy, "asarray"));
-}
-
-PyObject* dtype_or(const Arguments& a, int i, PyObject* otherwise) {
-  return a.given(i) ? a[i] : otherwise;
 }
 
 Tensor made(Tensor t) { return constant_in_trace(std::move(t)); }

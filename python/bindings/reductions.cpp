@@ -3,7 +3,7 @@
 #include <optional>
 #include <utility>
 
-#include "adjoint/ops.h"
+#include "core_ops.h"
 #include "functions.h"
 #include "graph/apply.h"
 

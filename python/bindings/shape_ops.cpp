@@ -4,7 +4,7 @@
 #include <optional>
 #include <utility>
 
-#include "adjoint/ops.h"
+#include "core_ops.h"
 #include "functions.h"
 #include "graph/apply.h"
 
