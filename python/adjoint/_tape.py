@@ -289,13 +289,13 @@ class Variable(Tensor):
     def assign_add(self, delta: Any) -> Variable:
         """Add to the value; return the variable."""
         with _core.no_grad():
-            self.rebind_(self + delta)
+            self.rebind_(_core.add(self, delta))
         return self
 
     def assign_sub(self, delta: Any) -> Variable:
         """Subtract from the value; return the variable."""
         with _core.no_grad():
-            self.rebind_(self - delta)
+            self.rebind_(_core.subtract(self, delta))
         return self
 
     def value(self) -> Tensor:

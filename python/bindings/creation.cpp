@@ -22,6 +22,10 @@ PyObject* make_tensor(const Arguments& a) {
     raise(ErrorKind::type, "tensor", "name must be a str, not " + type_name(a[3]));
   Tensor value = tensor_from_python(a[0], a.dtype(1), std::nullopt, "tensor");
   if (leaf) {
+    if (!is_floating(value.dtype()))
+      raise(ErrorKind::type, "tensor",
+            "requires_grad=True for dtype " + std::string(name(value.dtype())) +
+                ": only floating tensors have gradients, pass dtype=ad.float64");
     value = value.detach();
     value.requires_grad_(true);
   }
@@ -92,6 +96,8 @@ PyObject* arange_body(const Arguments& a) {
   PyObject* stop = one ? a[0] : a[1];
   const py::object unit = py::int_(1);
   PyObject* step = a.given(2) ? a[2] : unit.ptr();
+  if (real_argument(step, "arange") == 0.0)
+    raise(ErrorKind::value, "arange", "the step must not be 0");
   bool integers = true;
   for (PyObject* o : {start, stop, step}) integers &= !PyFloat_Check(o) && PyIndex_Check(o);
   const DType dtype = a.dtype(3).value_or(integers ? DType::int64 : DType::float64);

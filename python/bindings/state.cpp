@@ -106,13 +106,18 @@ std::vector<Tensor> handles(const py::sequence& items, const char* op) {
 }
 
 py::list tape_sweep(const py::sequence& outputs, py::object cotangents, const py::sequence& sources,
-                    const Ranges& ranges, bool require_connected) {
+                    const py::sequence& stretches, bool require_connected) {
   const std::vector<Tensor> ys = handles(outputs, "gradient");
   const std::vector<Tensor> xs = handles(sources, "gradient");
   std::vector<Tensor> cs;
   if (!cotangents.is_none()) cs = handles(py::sequence(cotangents), "gradient");
   SweepOptions options;
   options.require_connected = require_connected;
+  Ranges ranges;
+  for (const py::handle stretch : stretches) {
+    const py::tuple ends = py::reinterpret_borrow<py::tuple>(stretch);
+    ranges.emplace_back(ends[0].cast<std::uint64_t>(), ends[1].cast<std::uint64_t>());
+  }
   options.ranges = ranges;
   py::list out;
   for (Tensor& g : sweep(ys, cs, xs, options)) out.append(wrapped(std::move(g)));

@@ -24,22 +24,25 @@ std::string number_text(double v, char how, int digits) {
   return s;
 }
 
+double rounded(double v, int digits) {
+  return PyOS_string_to_double(number_text(v, 'e', digits - 1).c_str(), nullptr, nullptr);
+}
+
 // The shortest text that reads back as the same number; in arrays at most 8 digits of it.
 std::string float_text(double v, bool single, bool full) {
-  std::string s;
-  if (single && v == v) {
+  const bool finite = v - v == 0;
+  if (single && finite) {
+    double shorter = v;
     for (int digits = 1; digits <= 9; ++digits) {
-      s = number_text(v, 'g', digits);
-      if (static_cast<float>(PyOS_string_to_double(s.c_str(), nullptr, nullptr)) ==
-          static_cast<float>(v))
-        break;
+      shorter = rounded(v, digits);
+      if (static_cast<float>(shorter) == static_cast<float>(v)) break;
     }
-  } else {
-    s = number_text(v, 'r', 0);
+    v = shorter;
   }
+  std::string s = number_text(v, 'r', 0);
   const auto digits =
       std::count_if(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (!full && digits > 9) s = number_text(v, 'g', 8);
+  if (!full && finite && digits > 9) s = number_text(rounded(v, 8), 'r', 0);
   if (!full && s.size() > 2 && s.ends_with(".0")) s.pop_back();
   return s;
 }
