@@ -103,7 +103,9 @@ struct Op {
               std::uint32_t donated) = nullptr;
 
   const char* kernel = nullptr;  // tile or reduction kernel, `name` when null
+  bool casts = false;            // elementwise: converts to attrs.dtype
   bool reduces = false;          // the kernel is a reduction that may join a fused group
+  bool fuses = false;            // view: broadcast or reshape, may be a name inside a group
   bool method = false;           // also a method of Tensor
   bool internal = false;         // not part of the public namespace
   bool fallible = false;         // may fail on values: runs now, never deferred

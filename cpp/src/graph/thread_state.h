@@ -3,7 +3,9 @@
 // thread_local object with a constructor costs 25 ns per operation.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "adjoint/tensor.h"
@@ -13,12 +15,19 @@ namespace adjoint {
 
 class TraceSink;
 
+struct Level;
+/// Gives an application on boxed inputs its meaning; returns a node with one handle count.
+using Interpreter = Node* (*)(const Op&, std::span<Node* const> inputs, const AttrsPtr&,
+                              const Level&);
+
 /// One open transform that gives tensors a meaning of its own.
 struct Level {
   Box kind;
+  std::uint16_t number;
   std::uint32_t serial;
   std::int64_t batch_size;  // batch
   TraceSink* trace;         // trace
+  Interpreter interpret;
 };
 
 struct ThreadState {
@@ -29,6 +38,11 @@ struct ThreadState {
   std::vector<Level> levels;    // level k is levels[k - 1]
   Node* free_nodes = nullptr;   // linked through inline_inputs[0]
   std::uint32_t free_count = 0;
+  std::atomic<std::int64_t> live_nodes{0};  // made here minus freed here; written by its owner
+
+  void count_nodes(std::int64_t n) noexcept {
+    live_nodes.store(live_nodes.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
 };
 
 extern thread_local ThreadState* t_thread_state;
@@ -56,7 +70,8 @@ class RecordingScope {
 /// Opens a level for a scope.
 class LevelScope {
  public:
-  LevelScope(Box kind, std::int64_t batch_size, TraceSink* trace);
+  LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size = 0,
+             TraceSink* trace = nullptr);
   ~LevelScope();
   LevelScope(const LevelScope&) = delete;
   LevelScope& operator=(const LevelScope&) = delete;

@@ -1,0 +1,427 @@
+// The one entry. An application goes through the same steps whatever it is: bring the inputs to
+// a common dtype, infer the result, hand over to an open transform or run or defer, record.
+#include "graph/apply.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "graph/defer.h"
+#include "graph/thread_state.h"
+#include "graph/trace_sink.h"
+#include "kernels/strided.h"
+
+namespace adjoint {
+
+namespace {
+
+[[noreturn]] void raise_dtypes(const Op& op, std::span<Node* const> inputs, const char* wanted) {
+  std::string text = "dtype";
+  if (inputs.size() > 1) text += "s";
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    text += (i ? " and " : " ") + std::string(name(inputs[i]->dtype));
+  raise(ErrorKind::type, op.name, text + " given; " + wanted);
+}
+
+DType common_dtype(std::span<Node* const> inputs) {
+  DType t = inputs[0]->dtype;
+  for (std::size_t i = 1; i < inputs.size(); ++i) t = promote(t, inputs[i]->dtype);
+  return t;
+}
+
+/// The dtype an elementwise op computes in.
+DType working_dtype(const Op& op, std::span<Node* const> inputs) {
+  switch (op.dtypes) {
+    case DTypeRule::floating: {
+      const DType t = common_dtype(inputs);
+      return is_floating(t) ? t : DType::float64;
+    }
+    case DTypeRule::boolean:
+      for (const Node* n : inputs)
+        if (!is_bool(n->dtype)) raise_dtypes(op, inputs, "bool is needed: compare first");
+      return DType::boolean;
+    case DTypeRule::where:
+      if (!is_bool(inputs[0]->dtype))
+        raise_dtypes(op, inputs.first(1), "the condition must be bool: compare first");
+      return common_dtype(inputs.subspan(1));
+    default: return common_dtype(inputs);
+  }
+}
+
+void raise_no_kernel(const Op& op, std::span<Node* const> inputs) {
+  raise_dtypes(op, inputs, "the operation does not exist for it: convert with astype");
+}
+
+// ---------------------------------------------------------------------------- running now
+
+/// Takes over the storage of an input that nobody will read again.
+bool donate_storage(Node* out, Node* input) {
+  if (!input->storage || input->level || !input->is_ready() || input->uses() != 1 ||
+      !input->layout.contiguous() || input->layout.offset() != 0 ||
+      input->nbytes() != out->nbytes() || !input->storage->donatable())
+    return false;
+  out->storage = std::exchange(input->storage, nullptr);
+  input->state.store(State::dropped, std::memory_order_release);
+  return true;
+}
+
+/// Small work on operands that are all contiguous of the result's shape, or one element.
+bool run_direct(Node* out, const kernels::TileKernel* k, std::span<Node* const> inputs) {
+  const void* src[3];
+  int scalars = 0;
+  const std::int64_t n = out->layout.size();
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    Node* in = inputs[i];
+    src[i] = in->data();
+    if (in->layout.size() == 1 && n != 1) {
+      scalars |= 1 << i;
+    } else if (!in->layout.contiguous() || in->layout.size() != n) {
+      return false;
+    }
+  }
+  if (scalars == 0) {
+    k->vv(src, out->data(), n);
+  } else if (k->arity == 2 && scalars != 3) {
+    (scalars == 1 ? k->sv : k->vs)(src, out->data(), n);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+/// Small broadcast work: rows over the last axis; an operand is a row, or one element per row.
+bool run_rows(Node* out, const kernels::TileKernel* k, std::span<Node* const> inputs) {
+  const auto shape = out->layout.shape();
+  const int nd = out->layout.ndim();
+  if (nd == 0 || k->arity != 2) return false;
+  const std::int64_t n = shape[nd - 1];
+  const auto size = static_cast<std::int64_t>(itemsize(inputs[0]->dtype));
+  Dims strides[2];
+  bool single[2];
+  const char* src[2];
+  for (int i = 0; i < 2; ++i) {
+    strides[i] = broadcast_strides(inputs[i]->layout, shape);
+    const std::int64_t last = strides[i][nd - 1];
+    if (last != 0 && last != 1 && n > 1) return false;
+    single[i] = last == 0 || n == 1;
+    src[i] = static_cast<const char*>(inputs[i]->data());
+  }
+  const auto fn = single[0] == single[1] ? k->vv : single[0] ? k->sv : k->vs;
+  if (single[0] && single[1] && n > 1) return false;
+  auto* dst = static_cast<char*>(out->data());
+  const std::int64_t step = n * static_cast<std::int64_t>(itemsize(out->dtype));
+  Dims index(static_cast<std::size_t>(nd - 1), 0);
+  while (true) {
+    const void* operands[2] = {src[0], src[1]};
+    fn(operands, dst, n);
+    dst += step;
+    int axis = nd - 2;
+    for (; axis >= 0; --axis) {
+      for (int i = 0; i < 2; ++i) src[i] += strides[i][axis] * size;
+      if (++index[axis] < shape[axis]) break;
+      for (int i = 0; i < 2; ++i) src[i] -= strides[i][axis] * size * shape[axis];
+      index[axis] = 0;
+    }
+    if (axis < 0) return true;
+  }
+}
+
+Node* run_elementwise(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
+                      const kernels::TileKernel* k, Layout::Extents shape, std::uint32_t donate) {
+  ThreadState& state = thread_state();
+  bool pending = false;
+  bool foreign = false;
+  for (Node* in : inputs) {
+    pending |= in->is_pending();
+    foreign |= in->storage && in->storage->is_foreign();
+  }
+  std::int64_t size = 1;
+  for (const std::int64_t extent : shape) size *= extent;
+  if (size == 0) return new_array(k->out, shape, op.name);
+  if (state.deferral && !foreign && !op.fallible && (pending || size >= kDeferSize)) {
+    checked_size(shape, op.name);
+    Tensor out = Tensor::adopt(new_node(k->out, Layout(shape)));
+    defer(out.node(), op, inputs, attrs);
+    return out.detach_node();
+  }
+  for (Node* in : inputs) materialize(in);
+  Tensor out;
+  for (std::size_t i = 0; i < inputs.size() && donate; ++i) {
+    if (!(donate >> i & 1) || inputs[i]->layout.size() != size ||
+        itemsize(inputs[i]->dtype) != itemsize(k->out) || size * 8 <= 8)
+      continue;
+    bool shared = false;
+    for (std::size_t j = 0; j < inputs.size(); ++j) shared |= j != i && inputs[j] == inputs[i];
+    if (shared) continue;
+    // The result is computed in place, then takes the storage over.
+    const void* src[3];
+    bool plain = true;
+    for (std::size_t j = 0; j < inputs.size(); ++j) {
+      src[j] = inputs[j]->data();
+      plain &= inputs[j]->layout.contiguous() && inputs[j]->layout.size() == size;
+    }
+    if (!plain || inputs[i]->layout.offset() != 0 || inputs[i]->uses() != 1 ||
+        !inputs[i]->storage || !inputs[i]->storage->donatable() || size >= kDeferSize)
+      continue;
+    out = Tensor::adopt(new_node(k->out, Layout(shape)));
+    void* dst = inputs[i]->data();
+    k->vv(src, dst, size);
+    donate_storage(out.node(), inputs[i]);
+    return out.detach_node();
+  }
+  out = Tensor::adopt(new_array(k->out, shape, op.name));
+  if (size < kDeferSize && (run_direct(out.node(), k, inputs) || run_rows(out.node(), k, inputs)))
+    return out.detach_node();
+  run_fused_now(out.node(), op, inputs, attrs.get());
+  return out.detach_node();
+}
+
+// ------------------------------------------------------------------------------ recording
+
+void save_value(Node* out, Node* value, int bit) {
+  retain_use(value);
+  out->saved |= static_cast<std::uint8_t>(1 << bit);
+  if (value->is_pending()) {
+    value->savers.fetch_add(1, std::memory_order_relaxed);
+    out->counted_savers |= static_cast<std::uint8_t>(1 << bit);
+  }
+}
+
+void record(Node* out, const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
+  ThreadState& state = thread_state();
+  std::uint64_t order = state.order;
+  std::uint8_t needs = 0;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    order = std::max(order, inputs[i]->order);
+    if (inputs[i]->requires_grad && !(i < 8 && op.constant_inputs >> i & 1))
+      needs |= op.needs_of(static_cast<std::uint32_t>(i));
+  }
+  if (out->input_count == 0) set_inputs(out, inputs);
+  out->op = &op;
+  if (!out->attrs && attrs) {
+    AttrsPtr kept = attrs;
+    out->attrs = kept.detach();
+  }
+  state.order = out->order = order + 1;
+  out->requires_grad = true;
+  out->recorded = true;
+  for (std::size_t i = 0; i < inputs.size() && i < 7; ++i)
+    if (needs >> i & 1) save_value(out, inputs[i], static_cast<int>(i));
+  if (needs & kSavesOutput) save_value(out, out, 7);
+}
+
+bool wants_record(const Op& op, std::span<Node* const> inputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i]->requires_grad && !(i < 8 && op.constant_inputs >> i & 1)) return true;
+  return false;
+}
+
+// ------------------------------------------------------------------------------ dispatch
+
+/// The open level that gives boxed inputs their meaning.
+Level level_of(const Op& op, std::span<Node* const> inputs, std::uint16_t number) {
+  const ThreadState& state = thread_state();
+  const char* why =
+      "an input belongs to a transform that has ended: return it from the transformed function "
+      "instead of storing it";
+  if (number > state.levels.size()) raise(ErrorKind::runtime, op.name, why);
+  const Level level = state.levels[number - 1];
+  for (const Node* in : inputs)
+    if (in->level == number && in->box_serial != level.serial)
+      raise(ErrorKind::runtime, op.name, why);
+  return level;
+}
+
+Node* interpret(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
+                std::uint16_t number) {
+  const Level level = level_of(op, inputs, number);
+  return level.interpret(op, inputs, attrs, level);
+}
+
+Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs,
+                        std::uint32_t donate) {
+  const DType working = working_dtype(op, inputs);
+  const std::size_t first = op.dtypes == DTypeRule::where ? 1 : 0;
+  for (std::size_t i = first; i < inputs.size(); ++i) {
+    if (inputs[i]->dtype == working || op.casts) continue;
+    static const Op& cast = find_op("astype");
+    Tensor converted[3];
+    Node* nodes[3];
+    auto to = AttrsPtr(new Attrs);
+    const_cast<Attrs*>(to.get())->dtype = working;
+    for (std::size_t j = 0; j < inputs.size(); ++j) {
+      nodes[j] = inputs[j];
+      if (j < first || inputs[j]->dtype == working) continue;
+      Node* one[] = {inputs[j]};
+      converted[j] = Tensor::adopt(apply(cast, one, to));
+      nodes[j] = converted[j].node();
+    }
+    return apply_elementwise(op, {nodes, inputs.size()}, std::move(attrs), 0);
+  }
+  const kernels::TileKernel* k = tile_kernel(op, working, attrs.get());
+  if (!k) raise_no_kernel(op, inputs);
+
+  std::uint16_t level = 0;
+  bool grad = false;
+  Layout::Extents shape = inputs[0]->layout.shape();
+  Dims merged;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    Node* in = inputs[i];
+    level = std::max(level, in->level);
+    grad |= in->requires_grad;
+    if (i == 0 || in->layout.ndim() == 0 || in->layout.same_shape(inputs[0]->layout)) continue;
+    const auto other = in->layout.shape();
+    if (shape.empty()) {
+      shape = other;
+    } else if (!std::equal(shape.begin(), shape.end(), other.begin(), other.end())) {
+      merged = broadcast_shapes(shape, other, op.name);
+      shape = merged;
+    }
+  }
+  Node* out = level ? interpret(op, inputs, attrs, level)
+                    : run_elementwise(op, inputs, attrs, k, shape, grad ? 0 : donate);
+  if (grad && is_floating(k->out) && op.differentiable() && thread_state().recording &&
+      wants_record(op, inputs))
+    record(out, op, inputs, attrs);
+  return out;
+}
+
+/// Whether an application is deferred: a view of a deferred value, or a large reduction over
+/// trailing axes.
+bool joins_groups(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
+  if (!thread_state().deferral || !(op.reduces || op.fuses)) return false;
+  const Node* in = inputs[0];
+  if (op.fuses) return in->is_pending();
+  if (in->layout.size() == 0 || (in->storage && in->storage->is_foreign()) ||
+      (!in->is_pending() && in->layout.size() < kDeferSize))
+    return false;
+  const Dims& axes = attrs->ints;
+  const auto first = in->layout.ndim() - static_cast<std::int64_t>(axes.size());
+  for (std::size_t i = 0; i < axes.size(); ++i)
+    if (axes[i] != first + static_cast<std::int64_t>(i)) return false;
+  return !axes.empty();
+}
+
+Node* run_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
+                  const ResultSpec& spec, std::uint32_t donate) {
+  if (joins_groups(op, inputs, attrs)) {
+    Tensor out = Tensor::adopt(new_node(spec.dtype, Layout(spec.shape)));
+    defer(out.node(), op, inputs, attrs);
+    return out.detach_node();
+  }
+  for (Node* in : inputs) materialize(in);
+  std::uint32_t donated = 0;
+  for (std::size_t i = 0; i < inputs.size() && i < 32; ++i) {
+    Node* in = inputs[i];
+    if ((donate >> i & 1) && in->storage && in->uses() == 1 && in->layout.contiguous() &&
+        in->layout.offset() == 0 && in->storage->donatable() &&
+        std::count(inputs.begin(), inputs.end(), in) == 1)
+      donated |= 1u << i;
+  }
+  checked_size(spec.shape, op.name);
+  Tensor out = Tensor::adopt(new_node(spec.dtype, Layout(spec.shape)));
+  op.run(out.node(), inputs, attrs.get(), donated);
+  return out.detach_node();
+}
+
+Node* apply_general(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs,
+                    std::uint32_t donate) {
+  std::uint16_t level = 0;
+  bool grad = false;
+  for (const Node* in : inputs) {
+    level = std::max(level, in->level);
+    grad |= in->requires_grad;
+  }
+  const ResultSpec spec = op.infer(inputs, attrs.get());
+  Node* out;
+  if (level) {
+    out = interpret(op, inputs, attrs, level);
+  } else if (inputs.empty() && g_open_traces.load(std::memory_order_relaxed) && current_trace()) {
+    out = current_trace()->record(op, inputs, attrs);
+  } else {
+    out = run_general(op, inputs, attrs, spec, donate);
+  }
+  if (grad && is_floating(spec.dtype) && op.differentiable() && thread_state().recording &&
+      wants_record(op, inputs))
+    record(out, op, inputs, attrs);
+  return out;
+}
+
+}  // namespace
+
+Node* apply(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs, std::uint32_t donate) {
+  if (op.kind == OpKind::elementwise)
+    return apply_elementwise(op, inputs, std::move(attrs), donate);
+  return apply_general(op, inputs, std::move(attrs), donate);
+}
+
+Tensor apply(const Op& op, std::initializer_list<const Tensor*> inputs, AttrsPtr attrs,
+             std::uint32_t donate) {
+  Node* nodes[8];
+  std::size_t n = 0;
+  for (const Tensor* t : inputs) nodes[n++] = t->node();
+  return Tensor::adopt(apply(op, {nodes, n}, std::move(attrs), donate));
+}
+
+const kernels::TileKernel* tile_kernel(const Op& op, DType operand, const Attrs* attrs) {
+  if (!op.casts) return op.tiles[static_cast<int>(operand)];
+  static const auto* casts = [] {
+    auto* table = new const kernels::TileKernel*[kDTypeCount][kDTypeCount];
+    for (int a = 0; a < kDTypeCount; ++a)
+      for (int b = 0; b < kDTypeCount; ++b)
+        table[a][b] = kernels::find_cast(static_cast<DType>(a), static_cast<DType>(b));
+    return table;
+  }();
+  return casts[static_cast<int>(operand)][static_cast<int>(attrs->dtype)];
+}
+
+DType operand_dtype(const Op& op, std::span<Node* const> inputs) {
+  return inputs[op.dtypes == DTypeRule::where ? 1 : 0]->dtype;
+}
+
+Tensor contiguous(Node* node) {
+  materialize(node);
+  if (node->layout.contiguous()) return Tensor::share(node);
+  Tensor out = Tensor::adopt(new_array(node->dtype, node->layout.shape(), "copy"));
+  const auto size = static_cast<std::int64_t>(itemsize(node->dtype));
+  Dims from(node->layout.strides());
+  Dims to(out.node()->layout.strides());
+  for (auto& s : from) s *= size;
+  for (auto& s : to) s *= size;
+  kernels::strided_copy(itemsize(node->dtype), node->layout.shape(), node->data(), from,
+                        out.node()->data(), to);
+  return out;
+}
+
+Node* alias(Node* node, Leaf* leaf, bool keep_history) {
+  if (!node->level) materialize(node);
+  Node* out = new_node(node->dtype, node->layout);
+  out->level = node->level;
+  out->box = node->box;
+  out->box_serial = node->box_serial;
+  if (node->level) {
+    out->state.store(State::boxed, std::memory_order_relaxed);
+    out->bits = node->bits;
+    out->primal = node->primal;
+    if (node->box != Box::trace && out->primal) retain_handle(out->primal);
+    if (node->box == Box::dual && out->tangent) retain_handle(out->tangent);
+  } else {
+    out->bits = node->bits;
+    out->storage = node->storage;
+    if (out->storage) retain(out->storage);
+  }
+  if (keep_history && node->requires_grad) {
+    static const Op& op = find_op("alias");
+    Node* one[] = {node};
+    record(out, op, one, nullptr);
+  }
+  if (leaf) {
+    retain(leaf);
+    out->leaf = leaf;
+    out->requires_grad = true;
+    ThreadState& state = thread_state();
+    out->order = std::max(out->order, state.order = std::max(state.order, node->order) + 1);
+  }
+  return out;
+}
+
+}  // namespace adjoint

@@ -1,0 +1,322 @@
+// Creation and release of nodes. Release never recurses: the nodes and values that become free
+// are put on a stack of work, so a graph a million nodes deep is freed in a small thread.
+#include "graph/node.h"
+
+#include <cstdlib>
+#include <functional>
+#include <mutex>
+#include <new>
+
+#include "graph/defer.h"
+#include "graph/node_pool.h"
+#include "graph/thread_state.h"
+
+namespace adjoint {
+
+// ------------------------------------------------------------------------------------ memory
+
+namespace {
+
+constexpr std::uint32_t kSlabNodes = 256;
+constexpr std::uint32_t kKeepPerThread = 1u << 16;
+
+struct FreeNode {
+  FreeNode* next;
+};
+
+std::mutex g_pool_mutex;
+FreeNode* g_shared_free = nullptr;
+
+FreeNode* new_slab() {
+  void* memory = std::malloc(std::size_t{kSlabNodes} * ((sizeof(Node) + 7) / 8 * 8));
+  if (!memory) raise(ErrorKind::memory, "graph", "no memory for graph nodes");
+  constexpr std::size_t step = (sizeof(Node) + 7) / 8 * 8;
+  FreeNode* head = nullptr;
+  for (std::uint32_t i = kSlabNodes; i-- > 0;) {
+    auto* item = reinterpret_cast<FreeNode*>(static_cast<char*>(memory) + i * step);
+    item->next = head;
+    head = item;
+  }
+  return head;
+}
+
+}  // namespace
+
+void* take_node_memory(ThreadState& state) {
+  if (!state.free_nodes) {
+    FreeNode* list = nullptr;
+    {
+      const std::lock_guard lock(g_pool_mutex);
+      list = std::exchange(g_shared_free, nullptr);
+    }
+    if (!list) list = new_slab();
+    state.free_nodes = reinterpret_cast<Node*>(list);
+    state.free_count = 0;
+  }
+  auto* item = reinterpret_cast<FreeNode*>(state.free_nodes);
+  state.free_nodes = reinterpret_cast<Node*>(item->next);
+  if (state.free_count) --state.free_count;
+  return item;
+}
+
+void give_node_memory(ThreadState& state, void* memory) noexcept {
+  auto* item = static_cast<FreeNode*>(memory);
+  if (state.free_count >= kKeepPerThread) {
+    const std::lock_guard lock(g_pool_mutex);
+    item->next = g_shared_free;
+    g_shared_free = item;
+    return;
+  }
+  item->next = reinterpret_cast<FreeNode*>(state.free_nodes);
+  state.free_nodes = reinterpret_cast<Node*>(item);
+  ++state.free_count;
+}
+
+void release_node_pool(ThreadState& state) noexcept {
+  auto* list = reinterpret_cast<FreeNode*>(std::exchange(state.free_nodes, nullptr));
+  if (!list) return;
+  FreeNode* last = list;
+  while (last->next) last = last->next;
+  const std::lock_guard lock(g_pool_mutex);
+  last->next = g_shared_free;
+  g_shared_free = list;
+}
+
+void lock_node_pool() noexcept { g_pool_mutex.lock(); }
+void unlock_node_pool() noexcept { g_pool_mutex.unlock(); }
+
+
+// ---------------------------------------------------------------------------------- creation
+
+Node* new_node(DType dtype, Layout layout) {
+  ThreadState& state = thread_state();
+  void* memory = take_node_memory(state);
+  state.count_nodes(1);
+  Node* n = new (memory) Node;
+  n->counts.store(Node::kHandle, std::memory_order_relaxed);
+  n->op = nullptr;
+  n->order = state.order;
+  n->storage = nullptr;
+  n->bits = 0;
+  n->attrs = nullptr;
+  n->leaf = nullptr;
+  n->layout = std::move(layout);
+  n->input_count = 0;
+  n->slot = 0;
+  n->savers.store(0, std::memory_order_relaxed);
+  n->box_serial = 0;
+  n->level = 0;
+  n->pending = 0;
+  n->dtype = dtype;
+  n->state.store(State::ready, std::memory_order_relaxed);
+  n->box = Box::none;
+  n->saved = 0;
+  n->counted_savers = 0;
+  n->requires_grad = false;
+  n->recorded = false;
+  n->computed_once = false;
+  return n;
+}
+
+Node* new_array(DType dtype, Layout::Extents shape, const char* op) {
+  const std::size_t bytes =
+      static_cast<std::size_t>(checked_size(shape, op)) * itemsize(dtype);
+  IntrusivePtr<Storage> storage;
+  if (bytes > sizeof(std::uint64_t)) storage = Storage::allocate(bytes, op);
+  Node* n = new_node(dtype, Layout(shape));
+  n->storage = storage.detach();
+  return n;
+}
+
+void set_inputs(Node* node, std::span<Node* const> inputs) {
+  Node** edges = node->inline_inputs;
+  if (inputs.size() > Node::kInlineInputs) {
+    edges = new Node*[inputs.size()];
+    node->heap_inputs = edges;
+  }
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    retain_reference(inputs[i]);
+    edges[i] = inputs[i];
+  }
+  node->input_count = static_cast<std::uint32_t>(inputs.size());
+}
+
+// ----------------------------------------------------------------------------------- release
+
+namespace {
+
+/// The work that one release sets free.
+class Reaper {
+ public:
+  void drop_reference(Node* n) {
+    constexpr std::uint64_t low = Node::kUse - 1;
+    if ((n->counts.load(std::memory_order_acquire) & low) == 1 ||
+        (n->counts.fetch_sub(Node::kReference, std::memory_order_acq_rel) & low) == 1)
+      dead_.push_back(n);
+  }
+
+  /// A use whose holder also holds a reference until after this call.
+  void drop_use(Node* n) {
+    const std::uint64_t before = n->counts.fetch_sub(Node::kUse, std::memory_order_acq_rel);
+    if (before >> 32 == 1) forget_value(n);
+  }
+
+  void drop_handle(Node* n) {
+    std::uint64_t c = n->counts.load(std::memory_order_acquire);
+    if ((c & (Node::kUse - 1)) == 1) {  // a use without a reference is the node's own
+      dead_.push_back(n);
+      return;
+    }
+    while ((c >> 32) > 1 && (c & (Node::kUse - 1)) > 1) {
+      if (n->counts.compare_exchange_weak(c, c - Node::kHandle, std::memory_order_acq_rel)) return;
+    }
+    drop_use(n);
+    drop_reference(n);
+  }
+
+  void run() {
+    while (true) {
+      if (!valueless_.empty()) {
+        Node* n = valueless_.back();
+        valueless_.pop_back();
+        abandon_deferred(n);
+        drop_reference(n);
+      } else if (!dead_.empty()) {
+        Node* n = dead_.back();
+        dead_.pop_back();
+        destroy(n);
+      } else {
+        return;
+      }
+    }
+  }
+
+ private:
+  /// No use is left: the memory goes, the edges stay.
+  void forget_value(Node* n) {
+    if (n->level) {
+      n->state.store(State::dropped, std::memory_order_release);
+      drop_boxed(n);
+      return;
+    }
+    State s = n->state.load(std::memory_order_acquire);
+    if (s == State::ready) {
+      if (Storage* storage = std::exchange(n->storage, nullptr)) {
+        n->state.store(State::dropped, std::memory_order_release);
+        release(storage);
+      }
+      return;
+    }
+    if (s == State::deferred) {
+      retain_reference(n);
+      valueless_.push_back(n);
+    }
+  }
+
+  /// A deferred value that nobody will ask for: its inputs lose a pending reader each.
+  void abandon_deferred(Node* n) {
+    if (!withdraw_deferred(n)) return;
+    for (Node* input : n->inputs()) drop_use(input);
+    if (!n->recorded) drop_edges(n);
+  }
+
+  void drop_edges(Node* n) {
+    for (Node* input : n->inputs()) drop_reference(input);
+    if (n->input_count > Node::kInlineInputs) delete[] n->heap_inputs;
+    n->input_count = 0;
+  }
+
+  void drop_boxed(Node* n) {
+    if (n->box != Box::trace) {
+      if (Node* part = std::exchange(n->primal, nullptr)) drop_handle(part);
+    }
+    if (n->box == Box::dual) {
+      if (Node* part = std::exchange(n->tangent, nullptr)) drop_handle(part);
+    }
+  }
+
+  void destroy(Node* n) {
+    const bool pending = n->state.load(std::memory_order_acquire) == State::deferred;
+    if (pending || n->saved) {
+      const auto inputs = n->inputs();
+      for (std::size_t i = 0; i < inputs.size(); ++i) {
+        if (pending) drop_use(inputs[i]);
+        if (i < 7 && (n->saved >> i & 1)) {
+          if (n->counted_savers >> i & 1)
+            inputs[i]->savers.fetch_sub(1, std::memory_order_relaxed);
+          drop_use(inputs[i]);
+        }
+      }
+    }
+    drop_edges(n);
+    if (n->level) {
+      drop_boxed(n);
+    } else if (n->storage) {
+      release(n->storage);
+    }
+    if (n->attrs) release(n->attrs);
+    if (n->leaf) release(n->leaf);
+    n->~Node();
+    ThreadState& state = thread_state();
+    state.count_nodes(-1);
+    give_node_memory(state, n);
+  }
+
+  SmallVector<Node*, 32> dead_;
+  SmallVector<Node*, 8> valueless_;
+};
+
+}  // namespace
+
+void release_reference(Node* n) noexcept {
+  Reaper reaper;
+  reaper.drop_reference(n);
+  reaper.run();
+}
+
+void release_use(Node* n) noexcept {
+  Reaper reaper;
+  reaper.drop_use(n);
+  reaper.run();
+}
+
+void release_handle(Node* n) noexcept {
+  Reaper reaper;
+  reaper.drop_handle(n);
+  reaper.run();
+}
+
+// -------------------------------------------------------------------------------------- leaf
+
+void retain(Leaf* leaf) noexcept { leaf->references.fetch_add(1, std::memory_order_relaxed); }
+
+void release(Leaf* leaf) noexcept {
+  if (leaf->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete leaf;
+}
+
+void retain_owner(Leaf* leaf) noexcept {
+  leaf->owners.fetch_add(1, std::memory_order_relaxed);
+  retain(leaf);
+}
+
+void release_owner(Leaf* leaf) noexcept {
+  if (leaf->owners.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    if (Node* grad = std::exchange(leaf->grad, nullptr)) release_handle(grad);
+  }
+  release(leaf);
+}
+
+// ------------------------------------------------------------------------------------- attrs
+
+std::size_t Attrs::hash() const noexcept {
+  std::size_t h = std::hash<double>{}(number);
+  const auto mix = [&h](std::size_t v) { h ^= v + 0x9e3779b97f4a7c15ull + (h << 6) + (h >> 2); };
+  for (const std::int64_t v : ints) mix(static_cast<std::size_t>(v));
+  mix(ints.size());
+  for (const std::int64_t v : more) mix(static_cast<std::size_t>(v));
+  mix(static_cast<std::size_t>(dtype) * 2 + flag);
+  mix(reinterpret_cast<std::size_t>(payload.get()));
+  return h;
+}
+
+}  // namespace adjoint

@@ -1,0 +1,64 @@
+// The table of all Op records.
+#include <deque>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "adjoint/error.h"
+#include "graph/op.h"
+
+namespace adjoint {
+
+namespace {
+
+struct Registry {
+  std::vector<const Op*> ops;
+  std::unordered_map<std::string_view, const Op*> by_name;
+};
+
+Registry& table() {
+  static Registry* registry = new Registry;  // never destroyed: handles may outlive statics
+  return *registry;
+}
+
+void build_once() {
+  static std::once_flag once;
+  std::call_once(once, register_builtin_ops);
+}
+
+}  // namespace
+
+void register_op(Op& op) {
+  Registry& registry = table();
+  if (!registry.by_name.emplace(op.name, &op).second)
+    raise(ErrorKind::value, op.name, "an operation of this name is already registered");
+  if ((op.partial != nullptr) + (op.transpose != nullptr) + (op.vjp != nullptr) > 1)
+    raise(ErrorKind::value, op.name, "an operation carries one kind of derivative rule");
+  op.index = static_cast<std::uint16_t>(registry.ops.size());
+  const char* kernel = op.kernel ? op.kernel : op.name;
+  for (int t = 0; t < kDTypeCount; ++t) {
+    if (op.kind == OpKind::elementwise)
+      op.tiles[t] = kernels::find_tile(kernel, static_cast<DType>(t));
+    if (op.reduces) op.reducers[t] = kernels::find_reduce(kernel, static_cast<DType>(t));
+  }
+  registry.ops.push_back(&op);
+}
+
+std::span<const Op* const> all_ops() {
+  build_once();
+  return table().ops;
+}
+
+const Op* find_op_or_null(std::string_view name) noexcept {
+  build_once();
+  const auto it = table().by_name.find(name);
+  return it == table().by_name.end() ? nullptr : it->second;
+}
+
+const Op& find_op(std::string_view name) {
+  const Op* op = find_op_or_null(name);
+  if (!op) raise(ErrorKind::value, name, "there is no operation of this name");
+  return *op;
+}
+
+}  // namespace adjoint

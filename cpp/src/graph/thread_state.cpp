@@ -1,0 +1,87 @@
+// Creation of the per-thread state, its return of nodes at thread exit, and levels.
+#include "graph/thread_state.h"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <mutex>
+
+#include "graph/node_pool.h"
+#include "graph/op.h"
+#include "graph/trace_sink.h"
+
+namespace adjoint {
+
+thread_local ThreadState* t_thread_state = nullptr;
+HostLock g_host_lock;
+std::atomic<int> g_open_traces{0};
+
+namespace {
+
+std::atomic<std::uint32_t> g_level_serial{0};
+
+std::mutex g_states_mutex;
+std::int64_t g_live_of_ended_threads = 0;
+
+std::vector<ThreadState*>& states() {
+  static auto* list = new std::vector<ThreadState*>;
+  return *list;
+}
+
+void destroy_state(void* p) {
+  auto* state = static_cast<ThreadState*>(p);
+  release_node_pool(*state);
+  t_thread_state = nullptr;
+  const std::lock_guard lock(g_states_mutex);
+  g_live_of_ended_threads += state->live_nodes.load(std::memory_order_relaxed);
+  std::erase(states(), state);
+  delete state;
+}
+
+}  // namespace
+
+ThreadState& make_thread_state() {
+  static pthread_key_t key = [] {
+    pthread_key_t k;
+    pthread_key_create(&k, destroy_state);
+    return k;
+  }();
+  auto* state = new ThreadState;
+  t_thread_state = state;
+  pthread_setspecific(key, state);
+  const std::lock_guard lock(g_states_mutex);
+  states().push_back(state);
+  return *state;
+}
+
+std::int64_t live_node_count() noexcept {
+  const std::lock_guard lock(g_states_mutex);
+  std::int64_t sum = g_live_of_ended_threads;
+  for (const ThreadState* s : states()) sum += s->live_nodes.load(std::memory_order_relaxed);
+  return sum;
+}
+
+LevelScope::LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size,
+                       TraceSink* trace)
+    : serial_(g_level_serial.fetch_add(1, std::memory_order_relaxed) + 1) {
+  ThreadState& state = thread_state();
+  level_ = static_cast<std::uint16_t>(state.levels.size() + 1);
+  state.levels.push_back({kind, level_, serial_, batch_size, trace, interpret});
+  if (trace) g_open_traces.fetch_add(1, std::memory_order_relaxed);
+}
+
+LevelScope::~LevelScope() {
+  ThreadState& state = thread_state();
+  if (state.levels[level_ - 1].trace) g_open_traces.fetch_sub(1, std::memory_order_relaxed);
+  state.levels.resize(level_ - 1);
+}
+
+TraceSink* current_trace() noexcept {
+  const ThreadState* state = t_thread_state;
+  if (!state) return nullptr;
+  for (auto it = state->levels.rbegin(); it != state->levels.rend(); ++it)
+    if (it->trace) return it->trace;
+  return nullptr;
+}
+
+}  // namespace adjoint
