@@ -84,7 +84,11 @@ class Generator:
         """Return the integers below `n` in random order."""
         if n < 0:
             raise ValueError(f"[permutation] needs n >= 0, got {n}")
-        return _core.argsort(self.uniform((n,)))
+        keys = self.uniform((n,))
+        if hasattr(_core, "argsort"):
+            return _core.argsort(keys)
+        numbers = keys.tolist()
+        return _core.asarray(sorted(range(n), key=numbers.__getitem__), dtype=_core.int64)
 
     def _next(self, shape: Shape) -> tuple[Tensor, tuple[int, ...]]:
         """Return the state to draw `shape` from, and step over what the draw uses."""

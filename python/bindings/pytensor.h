@@ -156,6 +156,7 @@ void init_ops(py::module_& m);
 void init_shape_ops(py::module_& m);
 void init_reductions(py::module_& m);
 void init_creation(py::module_& m);
+void init_random_ops(py::module_& m);
 void init_buffer(py::module_& m);
 void init_tree(py::module_& m);
 void init_transforms(py::module_& m);

@@ -94,12 +94,12 @@ Tensor checked_indices(const Tensor& given, std::int64_t n, std::size_t axis) {
 
 // How a key with arrays is carried out.
 struct Gather {
-  Dims order;       // axes of the strided part: those under arrays first
-  Dims merged;      // shape after merging those axes into one
-  Dims unmerged;    // shape before
-  Tensor indices;   // into the merged axis, shape = broadcast of the arrays
-  Dims back;        // axes of the result of take, in the order of the key
-  Dims shape;       // result with its new axes
+  Dims order;      // axes of the strided part: those under arrays first
+  Dims merged;     // shape after merging those axes into one
+  Dims unmerged;   // shape before
+  Tensor indices;  // into the merged axis, shape = broadcast of the arrays
+  Dims back;       // axes of the result of take, in the order of the key
+  Dims shape;      // result with its new axes
 };
 
 Gather plan_gather(const Index& index, Layout::Extents shape) {
@@ -130,8 +130,7 @@ Gather plan_gather(const Index& index, Layout::Extents shape) {
     const Tensor i = arrays[j]->kind == IndexItem::integer
                          ? int_scalar(arrays[j]->start)
                          : checked_indices(arrays[j]->indices, n, array_axes[j]);
-    g.indices = j == 0 ? i
-                       : binary_op("add", binary_op("multiply", g.indices, int_scalar(n)), i);
+    g.indices = j == 0 ? i : binary_op("add", binary_op("multiply", g.indices, int_scalar(n)), i);
     merged *= n;
     g.order.push_back(static_cast<std::int64_t>(array_axes[j]));
     g.unmerged.push_back(n);
@@ -233,8 +232,7 @@ Tensor put_advanced(const Tensor& x, const Index& index, const Tensor& value) {
   const Dims broadcast(g.indices.shape());
   for (std::size_t i = 0; i < g.back.size(); ++i) {
     const auto axis = static_cast<std::size_t>(g.back[i]);
-    extents[i] = axis < broadcast.size() ? broadcast[axis]
-                                         : g.merged[1 + axis - broadcast.size()];
+    extents[i] = axis < broadcast.size() ? broadcast[axis] : g.merged[1 + axis - broadcast.size()];
     without_new.push_back(extents[i]);
   }
   v = permuted(reshaped(v, without_new), inverse(g.back));
