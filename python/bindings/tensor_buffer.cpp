@@ -135,6 +135,11 @@ void refuse_write(int flags) {
           "the memory of a tensor is read-only: take x.numpy().copy() for an array to write to");
 }
 
+// A handle whose buffer may be taken inside a reverse transform: the exit was asked for.
+py::object without_history(const Tensor& value) {
+  return steal(wrap(alias(value.node(), nullptr, false)));
+}
+
 PyObject* tensor_array(PyObject* self, PyObject* args, PyObject* kwargs) noexcept {
   static const char* const keywords[] = {"dtype", "copy", nullptr};
   PyObject* dtype = Py_None;
@@ -145,7 +150,7 @@ PyObject* tensor_array(PyObject* self, PyObject* args, PyObject* kwargs) noexcep
   return guarded([&] {
     Node* node = read_node(as_tensor(self));
     refuse_implicit_exit(node, "__array__");
-    py::object plain = wrapped(host_value(node, "__array__"));
+    py::object plain = without_history(host_value(node, "__array__"));
     // The buffer of the memoryview, not of the tensor: NumPy would ask for __array__ again.
     py::object view = steal(PyMemoryView_FromObject(plain.ptr()));
     py::object numpy = py::module_::import("numpy");
@@ -163,7 +168,7 @@ PyObject* tensor_array(PyObject* self, PyObject* args, PyObject* kwargs) noexcep
 
 PyObject* tensor_numpy(PyObject* self, PyObject*) noexcept {
   return guarded([&] {
-    py::object plain = wrapped(host_value(read_node(as_tensor(self)), "numpy"));
+    py::object plain = without_history(host_value(read_node(as_tensor(self)), "numpy"));
     py::object view = steal(PyMemoryView_FromObject(plain.ptr()));
     return py::module_::import("numpy").attr("asarray")(view).release().ptr();
   });
