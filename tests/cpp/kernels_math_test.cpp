@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "kernels/table.h"
@@ -82,7 +83,7 @@ bool close(T got, Real want) {
 TEST_CASE_TEMPLATE("kernels: every elementary function stands under its name", T, float, double) {
   std::mt19937_64 engine(11);
   for (const MathRow& row : math_rows) {
-    CAPTURE(row.name);
+    CAPTURE(std::string(row.name));
     const TileKernel* kernel = find_tile(row.name, dtype_of<T>());
     REQUIRE(kernel != nullptr);
     CHECK(kernel->cost >= 8);
@@ -113,7 +114,7 @@ TEST_CASE_TEMPLATE("kernels: elementary functions of two operands", T, float, do
                       {"hypot", [](Real a, Real b) { return std::hypot(a, b); }, T(-5)}};
   std::mt19937_64 engine(13);
   for (const Row& row : rows) {
-    CAPTURE(row.name);
+    CAPTURE(std::string(row.name));
     const TileKernel* kernel = find_tile(row.name, dtype_of<T>());
     REQUIRE(kernel != nullptr);
     std::uniform_real_distribution<T> uniform(row.low, 5);
@@ -153,7 +154,7 @@ TEST_CASE_TEMPLATE("kernels: an element's bits do not depend on its neighbours",
   std::rotate(b.begin(), b.begin() + 5, b.end());
   const std::size_t n = a.size();
   for (const char* name : float_functions) {
-    CAPTURE(name);
+    CAPTURE(std::string(name));
     const TileKernel* kernel = find_tile(name, dtype_of<T>());
     REQUIRE(kernel != nullptr);
     Odd<T> x(a), y(b), together(n), alone(n), in_place(a);

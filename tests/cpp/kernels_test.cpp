@@ -24,8 +24,8 @@ using Int128 = __int128;  // NOLINT: no standard spelling
 template <class T, class F>
 void check_unary(const char* name, F expected, const TileKernel* kernel = nullptr) {
   using R = std::invoke_result_t<F, T>;
-  CAPTURE(name);
-  CAPTURE(adjoint::name(dtype_of<T>()));
+  CAPTURE(std::string(name));
+  CAPTURE(std::string(adjoint::name(dtype_of<T>())));
   if (!kernel) kernel = find_tile(name, dtype_of<T>());
   REQUIRE(kernel != nullptr);
   REQUIRE(kernel->in == dtype_of<T>());
@@ -70,8 +70,8 @@ bool in_place_agrees(TileFn fn, const std::vector<T>& a, const std::vector<T>& b
 template <class T, class F>
 void check_binary(const char* name, F expected) {
   using R = std::invoke_result_t<F, T, T>;
-  CAPTURE(name);
-  CAPTURE(adjoint::name(dtype_of<T>()));
+  CAPTURE(std::string(name));
+  CAPTURE(std::string(adjoint::name(dtype_of<T>())));
   const TileKernel* kernel = find_tile(name, dtype_of<T>());
   REQUIRE(kernel != nullptr);
   REQUIRE(kernel->out == dtype_of<R>());

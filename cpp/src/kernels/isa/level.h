@@ -4,6 +4,7 @@
 // and would then run on processors that lack its instructions.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/table.h"
