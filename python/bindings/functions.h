@@ -17,8 +17,7 @@ class Arguments {
   static constexpr int kMax = 10;
 
   /// `names` in order; the first `positional_only` cannot be given by name, those from
-  /// `keyword_only` on only by name. With `variadic`, further positional arguments belong to the
-  /// first name (`reshape(x, 2, 3)` of the method form).
+  /// `keyword_only` on only by name.
   struct Signature {
     const char* op;
     std::span<const char* const> names;
