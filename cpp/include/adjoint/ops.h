@@ -1,0 +1,90 @@
+// The operations as C++ functions. Names follow the Python Array API standard; what it lacks has
+// NumPy's or SciPy's name. Each is an application of the record of the same name.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "adjoint/tensor.h"
+
+namespace adjoint {
+
+#define ADJOINT_UNARY_FUNCTIONS(X)                                                             \
+  X(abs) X(acos) X(acosh) X(asin) X(asinh) X(atan) X(atanh) X(bitwise_invert) X(cbrt) X(ceil)  \
+  X(cos) X(cosh) X(erf) X(erfc) X(exp) X(exp2) X(expm1) X(floor) X(gelu) X(isfinite) X(isinf)  \
+  X(isnan) X(log) X(log10) X(log1p) X(log2) X(logical_not) X(negative) X(positive)             \
+  X(reciprocal) X(relu) X(round) X(rsqrt) X(sigmoid) X(sign) X(silu) X(sin) X(sinh)            \
+  X(softplus) X(sqrt) X(square) X(tan) X(tanh) X(trunc)
+
+#define ADJOINT_BINARY_FUNCTIONS(X)                                                            \
+  X(add) X(atan2) X(bitwise_and) X(bitwise_left_shift) X(bitwise_or) X(bitwise_right_shift)    \
+  X(bitwise_xor) X(divide) X(equal) X(floor_divide) X(greater) X(greater_equal) X(hypot)       \
+  X(less) X(less_equal) X(logical_and) X(logical_or) X(logical_xor) X(maximum) X(minimum)      \
+  X(mul0) X(multiply) X(not_equal) X(pow) X(remainder) X(subtract)
+
+#define ADJOINT_DECLARE(name) Tensor name(const Tensor& x);
+ADJOINT_UNARY_FUNCTIONS(ADJOINT_DECLARE)
+#undef ADJOINT_DECLARE
+#define ADJOINT_DECLARE(name) Tensor name(const Tensor& a, const Tensor& b);
+ADJOINT_BINARY_FUNCTIONS(ADJOINT_DECLARE)
+#undef ADJOINT_DECLARE
+
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+Tensor clip(const Tensor& x, const Tensor& low, const Tensor& high);
+Tensor astype(const Tensor& x, DType dtype);
+
+// A number takes the dtype of the tensor it meets (an integer tensor becomes float64).
+#define ADJOINT_OPERATOR(op)                       \
+  Tensor operator op(const Tensor& a, const Tensor& b); \
+  Tensor operator op(const Tensor& a, double b);   \
+  Tensor operator op(double a, const Tensor& b);
+ADJOINT_OPERATOR(+)
+ADJOINT_OPERATOR(-)
+ADJOINT_OPERATOR(*)
+ADJOINT_OPERATOR(/)
+#undef ADJOINT_OPERATOR
+Tensor operator-(const Tensor& x);
+Tensor pow(const Tensor& x, double exponent);
+/// `value` as a scalar of the dtype in which it meets x.
+Tensor scalar_like(const Tensor& x, double value);
+
+// Reductions; `axes` empty: over all of them.
+Tensor sum(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
+Tensor prod(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
+Tensor max(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
+Tensor min(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
+Tensor any(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
+Tensor all(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
+Tensor mean(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
+Tensor var(const Tensor& x, Tensor::Shape axes, double correction, bool keepdims);
+Tensor std_(const Tensor& x, Tensor::Shape axes, double correction, bool keepdims);
+Tensor argmax(const Tensor& x, int axis, bool keepdims);
+Tensor argmin(const Tensor& x, int axis, bool keepdims);
+
+Tensor reshape(const Tensor& x, Tensor::Shape shape);
+Tensor permute_dims(const Tensor& x, Tensor::Shape axes);
+Tensor expand_dims(const Tensor& x, int axis);
+Tensor squeeze(const Tensor& x, Tensor::Shape axes);
+Tensor broadcast_to(const Tensor& x, Tensor::Shape shape);
+Tensor flip(const Tensor& x, Tensor::Shape axes);
+Tensor concat(std::span<const Tensor> parts, int axis);
+Tensor stack(std::span<const Tensor> parts, int axis);
+Tensor matmul(const Tensor& a, const Tensor& b);
+Tensor take(const Tensor& x, const Tensor& indices, int axis);
+
+/// Elements start, start + step, ... of every axis.
+Tensor slice(const Tensor& x, Tensor::Shape starts, Tensor::Shape counts, Tensor::Shape steps);
+/// x with those elements replaced; bit 0 of `donate`: the caller's handle on x is given up.
+Tensor put_slice(const Tensor& x, const Tensor& value, Tensor::Shape starts, Tensor::Shape counts,
+                 Tensor::Shape steps, std::uint32_t donate = 0);
+/// x with the entries along axis 0 that `indices` names replaced; the last of equal ones stays.
+Tensor put_rows(const Tensor& x, const Tensor& indices, const Tensor& value);
+
+Tensor zeros(Tensor::Shape shape, DType dtype = DType::float64);
+Tensor ones(Tensor::Shape shape, DType dtype = DType::float64);
+Tensor arange(double start, double stop, double step, DType dtype);
+Tensor linspace(double start, double stop, std::int64_t num, bool endpoint, DType dtype);
+Tensor eye(std::int64_t rows, std::int64_t cols, std::int64_t k = 0,
+           DType dtype = DType::float64);
+
+}  // namespace adjoint

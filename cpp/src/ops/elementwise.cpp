@@ -1,0 +1,336 @@
+// Arithmetic and the elementary functions. A record gives each partial derivative as an expression
+// in the inputs and the output; reverse, forward and every higher order follow from it. The product
+// of a cotangent and a partial is `mul0`, so a partial may be infinite where the cotangent is 0.
+#include <numbers>
+
+#include "ops/rules.h"
+
+namespace adjoint {
+
+namespace {
+
+Family family;
+
+Partial one() { return {Partial::one, {}}; }
+Partial minus_one() { return {Partial::minus_one, {}}; }
+Partial zero() { return {Partial::zero, {}}; }
+Partial value(Tensor t) { return {Partial::value, std::move(t)}; }
+
+Partial no_slope(const RuleArgs&, int) { return zero(); }
+
+constexpr std::uint8_t kX = 1;
+constexpr std::uint8_t kY = kSavesOutput;
+
+}  // namespace
+
+// A unary record and its function. `partial` is an expression in x (the input) and y (the output);
+// `saves` says which of the two it reads.
+#define ADJOINT_UNARY(fn, rule, saves, text, lo, hi, ...)                                   \
+  static Op& fn##_record = family.define({.name = #fn,                                      \
+                                          .signature = "(x, /)",                            \
+                                          .doc = text,                                      \
+                                          .kind = OpKind::elementwise,                      \
+                                          .arity = 1,                                       \
+                                          .dtypes = DTypeRule::rule,                        \
+                                          .partial = [](const RuleArgs& args, int) -> Partial { \
+                                            [[maybe_unused]] const Tensor& x = args.inputs[0];  \
+                                            [[maybe_unused]] const Tensor& y = args.output;     \
+                                            return __VA_ARGS__;                             \
+                                          },                                                \
+                                          .needs = {saves, 0, 0},                           \
+                                          .domain = {lo, hi}});                             \
+  Tensor fn(const Tensor& x) { return apply(fn##_record, {&x}); }
+
+ADJOINT_UNARY(exp, floating, kY, "e raised to x.", -3, 3, value(y))
+ADJOINT_UNARY(exp2, floating, kY, "2 raised to x.", -3, 3, value(y* std::numbers::ln2))
+ADJOINT_UNARY(expm1, floating, kX, "exp(x) - 1, exact near 0.", -3, 3, value(exp(x)))
+ADJOINT_UNARY(log, floating, kX, "Natural logarithm.", 0.1, 4, value(reciprocal(x)))
+ADJOINT_UNARY(log2, floating, kX, "Logarithm to base 2.", 0.1, 4,
+              value(reciprocal(x * std::numbers::ln2)))
+ADJOINT_UNARY(log10, floating, kX, "Logarithm to base 10.", 0.1, 4,
+              value(reciprocal(x * std::numbers::ln10)))
+ADJOINT_UNARY(log1p, floating, kX, "log(1 + x), exact near 0.", -0.8, 3,
+              value(reciprocal(x + 1.0)))
+ADJOINT_UNARY(sqrt, floating, kY, "Square root.", 0.1, 4, value(0.5 / y))
+ADJOINT_UNARY(rsqrt, floating, kY, "1 / sqrt(x).", 0.2, 4, value(-0.5 * y * square(y)))
+ADJOINT_UNARY(cbrt, floating, kY, "Cube root.", 0.1, 4, value(reciprocal(3.0 * square(y))))
+ADJOINT_UNARY(sin, floating, kX, "Sine; x in radians.", -6, 6, value(cos(x)))
+ADJOINT_UNARY(cos, floating, kX, "Cosine; x in radians.", -6, 6, value(-sin(x)))
+ADJOINT_UNARY(tan, floating, kY, "Tangent; x in radians.", -1, 1, value(square(y) + 1.0))
+ADJOINT_UNARY(asin, floating, kX, "Inverse sine, in radians.", -0.8, 0.8,
+              value(rsqrt((1.0 - x) * (x + 1.0))))
+ADJOINT_UNARY(acos, floating, kX, "Inverse cosine, in radians.", -0.8, 0.8,
+              value(-rsqrt((1.0 - x) * (x + 1.0))))
+ADJOINT_UNARY(atan, floating, kX, "Inverse tangent, in radians.", -3, 3,
+              value(reciprocal(square(x) + 1.0)))
+ADJOINT_UNARY(sinh, floating, kX, "Hyperbolic sine.", -2, 2, value(cosh(x)))
+ADJOINT_UNARY(cosh, floating, kX, "Hyperbolic cosine.", -2, 2, value(sinh(x)))
+ADJOINT_UNARY(tanh, floating, kY, "Hyperbolic tangent.", -2, 2, value(1.0 - square(y)))
+ADJOINT_UNARY(asinh, floating, kX, "Inverse hyperbolic sine.", -3, 3,
+              value(rsqrt(square(x) + 1.0)))
+ADJOINT_UNARY(acosh, floating, kX, "Inverse hyperbolic cosine.", 1.2, 4,
+              value(rsqrt((x - 1.0) * (x + 1.0))))
+ADJOINT_UNARY(atanh, floating, kX, "Inverse hyperbolic tangent.", -0.8, 0.8,
+              value(reciprocal((1.0 - x) * (x + 1.0))))
+ADJOINT_UNARY(erf, floating, kX, "Error function.", -2, 2,
+              value(exp(-square(x)) * (2 * std::numbers::inv_sqrtpi)))
+ADJOINT_UNARY(erfc, floating, kX, "1 - erf(x), exact in the tail.", -2, 2,
+              value(exp(-square(x)) * (-2 * std::numbers::inv_sqrtpi)))
+// y (1 - y) would be 0 where y rounds to 1; the second factor is exact there.
+ADJOINT_UNARY(sigmoid, floating, kX | kY, "1 / (1 + exp(-x)).", -4, 4, value(y* sigmoid(-x)))
+ADJOINT_UNARY(softplus, floating, kX, "log(1 + exp(x)).", -4, 4, value(sigmoid(x)))
+ADJOINT_UNARY(square, numeric, kX, "x * x.", -2, 2, value(x + x))
+ADJOINT_UNARY(reciprocal, floating, kY, "1 / x.", 0.3, 3, value(-square(y)))
+ADJOINT_UNARY(abs, numeric, kX, "Absolute value; the derivative at 0 is 0.", -2, 2,
+              value(sign(x)))
+ADJOINT_UNARY(negative, numeric, 0, "-x.", -2, 2, minus_one())
+
+namespace {
+
+Tensor gelu_exponent(const Tensor& x) {
+  constexpr double c = 1.5957691216057308;  // 2 sqrt(2 / pi)
+  return (square(x) * 0.044715 + 1.0) * x * c;
+}
+Tensor gelu_slope(const Tensor& x) {
+  constexpr double c = 1.5957691216057308;
+  const Tensor u = gelu_exponent(x);
+  const Tensor s = sigmoid(u);
+  return s + mul0(s * sigmoid(-u), mul0(x, square(x) * (3 * 0.044715 * c) + c));
+}
+Tensor silu_slope(const Tensor& x) {
+  const Tensor s = sigmoid(x);
+  return s + mul0(s * sigmoid(-x), x);
+}
+
+}  // namespace
+
+ADJOINT_UNARY(silu, floating, kX, "x * sigmoid(x).", -4, 4, value(silu_slope(x)))
+ADJOINT_UNARY(gelu, floating, kX,
+              "Gaussian error linear unit in its tanh form (Hendrycks and Gimpel 2016).", -4, 4,
+              value(gelu_slope(x)))
+#undef ADJOINT_UNARY
+
+#define ADJOINT_STEP(fn, rule, text)                                      \
+  static Op& fn##_record = family.define({.name = #fn,                    \
+                                          .signature = "(x, /)",          \
+                                          .doc = text,                    \
+                                          .kind = OpKind::elementwise,    \
+                                          .arity = 1,                     \
+                                          .dtypes = DTypeRule::rule,      \
+                                          .partial = no_slope});          \
+  Tensor fn(const Tensor& x) { return apply(fn##_record, {&x}); }
+ADJOINT_STEP(sign, numeric, "-1, 0 or 1; nan stays nan.")
+ADJOINT_STEP(floor, floating, "Largest integer not above x.")
+ADJOINT_STEP(ceil, floating, "Smallest integer not below x.")
+ADJOINT_STEP(trunc, floating, "x without its fraction.")
+ADJOINT_STEP(round, floating, "Nearest integer, ties to even.")
+#undef ADJOINT_STEP
+
+static Op& positive_record = family.define({.name = "positive",
+                                            .signature = "(x, /)",
+                                            .doc = "x itself.",
+                                            .kind = OpKind::elementwise,
+                                            .arity = 1,
+                                            .partial = [](const RuleArgs&, int) { return one(); },
+                                            .kernel = "copy"});
+Tensor positive(const Tensor& x) { return apply(positive_record, {&x}); }
+
+// A binary record. `partial_a` and `partial_b` are expressions in a, b and y; the masks say which
+// of a (1), b (2) and y (kSavesOutput) each reads.
+#define ADJOINT_BINARY(fn, rule, saves_a, saves_b, text, lo, hi, partial_a, partial_b)         \
+  static Op& fn##_record = family.define({.name = #fn,                                         \
+                                          .signature = "(x1, x2, /)",                          \
+                                          .doc = text,                                         \
+                                          .kind = OpKind::elementwise,                         \
+                                          .arity = 2,                                          \
+                                          .dtypes = DTypeRule::rule,                           \
+                                          .partial = [](const RuleArgs& args, int i) -> Partial { \
+                                            [[maybe_unused]] const Tensor& a = args.inputs[0]; \
+                                            [[maybe_unused]] const Tensor& b = args.inputs[1]; \
+                                            [[maybe_unused]] const Tensor& y = args.output;    \
+                                            if (i == 0) return partial_a;                      \
+                                            return partial_b;                                  \
+                                          },                                                   \
+                                          .needs = {saves_a, saves_b, 0},                      \
+                                          .domain = {lo, hi}});                                \
+  Tensor fn(const Tensor& a, const Tensor& b) { return apply(fn##_record, {&a, &b}); }
+
+ADJOINT_BINARY(add, same, 0, 0, "x1 + x2.", -2, 2, one(), one())
+ADJOINT_BINARY(subtract, numeric, 0, 0, "x1 - x2.", -2, 2, one(), minus_one())
+ADJOINT_BINARY(multiply, same, 2, 1, "x1 * x2.", -2, 2, value(b), value(a))
+ADJOINT_BINARY(divide, floating, 2, 2 | kY, "x1 / x2; integers become float64.", 0.3, 3,
+               value(reciprocal(b)), value(-(y / b)))
+
+namespace {
+
+/// d(x**y)/dy = x**y log(x), and 0 at x = 0 for y >= 0, where the product is 0 times -inf.
+Tensor power_slope(const Tensor& x, const Tensor& exponent, const Tensor& y) {
+  const Tensor edge = logical_and(equal(x, scalar_like(x, 0)),
+                                  greater_equal(exponent, scalar_like(exponent, 0)));
+  return where(edge, scalar_like(y, 0), mul0(y, log(x)));
+}
+/// a / h, and 0 where h is 0.
+Tensor hypot_slope(const Tensor& a, const Tensor& h) {
+  return where(equal(h, scalar_like(h, 0)), scalar_like(h, 0), a / h);
+}
+
+}  // namespace
+
+ADJOINT_BINARY(pow, numeric, 3, 3 | kY, "x1 raised to x2.", 0.3, 2,
+               value(mul0(b, pow(a, b - 1.0))), value(power_slope(a, b, y)))
+ADJOINT_BINARY(hypot, floating, 1 | kY, 2 | kY, "sqrt(x1**2 + x2**2); the derivative at 0 is 0.",
+               0.3, 2, value(hypot_slope(a, y)), value(hypot_slope(b, y)))
+ADJOINT_BINARY(atan2, floating, 3, 3, "Angle of the point (x2, x1), in radians.", 0.3, 2,
+               value(b / (square(a) + square(b))), value(-a / (square(a) + square(b))))
+ADJOINT_BINARY(floor_divide, numeric, 0, 0, "x1 / x2 rounded down; integers: 0 for division by 0.",
+               0.3, 3, zero(), zero())
+ADJOINT_BINARY(remainder, numeric, 0, 3, "x1 - floor(x1 / x2) * x2, of the sign of x2.", 0.3, 3,
+               one(), value(-floor_divide(a, b)))
+
+static Op& max_weight_record = family.define({.name = "max_weight",
+                                              .signature = "(x1, x2, /)",
+                                              .doc = "1, 1/2 or 0 as x1 is above, at, below x2.",
+                                              .kind = OpKind::elementwise,
+                                              .arity = 2,
+                                              .partial = no_slope,
+                                              .internal = true});
+static Op& min_weight_record = family.define({.name = "min_weight",
+                                              .signature = "(x1, x2, /)",
+                                              .doc = "1, 1/2 or 0 as x1 is below, at, above x2.",
+                                              .kind = OpKind::elementwise,
+                                              .arity = 2,
+                                              .partial = no_slope,
+                                              .internal = true});
+ADJOINT_BINARY(maximum, same, 3, 3, "The larger one; a tie shares the derivative equally.", -2, 2,
+               value(apply(max_weight_record, {&a, &b})), value(apply(max_weight_record, {&b, &a})))
+ADJOINT_BINARY(minimum, same, 3, 3, "The smaller one; a tie shares the derivative equally.", -2, 2,
+               value(apply(min_weight_record, {&a, &b})), value(apply(min_weight_record, {&b, &a})))
+ADJOINT_BINARY(mul0, floating, 2, 1, "x1 * x2, and 0 where either is 0.", -2, 2, value(b),
+               value(a))
+#undef ADJOINT_BINARY
+
+static Op& clip_record = family.define(
+    {.name = "clip",
+     .signature = "(x, min, max, /)",
+     .doc = "x limited to [min, max]; the derivative at the limits is 1.",
+     .kind = OpKind::elementwise,
+     .arity = 3,
+     .dtypes = DTypeRule::numeric,
+     .partial = [](const RuleArgs& args, int i) -> Partial {
+       const Tensor& x = args.inputs[0];
+       const Tensor below = less(x, args.inputs[1]);
+       const Tensor above = greater(x, args.inputs[2]);
+       if (i == 0) return value(astype(logical_not(logical_or(below, above)), x.dtype()));
+       return value(astype(i == 1 ? below : above, x.dtype()));
+     },
+     .needs = {7, 7, 7}});
+Tensor clip(const Tensor& x, const Tensor& low, const Tensor& high) {
+  return apply(clip_record, {&x, &low, &high});
+}
+
+static Op& where_record = family.define(
+    {.name = "where",
+     .signature = "(condition, x1, x2, /)",
+     .doc = "x1 where the condition holds, else x2; the other one contributes no derivative.",
+     .kind = OpKind::elementwise,
+     .arity = 3,
+     .dtypes = DTypeRule::where,
+     .transpose = [](const RuleArgs& args, int i, const Tensor& ct) {
+       const Tensor& condition = args.inputs[0];
+       const Tensor nothing = scalar_like(ct, 0);
+       const Tensor part =
+           i == 1 ? where(condition, ct, nothing) : where(condition, nothing, ct);
+       return sum_to_shape(part, args.inputs[i].shape());
+     },
+     .needs = {0, 1, 1},
+     .constant_inputs = 1});
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  return apply(where_record, {&condition, &a, &b});
+}
+
+Tensor relu(const Tensor& x) {
+  const Tensor nothing = scalar_like(x, 0);
+  return where(greater(x, nothing), x, nothing);
+}
+
+static Op& astype_record = family.define(
+    {.name = "astype",
+     .signature = "(x, dtype, /)",
+     .doc = "The elements converted to another dtype.",
+     .kind = OpKind::elementwise,
+     .arity = 1,
+     .transpose = [](const RuleArgs& args, int, const Tensor& ct) {
+       return astype(ct, args.inputs[0].dtype());
+     },
+     .casts = true,
+     .internal = true});
+Tensor astype(const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  auto* attrs = new Attrs;
+  attrs->dtype = dtype;
+  return apply(astype_record, {&x}, AttrsPtr(attrs));
+}
+
+// The edge between a leaf made by a transform and the value it was made from.
+static Op& alias_record = family.define(
+    {.name = "alias",
+     .signature = "(x, /)",
+     .doc = "The same value under a name of its own.",
+     .kind = OpKind::view,
+     .arity = 1,
+     .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
+     .batch = [](const BatchArgs& args) { return args.inputs[0]; },
+     .infer =
+         [](std::span<Node* const> in, const Attrs*) {
+           return ResultSpec{in[0]->dtype, Dims(in[0]->layout.shape())};
+         },
+     .run =
+         [](Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
+           out->bits = in[0]->bits;
+           out->layout = in[0]->layout;
+           out->storage = in[0]->storage;
+           if (out->storage) retain(out->storage);
+         },
+     .internal = true});
+
+#define ADJOINT_BITWISE(fn, text)                                                 \
+  static Op& fn##_record = family.define({.name = #fn,                            \
+                                          .signature = "(x1, x2, /)",             \
+                                          .doc = text,                            \
+                                          .kind = OpKind::elementwise,            \
+                                          .arity = 2});                           \
+  Tensor fn(const Tensor& a, const Tensor& b) { return apply(fn##_record, {&a, &b}); }
+ADJOINT_BITWISE(bitwise_and, "Bitwise and of integers or bools.")
+ADJOINT_BITWISE(bitwise_or, "Bitwise or of integers or bools.")
+ADJOINT_BITWISE(bitwise_xor, "Bitwise exclusive or of integers or bools.")
+ADJOINT_BITWISE(bitwise_left_shift, "x1 shifted left by x2 bits; 0 when that is all of them.")
+ADJOINT_BITWISE(bitwise_right_shift, "x1 shifted right by x2 bits, keeping the sign.")
+#undef ADJOINT_BITWISE
+static Op& bitwise_invert_record = family.define({.name = "bitwise_invert",
+                                                  .signature = "(x, /)",
+                                                  .doc = "Every bit inverted.",
+                                                  .kind = OpKind::elementwise,
+                                                  .arity = 1});
+Tensor bitwise_invert(const Tensor& x) { return apply(bitwise_invert_record, {&x}); }
+
+// --------------------------------------------------------------------------------- operators
+
+Tensor scalar_like(const Tensor& x, double v) {
+  return Tensor::scalar(v, is_floating(x.dtype()) ? x.dtype() : DType::float64);
+}
+
+#define ADJOINT_OPERATOR(op, fn)                                                          \
+  Tensor operator op(const Tensor& a, const Tensor& b) { return fn(a, b); }               \
+  Tensor operator op(const Tensor& a, double b) { return fn(a, scalar_like(a, b)); }      \
+  Tensor operator op(double a, const Tensor& b) { return fn(scalar_like(b, a), b); }
+ADJOINT_OPERATOR(+, add)
+ADJOINT_OPERATOR(-, subtract)
+ADJOINT_OPERATOR(*, multiply)
+ADJOINT_OPERATOR(/, divide)
+#undef ADJOINT_OPERATOR
+Tensor operator-(const Tensor& x) { return negative(x); }
+Tensor pow(const Tensor& x, double exponent) { return pow(x, scalar_like(x, exponent)); }
+
+void register_elementwise_ops() { family.register_all(); }
+
+}  // namespace adjoint

@@ -1,0 +1,29 @@
+// The list of families. It is explicit: a file of a static library that nothing refers to is
+// dropped by the linker, and its records with it.
+#include "ops/rules.h"
+
+namespace adjoint {
+
+void register_elementwise_ops();
+void register_comparison_ops();
+void register_reduction_ops();
+void register_shape_ops();
+void register_indexing_ops();
+void register_creation_ops();
+void register_linalg_ops();
+void register_random_ops();
+void register_sort_ops();
+
+void register_builtin_ops() {
+  register_elementwise_ops();
+  register_comparison_ops();
+  register_reduction_ops();
+  register_shape_ops();
+  register_indexing_ops();
+  register_creation_ops();
+  register_linalg_ops();
+  register_random_ops();
+  register_sort_ops();
+}
+
+}  // namespace adjoint

@@ -1,0 +1,40 @@
+// What the derivative rules of several families share.
+#pragma once
+
+#include <vector>
+
+#include "adjoint/ops.h"
+#include "graph/apply.h"
+#include "graph/op.h"
+
+namespace adjoint {
+
+inline AttrsPtr make_attrs(Dims ints, bool flag = false) {
+  auto* attrs = new Attrs;
+  attrs->ints = std::move(ints);
+  attrs->flag = flag;
+  return AttrsPtr(attrs);
+}
+
+/// Sums a value of a broadcast shape back to `shape`: the transpose of broadcasting.
+Tensor sum_to_shape(const Tensor& x, Tensor::Shape shape);
+
+/// Zeros of this shape in one element of memory.
+Tensor zeros_of(Tensor::Shape shape, DType dtype);
+
+/// Collects the records a file defines, in the order in which they stand there.
+class Family {
+ public:
+  Op& define(Op op) {
+    records_.push_back(new Op(op));  // records live as long as the process
+    return *records_.back();
+  }
+  void register_all() const {
+    for (Op* op : records_) register_op(*op);
+  }
+
+ private:
+  std::vector<Op*> records_;
+};
+
+}  // namespace adjoint
