@@ -50,7 +50,6 @@ Tensor scalar_like(const Tensor& x, double value);
 
 // Reductions; `axes` empty: over all of them.
 Tensor sum(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
-Tensor prod(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
 Tensor max(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
 Tensor min(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
 Tensor any(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);

@@ -73,7 +73,7 @@ Tensor reverse_input(const Tensor& x);
 /// A level in which tensors are duals (forward mode) or batches (vmap), open while it lives.
 class TransformLevel {
  public:
-  static TransformLevel dual() { return TransformLevel(0); }
+  static TransformLevel dual() { return TransformLevel(-1); }
   static TransformLevel batch(std::int64_t size) { return TransformLevel(size); }
   ~TransformLevel();
   TransformLevel(const TransformLevel&) = delete;
@@ -93,6 +93,7 @@ class TransformLevel {
   std::uint16_t level_;
   std::uint32_t serial_;
   std::int64_t batch_size_;
+  void* scope_;
 };
 
 }  // namespace adjoint

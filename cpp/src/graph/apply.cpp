@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "graph/defer.h"
 #include "graph/thread_state.h"
@@ -22,10 +23,23 @@ namespace {
   raise(ErrorKind::type, op.name, text + " given; " + wanted);
 }
 
+/// Where weak scalars of a trace take part, the others decide first.
+DType mixed_dtype(std::span<Node* const> inputs) {
+  std::optional<DType> strong;
+  std::optional<DType> weak;
+  for (const Node* n : inputs) {
+    std::optional<DType>& side = traced_weak_kind(n) ? weak : strong;
+    side = side ? promote(*side, n->dtype) : n->dtype;
+  }
+  if (!strong) return *weak;
+  if (!weak) return *strong;
+  return promote_weak(*strong, is_floating(*weak) ? WeakKind::floating : WeakKind::integer);
+}
+
 DType common_dtype(std::span<Node* const> inputs) {
-  DType t = inputs[0]->dtype;
-  for (std::size_t i = 1; i < inputs.size(); ++i) t = promote(t, inputs[i]->dtype);
-  return t;
+  for (std::size_t i = 1; i < inputs.size(); ++i)
+    if (inputs[i]->dtype != inputs[0]->dtype) return mixed_dtype(inputs);
+  return inputs[0]->dtype;
 }
 
 /// The dtype an elementwise op computes in.
@@ -372,6 +386,17 @@ const kernels::TileKernel* tile_kernel(const Op& op, DType operand, const Attrs*
     return table;
   }();
   return casts[static_cast<int>(operand)][static_cast<int>(attrs->dtype)];
+}
+
+ResultSpec infer_result(const Op& op, std::span<Node* const> inputs, const Attrs* attrs) {
+  if (op.kind != OpKind::elementwise) return op.infer(inputs, attrs);
+  Dims shape(inputs[0]->layout.shape());
+  for (const Node* in : inputs.subspan(1)) {
+    const auto other = in->layout.shape();
+    if (!std::equal(shape.begin(), shape.end(), other.begin(), other.end()))
+      shape = broadcast_shapes(shape, other, op.name);
+  }
+  return {tile_kernel(op, operand_dtype(op, inputs), attrs)->out, shape};
 }
 
 DType operand_dtype(const Op& op, std::span<Node* const> inputs) {

@@ -20,6 +20,9 @@ Node* apply(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs = nullpt
 Tensor apply(const Op& op, std::initializer_list<const Tensor*> inputs, AttrsPtr attrs = nullptr,
              std::uint32_t donate = 0);
 
+/// Shape and dtype of the result; of an elementwise op the operands already have their dtypes.
+ResultSpec infer_result(const Op& op, std::span<Node* const> inputs, const Attrs* attrs);
+
 /// Computes the value if it is still deferred. Raises for a boxed or dropped node.
 void materialize(Node* node);
 void materialize(std::span<Node* const> nodes);

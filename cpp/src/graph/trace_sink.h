@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <span>
 
 #include "graph/node.h"
@@ -25,6 +26,13 @@ class TraceSink {
   /// alive.
   virtual void touch(Node** place, const std::function<IntrusivePtr<const Payload>()>& owner) = 0;
 };
+
+/// A traced Python number is weak: it takes the dtype of the tensors it meets. Its box says so in
+/// `pending`, which has no other use there: 0 is strong, else 1 + the WeakKind.
+inline std::optional<WeakKind> traced_weak_kind(const Node* n) noexcept {
+  if (n->box != Box::trace || n->pending == 0) return std::nullopt;
+  return static_cast<WeakKind>(n->pending - 1);
+}
 
 /// Number of open traces in the process: the cheap test before anything else.
 extern std::atomic<int> g_open_traces;

@@ -1,0 +1,276 @@
+// Reductions. attrs.ints holds the axes in ascending order, attrs.flag keepdims. A run of adjacent
+// axes is reduced at once, from the last run to the first; that order, and the order inside a run
+// (kernels/reduce.h), depend on the shape alone.
+#include "kernels/reduce.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "graph/thread_state.h"
+#include "ops/rules.h"
+
+namespace adjoint {
+
+namespace {
+
+Family family;
+
+Dims reduced_shape(Layout::Extents shape, const Dims& axes, bool keepdims) {
+  Dims out;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    const bool reduced = std::find(axes.begin(), axes.end(), static_cast<std::int64_t>(i)) !=
+                         axes.end();
+    if (!reduced) out.push_back(shape[i]);
+    if (reduced && keepdims) out.push_back(1);
+  }
+  return out;
+}
+
+/// Sums and products of narrow integers are taken in 64 bits, as the array standard asks.
+DType accumulator(const Op& op, DType t) {
+  const std::string_view name = op.name;
+  if (name != "sum" && name != "prod") return t;
+  if (is_bool(t) || is_signed_integer(t)) return DType::int64;
+  return is_unsigned_integer(t) ? DType::uint64 : t;
+}
+
+ResultSpec infer_with(const char* name, std::span<Node* const> in, const Attrs* attrs) {
+  const Op& op = find_op(name);
+  const DType t = accumulator(op, in[0]->dtype);
+  if (!op.reducers[static_cast<int>(t)])
+    raise(ErrorKind::type, name,
+          "dtype " + std::string(adjoint::name(in[0]->dtype)) +
+              " given; the reduction does not exist for it: convert with astype");
+  const auto shape = in[0]->layout.shape();
+  for (const std::int64_t axis : attrs->ints)
+    if (shape[axis] == 0 && !op.reducers[static_cast<int>(t)]->identity)
+      raise(ErrorKind::value, name,
+            "axis " + std::to_string(axis) + " of shape " + to_string(shape) +
+                " is empty, and the reduction of nothing is undefined");
+  return {t, reduced_shape(shape, attrs->ints, attrs->flag)};
+}
+
+/// Reduces axes [first, last] of contiguous data of `shape` into `out`.
+void reduce_run(const kernels::ReduceKernel* k, const void* in, const Dims& shape, int first,
+                int last, void* out) {
+  const auto product = [&](std::size_t a, std::size_t b) {
+    return std::accumulate(shape.begin() + a, shape.begin() + b, std::int64_t{1},
+                           std::multiplies<>());
+  };
+  const std::int64_t outer = product(0, first);
+  const std::int64_t rows = product(first, last + 1);
+  if (static_cast<std::size_t>(last) + 1 == shape.size()) {
+    kernels::reduce_rows(k, in, outer, rows, out);
+  } else {
+    kernels::reduce_columns(k, in, outer, rows, product(last + 1, shape.size()), out);
+  }
+}
+
+void run_with(const char* name, Node* out, std::span<Node* const> in, const Attrs* attrs) {
+  const kernels::ReduceKernel* k = find_op(name).reducers[static_cast<int>(out->dtype)];
+  Tensor x = contiguous(in[0]);
+  if (x.dtype() != out->dtype) {
+    const RecordingScope off(false);
+    x = astype(x, out->dtype);
+    materialize(x.node());
+  }
+  Dims shape(x.shape());
+  const Dims& axes = attrs->ints;
+  for (std::size_t end = axes.size(); end > 0;) {
+    std::size_t begin = end - 1;
+    while (begin > 0 && axes[begin - 1] == axes[begin] - 1) --begin;
+    Dims smaller = shape;
+    for (std::size_t i = begin; i < end; ++i) smaller[axes[i]] = 1;
+    Tensor part = Tensor::adopt(new_array(out->dtype, smaller, name));
+    reduce_run(k, x.node()->data(), shape, static_cast<int>(axes[begin]),
+               static_cast<int>(axes[end - 1]), part.node()->data());
+    x = part;
+    shape = smaller;
+    end = begin;
+  }
+  Node* n = x.node();
+  out->bits = n->bits;
+  out->storage = n->storage;
+  if (out->storage) retain(out->storage);
+}
+
+#define ADJOINT_RUN(name)                                                                    \
+  .infer = [](std::span<Node* const> in, const Attrs* a) { return infer_with(name, in, a); }, \
+  .run = [](Node* out, std::span<Node* const> in, const Attrs* a, std::uint32_t) {           \
+    run_with(name, out, in, a);                                                              \
+  }
+
+/// A reduced value seen with its axes kept, then repeated over the original shape.
+Tensor expand(const Tensor& reduced, const RuleArgs& args) {
+  const auto shape = args.inputs[0].shape();
+  return broadcast_to(reshape(reduced, reduced_shape(shape, args.attrs->ints, true)), shape);
+}
+
+Tensor reduce(const Op& op, const Tensor& x, Dims axes, bool keepdims) {
+  return apply(op, {&x}, make_attrs(std::move(axes), keepdims));
+}
+
+/// The batch is axis 0 of the input: the reduced axes move up by one.
+Tensor batch_reduction(const BatchArgs& args) {
+  Dims axes = args.attrs->ints;
+  for (auto& a : axes) ++a;
+  return apply(args.op, {&args.inputs[0]}, make_attrs(axes, args.attrs->flag));
+}
+
+/// Weights of the elements that equal the extreme: equal shares that sum to one.
+Tensor extreme_weights(const RuleArgs& args) {
+  const Tensor& x = args.inputs[0];
+  const Tensor hit = astype(equal(x, expand(args.output, args)), x.dtype());
+  return hit / expand(sum(hit, args.attrs->ints, true), args);
+}
+
+}  // namespace
+
+static Op& sum_record = family.define(
+    {.name = "sum",
+     .signature = "(x, /)",
+     .doc = "Sum over one axis, several, or all; narrow integers are summed in 64 bits.",
+     .kind = OpKind::reduction,
+     .arity = 1,
+     .transpose = [](const RuleArgs& args, int, const Tensor& ct) { return expand(ct, args); },
+     .batch = batch_reduction,
+     ADJOINT_RUN("sum"),
+     .reduces = true,
+     .method = true});
+
+static Op& max_record = family.define(
+    {.name = "max",
+     .signature = "(x, /)",
+     .doc = "Maximum over one axis, several, or all; ties share the derivative equally.",
+     .kind = OpKind::reduction,
+     .arity = 1,
+     .vjp = [](const RuleArgs& args, int, const Tensor& ct) {
+       return mul0(expand(ct, args), extreme_weights(args));
+     },
+     .jvp = [](const RuleArgs& args, std::span<const Tensor> t) {
+       return sum(mul0(t[0], extreme_weights(args)), args.attrs->ints, args.attrs->flag);
+     },
+     .needs = {1 | kSavesOutput, 0, 0},
+     .batch = batch_reduction,
+     ADJOINT_RUN("max"),
+     .reduces = true,
+     .method = true});
+
+static Op& min_record = family.define(
+    {.name = "min",
+     .signature = "(x, /)",
+     .doc = "Minimum over one axis, several, or all; ties share the derivative equally.",
+     .kind = OpKind::reduction,
+     .arity = 1,
+     .vjp = [](const RuleArgs& args, int, const Tensor& ct) {
+       return mul0(expand(ct, args), extreme_weights(args));
+     },
+     .jvp = [](const RuleArgs& args, std::span<const Tensor> t) {
+       return sum(mul0(t[0], extreme_weights(args)), args.attrs->ints, args.attrs->flag);
+     },
+     .needs = {1 | kSavesOutput, 0, 0},
+     .batch = batch_reduction,
+     ADJOINT_RUN("min"),
+     .reduces = true,
+     .method = true});
+
+static Op& any_record = family.define({.name = "any",
+                                       .signature = "(x, /)",
+                                       .doc = "Whether any element holds.",
+                                       .kind = OpKind::reduction,
+                                       .arity = 1,
+                                       .batch = batch_reduction,
+                                       ADJOINT_RUN("any"),
+                                       .reduces = true,
+                                       .method = true});
+
+static Op& all_record = family.define({.name = "all",
+                                       .signature = "(x, /)",
+                                       .doc = "Whether every element holds.",
+                                       .kind = OpKind::reduction,
+                                       .arity = 1,
+                                       .batch = batch_reduction,
+                                       ADJOINT_RUN("all"),
+                                       .reduces = true,
+                                       .method = true});
+
+// --------------------------------------------------------------------------------- functions
+
+namespace {
+
+Dims all_or(Tensor::Shape axes, const Tensor& x, const char* op) {
+  Dims out;
+  for (const std::int64_t a : axes) out.push_back(normalize_axis(a, x.ndim(), op));
+  if (axes.empty())
+    for (int i = 0; i < x.ndim(); ++i) out.push_back(i);
+  std::sort(out.begin(), out.end());
+  if (std::adjacent_find(out.begin(), out.end()) != out.end())
+    raise(ErrorKind::value, op, "an axis is named twice");
+  return out;
+}
+
+std::int64_t reduced_count(const Tensor& x, const Dims& axes) {
+  std::int64_t n = 1;
+  for (const std::int64_t a : axes) n *= x.shape()[a];
+  return n;
+}
+
+}  // namespace
+
+Tensor sum(const Tensor& x, Tensor::Shape axes, bool keepdims) {
+  return reduce(sum_record, x, all_or(axes, x, "sum"), keepdims);
+}
+Tensor max(const Tensor& x, Tensor::Shape axes, bool keepdims) {
+  return reduce(max_record, x, all_or(axes, x, "max"), keepdims);
+}
+Tensor min(const Tensor& x, Tensor::Shape axes, bool keepdims) {
+  return reduce(min_record, x, all_or(axes, x, "min"), keepdims);
+}
+Tensor any(const Tensor& x, Tensor::Shape axes, bool keepdims) {
+  const Tensor b = is_bool(x.dtype()) ? x : astype(x, DType::boolean);
+  return reduce(any_record, b, all_or(axes, x, "any"), keepdims);
+}
+Tensor all(const Tensor& x, Tensor::Shape axes, bool keepdims) {
+  const Tensor b = is_bool(x.dtype()) ? x : astype(x, DType::boolean);
+  return reduce(all_record, b, all_or(axes, x, "all"), keepdims);
+}
+
+Tensor mean(const Tensor& x, Tensor::Shape axes, bool keepdims) {
+  const Tensor f = is_floating(x.dtype()) ? x : astype(x, DType::float64);
+  const Dims over = all_or(axes, x, "mean");
+  return reduce(sum_record, f, over, keepdims) / static_cast<double>(reduced_count(x, over));
+}
+
+Tensor var(const Tensor& x, Tensor::Shape axes, double correction, bool keepdims) {
+  const Tensor f = is_floating(x.dtype()) ? x : astype(x, DType::float64);
+  const Dims over = all_or(axes, x, "var");
+  const Tensor centred = f - mean(f, over, true);
+  return reduce(sum_record, square(centred), over, keepdims) /
+         (static_cast<double>(reduced_count(x, over)) - correction);
+}
+
+// At a constant the square root's slope is infinite and the variance's is 0: mul0 gives 0.
+Tensor std_(const Tensor& x, Tensor::Shape axes, double correction, bool keepdims) {
+  return sqrt(var(x, axes, correction, keepdims));
+}
+
+Tensor sum_to_shape(const Tensor& x, Tensor::Shape shape) {
+  const auto from = x.shape();
+  if (std::equal(from.begin(), from.end(), shape.begin(), shape.end())) return x;
+  const std::size_t lead = from.size() - shape.size();
+  Dims axes;
+  for (std::size_t i = 0; i < from.size(); ++i)
+    if (i < lead || (shape[i - lead] == 1 && from[i] != 1))
+      axes.push_back(static_cast<std::int64_t>(i));
+  if (axes.empty()) return reshape(x, shape);
+  const Tensor summed = reduce(sum_record, x, axes, true);
+  return lead ? reshape(summed, shape) : summed;
+}
+
+Tensor zeros_of(Tensor::Shape shape, DType dtype) {
+  return broadcast_to(Tensor::scalar(0.0, dtype), shape);
+}
+
+void register_reduction_ops() { family.register_all(); }
+
+}  // namespace adjoint

@@ -1,0 +1,91 @@
+// One rule per record gives both modes: the vjp and the jvp of partials and of linear maps are
+// derived here.
+#include "transforms/derive.h"
+
+#include <algorithm>
+
+#include "adjoint/ops.h"
+#include "graph/apply.h"
+#include "ops/rules.h"
+
+namespace adjoint {
+
+namespace {
+
+Tensor times(const Partial& p, const Tensor& t) {
+  switch (p.kind) {
+    case Partial::zero: return {};
+    case Partial::one: return t;
+    case Partial::minus_one: return negative(t);
+    case Partial::value: return mul0(t, p.tensor);
+  }
+  return {};
+}
+
+void accumulate(Tensor& sum, Tensor part) {
+  if (!part.defined()) return;
+  sum = sum.defined() ? add(sum, part) : std::move(part);
+}
+
+Tensor apply_with(const RuleArgs& args, std::span<const Tensor> inputs) {
+  SmallVector<Node*, 8> nodes;
+  for (const Tensor& t : inputs) nodes.push_back(t.node());
+  return Tensor::adopt(
+      apply(args.op, nodes, AttrsPtr(args.attrs)));
+}
+
+/// Jointly linear: the operation itself, on the tangents.
+Tensor linear_tangent(const RuleArgs& args, std::span<const Tensor> tangents) {
+  std::vector<Tensor> inputs(args.inputs.begin(), args.inputs.end());
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (i < 8 && args.op.constant_inputs >> i & 1) continue;
+    inputs[i] = tangents[i].defined() ? tangents[i]
+                                      : zeros_of(args.inputs[i].shape(), args.inputs[i].dtype());
+  }
+  return apply_with(args, inputs);
+}
+
+Tensor multilinear_tangent(const RuleArgs& args, std::span<const Tensor> tangents) {
+  Tensor sum;
+  std::vector<Tensor> inputs(args.inputs.begin(), args.inputs.end());
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (!tangents[i].defined()) continue;
+    inputs[i] = tangents[i];
+    accumulate(sum, apply_with(args, inputs));
+    inputs[i] = args.inputs[i];
+  }
+  return sum;
+}
+
+}  // namespace
+
+Tensor input_cotangent(const RuleArgs& args, int i, const Tensor& cotangent) {
+  const Op& op = args.op;
+  if (op.partial) {
+    const Tensor part = times(op.partial(args, i), cotangent);
+    if (!part.defined()) return {};
+    return sum_to_shape(part, args.inputs[i].shape());
+  }
+  if (op.transpose) return op.transpose(args, i, cotangent);
+  return op.vjp(args, i, cotangent);
+}
+
+Tensor output_tangent(const RuleArgs& args, std::span<const Tensor> tangents) {
+  const Op& op = args.op;
+  Tensor sum;
+  if (op.partial) {
+    for (std::size_t i = 0; i < tangents.size(); ++i)
+      if (tangents[i].defined())
+        accumulate(sum, times(op.partial(args, static_cast<int>(i)), tangents[i]));
+    if (sum.defined() && !std::ranges::equal(sum.shape(), args.output.shape()))
+      sum = broadcast_to(sum, args.output.shape());
+    return sum;
+  }
+  if (op.transpose)
+    return op.multilinear ? multilinear_tangent(args, tangents) : linear_tangent(args, tangents);
+  if (!op.jvp)
+    raise(ErrorKind::runtime, op.name, "the operation has no forward-mode rule: use reverse mode");
+  return op.jvp(args, tangents);
+}
+
+}  // namespace adjoint

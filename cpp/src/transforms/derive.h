@@ -1,0 +1,21 @@
+// The derivative rules of a record in the two forms that the transforms use.
+#pragma once
+
+#include <span>
+
+#include "adjoint/tensor.h"
+#include "graph/op.h"
+
+namespace adjoint {
+
+/// Cotangent of input i, of that input's shape; undefined when it is zero.
+Tensor input_cotangent(const RuleArgs& args, int i, const Tensor& cotangent);
+
+/// Tangent of the output for these tangents of the inputs (undefined: zero), of the output's
+/// shape; undefined when it is zero.
+Tensor output_tangent(const RuleArgs& args, std::span<const Tensor> tangents);
+
+/// Tells an open trace that the gradient of this leaf is about to be read or replaced.
+void touch_grad(Leaf* leaf);
+
+}  // namespace adjoint

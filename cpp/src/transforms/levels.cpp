@@ -1,0 +1,176 @@
+// Forward mode and batching. Inside such a transform a tensor is a box that holds other tensors;
+// the interpreters here give an operation on boxes its meaning in operations on what they hold,
+// one level down. Each nesting of transforms has a level of its own, so perturbations of different
+// transforms never mix.
+#include <algorithm>
+
+#include "adjoint/ops.h"
+#include "adjoint/transforms.h"
+#include "graph/apply.h"
+#include "graph/thread_state.h"
+#include "transforms/derive.h"
+
+namespace adjoint {
+
+namespace {
+
+Node* new_box(Box kind, const Level& level, DType dtype, Layout::Extents shape) {
+  Node* n = new_node(dtype, Layout(shape));
+  n->level = level.number;
+  n->box = kind;
+  n->box_serial = level.serial;
+  n->state.store(State::boxed, std::memory_order_relaxed);
+  n->primal = nullptr;
+  n->tangent = nullptr;
+  return n;
+}
+
+Tensor box_dual(const Level& level, Tensor primal, Tensor tangent) {
+  Node* n = new_box(Box::dual, level, primal.dtype(), primal.shape());
+  n->primal = primal.detach_node();
+  if (tangent.defined()) n->tangent = tangent.detach_node();
+  return Tensor::adopt(n);
+}
+
+Tensor box_batch(const Level& level, Tensor inner) {
+  Node* n = new_box(Box::batch, level, inner.dtype(), inner.shape().subspan(1));
+  n->primal = inner.detach_node();
+  return Tensor::adopt(n);
+}
+
+Node* interpret_dual(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
+                     const Level& level) {
+  std::vector<Tensor> primals;
+  std::vector<Tensor> tangents;
+  SmallVector<Node*, 8> nodes;
+  bool moves = false;
+  for (Node* in : inputs) {
+    const bool boxed = in->level == level.number;
+    primals.push_back(Tensor::share(boxed ? in->primal : in));
+    tangents.push_back(boxed && in->tangent ? Tensor::share(in->tangent) : Tensor());
+    moves |= tangents.back().defined();
+    nodes.push_back(primals.back().node());
+  }
+  const Tensor out = Tensor::adopt(apply(op, nodes, attrs));
+  Tensor tangent;
+  if (moves && op.differentiable() && is_floating(out.dtype()))
+    tangent = output_tangent({op, attrs.get(), primals, out}, tangents);
+  return box_dual(level, out, tangent).detach_node();
+}
+
+/// The batch of an elementwise operand: unit axes go between the batch and its own axes.
+Tensor aligned(const Tensor& inner, int ndim) {
+  const auto shape = inner.shape();
+  if (static_cast<int>(shape.size()) == ndim + 1) return inner;
+  Dims wide{shape[0]};
+  wide.resize(static_cast<std::size_t>(ndim) + 2 - shape.size(), 1);
+  for (std::size_t i = 1; i < shape.size(); ++i) wide.push_back(shape[i]);
+  return reshape(inner, wide);
+}
+
+Node* interpret_batch(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
+                      const Level& level) {
+  std::vector<Tensor> inner;
+  SmallVector<bool, 8> mapped;
+  int ndim = 0;
+  for (Node* in : inputs) {
+    mapped.push_back(in->level == level.number);
+    inner.push_back(Tensor::share(mapped.back() ? in->primal : in));
+    ndim = std::max(ndim, in->layout.ndim());
+  }
+  Tensor out;
+  if (op.kind == OpKind::elementwise) {
+    SmallVector<Node*, 8> nodes;
+    for (std::size_t i = 0; i < inner.size(); ++i) {
+      if (mapped[i]) inner[i] = aligned(inner[i], ndim);
+      nodes.push_back(inner[i].node());
+    }
+    out = Tensor::adopt(apply(op, nodes, attrs));
+  } else if (op.batch) {
+    out = op.batch({op, attrs.get(), inner, {mapped.data(), mapped.size()}, level.batch_size});
+  } else {
+    raise(ErrorKind::runtime, op.name, "the operation has no batching rule");
+  }
+  return box_batch(level, std::move(out)).detach_node();
+}
+
+Tensor move_axis(const Tensor& x, int from, int to) {
+  if (from == to) return x;
+  Dims order;
+  for (int i = 0; i < x.ndim(); ++i)
+    if (i != from) order.push_back(i);
+  order.insert(static_cast<std::size_t>(to), from);
+  return permute_dims(x, order);
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------------------- TransformLevel
+
+TransformLevel::TransformLevel(std::int64_t batch_size) : batch_size_(batch_size) {
+  const bool dual = batch_size < 0;
+  auto* scope = new LevelScope(dual ? Box::dual : Box::batch,
+                               dual ? interpret_dual : interpret_batch, batch_size);
+  level_ = scope->level();
+  serial_ = scope->serial();
+  scope_ = scope;
+}
+
+TransformLevel::~TransformLevel() { delete static_cast<LevelScope*>(scope_); }
+
+Tensor TransformLevel::make_dual(const Tensor& x, const Tensor& tangent) const {
+  if (tangent.defined() &&
+      (!std::ranges::equal(x.shape(), tangent.shape()) || x.dtype() != tangent.dtype()))
+    raise(ErrorKind::value, "jvp",
+          "the tangent is " + std::string(name(tangent.dtype())) + " of shape " +
+              to_string(tangent.shape()) + " and the primal " + std::string(name(x.dtype())) +
+              " of shape " + to_string(x.shape()) + ": they must be equal");
+  return box_dual(thread_state().levels[level_ - 1], Tensor::share(x.node()), tangent);
+}
+
+std::pair<Tensor, Tensor> TransformLevel::split_dual(const Tensor& y) const {
+  Node* n = y.node();
+  if (n->level != level_ || n->box_serial != serial_) return {y, Tensor()};
+  return {Tensor::share(n->primal), n->tangent ? Tensor::share(n->tangent) : Tensor()};
+}
+
+Tensor TransformLevel::make_batched(const Tensor& x, int axis) const {
+  const int at = normalize_axis(axis, x.ndim(), "vmap");
+  if (x.shape()[at] != batch_size_)
+    raise(ErrorKind::value, "vmap",
+          "axis " + std::to_string(axis) + " of shape " + to_string(x.shape()) +
+              " does not have the batch size " + std::to_string(batch_size_));
+  return box_batch(thread_state().levels[level_ - 1], move_axis(Tensor::share(x.node()), at, 0));
+}
+
+Tensor TransformLevel::split_batched(const Tensor& y, int axis) const {
+  Node* n = y.node();
+  const int at = normalize_axis(axis, y.ndim() + 1, "vmap");
+  if (n->level == level_ && n->box_serial == serial_)
+    return move_axis(Tensor::share(n->primal), 0, at);
+  Dims shape{batch_size_};
+  shape.append(y.shape().data(), y.shape().size());
+  return move_axis(broadcast_to(y, shape), 0, at);
+}
+
+// ----------------------------------------------------------------------------- stop_gradient
+
+Tensor stop_gradient(const Tensor& x) {
+  // Boxes are opened from the outermost in and closed again: as many as transforms are nested.
+  std::vector<Node*> boxes;
+  Node* n = x.node();
+  while (n->level && n->box != Box::trace) {
+    boxes.push_back(n);
+    n = n->primal;
+  }
+  Tensor out = Tensor::adopt(alias(n, nullptr, false));
+  while (!boxes.empty()) {
+    const Node* box = boxes.back();
+    boxes.pop_back();
+    const Level& level = thread_state().levels[box->level - 1];
+    out = box->box == Box::dual ? box_dual(level, out, {}) : box_batch(level, out);
+  }
+  return out;
+}
+
+}  // namespace adjoint
