@@ -1,0 +1,160 @@
+// Tensors made from nothing. They are operations without inputs, so that a trace records how they
+// are made instead of holding them as constants. attrs.ints is the shape; doubles beyond
+// attrs.number travel as bits in attrs.more.
+#include <cmath>
+
+#include "ops/structural.h"
+
+namespace adjoint {
+
+namespace {
+
+Family family;
+
+std::int64_t as_bits(double v) { return std::bit_cast<std::int64_t>(v); }
+double from_bits(std::int64_t v) { return std::bit_cast<double>(v); }
+
+/// A double in any dtype; integers wrap around, fractions are cut off.
+template <class T>
+T converted(double v) {
+  if constexpr (std::is_floating_point_v<T>) {
+    return static_cast<T>(v);
+  } else {
+    if (!(std::abs(v) < 0x1p63)) return v > 0 ? static_cast<T>(static_cast<std::uint64_t>(v)) : T{};
+    return static_cast<T>(static_cast<std::int64_t>(v));
+  }
+}
+
+/// Fills a contiguous value with f(i).
+template <class F>
+void generate(Node* out, const char* op, F&& f) {
+  allocate_value(out, op);
+  const std::int64_t n = out->layout.size();
+  const bool truth = is_bool(out->dtype);
+  with_type(out->dtype, [&]<class T>(T) {
+    auto* to = static_cast<T*>(out->data());
+    for (std::int64_t i = 0; i < n; ++i)
+      to[i] = truth ? static_cast<T>(f(i) != 0.0) : converted<T>(f(i));
+  });
+}
+
+ResultSpec infer_from_attrs(std::span<Node* const>, const Attrs* attrs) {
+  return {attrs->dtype, attrs->ints};
+}
+
+void run_full(Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
+  const double value = attrs->number;
+  if (as_bits(value) == 0) {
+    allocate_value(out, "full");
+    std::memset(out->data(), 0, out->nbytes());
+    return;
+  }
+  generate(out, "full", [value](std::int64_t) { return value; });
+}
+
+/// attrs.number = start, attrs.more[0] = step.
+void run_arange(Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
+  const double start = attrs->number;
+  const double step = from_bits(attrs->more[0]);
+  generate(out, "arange", [=](std::int64_t i) { return start + static_cast<double>(i) * step; });
+}
+
+/// attrs.number = start, attrs.more = stop, number of steps; attrs.flag: stop is included.
+void run_linspace(Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
+  const double start = attrs->number;
+  const double stop = from_bits(attrs->more[0]);
+  const std::int64_t last = attrs->more[1];
+  const double step = (stop - start) / static_cast<double>(std::max<std::int64_t>(last, 1));
+  const bool includes = attrs->flag && last > 0;
+  generate(out, "linspace", [=](std::int64_t i) {
+    return includes && i == last ? stop : start + static_cast<double>(i) * step;
+  });
+}
+
+/// attrs.more[0] = the diagonal.
+void run_eye(Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
+  const std::int64_t cols = attrs->ints[1];
+  const std::int64_t k = attrs->more[0];
+  generate(out, "eye", [=](std::int64_t i) { return i % cols - i / cols == k ? 1.0 : 0.0; });
+}
+
+Op& full_record = family.define({.name = "full",
+                                 .signature = "(shape, fill_value, /)",
+                                 .doc = "A tensor of one repeated value.",
+                                 .kind = OpKind::structural,
+                                 .arity = 0,
+                                 .infer = infer_from_attrs,
+                                 .run = run_full});
+
+Op& arange_record =
+    family.define({.name = "arange",
+                   .signature = "(start, /, stop=None, step=1)",
+                   .doc = "Evenly spaced values in the half-open interval [start, stop).",
+                   .kind = OpKind::structural,
+                   .arity = 0,
+                   .infer = infer_from_attrs,
+                   .run = run_arange});
+
+Op& linspace_record = family.define({.name = "linspace",
+                                     .signature = "(start, stop, /, num, *, endpoint=True)",
+                                     .doc = "`num` evenly spaced values from `start` to `stop`.",
+                                     .kind = OpKind::structural,
+                                     .arity = 0,
+                                     .infer = infer_from_attrs,
+                                     .run = run_linspace});
+
+Op& eye_record = family.define({.name = "eye",
+                                .signature = "(n_rows, n_cols=None, /, *, k=0)",
+                                .doc = "Ones on the k-th diagonal, zeros elsewhere.",
+                                .kind = OpKind::structural,
+                                .arity = 0,
+                                .infer = infer_from_attrs,
+                                .run = run_eye});
+
+Tensor create(const Op& op, Dims shape, DType dtype, double number, Dims more, bool flag = false) {
+  checked_size(shape, op.name);
+  auto* attrs = new Attrs;
+  const AttrsPtr held(attrs);
+  attrs->ints = std::move(shape);
+  attrs->dtype = dtype;
+  attrs->number = number;
+  attrs->more = std::move(more);
+  attrs->flag = flag;
+  return Tensor::adopt(apply(op, std::span<Node* const>(), held));
+}
+
+}  // namespace
+
+Tensor zeros(Tensor::Shape shape, DType dtype) {
+  return create(full_record, Dims(shape), dtype, 0.0, {});
+}
+Tensor ones(Tensor::Shape shape, DType dtype) {
+  return create(full_record, Dims(shape), dtype, 1.0, {});
+}
+
+Tensor arange(double start, double stop, double step, DType dtype) {
+  const double count = std::ceil((stop - start) / step);
+  if (step == 0 || !std::isfinite(start) || !std::isfinite(stop) || std::isnan(step) ||
+      count >= 0x1p62)
+    raise(ErrorKind::value, "arange",
+          "needs finite bounds and a step that leads from one to the other: start " +
+              std::to_string(start) + ", stop " + std::to_string(stop) + ", step " +
+              std::to_string(step));
+  const std::int64_t n = count > 0 ? static_cast<std::int64_t>(count) : 0;
+  return create(arange_record, Dims{n}, dtype, start, Dims{as_bits(step)});
+}
+
+Tensor linspace(double start, double stop, std::int64_t num, bool endpoint, DType dtype) {
+  if (num < 0)
+    raise(ErrorKind::value, "linspace", "num must not be negative, got " + std::to_string(num));
+  return create(linspace_record, Dims{num}, dtype, start,
+                Dims{as_bits(stop), endpoint ? num - 1 : num}, endpoint);
+}
+
+Tensor eye(std::int64_t rows, std::int64_t cols, std::int64_t k, DType dtype) {
+  return create(eye_record, Dims{rows, cols}, dtype, 0.0, Dims{k});
+}
+
+void register_creation_ops() { family.register_all(); }
+
+}  // namespace adjoint

@@ -1,0 +1,688 @@
+// Reading and replacing parts of a tensor. Every operation is linear in the values it moves, and
+// they are each other's transposes: slice with put_slice and add_slice, take with add_at.
+//
+// Parameters of the slice family: attrs.ints = starts, attrs.more = counts, then steps. Of the
+// take family: attrs.ints[0] = the axis, and input 1 holds int64 indices, negative ones counted
+// from the end.
+#include <algorithm>
+#include <vector>
+
+#include "kernels/reduce.h"
+#include "ops/structural.h"
+
+namespace adjoint {
+
+namespace {
+
+Family family;
+
+// --------------------------------------------------------------------------------------- slice
+
+struct SliceParts {
+  Layout::Extents starts, counts, steps;
+};
+
+SliceParts parts_of(const Attrs* attrs) {
+  const Layout::Extents more = attrs->more;
+  const std::size_t n = attrs->ints.size();
+  return {attrs->ints, more.first(n), more.subspan(n)};
+}
+
+void check_slice(const char* op, Layout::Extents shape, const Attrs* attrs) {
+  const SliceParts p = parts_of(attrs);
+  bool fits = p.starts.size() == shape.size();
+  for (std::size_t i = 0; fits && i < shape.size(); ++i) {
+    if (p.counts[i] == 0) continue;
+    const std::int64_t room = p.steps[i] > 0 ? shape[i] - 1 - p.starts[i] : p.starts[i];
+    const std::int64_t step = p.steps[i] > 0 ? p.steps[i] : -p.steps[i];
+    fits = p.counts[i] > 0 && p.starts[i] >= 0 && p.starts[i] < shape[i] &&
+           (p.counts[i] == 1 || (step > 0 && p.counts[i] - 1 <= room / step));
+  }
+  if (!fits)
+    raise(ErrorKind::index, op,
+          "starts " + to_string(p.starts) + ", counts " + to_string(p.counts) + " and steps " +
+              to_string(p.steps) + " reach outside of shape " + to_string(shape) +
+              " or do not name every axis");
+}
+
+/// Where a slice of something laid out as `layout` lies.
+Layout sliced(const Layout& layout, const SliceParts& p) {
+  Dims strides(p.counts.size());
+  std::int64_t offset = layout.offset();
+  bool empty = false;
+  for (std::size_t i = 0; i < p.counts.size(); ++i) {
+    strides[i] = layout.strides()[i] * p.steps[i];
+    offset += layout.strides()[i] * p.starts[i];
+    empty |= p.counts[i] == 0;
+  }
+  return Layout(p.counts, strides, empty ? layout.offset() : offset);
+}
+
+void* element(Node* n, std::int64_t offset) {
+  char* base =
+      n->storage ? static_cast<char*>(n->storage->data()) : reinterpret_cast<char*>(&n->bits);
+  return base + offset * static_cast<std::int64_t>(itemsize(n->dtype));
+}
+
+ResultSpec infer_slice(std::span<Node* const> in, const Attrs* attrs) {
+  check_slice("slice", in[0]->layout.shape(), attrs);
+  return {in[0]->dtype, Dims(parts_of(attrs).counts)};
+}
+
+void run_slice(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+  Node* x = in[0];
+  const Layout layout = sliced(x->layout, parts_of(attrs));
+  if (layout.size() == 0) return;
+  if (layout.size() == 1) {
+    // Cheaper than a share in the storage, which would also keep it from being written in place.
+    std::memcpy(&out->bits, element(x, layout.offset()), itemsize(x->dtype));
+  } else if (x->storage) {
+    share_value(out, x, layout);
+  } else if (std::ranges::all_of(layout.strides(), [](std::int64_t s) { return s == 0; })) {
+    std::memcpy(&out->bits, element(x, layout.offset()), itemsize(x->dtype));
+    out->layout = Layout(layout.shape(), layout.strides(), 0);
+  } else {
+    allocate_value(out, "slice");
+    kernels::strided_copy(itemsize(x->dtype), layout.shape(), element(x, layout.offset()),
+                          byte_strides(layout.strides(), x->dtype), out->data(),
+                          byte_strides(out->layout.strides(), x->dtype));
+  }
+}
+
+/// The same parts of every element of a batch.
+AttrsPtr batched_slice(const BatchArgs& args) {
+  const SliceParts p = parts_of(args.attrs);
+  auto* attrs = new Attrs;
+  attrs->ints = prefixed(0, p.starts);
+  attrs->more = prefixed(args.size, p.counts);
+  attrs->more.push_back(1);
+  attrs->more.append(p.steps.data(), p.steps.size());
+  return AttrsPtr(attrs);
+}
+
+Tensor batch_slice(const BatchArgs& args) {
+  return apply(args.op, {&args.inputs[0]}, batched_slice(args));
+}
+
+Tensor batch_two_slices(const BatchArgs& args) {
+  const Tensor x = mapped_input(args, 0);
+  const Tensor value = mapped_input(args, 1);
+  return apply(args.op, {&x, &value}, batched_slice(args));
+}
+
+// ------------------------------------------------------------------------ put_slice, add_slice
+
+ResultSpec infer_into_slice(const char* op, std::span<Node* const> in, const Attrs* attrs) {
+  check_slice(op, in[0]->layout.shape(), attrs);
+  const auto counts = parts_of(attrs).counts;
+  const auto shape = in[1]->layout.shape();
+  if (!std::equal(shape.begin(), shape.end(), counts.begin(), counts.end()))
+    raise(ErrorKind::value, op,
+          "a value of shape " + to_string(shape) + " does not fit a part of shape " +
+              to_string(counts));
+  if (in[0]->dtype != in[1]->dtype)
+    raise(ErrorKind::type, op,
+          "a value of dtype " + std::string(name(in[1]->dtype)) + " does not fit a tensor of " +
+              std::string(name(in[0]->dtype)) + ": convert one with astype");
+  return {in[0]->dtype, Dims(in[0]->layout.shape())};
+}
+
+/// Makes `out` the value of `x`, in its memory where that is given up.
+void start_from(Node* out, Node* x, bool donated, const char* op) {
+  if (donated && x->storage) {
+    take_value(out, x);
+  } else {
+    allocate_value(out, op);
+    copy_value(x, out->data());
+  }
+}
+
+void run_put_slice(Node* out, std::span<Node* const> in, const Attrs* attrs,
+                   std::uint32_t donated) {
+  Node* value = in[1];
+  start_from(out, in[0], donated & 1, "put_slice");
+  const Layout layout = sliced(out->layout, parts_of(attrs));
+  if (layout.size() == 0) return;
+  void* to = element(out, layout.offset());
+  if (layout.size() == 1) {
+    std::memcpy(to, value->data(), itemsize(out->dtype));
+  } else {
+    kernels::strided_copy(itemsize(out->dtype), layout.shape(), value->data(),
+                          byte_strides(value->layout.strides(), out->dtype), to,
+                          byte_strides(layout.strides(), out->dtype));
+  }
+}
+
+void run_add_slice(Node* out, std::span<Node* const> in, const Attrs* attrs,
+                   std::uint32_t donated) {
+  const kernels::TileKernel* add = kernels::find_tile("add", out->dtype);
+  if (!add) raise(ErrorKind::type, "add_slice", "bool cannot be added: convert with astype");
+  start_from(out, in[0], donated & 1, "add_slice");
+  const Layout layout = sliced(out->layout, parts_of(attrs));
+  if (layout.size() == 0) return;
+  void* at = element(out, layout.offset());
+  const Tensor value = contiguous(in[1]);
+  if (layout.contiguous()) {
+    const void* operands[] = {at, value.node()->data()};
+    add->vv(operands, at, layout.size());
+    return;
+  }
+  const Tensor part = Tensor::adopt(new_array(out->dtype, layout.shape(), "add_slice"));
+  void* p = part.node()->data();
+  const Dims strides = byte_strides(layout.strides(), out->dtype);
+  const Dims dense = byte_strides(part.node()->layout.strides(), out->dtype);
+  kernels::strided_copy(itemsize(out->dtype), layout.shape(), at, strides, p, dense);
+  const void* operands[] = {p, value.node()->data()};
+  add->vv(operands, p, layout.size());
+  kernels::strided_copy(itemsize(out->dtype), layout.shape(), p, dense, at, strides);
+}
+
+extern Op& slice_record;
+extern Op& put_slice_record;
+extern Op& add_slice_record;
+
+// The cotangent is given up: in a sweep nobody else holds it by then, so a long chain of
+// assignments is carried back in one buffer.
+Tensor transpose_put_slice(const RuleArgs& args, int input, const Tensor& ct) {
+  const AttrsPtr attrs = same_attrs(args.attrs);
+  if (input == 1) return apply(slice_record, {&ct}, attrs);
+  const Tensor zero = zeros_view(parts_of(args.attrs).counts, ct.dtype());
+  return apply(put_slice_record, {&ct, &zero}, attrs, 1);
+}
+
+// ---------------------------------------------------------------------------------------- take
+
+/// A tensor of `shape` seen along one axis: `outer` times `extent` entries of `inner` elements.
+struct AxisView {
+  std::int64_t outer, extent, inner;
+  AxisView(Layout::Extents shape, std::int64_t axis)
+      : outer(product(shape.first(axis))),
+        extent(shape[axis]),
+        inner(product(shape.subspan(axis + 1))) {}
+};
+
+void require_indices(const char* op, const Node* indices) {
+  if (indices->dtype != DType::int64)
+    raise(ErrorKind::type, op,
+          "indices must be integers, not " + std::string(name(indices->dtype)) +
+              ": use astype(indices, int64)");
+}
+
+/// The indices as positions in [0, extent); raises IndexError for the first that is none.
+std::vector<std::int64_t> positions(const char* op, Node* indices, std::int64_t axis,
+                                    std::int64_t extent) {
+  const Tensor dense = contiguous(indices);
+  const auto* p = static_cast<const std::int64_t*>(dense.node()->data());
+  std::vector<std::int64_t> out(p, p + dense.size());
+  for (std::int64_t& i : out) {
+    if (i < -extent || i >= extent)
+      raise(ErrorKind::index, op,
+            "index " + std::to_string(i) + " is out of range for axis " + std::to_string(axis) +
+                " of length " + std::to_string(extent));
+    if (i < 0) i += extent;
+  }
+  return out;
+}
+
+/// Shape of the entries of x along `axis` that indices of `index_shape` name.
+Dims entries_shape(Layout::Extents x, Layout::Extents index_shape, std::int64_t axis) {
+  Dims out(x.first(axis));
+  out.append(index_shape.data(), index_shape.size());
+  out.append(x.data() + axis + 1, x.size() - axis - 1);
+  return out;
+}
+
+ResultSpec infer_take(std::span<Node* const> in, const Attrs* attrs) {
+  require_indices("take", in[1]);
+  return {in[0]->dtype,
+          entries_shape(in[0]->layout.shape(), in[1]->layout.shape(), attrs->ints[0])};
+}
+
+template <class T>
+void copy_entries(const T* x, const AxisView& v, std::span<const std::int64_t> index, T* out) {
+  for (std::int64_t o = 0; o < v.outer; ++o, x += v.extent) {
+    for (const std::int64_t i : index) *out++ = x[i];
+  }
+}
+
+void run_take(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+  const std::int64_t axis = attrs->ints[0];
+  const AxisView v(in[0]->layout.shape(), axis);
+  const auto index = positions("take", in[1], axis, v.extent);
+  allocate_value(out, "take");
+  const Tensor x = contiguous(in[0]);
+  const void* src = x.node()->data();
+  const std::size_t size = itemsize(out->dtype);
+  if (v.inner == 1 && size == 8)
+    return copy_entries(static_cast<const std::uint64_t*>(src), v, index,
+                        static_cast<std::uint64_t*>(out->data()));
+  if (v.inner == 1 && size == 4)
+    return copy_entries(static_cast<const std::uint32_t*>(src), v, index,
+                        static_cast<std::uint32_t*>(out->data()));
+  const std::size_t bytes = static_cast<std::size_t>(v.inner) * size;
+  if (bytes == 0) return;
+  auto* to = static_cast<char*>(out->data());
+  for (std::int64_t o = 0; o < v.outer; ++o) {
+    const char* from = static_cast<const char*>(src) + o * v.extent * v.inner * size;
+    for (const std::int64_t i : index) {
+      std::memcpy(to, from + i * bytes, bytes);
+      to += bytes;
+    }
+  }
+}
+
+// --------------------------------------------------------------------------- add_at, put_rows
+
+// Inputs: x, indices, value; the value has the shape that take would give.
+
+ResultSpec infer_at(const char* op, std::span<Node* const> in, const Attrs* attrs) {
+  require_indices(op, in[1]);
+  const Dims wanted = entries_shape(in[0]->layout.shape(), in[1]->layout.shape(), attrs->ints[0]);
+  if (Dims(in[2]->layout.shape()) != wanted)
+    raise(ErrorKind::value, op,
+          "a value of shape " + to_string(in[2]->layout.shape()) + " does not fit the entries of " +
+              "shape " + to_string(in[0]->layout.shape()) + " that are named, shape " +
+              to_string(wanted));
+  if (in[0]->dtype != in[2]->dtype)
+    raise(ErrorKind::type, op,
+          "a value of dtype " + std::string(name(in[2]->dtype)) + " does not fit a tensor of " +
+              std::string(name(in[0]->dtype)) + ": convert one with astype");
+  return {in[0]->dtype, Dims(in[0]->layout.shape())};
+}
+
+void run_add_at(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t donated) {
+  const std::int64_t axis = attrs->ints[0];
+  const AxisView v(in[0]->layout.shape(), axis);
+  const auto index = positions("add_at", in[1], axis, v.extent);
+  const Tensor value = contiguous(in[2]);
+  start_from(out, in[0], donated & 1, "add_at");
+  with_type(out->dtype, [&]<class T>(T) {
+    const auto* src = static_cast<const T*>(value.node()->data());
+    auto* base = static_cast<T*>(out->data());
+    for (std::int64_t o = 0; o < v.outer; ++o, base += v.extent * v.inner) {
+      for (const std::int64_t i : index) {
+        T* to = base + i * v.inner;
+        for (std::int64_t j = 0; j < v.inner; ++j)
+          to[j] = static_cast<T>(Wrapping<T>(to[j]) + Wrapping<T>(src[j]));
+        src += v.inner;
+      }
+    }
+  });
+}
+
+void run_put_rows(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t donated) {
+  const std::int64_t axis = attrs->ints[0];
+  const AxisView v(in[0]->layout.shape(), axis);
+  const auto index = positions("put_rows", in[1], axis, v.extent);
+  const Tensor value = contiguous(in[2]);
+  start_from(out, in[0], donated & 1, "put_rows");
+  const std::size_t bytes = static_cast<std::size_t>(v.inner) * itemsize(out->dtype);
+  if (bytes == 0) return;
+  const auto* src = static_cast<const char*>(value.node()->data());
+  auto* base = static_cast<char*>(out->data());
+  for (std::int64_t o = 0; o < v.outer; ++o, base += v.extent * bytes) {
+    for (const std::int64_t i : index) {
+      std::memcpy(base + i * bytes, src, bytes);
+      src += bytes;
+    }
+  }
+}
+
+extern Op& take_record;
+extern Op& add_at_record;
+extern Op& put_rows_record;
+extern Op& wrap_indices_record;
+
+Tensor transpose_put_rows(const RuleArgs& args, int input, const Tensor& ct) {
+  const Tensor& indices = args.inputs[1];
+  const std::int64_t axis = args.attrs->ints[0];
+  const AttrsPtr attrs = same_attrs(args.attrs);
+  if (input == 0) {
+    const Tensor zero = zeros_view(entries_shape(ct.shape(), indices.shape(), axis), ct.dtype());
+    return apply(put_rows_record, {&ct, &indices, &zero}, attrs, 1);
+  }
+  // A row reaches the result where it is the last of those put at its index.
+  const std::int64_t extent = ct.shape()[axis];
+  const Tensor number =
+      reshape(arange(0, static_cast<double>(indices.size()), 1, DType::int64), indices.shape());
+  const Tensor none = zeros_view(Dims{extent}, DType::int64);
+  const AttrsPtr along_first = make_attrs(Dims{0});
+  const Tensor last = apply(put_rows_record, {&none, &indices, &number}, along_first);
+  const Tensor owner = apply(take_record, {&last, &indices}, along_first);
+  Dims extents(indices.shape());
+  extents.resize(extents.size() + ct.shape().size() - static_cast<std::size_t>(axis) - 1, 1);
+  const Tensor won = reshape(equal(owner, number), extents);
+  const Tensor rows = apply(take_record, {&ct, &indices}, attrs);
+  return where(won, rows, zeros_view(Dims{}, ct.dtype()));
+}
+
+// ------------------------------------------------------------------------------------ batching
+
+/// Indices into the entries of a whole batch, laid out one element of it after the other.
+Tensor flat_indices(const BatchArgs& args, std::int64_t axis, std::int64_t extent) {
+  const Tensor wrapped =
+      apply(wrap_indices_record, {&args.inputs[1]}, make_attrs(Dims{extent, axis}));
+  const auto shape = element_shape(args, 1);
+  Dims column(1 + shape.size(), 1);
+  column[0] = args.size;
+  const Tensor first = arange(0, static_cast<double>(args.size), 1, DType::int64);
+  Node* scale = new_node(DType::int64, Layout());
+  scale->bits = static_cast<std::uint64_t>(extent);
+  const Tensor offsets = multiply(reshape(first, column), Tensor::adopt(scale));
+  return add(wrapped, offsets);
+}
+
+/// x with the batch at axis 0 and the indexed axis at 1, those two merged.
+Tensor merge_axis(const Tensor& x, std::int64_t axis) {
+  const Tensor moved = permute_dims(x, moved_axis(x.ndim(), static_cast<int>(axis) + 1, 1));
+  Dims shape(moved.shape().subspan(1));
+  shape[0] *= moved.shape()[0];
+  return reshape(moved, shape);
+}
+
+Tensor batch_take(const BatchArgs& args) {
+  const std::int64_t axis = args.attrs->ints[0];
+  if (!args.mapped[1])
+    return apply(args.op, {&args.inputs[0], &args.inputs[1]}, make_attrs(Dims{axis + 1}));
+  if (!args.mapped[0]) {
+    const Tensor y = apply(args.op, {&args.inputs[0], &args.inputs[1]}, make_attrs(Dims{axis}));
+    return permute_dims(y, moved_axis(y.ndim(), static_cast<int>(axis), 0));
+  }
+  const Tensor& x = args.inputs[0];
+  const Tensor merged = merge_axis(x, axis);
+  const Tensor indices = flat_indices(args, axis, x.shape()[axis + 1]);
+  // Axes now: batch, indices, those before `axis`, those after it.
+  const Tensor y = apply(args.op, {&merged, &indices}, make_attrs(Dims{0}));
+  const int k = indices.ndim();
+  Dims axes{0};
+  for (std::int64_t i = 0; i < axis; ++i) axes.push_back(k + i);
+  for (int i = 1; i < k; ++i) axes.push_back(i);
+  for (int i = k + static_cast<int>(axis); i < y.ndim(); ++i) axes.push_back(i);
+  return permute_dims(y, axes);
+}
+
+Tensor batch_at(const BatchArgs& args) {
+  const std::int64_t axis = args.attrs->ints[0];
+  const Tensor x = mapped_input(args, 0);
+  const Tensor value = mapped_input(args, 2);
+  if (!args.mapped[1])
+    return apply(args.op, {&x, &args.inputs[1], &value}, make_attrs(Dims{axis + 1}));
+  const Tensor merged = merge_axis(x, axis);
+  const Tensor indices = flat_indices(args, axis, x.shape()[axis + 1]);
+  const int k = indices.ndim();
+  Dims axes{0};
+  for (int i = 1; i < k; ++i) axes.push_back(axis + i);
+  for (int i = 1; i <= axis; ++i) axes.push_back(i);
+  for (int i = k + static_cast<int>(axis); i < value.ndim(); ++i) axes.push_back(i);
+  const Tensor entries = permute_dims(value, axes);
+  const Tensor y = apply(args.op, {&merged, &indices, &entries}, make_attrs(Dims{0}));
+  Dims shape(y.shape().subspan(1));
+  shape.insert(0, x.shape()[axis + 1]);
+  shape.insert(0, args.size);
+  return permute_dims(reshape(y, shape), moved_axis(x.ndim(), 1, static_cast<int>(axis) + 1));
+}
+
+// ------------------------------------------------------------------------------- argmax, argmin
+
+ResultSpec infer_arg(const char* op, std::span<Node* const> in, const Attrs* attrs) {
+  const auto axis = static_cast<std::size_t>(attrs->ints[0]);
+  Dims shape(in[0]->layout.shape());
+  if (!kernels::find_argreduce(op, in[0]->dtype))
+    raise(ErrorKind::type, op,
+          "dtype " + std::string(name(in[0]->dtype)) + " has no order: convert with astype");
+  if (shape[axis] == 0)
+    raise(ErrorKind::value, op,
+          "axis " + std::to_string(axis) + " of shape " + to_string(shape) +
+              " is empty: there is nothing to choose from");
+  if (attrs->flag) {
+    shape[axis] = 1;
+  } else {
+    shape.erase(axis);
+  }
+  return {DType::int64, shape};
+}
+
+void run_arg(const char* op, Node* out, Node* x, const Attrs* attrs) {
+  allocate_value(out, op);
+  if (out->layout.size() == 0) return;
+  const Layout& from = x->layout;
+  const int axis = static_cast<int>(attrs->ints[0]);
+  const Dims order = moved_axis(from.ndim(), axis, from.ndim() - 1);
+  Dims shape, strides;
+  for (const std::int64_t a : order) {
+    shape.push_back(from.shape()[a]);
+    strides.push_back(from.strides()[a]);
+  }
+  const Tensor seen = Tensor::adopt(new_node(x->dtype, Layout()));
+  share_value(seen.node(), x, Layout(shape, strides, from.offset()));
+  const Tensor rows = contiguous(seen.node());
+  kernels::argreduce_rows(kernels::find_argreduce(op, x->dtype), rows.node()->data(),
+                          itemsize(x->dtype), out->layout.size(), shape.back(),
+                          static_cast<std::int64_t*>(out->data()));
+}
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------- records
+
+namespace {
+
+Op& slice_record =
+    family.define({.name = "slice",
+                   .signature = "(x, starts, counts, steps, /)",
+                   .doc = "Elements start, start + step, ... of every axis.",
+                   .kind = OpKind::view,
+                   .arity = 1,
+                   .transpose =
+                       [](const RuleArgs& args, int, const Tensor& ct) {
+                         const Tensor zero = zeros_view(args.inputs[0].shape(), ct.dtype());
+                         return apply(put_slice_record, {&zero, &ct}, same_attrs(args.attrs));
+                       },
+                   .accumulate =
+                       [](const RuleArgs& args, Tensor sum, const Tensor& ct) {
+                         return apply(add_slice_record, {&sum, &ct}, same_attrs(args.attrs), 1);
+                       },
+                   .batch = batch_slice,
+                   .infer = infer_slice,
+                   .run = run_slice,
+                   .internal = true});
+
+Op& put_slice_record = family.define(
+    {.name = "put_slice",
+     .signature = "(x, value, starts, counts, steps, /)",
+     .doc = "x with the elements of a slice replaced.",
+     .kind = OpKind::structural,
+     .arity = 2,
+     .transpose = transpose_put_slice,
+     .batch = batch_two_slices,
+     .infer = [](std::span<Node* const> in,
+                 const Attrs* attrs) { return infer_into_slice("put_slice", in, attrs); },
+     .run = run_put_slice,
+     .internal = true});
+
+Op& add_slice_record = family.define(
+    {.name = "add_slice",
+     .signature = "(x, value, starts, counts, steps, /)",
+     .doc = "x with a value added to the elements of a slice.",
+     .kind = OpKind::structural,
+     .arity = 2,
+     .transpose =
+         [](const RuleArgs& args, int input, const Tensor& ct) {
+           return input == 0 ? ct : apply(slice_record, {&ct}, same_attrs(args.attrs));
+         },
+     .batch = batch_two_slices,
+     .infer = [](std::span<Node* const> in,
+                 const Attrs* attrs) { return infer_into_slice("add_slice", in, attrs); },
+     .run = run_add_slice,
+     .internal = true});
+
+Op& take_record = family.define(
+    {.name = "take",
+     .signature = "(x, indices, /, *, axis)",
+     .doc = "Entries along an axis, chosen by an integer tensor.",
+     .kind = OpKind::structural,
+     .arity = 2,
+     .dtypes = DTypeRule::custom,
+     .transpose =
+         [](const RuleArgs& args, int, const Tensor& ct) {
+           const Tensor zero = zeros_view(args.inputs[0].shape(), ct.dtype());
+           return apply(add_at_record, {&zero, &args.inputs[1], &ct}, same_attrs(args.attrs));
+         },
+     .accumulate =
+         [](const RuleArgs& args, Tensor sum, const Tensor& ct) {
+           return apply(add_at_record, {&sum, &args.inputs[1], &ct}, same_attrs(args.attrs), 1);
+         },
+     .needs = {2, 0, 0},
+     .constant_inputs = 2,
+     .batch = batch_take,
+     .infer = infer_take,
+     .run = run_take,
+     .fallible = true});
+
+Op& add_at_record = family.define(
+    {.name = "add_at",
+     .signature = "(x, indices, value, /, *, axis)",
+     .doc = "x with a value added to the entries that are named; equal indices add up.",
+     .kind = OpKind::structural,
+     .arity = 3,
+     .dtypes = DTypeRule::custom,
+     .transpose =
+         [](const RuleArgs& args, int input, const Tensor& ct) {
+           if (input == 0) return ct;
+           return apply(take_record, {&ct, &args.inputs[1]}, same_attrs(args.attrs));
+         },
+     .needs = {0, 0, 2},
+     .constant_inputs = 2,
+     .batch = batch_at,
+     .infer = [](std::span<Node* const> in,
+                 const Attrs* attrs) { return infer_at("add_at", in, attrs); },
+     .run = run_add_at,
+     .internal = true,
+     .fallible = true});
+
+Op& put_rows_record = family.define(
+    {.name = "put_rows",
+     .signature = "(x, indices, value, /, *, axis)",
+     .doc = "x with the entries that are named replaced; the last of equal indices stays.",
+     .kind = OpKind::structural,
+     .arity = 3,
+     .dtypes = DTypeRule::custom,
+     .transpose = transpose_put_rows,
+     .needs = {2, 0, 2},
+     .constant_inputs = 2,
+     .batch = batch_at,
+     .infer = [](std::span<Node* const> in,
+                 const Attrs* attrs) { return infer_at("put_rows", in, attrs); },
+     .run = run_put_rows,
+     .internal = true,
+     .fallible = true});
+
+Op& wrap_indices_record = family.define(
+    {.name = "wrap_indices",
+     .signature = "(indices, extent, /)",
+     .doc = "Negative indices counted from the end; raises where one is out of range.",
+     .kind = OpKind::structural,
+     .arity = 1,
+     .dtypes = DTypeRule::custom,
+     .batch =
+         [](const BatchArgs& args) {
+           return apply(args.op, {&args.inputs[0]}, same_attrs(args.attrs));
+         },
+     .infer =
+         [](std::span<Node* const> in, const Attrs*) {
+           require_indices("take", in[0]);
+           return ResultSpec{DType::int64, Dims(in[0]->layout.shape())};
+         },
+     .run =
+         [](Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+           const auto index = positions("take", in[0], attrs->ints[1], attrs->ints[0]);
+           allocate_value(out, "take");
+           std::copy(index.begin(), index.end(), static_cast<std::int64_t*>(out->data()));
+         },
+     .internal = true,
+     .fallible = true});
+
+Op& argmax_record =
+    family.define({.name = "argmax",
+                   .signature = "(x, /, *, axis=None, keepdims=False)",
+                   .doc = "The index of the first maximum.",
+                   .kind = OpKind::structural,
+                   .arity = 1,
+                   .batch = batch_by_axis,
+                   .infer = [](std::span<Node* const> in,
+                               const Attrs* attrs) { return infer_arg("argmax", in, attrs); },
+                   .run = [](Node* out, std::span<Node* const> in, const Attrs* attrs,
+                             std::uint32_t) { run_arg("argmax", out, in[0], attrs); }});
+
+Op& argmin_record =
+    family.define({.name = "argmin",
+                   .signature = "(x, /, *, axis=None, keepdims=False)",
+                   .doc = "The index of the first minimum.",
+                   .kind = OpKind::structural,
+                   .arity = 1,
+                   .batch = batch_by_axis,
+                   .infer = [](std::span<Node* const> in,
+                               const Attrs* attrs) { return infer_arg("argmin", in, attrs); },
+                   .run = [](Node* out, std::span<Node* const> in, const Attrs* attrs,
+                             std::uint32_t) { run_arg("argmin", out, in[0], attrs); }});
+
+AttrsPtr slice_attrs(Tensor::Shape starts, Tensor::Shape counts, Tensor::Shape steps,
+                     const char* op) {
+  if (starts.size() != counts.size() || starts.size() != steps.size())
+    raise(ErrorKind::value, op, "starts, counts and steps must have one entry per axis each");
+  auto* attrs = new Attrs;
+  attrs->ints = Dims(starts);
+  attrs->more = Dims(counts);
+  attrs->more.append(steps.data(), steps.size());
+  return AttrsPtr(attrs);
+}
+
+Tensor as_indices(const char* op, const Tensor& indices) {
+  if (!is_integer(indices.dtype())) require_indices(op, indices.node());
+  return astype(indices, DType::int64);
+}
+
+AttrsPtr arg_attrs(const char* op, const Tensor& x, int axis, bool keepdims) {
+  return make_attrs(Dims{normalize_axis(axis, x.ndim(), op)}, keepdims);
+}
+
+}  // namespace
+
+// ----------------------------------------------------------------------------------- functions
+
+Tensor slice(const Tensor& x, Tensor::Shape starts, Tensor::Shape counts, Tensor::Shape steps) {
+  return apply(slice_record, {&x}, slice_attrs(starts, counts, steps, "slice"));
+}
+
+Tensor put_slice(const Tensor& x, const Tensor& value, Tensor::Shape starts, Tensor::Shape counts,
+                 Tensor::Shape steps, std::uint32_t donate) {
+  const AttrsPtr attrs = slice_attrs(starts, counts, steps, "put_slice");
+  const Layout::Extents shape = value.shape();
+  if (std::equal(shape.begin(), shape.end(), counts.begin(), counts.end()))
+    return apply(put_slice_record, {&x, &value}, attrs, donate);
+  const Tensor repeated = broadcast_to(value, counts);
+  return apply(put_slice_record, {&x, &repeated}, attrs, donate);
+}
+
+Tensor take(const Tensor& x, const Tensor& indices, int axis) {
+  const int at = normalize_axis(axis, x.ndim(), "take");
+  const Tensor i = as_indices("take", indices);
+  return apply(take_record, {&x, &i}, make_attrs(Dims{at}));
+}
+
+Tensor put_rows(const Tensor& x, const Tensor& indices, const Tensor& value) {
+  if (x.ndim() == 0) raise(ErrorKind::value, "put_rows", "a scalar has no entries along axis 0");
+  const Tensor i = as_indices("put_rows", indices);
+  return apply(put_rows_record, {&x, &i, &value}, make_attrs(Dims{0}));
+}
+
+Tensor argmax(const Tensor& x, int axis, bool keepdims) {
+  return apply(argmax_record, {&x}, arg_attrs("argmax", x, axis, keepdims));
+}
+Tensor argmin(const Tensor& x, int axis, bool keepdims) {
+  return apply(argmin_record, {&x}, arg_attrs("argmin", x, axis, keepdims));
+}
+
+void register_indexing_ops() { family.register_all(); }
+
+}  // namespace adjoint

@@ -1,0 +1,364 @@
+// Views and joins: the same elements in another shape, order or place. Views share the storage of
+// their input wherever strides can say what is wanted.
+#include <algorithm>
+#include <vector>
+
+#include "ops/structural.h"
+
+namespace adjoint {
+
+namespace {
+
+Family family;
+
+// ------------------------------------------------------------------------------------ reshape
+
+/// Strides that give `shape` to the elements of `layout` without moving any; false if none do.
+bool reshaped_strides(const Layout& layout, Layout::Extents shape, Dims* strides) {
+  Dims extents, steps;  // of the input, without unit axes
+  for (int i = 0; i < layout.ndim(); ++i) {
+    if (layout.shape()[i] == 1) continue;
+    extents.push_back(layout.shape()[i]);
+    steps.push_back(layout.strides()[i]);
+  }
+  strides->assign(shape.size(), 0);
+  std::size_t from = 0, to = 0;
+  while (from < extents.size() && to < shape.size()) {
+    // The shortest stretches of both shapes that hold the same number of elements.
+    std::size_t from_end = from + 1, to_end = to + 1;
+    std::int64_t have = extents[from], want = shape[to];
+    while (have != want) {
+      if (have < want) {
+        if (from_end == extents.size()) return false;
+        have *= extents[from_end++];
+      } else {
+        if (to_end == shape.size()) return false;
+        want *= shape[to_end++];
+      }
+    }
+    for (std::size_t i = from; i + 1 < from_end; ++i)
+      if (steps[i] != steps[i + 1] * extents[i + 1]) return false;
+    std::int64_t step = steps[from_end - 1];
+    for (std::size_t i = to_end; i-- > to;) {
+      (*strides)[i] = step;
+      step *= shape[i];
+    }
+    from = from_end;
+    to = to_end;
+  }
+  return true;  // what is left of `shape` are unit axes
+}
+
+ResultSpec infer_reshape(std::span<Node* const> in, const Attrs* attrs) {
+  if (checked_size(attrs->ints, "reshape") != in[0]->layout.size())
+    raise(ErrorKind::value, "reshape",
+          "shape " + to_string(in[0]->layout.shape()) + " does not fit shape " +
+              to_string(attrs->ints) + ": the number of elements must stay the same");
+  return {in[0]->dtype, attrs->ints};
+}
+
+void run_reshape(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+  Node* x = in[0];
+  const Layout& layout = x->layout;
+  if (layout.contiguous()) {
+    out->bits = x->bits;
+    out->storage = x->storage;
+    if (out->storage) retain(out->storage);
+    if (layout.offset() != 0)
+      out->layout = Layout(attrs->ints, Layout(attrs->ints).strides(), layout.offset());
+    return;
+  }
+  Dims strides;
+  if (reshaped_strides(layout, attrs->ints, &strides)) {
+    share_value(out, x, Layout(attrs->ints, strides, layout.offset()));
+    return;
+  }
+  allocate_value(out, "reshape");
+  copy_value(x, out->data());
+}
+
+// ------------------------------------------------------------------------------- permute_dims
+
+ResultSpec infer_permute(std::span<Node* const> in, const Attrs* attrs) {
+  Dims shape;
+  for (const std::int64_t axis : attrs->ints) shape.push_back(in[0]->layout.shape()[axis]);
+  return {in[0]->dtype, shape};
+}
+
+void run_permute(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+  const Layout& layout = in[0]->layout;
+  Dims strides;
+  for (const std::int64_t axis : attrs->ints) strides.push_back(layout.strides()[axis]);
+  share_value(out, in[0], Layout(Dims(out->layout.shape()), strides, layout.offset()));
+}
+
+Tensor batch_permute(const BatchArgs& args) {
+  Dims axes{0};
+  for (const std::int64_t axis : args.attrs->ints) axes.push_back(axis + 1);
+  return apply(args.op, {&args.inputs[0]}, make_attrs(std::move(axes)));
+}
+
+// ------------------------------------------------------------------------------- broadcast_to
+
+ResultSpec infer_broadcast(std::span<Node* const> in, const Attrs* attrs) {
+  const auto from = in[0]->layout.shape();
+  const Dims& to = attrs->ints;
+  checked_size(to, "broadcast_to");
+  bool fits = from.size() <= to.size();
+  for (std::size_t i = 0; fits && i < from.size(); ++i) {
+    const std::int64_t extent = to[to.size() - from.size() + i];
+    fits = from[i] == extent || from[i] == 1;
+  }
+  if (!fits)
+    raise(ErrorKind::value, "broadcast_to",
+          "shape " + to_string(from) + " does not broadcast to shape " + to_string(to) +
+              ": extents must be equal or 1, counted from the last axis");
+  return {in[0]->dtype, to};
+}
+
+void run_broadcast(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+  const Layout& layout = in[0]->layout;
+  share_value(out, in[0],
+              Layout(attrs->ints, broadcast_strides(layout, attrs->ints), layout.offset()));
+}
+
+Tensor batch_broadcast(const BatchArgs& args) {
+  const auto shape = element_shape(args, 0);
+  Dims padded{args.size};
+  padded.resize(1 + args.attrs->ints.size() - shape.size(), 1);
+  padded.append(shape.data(), shape.size());
+  return broadcast_to(reshape(args.inputs[0], padded), prefixed(args.size, args.attrs->ints));
+}
+
+// -------------------------------------------------------------------------------------- concat
+
+// attrs.ints[0] is the axis; attrs.more holds where each part starts, and the end of the last.
+
+ResultSpec infer_concat(std::span<Node* const> in, const Attrs* attrs) {
+  const auto axis = static_cast<std::size_t>(attrs->ints[0]);
+  const auto first = in[0]->layout.shape();
+  Dims shape(first);
+  for (const Node* part : in) {
+    const auto other = part->layout.shape();
+    bool same = other.size() == first.size();
+    for (std::size_t i = 0; same && i < first.size(); ++i) same = i == axis || other[i] == first[i];
+    if (!same)
+      raise(ErrorKind::value, "concat",
+            "shapes " + to_string(first) + " and " + to_string(other) + " do not join along axis " +
+                std::to_string(axis) + ": all other extents must be equal");
+  }
+  shape[axis] = attrs->more.back();
+  return {in[0]->dtype, shape};
+}
+
+void run_concat(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+  allocate_value(out, "concat");
+  const auto axis = static_cast<std::size_t>(attrs->ints[0]);
+  const Dims to = byte_strides(out->layout.strides(), out->dtype);
+  auto* base = static_cast<char*>(out->data());
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    char* dst = base + attrs->more[i] * to[axis];
+    if (in[i]->layout.contiguous() && axis == 0) {
+      std::memcpy(dst, in[i]->data(), in[i]->nbytes());
+    } else {
+      kernels::strided_copy(itemsize(out->dtype), in[i]->layout.shape(), in[i]->data(),
+                            byte_strides(in[i]->layout.strides(), out->dtype), dst, to);
+    }
+  }
+}
+
+Tensor transpose_concat(const RuleArgs& args, int input, const Tensor& ct) {
+  const auto shape = args.inputs[input].shape();
+  Dims starts(shape.size(), 0);
+  starts[args.attrs->ints[0]] = args.attrs->more[input];
+  return slice(ct, starts, shape, Dims(shape.size(), 1));
+}
+
+Tensor batch_concat(const BatchArgs& args) {
+  std::vector<Tensor> parts;
+  for (std::size_t i = 0; i < args.inputs.size(); ++i) parts.push_back(mapped_input(args, i));
+  return concat(parts, static_cast<int>(args.attrs->ints[0]) + 1);
+}
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------- records
+
+static Op& reshape_record = family.define(
+    {.name = "reshape",
+     .signature = "(x, /, shape)",
+     .doc = "The same elements in another shape; one extent may be -1.",
+     .kind = OpKind::view,
+     .arity = 1,
+     .transpose = [](const RuleArgs& args, int,
+                     const Tensor& ct) { return reshape(ct, args.inputs[0].shape()); },
+     .batch =
+         [](const BatchArgs& args) {
+           return reshape(args.inputs[0], prefixed(args.size, args.attrs->ints));
+         },
+     .infer = infer_reshape,
+     .run = run_reshape,
+     .fuses = true});
+
+static Op& permute_dims_record =
+    family.define({.name = "permute_dims",
+                   .signature = "(x, /, axes)",
+                   .doc = "The axes in another order.",
+                   .kind = OpKind::view,
+                   .arity = 1,
+                   .transpose =
+                       [](const RuleArgs& args, int, const Tensor& ct) {
+                         return permute_dims(ct, inverse_permutation(args.attrs->ints));
+                       },
+                   .batch = batch_permute,
+                   .infer = infer_permute,
+                   .run = run_permute});
+
+static Op& broadcast_to_record = family.define(
+    {.name = "broadcast_to",
+     .signature = "(x, /, shape)",
+     .doc = "Repeated to a larger shape.",
+     .kind = OpKind::view,
+     .arity = 1,
+     .transpose = [](const RuleArgs& args, int,
+                     const Tensor& ct) { return sum_to_shape(ct, args.inputs[0].shape()); },
+     .batch = batch_broadcast,
+     .infer = infer_broadcast,
+     .run = run_broadcast,
+     .fuses = true});
+
+static Op& concat_record = family.define({.name = "concat",
+                                          .signature = "(arrays, /, *, axis=0)",
+                                          .doc = "Tensors joined along an axis.",
+                                          .kind = OpKind::structural,
+                                          .arity = 0xff,
+                                          .transpose = transpose_concat,
+                                          .batch = batch_concat,
+                                          .infer = infer_concat,
+                                          .run = run_concat});
+
+// ----------------------------------------------------------------------------------- functions
+
+Tensor reshape(const Tensor& x, Tensor::Shape shape) {
+  Dims target(shape);
+  std::int64_t unknown = -1;
+  std::int64_t known = 1;
+  bool fits = true;
+  for (std::size_t i = 0; i < target.size(); ++i) {
+    if (target[i] == -1 && unknown < 0) {
+      unknown = static_cast<std::int64_t>(i);
+    } else {
+      fits &= target[i] >= 0;
+      fits &= !__builtin_mul_overflow(known, target[i], &known);
+    }
+  }
+  if (unknown >= 0 && fits) {
+    fits = known > 0 && x.size() % known == 0;
+    if (fits) target[unknown] = x.size() / known;
+  }
+  if (!fits)
+    raise(ErrorKind::value, "reshape",
+          "shape " + to_string(x.shape()) + " does not fit shape " + to_string(shape) +
+              ": the number of elements must stay the same, and one extent may be -1 where the "
+              "others decide it");
+  return apply(reshape_record, {&x}, make_attrs(std::move(target)));
+}
+
+Tensor permute_dims(const Tensor& x, Tensor::Shape axes) {
+  if (static_cast<int>(axes.size()) != x.ndim())
+    raise(ErrorKind::value, "permute_dims",
+          std::to_string(axes.size()) + " axes given for shape " + to_string(x.shape()) +
+              ": name every axis once");
+  Dims order;
+  Dims seen(axes.size(), 0);
+  for (const std::int64_t axis : axes) {
+    order.push_back(normalize_axis(axis, x.ndim(), "permute_dims"));
+    if (seen[order.back()]++)
+      raise(ErrorKind::value, "permute_dims",
+            "axis " + std::to_string(axis) + " is named twice: name every axis once");
+  }
+  return apply(permute_dims_record, {&x}, make_attrs(std::move(order)));
+}
+
+Tensor expand_dims(const Tensor& x, int axis) {
+  Dims shape(x.shape());
+  shape.insert(static_cast<std::size_t>(normalize_axis(axis, x.ndim() + 1, "expand_dims")), 1);
+  return apply(reshape_record, {&x}, make_attrs(std::move(shape)));
+}
+
+Tensor squeeze(const Tensor& x, Tensor::Shape axes) {
+  Dims dropped(static_cast<std::size_t>(x.ndim()), 0);
+  for (const std::int64_t given : axes) {
+    const int axis = normalize_axis(given, x.ndim(), "squeeze");
+    if (x.shape()[axis] != 1)
+      raise(ErrorKind::value, "squeeze",
+            "axis " + std::to_string(axis) + " of shape " + to_string(x.shape()) +
+                " has more or less than one entry: only axes of length 1 can be left out");
+    if (dropped[axis]++)
+      raise(ErrorKind::value, "squeeze", "axis " + std::to_string(axis) + " is named twice");
+  }
+  Dims shape;
+  for (int i = 0; i < x.ndim(); ++i)
+    if (!dropped[i]) shape.push_back(x.shape()[i]);
+  return apply(reshape_record, {&x}, make_attrs(std::move(shape)));
+}
+
+Tensor broadcast_to(const Tensor& x, Tensor::Shape shape) {
+  return apply(broadcast_to_record, {&x}, make_attrs(Dims(shape)));
+}
+
+Tensor flip(const Tensor& x, Tensor::Shape axes) {
+  const Dims counts(x.shape());
+  Dims starts(counts.size(), 0), steps(counts.size(), 1);
+  for (const std::int64_t given : axes) {
+    const int axis = normalize_axis(given, x.ndim(), "flip");
+    if (steps[axis] < 0)
+      raise(ErrorKind::value, "flip", "axis " + std::to_string(axis) + " is named twice");
+    starts[axis] = std::max<std::int64_t>(counts[axis] - 1, 0);
+    steps[axis] = -1;
+  }
+  return slice(x, starts, counts, steps);
+}
+
+Tensor concat(std::span<const Tensor> parts, int axis) {
+  if (parts.empty()) raise(ErrorKind::value, "concat", "needs at least one tensor");
+  if (parts[0].ndim() == 0)
+    raise(ErrorKind::value, "concat",
+          "scalars have no axis to join along: use stack, or reshape them to (1,)");
+  const int at = normalize_axis(axis, parts[0].ndim(), "concat");
+  DType dtype = parts[0].dtype();
+  for (const Tensor& part : parts) dtype = promote(dtype, part.dtype());
+  auto* attrs = new Attrs;
+  const AttrsPtr held(attrs);
+  attrs->ints.push_back(at);
+  attrs->more.push_back(0);
+  std::vector<Tensor> converted;
+  std::vector<Node*> nodes;
+  converted.reserve(parts.size());
+  for (const Tensor& part : parts) {
+    converted.push_back(part.dtype() == dtype ? part : astype(part, dtype));
+    nodes.push_back(converted.back().node());
+    attrs->more.push_back(attrs->more.back() + (at < part.ndim() ? part.shape()[at] : 0));
+  }
+  return Tensor::adopt(apply(concat_record, nodes, held));
+}
+
+Tensor stack(std::span<const Tensor> parts, int axis) {
+  if (parts.empty()) raise(ErrorKind::value, "stack", "needs at least one tensor");
+  const Dims shape(parts[0].shape());
+  std::vector<Tensor> expanded;
+  expanded.reserve(parts.size());
+  const int at = normalize_axis(axis, parts[0].ndim() + 1, "stack");
+  for (const Tensor& part : parts) {
+    if (Dims(part.shape()) != shape)
+      raise(ErrorKind::value, "stack",
+            "shapes " + to_string(shape) + " and " + to_string(part.shape()) +
+                " cannot be stacked: all must be equal");
+    expanded.push_back(expand_dims(part, at));
+  }
+  return concat(expanded, at);
+}
+
+void register_shape_ops() { family.register_all(); }
+
+}  // namespace adjoint
