@@ -111,6 +111,10 @@ struct Op {
   bool fallible = false;         // may fail on values: runs now, never deferred
   Domain domain = {};
 
+  // Identities that hold bit for bit, for the compiler.
+  bool involution = false;        // f(f(x)) = x
+  std::uint8_t unit_inputs = 0;   // bit i: with 1 as input i, the result is the other input
+
   // Filled in at registration.
   std::uint16_t index = 0;
   const kernels::TileKernel* tiles[kDTypeCount] = {};

@@ -1,0 +1,261 @@
+// Hash-consing, printing, checking and replaying of graphs.
+#include "compile/graph.h"
+
+#include <cstring>
+#include <sstream>
+
+#include "graph/apply.h"
+
+namespace adjoint {
+
+namespace {
+
+constexpr Graph::Index kNone = ~Graph::Index{0};
+
+std::size_t mix(std::size_t h, std::size_t v) {
+  h ^= v + 0x9e3779b97f4a7c15ull + (h << 6) + (h >> 2);
+  return h * 0xff51afd7ed558ccdull;
+}
+
+std::size_t hash_application(const Op& op, std::span<const Graph::Index> inputs,
+                             const AttrsPtr& attrs) {
+  std::size_t h = reinterpret_cast<std::size_t>(&op);
+  for (const Graph::Index i : inputs) h = mix(h, i);
+  if (attrs) h = mix(h, attrs->hash());
+  return h | 1;
+}
+
+bool is_single(const Node* value) {
+  return !value->level && value->layout.size() == 1 && value->is_ready();
+}
+
+std::uint64_t bits_of(Node* value) {
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, value->data(), itemsize(value->dtype));
+  return bits;
+}
+
+std::size_t hash_constant(Node* value) {
+  std::size_t h = static_cast<std::size_t>(value->dtype) + 1;
+  if (is_single(value)) return mix(mix(h, bits_of(value)), value->layout.ndim()) | 1;
+  return mix(h, reinterpret_cast<std::size_t>(value)) | 1;
+}
+
+bool same_constant(Node* a, Node* b) {
+  if (a == b) return true;
+  return is_single(a) && is_single(b) && a->dtype == b->dtype && a->layout.same_shape(b->layout) &&
+         bits_of(a) == bits_of(b);
+}
+
+bool same_attrs(const AttrsPtr& a, const AttrsPtr& b) {
+  return a == b || (a && b && *a == *b);
+}
+
+void print_value(std::ostream& out, Node* value) {
+  if (!is_single(value)) return;
+  const double number = Tensor::share(value).item();
+  out.precision(is_floating(value->dtype) ? 17 : 20);
+  out << ' ' << number;
+}
+
+void print_attrs(std::ostream& out, const Attrs& a) {
+  const auto list = [&out](const Dims& d, const char* open, const char* close) {
+    out << open;
+    for (std::size_t i = 0; i < d.size(); ++i) out << (i ? ", " : "") << d[i];
+    out << close;
+  };
+  if (!a.ints.empty()) list(a.ints, " [", "]");
+  if (!a.more.empty()) list(a.more, " [", "]");
+  if (a.number != 0) out << ' ' << a.number;
+  if (a.flag) out << " true";
+}
+
+}  // namespace
+
+std::int64_t Graph::Entry::size() const noexcept {
+  std::int64_t n = 1;
+  for (const std::int64_t extent : shape) n *= extent;
+  return n;
+}
+
+// ------------------------------------------------------------------------------------ adding
+
+Graph::Index Graph::append(Entry entry) {
+  entries_.push_back(std::move(entry));
+  hashes_.push_back(0);
+  return static_cast<Index>(entries_.size() - 1);
+}
+
+void Graph::grow() {
+  std::vector<std::uint32_t> old(std::max<std::size_t>(64, table_.size() * 2), 0);
+  old.swap(table_);
+  for (const std::uint32_t slot : old)
+    if (slot) {
+      std::size_t at = hashes_[slot - 1] & (table_.size() - 1);
+      while (table_[at]) at = (at + 1) & (table_.size() - 1);
+      table_[at] = slot;
+    }
+}
+
+/// The first slot of the probe sequence; makes room for one more entry.
+std::uint32_t& Graph::bucket(std::size_t hash) {
+  if (2 * (hashed_ + 1) > table_.size()) grow();
+  return table_[hash & (table_.size() - 1)];
+}
+
+Graph::Index Graph::add_input(DType dtype, Layout::Extents shape) {
+  const auto number = static_cast<std::uint32_t>(inputs_.size());
+  const Index i = append({nullptr, nullptr, Dims(shape), number, 0, dtype, Kind::input});
+  inputs_.push_back(i);
+  return i;
+}
+
+Graph::Index Graph::add_constant(Node* value) {
+  if (value->level)
+    captures_levels_ = true;
+  else if (value->layout.size() == 1)
+    materialize(value);
+  const std::size_t hash = hash_constant(value);
+  std::uint32_t* slot = &bucket(hash);
+  while (*slot) {
+    const Index i = *slot - 1;
+    if (hashes_[i] == hash && entries_[i].kind == Kind::constant &&
+        same_constant(value_of(i), value))
+      return i;
+    slot = slot == &table_.back() ? table_.data() : slot + 1;
+  }
+  const auto number = static_cast<std::uint32_t>(constants_.size());
+  constants_.push_back(Tensor::share(value));
+  const Index i = append(
+      {nullptr, nullptr, Dims(value->layout.shape()), number, 0, value->dtype, Kind::constant});
+  hashes_[i] = hash;
+  *slot = i + 1;
+  ++hashed_;
+  return i;
+}
+
+bool Graph::matches(Index i, const Op& op, std::span<const Index> inputs,
+                    const AttrsPtr& attrs) const {
+  const Entry& e = entries_[i];
+  return e.kind == Kind::apply && e.op == &op && e.count == inputs.size() &&
+         std::memcmp(edges_.data() + e.first, inputs.data(), inputs.size_bytes()) == 0 &&
+         same_attrs(e.attrs, attrs);
+}
+
+bool Graph::is_one(Index i) const {
+  const Entry& e = entries_[i];
+  if (e.kind != Kind::constant || e.size() != 1 || value_of(i)->level) return false;
+  return constants_[e.first].item() == 1;
+}
+
+/// An operand that has the bits of the whole application, if the record promises one.
+Graph::Index Graph::simpler(const Op& op, std::span<const Index> inputs,
+                            const ResultSpec& spec) const {
+  const auto same_type = [&](Index i) {
+    return entries_[i].dtype == spec.dtype && entries_[i].shape == spec.shape;
+  };
+  if (op.casts && same_type(inputs[0])) return inputs[0];
+  if (op.fuses && same_type(inputs[0])) return inputs[0];
+  if (op.involution) {
+    const Entry& e = entries_[inputs[0]];
+    if (e.kind == Kind::apply && e.op == &op && same_type(edges_[e.first])) return edges_[e.first];
+  }
+  for (std::size_t i = 0; i < inputs.size() && inputs.size() == 2; ++i)
+    if ((op.unit_inputs >> i & 1) && same_type(inputs[1 - i]) && is_one(inputs[i]))
+      return inputs[1 - i];
+  return kNone;
+}
+
+Graph::Index Graph::add(const Op& op, std::span<const Index> inputs, const AttrsPtr& attrs,
+                        ResultSpec spec) {
+  const Index known = simpler(op, inputs, spec);
+  if (known != kNone) return known;
+  const std::size_t hash = hash_application(op, inputs, attrs);
+  std::uint32_t* slot = &bucket(hash);
+  while (*slot) {
+    const Index i = *slot - 1;
+    if (hashes_[i] == hash && matches(i, op, inputs, attrs)) return i;
+    slot = slot == &table_.back() ? table_.data() : slot + 1;
+  }
+  const auto first = static_cast<std::uint32_t>(edges_.size());
+  edges_.insert(edges_.end(), inputs.begin(), inputs.end());
+  const Index i = append({&op, attrs, std::move(spec.shape), first,
+                          static_cast<std::uint32_t>(inputs.size()), spec.dtype, Kind::apply});
+  hashes_[i] = hash;
+  *slot = i + 1;
+  ++hashed_;
+  return i;
+}
+
+// ------------------------------------------------------------------------------------- using
+
+std::vector<Tensor> Graph::replay(std::span<const Tensor> inputs) const {
+  std::vector<Tensor> values(entries_.size());
+  std::vector<Index> last(entries_.size(), 0);  // the node after which a value is not read
+  for (Index i = 0; i < entries_.size(); ++i)
+    for (const Index in : inputs_of(i)) last[in] = i;
+  for (const Index o : outputs_) last[o] = kNone;
+  std::vector<Node*> operands;
+  for (Index i = 0; i < entries_.size(); ++i) {
+    const Entry& e = entries_[i];
+    if (e.kind == Kind::input) {
+      values[i] = inputs[e.first];
+    } else if (e.kind == Kind::constant) {
+      values[i] = constants_[e.first];
+    } else {
+      operands.clear();
+      for (const Index in : inputs_of(i)) operands.push_back(values[in].node());
+      values[i] = Tensor::adopt(apply(*e.op, operands, e.attrs));
+      for (const Index in : inputs_of(i))
+        if (last[in] == i) values[in] = Tensor();
+    }
+  }
+  std::vector<Tensor> results;
+  for (const Index o : outputs_) results.push_back(values[o]);
+  return results;
+}
+
+std::string Graph::text() const {
+  std::ostringstream out;
+  for (Index i = 0; i < entries_.size(); ++i) {
+    const Entry& e = entries_[i];
+    out << '%' << i << " = ";
+    if (e.kind == Kind::input) {
+      out << "input " << e.first;
+    } else if (e.kind == Kind::constant) {
+      out << "constant";
+      print_value(out, value_of(i));
+    } else {
+      out << e.op->name;
+      for (const Index in : inputs_of(i)) out << " %" << in;
+      if (e.attrs) print_attrs(out, *e.attrs);
+    }
+    out << " : " << name(e.dtype) << ' ' << to_string(e.shape) << '\n';
+  }
+  out << "return";
+  for (const Index o : outputs_) out << " %" << o;
+  out << '\n';
+  return out.str();
+}
+
+void Graph::verify() const {
+  std::vector<Tensor> shells(entries_.size());
+  std::vector<Node*> operands;
+  for (Index i = 0; i < entries_.size(); ++i) {
+    const Entry& e = entries_[i];
+    operands.clear();
+    for (const Index in : inputs_of(i)) {
+      if (in >= i) raise(ErrorKind::runtime, "compile", "the graph is out of order");
+      operands.push_back(shells[in].node());
+    }
+    shells[i] = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
+    if (e.kind != Kind::apply) continue;
+    const ResultSpec spec = infer_result(*e.op, operands, e.attrs.get());
+    if (spec.dtype != e.dtype || !(spec.shape == e.shape))
+      raise(ErrorKind::runtime, "compile",
+            std::string(e.op->name) + " has shape " + to_string(e.shape) + ", its op infers " +
+                to_string(spec.shape));
+  }
+}
+
+}  // namespace adjoint

@@ -1,0 +1,85 @@
+// Graph: a traced function as data. Nodes are hash-consed when they are added: the same operation
+// on the same inputs is the same node, so common subexpressions never come to exist. A node's
+// inputs come before it, so the order of the nodes is an order in which they can be run.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "graph/node.h"
+#include "graph/op.h"
+
+namespace adjoint {
+
+class Graph {
+ public:
+  using Index = std::uint32_t;
+  enum class Kind : std::uint8_t { input, constant, apply };
+
+  struct Entry {
+    const Op* op;  // null for inputs and constants
+    AttrsPtr attrs;
+    Dims shape;
+    std::uint32_t first;  // of its inputs among the edges; number of an input or a constant
+    std::uint32_t count;  // inputs
+    DType dtype;
+    Kind kind;
+
+    std::int64_t size() const noexcept;
+  };
+
+  Index add_input(DType dtype, Layout::Extents shape);
+  /// Equal one-element values are one constant, larger ones are told apart by identity. A boxed
+  /// value may be a constant of a graph that lives no longer than its level.
+  Index add_constant(Node* value);
+  /// The node of this application, new or known. Exact identities that the record states are
+  /// used on the way, so the node may be an operand.
+  Index add(const Op& op, std::span<const Index> inputs, const AttrsPtr& attrs, ResultSpec spec);
+  void add_output(Index i) { outputs_.push_back(i); }
+
+  std::size_t size() const noexcept { return entries_.size(); }
+  const Entry& operator[](Index i) const noexcept { return entries_[i]; }
+  std::span<const Index> inputs_of(Index i) const noexcept {
+    const Entry& e = entries_[i];
+    return {edges_.data() + (e.kind == Kind::apply ? e.first : 0), e.count};
+  }
+  std::span<const Index> inputs() const noexcept { return inputs_; }
+  std::span<const Index> outputs() const noexcept { return outputs_; }
+  std::span<const Tensor> constants() const noexcept { return constants_; }
+  /// The value of a constant.
+  Node* value_of(Index i) const noexcept { return constants_[entries_[i].first].node(); }
+  /// Whether some constant belongs to an open level.
+  bool captures_levels() const noexcept { return captures_levels_; }
+
+  /// Applies the graph node by node: recorded, batched or traced like any other work.
+  std::vector<Tensor> replay(std::span<const Tensor> inputs) const;
+  std::string text() const;
+  /// Raises when the order is not topological, or a shape or dtype is not what its op infers.
+  void verify() const;
+
+ private:
+  bool matches(Index i, const Op& op, std::span<const Index> inputs, const AttrsPtr& attrs) const;
+  Index simpler(const Op& op, std::span<const Index> inputs, const ResultSpec& spec) const;
+  bool is_one(Index i) const;
+  Index append(Entry entry);
+  std::uint32_t& bucket(std::size_t hash);
+  void grow();
+
+  std::vector<Entry> entries_;
+  std::vector<Index> edges_;
+  std::vector<Index> inputs_;
+  std::vector<Index> outputs_;
+  std::vector<Tensor> constants_;
+  std::vector<std::size_t> hashes_;   // by entry; 0 for inputs
+  std::vector<std::uint32_t> table_;  // open addressing: 1 + entry, 0 when free
+  std::size_t hashed_ = 0;
+  bool captures_levels_ = false;
+};
+
+/// The graph without what its outputs do not need, and with small constant parts computed. The
+/// inputs stay as they are.
+Graph simplify(const Graph& graph);
+
+}  // namespace adjoint

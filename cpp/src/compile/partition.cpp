@@ -1,0 +1,278 @@
+// Growing the groups. The rules of who may join are those of deferral (graph/defer.cpp), stated
+// on shapes instead of nodes; the groups themselves are built by the same builder.
+#include "compile/partition.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "graph/defer.h"
+
+namespace adjoint {
+
+namespace {
+
+using Index = Graph::Index;
+using Entry = Graph::Entry;
+using Role = GroupSpace::Role;
+using Step = Partition::Step;
+
+constexpr std::uint32_t kNone = Partition::kNone;
+constexpr std::uint32_t kMaxMembers = 256;  // of a group over a space
+
+enum class Nature : std::uint8_t { pointwise, reduction, view, other };
+
+class Partitioner {
+ public:
+  explicit Partitioner(const Graph& graph)
+      : graph_(graph), stage_(graph.size(), 0), cluster_(graph.size(), kNone) {}
+  Partition run();
+
+ private:
+  struct Cluster {
+    Step::Kind kind;
+    std::uint32_t stage;
+    std::uint32_t parent;  // of the union-find forest; itself for a root
+    std::uint32_t members;
+    GroupSpace space;
+  };
+
+  Nature nature(Index i) const;
+  bool is_scalar(Index i) const;
+  std::uint32_t find(std::uint32_t c);
+  bool joins(const GroupSpace& space, Index consumer, Nature as, Index in) const;
+  bool join_group(Index i, Nature as, std::uint32_t latest);
+  void place(Index i);
+  void place_scalar(Index i, std::uint32_t latest);
+  std::uint32_t open(Index i, Step::Kind kind, std::uint32_t stage, GroupSpace space);
+  bool in_scalars(Index i) {
+    return cluster_[i] != kNone && clusters_[cluster_[i]].kind == Step::Kind::scalars;
+  }
+  std::vector<bool> find_live() const;
+  void collect(Partition& out, const std::vector<bool>& live);
+  void mark_crossings(Partition& out, const std::vector<bool>& live);
+  void order(Partition& out);
+
+  const Graph& graph_;
+  std::vector<std::uint32_t> stage_;
+  std::vector<std::uint32_t> cluster_;
+  std::vector<Cluster> clusters_;
+  std::vector<std::uint32_t> scalars_at_;  // cluster of the scalars of a stage
+};
+
+Nature Partitioner::nature(Index i) const {
+  const Entry& e = graph_[i];
+  const auto inputs = graph_.inputs_of(i);
+  if (e.size() == 0 || inputs.empty() || e.op->fallible) return Nature::other;
+  const DType operand = graph_[inputs[e.op->dtypes == DTypeRule::where ? 1 : 0]].dtype;
+  if (e.op->kind == OpKind::elementwise)
+    return tile_kernel(*e.op, operand, e.attrs.get()) ? Nature::pointwise : Nature::other;
+  if (e.op->fuses) return Nature::view;
+  if (!e.op->reduces || !e.op->reducers[static_cast<int>(operand)]) return Nature::other;
+  // Trailing axes of more than one element altogether.
+  const Dims& shape = graph_[inputs[0]].shape;
+  const Dims& axes = e.attrs->ints;
+  const std::size_t lead = shape.size() - axes.size();
+  std::int64_t reduced = 1;
+  for (std::size_t k = 0; k < axes.size(); ++k) {
+    if (axes[k] != static_cast<std::int64_t>(lead + k)) return Nature::other;
+    reduced *= shape[lead + k];
+  }
+  const bool single = graph_[inputs[0]].size() == 1;
+  return reduced > 1 || single ? Nature::reduction : Nature::other;
+}
+
+bool Partitioner::is_scalar(Index i) const {
+  if (graph_[i].size() != 1) return false;
+  for (const Index in : graph_.inputs_of(i))
+    if (graph_[in].size() != 1) return false;
+  return true;
+}
+
+std::uint32_t Partitioner::find(std::uint32_t c) {
+  while (clusters_[c].parent != c) c = clusters_[c].parent = clusters_[clusters_[c].parent].parent;
+  return c;
+}
+
+/// Whether a node of the space may be an operand of this consumer inside one group.
+bool Partitioner::joins(const GroupSpace& space, Index consumer, Nature as, Index in) const {
+  const Entry& from = graph_[in];
+  const Entry& to = graph_[consumer];
+  const Role role = space.role(from.shape);
+  const Role wanted = space.role(to.shape);
+  const bool row = role == Role::row || from.op->reduces;
+  if (role == Role::none) return false;
+  switch (as) {
+    case Nature::reduction: return role == Role::full && !row;
+    case Nature::view:
+      if (row && wanted == Role::full) return space.aligned(from.shape);
+      return role == wanted;
+    default:
+      if (wanted == Role::none) return false;
+      if (!row || wanted == Role::full) return wanted == Role::full && (!row || space.aligned(from.shape));
+      return from.shape == to.shape || space.rows() == 1;
+  }
+}
+
+/// Joins the groups of the latest inputs, merged into one, if the rules allow it.
+bool Partitioner::join_group(Index i, Nature as, std::uint32_t latest) {
+  const auto inputs = graph_.inputs_of(i);
+  SmallVector<std::uint32_t, 4> roots;
+  std::uint32_t members = 1;
+  GroupSpace space;
+  const GroupSpace* first = nullptr;
+  for (const Index in : inputs) {
+    if (stage_[in] != latest) continue;
+    if (cluster_[in] == kNone) return false;
+    const std::uint32_t c = find(cluster_[in]);
+    if (clusters_[c].kind != Step::Kind::group) return false;
+    if (std::find(roots.begin(), roots.end(), c) != roots.end()) continue;
+    roots.push_back(c);
+    members += clusters_[c].members;
+    const GroupSpace& s = clusters_[c].space;
+    if (!first) {
+      first = &s;
+      space = s;
+    } else if (!(s.full == space.full) ||
+               (s.reduced && space.reduced && s.reduced != space.reduced)) {
+      return false;
+    }
+    space.reduced = std::max(space.reduced, s.reduced);
+  }
+  if (roots.empty() || members > kMaxMembers) return false;
+  if (as == Nature::reduction) {
+    const auto axes = static_cast<int>(graph_[i].attrs->ints.size());
+    if (space.reduced && space.reduced != axes) return false;
+    if (!(graph_[inputs[0]].shape == space.full)) return false;
+    space.reduced = axes;
+  }
+  for (const Index in : inputs)
+    if (stage_[in] == latest && !joins(space, i, as, in)) return false;
+  const std::uint32_t root = roots[0];
+  for (const std::uint32_t c : roots) clusters_[c].parent = root;
+  clusters_[root].members = members;
+  clusters_[root].space = std::move(space);
+  cluster_[i] = root;
+  stage_[i] = latest;
+  return true;
+}
+
+std::uint32_t Partitioner::open(Index i, Step::Kind kind, std::uint32_t stage, GroupSpace space) {
+  const auto c = static_cast<std::uint32_t>(clusters_.size());
+  clusters_.push_back({kind, stage, c, 1, std::move(space)});
+  cluster_[i] = c;
+  stage_[i] = stage;
+  return c;
+}
+
+/// All scalars of a stage are one group, connected or not: it has no registers to run out of.
+void Partitioner::place_scalar(Index i, std::uint32_t latest) {
+  std::uint32_t stage = std::max(latest, 1u);
+  for (const Index in : graph_.inputs_of(i))
+    if (stage_[in] == stage && !in_scalars(in)) {
+      ++stage;
+      break;
+    }
+  if (scalars_at_.size() <= stage) scalars_at_.resize(stage + 1, kNone);
+  if (scalars_at_[stage] == kNone) {
+    scalars_at_[stage] = open(i, Step::Kind::scalars, stage, {});
+    return;
+  }
+  cluster_[i] = scalars_at_[stage];
+  stage_[i] = stage;
+}
+
+void Partitioner::place(Index i) {
+  std::uint32_t latest = 0;
+  for (const Index in : graph_.inputs_of(i)) latest = std::max(latest, stage_[in]);
+  const Nature as = nature(i);
+  if (as != Nature::other && latest > 0 && join_group(i, as, latest)) return;
+  if (as != Nature::other && is_scalar(i)) return place_scalar(i, latest);
+  const Entry& e = graph_[i];
+  if (as == Nature::pointwise) {
+    open(i, Step::Kind::group, latest + 1, {e.shape, 0});
+  } else if (as == Nature::reduction) {
+    const Dims& full = graph_[graph_.inputs_of(i)[0]].shape;
+    open(i, Step::Kind::group, latest + 1, {full, static_cast<int>(e.attrs->ints.size())});
+  } else {
+    open(i, Step::Kind::single, latest + 1, {});
+  }
+}
+
+std::vector<bool> Partitioner::find_live() const {
+  std::vector<bool> live(graph_.size(), false);
+  for (const Index o : graph_.outputs()) live[o] = true;
+  for (auto i = static_cast<Index>(graph_.size()); i-- > 0;)
+    if (live[i])
+      for (const Index in : graph_.inputs_of(i)) live[in] = true;
+  return live;
+}
+
+/// Roots become steps.
+void Partitioner::collect(Partition& out, const std::vector<bool>& live) {
+  std::vector<std::uint32_t> number(clusters_.size(), kNone);
+  for (Index i = 0; i < graph_.size(); ++i) {
+    if (!live[i] || cluster_[i] == kNone) continue;
+    const std::uint32_t c = find(cluster_[i]);
+    if (number[c] == kNone) {
+      number[c] = static_cast<std::uint32_t>(out.steps.size());
+      const Cluster& cluster = clusters_[c];
+      out.steps.push_back({cluster.kind, 2 * cluster.stage, cluster.space, {}});
+    }
+    out.step_of[i] = number[c];
+    out.steps[number[c]].members.push_back(i);
+  }
+}
+
+/// Finds the values that leave their step. A view inside a group is only a name: where it is read
+/// outside, it becomes a step of its own behind the group.
+void Partitioner::mark_crossings(Partition& out, const std::vector<bool>& live) {
+  for (const Index o : graph_.outputs()) out.crosses[o] = true;
+  for (auto i = static_cast<Index>(graph_.size()); i-- > 0;) {
+    if (!live[i] || out.step_of[i] == kNone) continue;
+    const std::uint32_t own = out.step_of[i];
+    for (const Index in : graph_.inputs_of(i))
+      if (out.step_of[in] != own) out.crosses[in] = true;
+    if (!out.crosses[i] || !graph_[i].op->fuses || out.steps[own].kind != Step::Kind::group)
+      continue;
+    out.crosses[graph_.inputs_of(i)[0]] = true;
+    out.steps.push_back({Step::Kind::single, out.steps[own].stage + 1, {}, {i}});
+  }
+}
+
+void Partitioner::order(Partition& out) {
+  std::vector<std::uint32_t> by(out.steps.size());
+  std::iota(by.begin(), by.end(), 0);
+  std::sort(by.begin(), by.end(), [&](std::uint32_t a, std::uint32_t b) {
+    const Step& x = out.steps[a];
+    const Step& y = out.steps[b];
+    return x.stage != y.stage ? x.stage < y.stage : x.members[0] < y.members[0];
+  });
+  std::vector<Step> sorted;
+  std::vector<std::uint32_t> to(by.size());
+  for (std::uint32_t i = 0; i < by.size(); ++i) {
+    to[by[i]] = i;
+    sorted.push_back(std::move(out.steps[by[i]]));
+  }
+  out.steps = std::move(sorted);
+  for (std::uint32_t& s : out.step_of)
+    if (s != kNone) s = to[s];
+}
+
+Partition Partitioner::run() {
+  const std::vector<bool> live = find_live();
+  for (Index i = 0; i < graph_.size(); ++i)
+    if (live[i] && graph_[i].kind == Graph::Kind::apply) place(i);
+  Partition out;
+  out.step_of.assign(graph_.size(), kNone);
+  out.crosses.assign(graph_.size(), false);
+  collect(out, live);
+  mark_crossings(out, live);
+  order(out);
+  return out;
+}
+
+}  // namespace
+
+Partition partition(const Graph& graph) { return Partitioner(graph).run(); }
+
+}  // namespace adjoint

@@ -1,0 +1,89 @@
+// Rewrites of a whole graph. Only what leaves every bit as it was is rewritten: identities are
+// applied as nodes are added, dead nodes are left behind, and small constant parts are run by the
+// kernels that would have run them in the program.
+#include "compile/graph.h"
+#include "graph/apply.h"
+#include "graph/thread_state.h"
+#include "graph/trace_sink.h"
+
+namespace adjoint {
+
+namespace {
+
+constexpr std::int64_t kFoldSize = 256;  // elements up to which a constant is worth keeping
+
+/// A custom op with a payload calls a function of the user, who counts its calls.
+bool foldable(const Graph& graph, Graph::Index i) {
+  const Graph::Entry& e = graph[i];
+  if (e.size() > kFoldSize || e.op->fallible || (e.attrs && e.attrs->payload)) return false;
+  return e.op->kind != OpKind::custom;
+}
+
+Tensor run_node(const Graph& graph, Graph::Index i, std::span<const Graph::Index> inputs) {
+  std::vector<Node*> operands;
+  for (const Graph::Index in : inputs) operands.push_back(graph.value_of(in));
+  const Graph::Entry& e = graph[i];
+  return Tensor::adopt(apply(*e.op, operands, e.attrs));
+}
+
+std::vector<bool> find_live(const Graph& graph) {
+  std::vector<bool> live(graph.size(), false);
+  for (const Graph::Index o : graph.outputs()) live[o] = true;
+  for (const Graph::Index i : graph.inputs()) live[i] = true;
+  for (auto i = static_cast<Graph::Index>(graph.size()); i-- > 0;)
+    if (live[i])
+      for (const Graph::Index in : graph.inputs_of(i)) live[in] = true;
+  return live;
+}
+
+/// Values inside a pass are plain values, whatever the thread is doing.
+class PlainScope {
+ public:
+  PlainScope() : recording_(false), deferral_(thread_state().deferral) {
+    thread_state().deferral = false;
+  }
+  ~PlainScope() { thread_state().deferral = deferral_; }
+  PlainScope(const PlainScope&) = delete;
+  PlainScope& operator=(const PlainScope&) = delete;
+
+ private:
+  RecordingScope recording_;
+  bool deferral_;
+};
+
+}  // namespace
+
+Graph simplify(const Graph& graph) {
+  const PlainScope plain;
+  const std::vector<bool> live = find_live(graph);
+  std::vector<Graph::Index> to(graph.size(), 0);
+  Graph out;
+  bool folded = false;
+  std::vector<Graph::Index> inputs;
+  for (Graph::Index i = 0; i < graph.size(); ++i) {
+    if (!live[i]) continue;
+    const Graph::Entry& e = graph[i];
+    if (e.kind == Graph::Kind::input) {
+      to[i] = out.add_input(e.dtype, e.shape);
+      continue;
+    }
+    if (e.kind == Graph::Kind::constant) {
+      to[i] = out.add_constant(graph.value_of(i));
+      continue;
+    }
+    inputs.clear();
+    bool constant = current_trace() == nullptr;  // a trace around would record creations
+    for (const Graph::Index in : graph.inputs_of(i)) {
+      inputs.push_back(to[in]);
+      constant &= out[to[in]].kind == Graph::Kind::constant && !out.value_of(to[in])->level;
+    }
+    to[i] = out.add(*e.op, inputs, e.attrs, {e.dtype, e.shape});
+    if (!constant || out[to[i]].kind != Graph::Kind::apply || !foldable(out, to[i])) continue;
+    to[i] = out.add_constant(run_node(out, to[i], inputs).node());
+    folded = true;
+  }
+  for (const Graph::Index o : graph.outputs()) out.add_output(to[o]);
+  return folded ? simplify(out) : out;  // once more, without what was folded
+}
+
+}  // namespace adjoint

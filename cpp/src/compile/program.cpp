@@ -1,0 +1,251 @@
+// Running a program: a table of pointers, a loop over instructions. What a run needs beside its
+// results is on the stack, or one block of memory when the arena is large.
+#include "compile/program.h"
+
+#include <algorithm>
+
+#include "graph/apply.h"
+#include "graph/thread_state.h"
+
+namespace adjoint {
+
+namespace {
+
+constexpr double kLongWork = 1 << 16;  // adds, above which the host lock is let go
+constexpr std::size_t kStackArena = 2048;
+
+/// Operations inside a program neither record nor defer, whatever the thread is doing.
+class QuietScope {
+ public:
+  QuietScope() : state_(thread_state()), recording_(state_.recording), deferral_(state_.deferral) {
+    state_.recording = false;
+    state_.deferral = false;
+  }
+  ~QuietScope() {
+    state_.recording = recording_;
+    state_.deferral = deferral_;
+  }
+  QuietScope(const QuietScope&) = delete;
+  QuietScope& operator=(const QuietScope&) = delete;
+
+ private:
+  ThreadState& state_;
+  bool recording_, deferral_;
+};
+
+}  // namespace
+
+/// The values of one run.
+class CompiledProgram::Frame {
+ public:
+  explicit Frame(const Plan& plan) : plan(plan) {
+    data.resize(plan.places.size());
+    nodes.resize(plan.places.size());
+    char* base = stack_;
+    if (plan.arena_bytes > kStackArena) {
+      heap_ = Storage::allocate(plan.arena_bytes, "compile");
+      base = static_cast<char*>(heap_->data());
+    }
+    if (plan.arena_bytes == 0) return;
+    for (std::size_t p = 0; p < plan.places.size(); ++p)
+      if (!plan.places[p].is_node) data[p] = base + plan.places[p].offset;
+  }
+  ~Frame() {
+    for (std::size_t p = 0; p < nodes.size(); ++p)
+      if (nodes[p]) release_handle(nodes[p]);
+  }
+  Frame(const Frame&) = delete;
+  Frame& operator=(const Frame&) = delete;
+
+  /// Takes over one handle count.
+  void put(PlaceIndex p, Node* n) {
+    nodes[p] = n;
+    data[p] = static_cast<char*>(n->data());
+  }
+  void free(PlaceList list) {
+    for (const PlaceIndex p : plan.list(list)) release_handle(std::exchange(nodes[p], nullptr));
+  }
+  /// The memory of a value that is not read again, or null.
+  Storage* take_memory(PlaceIndex giver) {
+    if (giver == kNoPlace) return nullptr;
+    Node* n = nodes[giver];
+    if (!n->storage || n->uses() != 1 || !n->layout.contiguous() || n->layout.offset() != 0 ||
+        !n->storage->donatable())
+      return nullptr;
+    n->state.store(State::dropped, std::memory_order_release);
+    return std::exchange(n->storage, nullptr);
+  }
+  /// Makes the node of a place that a group writes.
+  void make(PlaceIndex p, PlaceIndex giver) {
+    const PlannedPlace& place = plan.places[p];
+    if (!place.is_node) return;
+    Storage* taken = take_memory(giver);
+    Node* n = taken ? new_node(place.dtype, place.layout)
+                    : new_array(place.dtype, place.layout.shape(), "compile");
+    if (taken) n->storage = taken;
+    put(p, n);
+  }
+
+  const Plan& plan;
+  SmallVector<char*, 48> data;
+  SmallVector<Node*, 48> nodes;  // one handle count each; null in the arena
+
+ private:
+  IntrusivePtr<Storage> heap_;
+  alignas(64) char stack_[kStackArena];
+};
+
+CompiledProgram::CompiledProgram(const Graph& graph) : graph_(simplify(graph)) {
+#ifndef NDEBUG
+  graph_.verify();
+#endif
+  plan_ = make_plan(graph_);
+  for (const Instruction& at : plan_.instructions)
+    plain_ &= at.kind != Instruction::Kind::single;
+}
+
+ProgramStats CompiledProgram::stats() const {
+  ProgramStats s;
+  for (Graph::Index i = 0; i < graph_.size(); ++i)
+    s.nodes += graph_[i].kind == Graph::Kind::apply;
+  s.groups = plan_.groups.size() + plan_.scalars.size();
+  s.instructions = plan_.instructions.size();
+  s.arena_bytes = plan_.arena_bytes;
+  return s;
+}
+
+void CompiledProgram::run_group(Frame& frame, const Instruction& at) const {
+  SmallVector<const void*, 16> in;
+  SmallVector<void*, 16> out;
+  for (const PlaceIndex p : plan_.list(at.reads)) in.push_back(frame.data[p]);
+  const auto writes = plan_.list(at.writes);
+  const auto givers = plan_.list(at.givers);
+  for (std::size_t i = 0; i < writes.size(); ++i) {
+    frame.make(writes[i], givers[i]);
+    out.push_back(frame.data[writes[i]]);
+  }
+  plan_.groups[at.program].run(in, out);
+}
+
+void CompiledProgram::run_scalars(Frame& frame, const Instruction& at) const {
+  SmallVector<kernels::InputBinding, 16> in;
+  SmallVector<void*, 16> out;
+  for (const PlaceIndex p : plan_.list(at.reads)) in.push_back({frame.data[p], 0, 0});
+  for (const PlaceIndex p : plan_.list(at.writes)) {
+    frame.make(p, kNoPlace);
+    out.push_back(frame.data[p]);
+  }
+  plan_.scalars[at.program].run(in, out, 1, 1);
+}
+
+void CompiledProgram::run_single(Frame& frame, const Instruction& at) const {
+  const Graph::Entry& e = graph_[at.node];
+  const PlaceIndex result = plan_.list(at.writes)[0];
+  SmallVector<Node*, 8> in;
+  for (const PlaceIndex p : plan_.list(at.reads)) in.push_back(frame.nodes[p]);
+  if (e.op->kind == OpKind::elementwise) {  // empty, or may fail: by the usual entry
+    frame.put(result, apply(*e.op, in, e.attrs));
+    return;
+  }
+  std::uint32_t donated = at.donors;
+  for (std::size_t i = 0; i < in.size() && donated >> i; ++i)
+    if (!in[i]->storage || in[i]->uses() != 1 || !in[i]->layout.contiguous() ||
+        in[i]->layout.offset() != 0 || !in[i]->storage->donatable())
+      donated &= ~(1u << i);
+  Tensor out = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
+  e.op->run(out.node(), in, e.attrs.get(), donated);
+  if (!at.keeps_layout && !out.node()->layout.contiguous()) out = contiguous(out.node());
+  Node* n = out.detach_node();
+  if (e.size())
+    frame.put(result, n);
+  else
+    frame.nodes[result] = n;
+}
+
+void CompiledProgram::run_steps(Frame& frame) const {
+  for (const Instruction& at : plan_.instructions) {
+    switch (at.kind) {
+      case Instruction::Kind::group: run_group(frame, at); break;
+      case Instruction::Kind::scalars: run_scalars(frame, at); break;
+      case Instruction::Kind::single: run_single(frame, at); break;
+    }
+    frame.free(at.frees);
+  }
+}
+
+void CompiledProgram::execute(std::span<Node* const> inputs, std::span<Node*> outputs) const {
+  Frame frame(plan_);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (plan_.inputs[i] == kNoPlace) continue;
+    materialize(inputs[i]);
+    Node* n = inputs[i];
+    if (n->layout.contiguous())
+      retain_handle(n);
+    else
+      n = contiguous(n).detach_node();
+    frame.put(plan_.inputs[i], n);
+  }
+  for (const Plan::Constant& c : plan_.constants) {
+    retain_handle(c.value.node());
+    frame.put(c.place, c.value.node());
+  }
+  if (plain_ && plan_.work < kLongWork) {
+    run_steps(frame);
+  } else {
+    const QuietScope quiet;
+    if (plan_.work < kLongWork) {
+      run_steps(frame);
+    } else {
+      const WithoutHostLock unlocked;
+      run_steps(frame);
+    }
+  }
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    Node* n = frame.nodes[plan_.outputs[i]];
+    if (n->requires_grad) {  // an input handed through: the value, not its history
+      outputs[i] = alias(n, nullptr, false);
+    } else {
+      retain_handle(n);
+      outputs[i] = n;
+    }
+  }
+}
+
+void CompiledProgram::check(std::span<const Tensor> inputs) const {
+  const auto wanted = graph_.inputs();
+  if (inputs.size() != wanted.size())
+    raise(ErrorKind::type, "program",
+          "takes " + std::to_string(wanted.size()) + " inputs, got " +
+              std::to_string(inputs.size()));
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const Graph::Entry& e = graph_[wanted[i]];
+    const std::string which = "input " + std::to_string(i);
+    if (!inputs[i].defined()) raise(ErrorKind::value, "program", which + " holds no value");
+    const Node* n = inputs[i].node();
+    if (n->dtype != e.dtype || !std::ranges::equal(n->layout.shape(), e.shape))
+      raise(ErrorKind::value, "program",
+            which + " has dtype " + std::string(name(n->dtype)) + " and shape " +
+                to_string(n->layout.shape()) + ", the program was traced with " +
+                std::string(name(e.dtype)) + " and shape " + to_string(e.shape) +
+                ": trace again for other inputs");
+    if (n->level)
+      raise(ErrorKind::value, "program",
+            which + " belongs to an open transform: call the function made by `compile`, which "
+                    "replays its graph there");
+  }
+}
+
+std::vector<Tensor> CompiledProgram::run(std::span<const Tensor> inputs) const {
+  check(inputs);
+  SmallVector<Node*, 16> in;
+  for (const Tensor& t : inputs) in.push_back(t.node());
+  SmallVector<Node*, 16> out;
+  out.resize(plan_.outputs.size());
+  execute(in, {out.data(), out.size()});
+  std::vector<Tensor> results;
+  results.reserve(out.size());
+  for (Node* n : out) results.push_back(Tensor::adopt(n));
+  return results;
+}
+
+}  // namespace adjoint

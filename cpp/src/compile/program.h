@@ -1,0 +1,41 @@
+// The runnable form of a graph.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "adjoint/compile.h"
+#include "compile/graph.h"
+#include "compile/plan.h"
+
+namespace adjoint {
+
+class CompiledProgram final : public Program {
+ public:
+  explicit CompiledProgram(const Graph& graph);
+
+  std::vector<Tensor> run(std::span<const Tensor> inputs) const override;
+  std::string text() const override { return graph_.text(); }
+  ProgramStats stats() const override;
+
+  /// Runs on values of the shapes and dtypes of the graph's inputs, of level 0, which the caller
+  /// keeps alive. Fills one handle count per output. Calls into no embedding language, except
+  /// through operations that are callbacks.
+  void execute(std::span<Node* const> inputs, std::span<Node*> outputs) const;
+
+  const Graph& graph() const noexcept { return graph_; }
+
+ private:
+  class Frame;
+  void check(std::span<const Tensor> inputs) const;
+  void run_steps(Frame& frame) const;
+  void run_group(Frame& frame, const Instruction& at) const;
+  void run_scalars(Frame& frame, const Instruction& at) const;
+  void run_single(Frame& frame, const Instruction& at) const;
+
+  Graph graph_;
+  Plan plan_;
+  bool plain_ = true;  // nothing but groups: no operation of its own to run
+};
+
+}  // namespace adjoint

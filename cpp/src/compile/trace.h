@@ -1,0 +1,90 @@
+// Trace: the sink that turns the applications of a function into a graph, and the places the
+// function reads and rebinds into inputs and outputs of that graph.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "compile/graph.h"
+#include "graph/thread_state.h"
+#include "graph/trace_sink.h"
+
+namespace adjoint {
+
+/// A handle cell, or a gradient, that a program reads anew at every call and may rebind.
+struct Place {
+  static constexpr std::uint32_t kUnchanged = ~0u;
+  static constexpr std::uint32_t kCleared = ~0u - 1;
+
+  Node** at;
+  IntrusivePtr<const Payload> owner;  // keeps `at` valid
+  bool null;                          // held nothing when it was first touched
+  bool requires_grad = false;
+  DType dtype = DType::float64;
+  Dims shape;
+  Leaf* leaf = nullptr;                   // of the cell; compared, never followed
+  std::uint32_t output = kUnchanged;      // of the graph: what the place holds afterwards
+  std::uint32_t input = 0;                // of the graph, when not null
+
+  /// Whether the place holds what the program was traced for.
+  bool accepts() const noexcept;
+};
+
+/// What a trace found.
+struct Traced {
+  Graph graph;
+  std::size_t arguments = 0;  // the first inputs; those of places follow
+  std::size_t results = 0;    // the first outputs; those of places follow
+  std::vector<Place> places;
+  /// Parameters or gradients were rebound: a training step.
+  bool steps = false;
+  /// Something that leaves the trace is connected to a captured tensor that requires grad.
+  bool connected = false;
+  /// A captured value has a history of its own, into which a sweep inside would have to go on.
+  bool captures_history = false;
+
+  bool rebinds() const noexcept;
+};
+
+class Trace final : public TraceSink {
+ public:
+  Trace();
+  /// An argument of the function, traced. With `weak`, it stands for a Python number.
+  Tensor argument(DType dtype, Layout::Extents shape, std::optional<WeakKind> weak = {});
+  /// Closes the trace: every place gets back what it held. Raises, with the places restored, when
+  /// an output belongs to no graph.
+  Traced finish(std::span<const Tensor> outputs);
+  ~Trace() override;
+
+  Node* record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) override;
+  Node* constant(Node* value) override;
+  void touch(Node** place,
+             const std::function<IntrusivePtr<const Payload>()>& owner) override;
+
+ private:
+  struct Touched {
+    Place place;
+    Tensor original;  // undefined for null
+    Node* box;        // what was put there; compared, never followed
+  };
+  Node* box(Graph::Index i, DType dtype, Layout::Extents shape) const;
+  bool is_own(const Node* n) const noexcept {
+    return n->box == Box::trace && n->level == level_ && n->box_serial == serial_;
+  }
+  Graph::Index index_of(Node* n);
+  void close_places(Traced& traced, std::vector<Graph::Index>& outputs);
+  void restore() noexcept;
+
+  std::unique_ptr<LevelScope> scope_;
+  std::uint16_t level_;
+  std::uint32_t serial_;
+  Graph graph_;
+  std::size_t arguments_ = 0;
+  std::vector<Touched> touched_;
+  std::unordered_map<Node**, std::size_t> touched_at_;
+  bool captures_history_ = false;
+};
+
+}  // namespace adjoint
