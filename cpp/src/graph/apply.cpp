@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "graph/defer.h"
+#include "graph/node_pool.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
 #include "kernels/strided.h"
@@ -191,17 +192,33 @@ Node* run_elementwise(const Op& op, std::span<Node* const> inputs, const AttrsPt
 
 // ------------------------------------------------------------------------------ recording
 
-void save_value(Node* out, Node* value, int bit) {
-  retain_use(value);
-  out->saved |= static_cast<std::uint8_t>(1 << bit);
-  if (value->is_pending()) {
-    value->savers.fetch_add(1, std::memory_order_relaxed);
-    out->counted_savers |= static_cast<std::uint8_t>(1 << bit);
+/// Edges and saved values: a saved input is held like by a handle, any other by reference.
+void hold_inputs(Node* out, std::span<Node* const> inputs, std::uint8_t needs) {
+  const bool fresh = out->input_count == 0;  // a deferred application has its edges already
+  Node** edges = out->inline_inputs;
+  if (fresh && inputs.size() > Node::kInlineInputs)
+    out->heap_inputs = edges = new Node*[inputs.size()];
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    Node* in = inputs[i];
+    const bool saved = i < 7 && (needs >> i & 1);
+    const std::uint64_t count = (fresh ? Node::kReference : 0) + (saved ? Node::kUse : 0);
+    if (count) in->counts.fetch_add(count, std::memory_order_relaxed);
+    if (fresh) edges[i] = in;
+    if (saved && in->is_pending()) {
+      in->savers.fetch_add(1, std::memory_order_relaxed);
+      out->counted_savers |= static_cast<std::uint8_t>(1 << i);
+    }
+  }
+  out->input_count = static_cast<std::uint32_t>(inputs.size());
+  out->saved = needs;
+  if (needs & kSavesOutput) {
+    retain_use(out);
+    if (out->is_pending()) out->savers.fetch_add(1, std::memory_order_relaxed);
   }
 }
 
-void record(Node* out, const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
-  ThreadState& state = thread_state();
+void record(ThreadState& state, Node* out, const Op& op, std::span<Node* const> inputs,
+            const AttrsPtr& attrs) {
   std::uint64_t order = state.order;
   std::uint8_t needs = 0;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -209,7 +226,7 @@ void record(Node* out, const Op& op, std::span<Node* const> inputs, const AttrsP
     if (inputs[i]->requires_grad && !(i < 8 && op.constant_inputs >> i & 1))
       needs |= op.needs_of(static_cast<std::uint32_t>(i));
   }
-  if (out->input_count == 0) set_inputs(out, inputs);
+  hold_inputs(out, inputs, needs);
   out->op = &op;
   if (!out->attrs && attrs) {
     AttrsPtr kept = attrs;
@@ -218,9 +235,6 @@ void record(Node* out, const Op& op, std::span<Node* const> inputs, const AttrsP
   state.order = out->order = order + 1;
   out->requires_grad = true;
   out->recorded = true;
-  for (std::size_t i = 0; i < inputs.size() && i < 7; ++i)
-    if (needs >> i & 1) save_value(out, inputs[i], static_cast<int>(i));
-  if (needs & kSavesOutput) save_value(out, out, 7);
 }
 
 bool wants_record(const Op& op, std::span<Node* const> inputs) {
@@ -249,6 +263,26 @@ Node* interpret(const Op& op, std::span<Node* const> inputs, const AttrsPtr& att
                 std::uint16_t number) {
   const Level level = level_of(op, inputs, number);
   return level.interpret(op, inputs, attrs, level);
+}
+
+/// The short way for operations on scalars of one dtype, null when it does not apply: what is left
+/// of an application when there is nothing to convert, broadcast, defer or allocate.
+Node* apply_scalars(const Op& op, std::span<Node* const> inputs) {
+  if (inputs.size() > 2) return nullptr;
+  Node* a = inputs.front();
+  Node* b = inputs.back();
+  const kernels::TileKernel* k = op.tiles[static_cast<int>(a->dtype)];
+  if (!k || a->dtype != b->dtype || (a->layout.ndim() | b->layout.ndim() | a->level | b->level) ||
+      !a->is_ready() || !b->is_ready())
+    return nullptr;
+  ThreadState& state = thread_state();
+  Node* out = new_scalar(state, k->out);
+  const void* src[2] = {a->data(), b->data()};
+  k->vv(src, &out->bits, 1);
+  if ((a->requires_grad | b->requires_grad) && state.recording && is_floating(k->out) &&
+      op.differentiable())
+    record(state, out, op, inputs, nullptr);
+  return out;
 }
 
 Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs,
@@ -295,7 +329,7 @@ Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, AttrsPtr at
                     : run_elementwise(op, inputs, attrs, k, shape, grad ? 0 : donate);
   if (grad && is_floating(k->out) && op.differentiable() && thread_state().recording &&
       wants_record(op, inputs))
-    record(out, op, inputs, attrs);
+    record(thread_state(), out, op, inputs, attrs);
   return out;
 }
 
@@ -356,15 +390,17 @@ Node* apply_general(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs,
   }
   if (grad && is_floating(spec.dtype) && op.differentiable() && thread_state().recording &&
       wants_record(op, inputs))
-    record(out, op, inputs, attrs);
+    record(thread_state(), out, op, inputs, attrs);
   return out;
 }
 
 }  // namespace
 
 Node* apply(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs, std::uint32_t donate) {
-  if (op.kind == OpKind::elementwise)
+  if (op.kind == OpKind::elementwise) {
+    if (Node* out = apply_scalars(op, inputs)) return out;
     return apply_elementwise(op, inputs, std::move(attrs), donate);
+  }
   return apply_general(op, inputs, std::move(attrs), donate);
 }
 
@@ -437,7 +473,7 @@ Node* alias(Node* node, Leaf* leaf, bool keep_history) {
   if (keep_history && node->requires_grad) {
     static const Op& op = find_op("alias");
     Node* one[] = {node};
-    record(out, op, one, nullptr);
+    record(thread_state(), out, op, one, nullptr);
   }
   if (leaf) {
     retain(leaf);

@@ -90,31 +90,8 @@ void unlock_node_pool() noexcept { g_pool_mutex.unlock(); }
 
 Node* new_node(DType dtype, Layout layout) {
   ThreadState& state = thread_state();
-  void* memory = take_node_memory(state);
-  state.count_nodes(1);
-  Node* n = new (memory) Node;
-  n->counts.store(Node::kHandle, std::memory_order_relaxed);
-  n->op = nullptr;
-  n->order = state.order;
-  n->storage = nullptr;
-  n->bits = 0;
-  n->attrs = nullptr;
-  n->leaf = nullptr;
+  Node* n = init_node(state, take_node_memory(state), dtype);
   n->layout = std::move(layout);
-  n->input_count = 0;
-  n->slot = 0;
-  n->savers.store(0, std::memory_order_relaxed);
-  n->box_serial = 0;
-  n->level = 0;
-  n->pending = 0;
-  n->dtype = dtype;
-  n->state.store(State::ready, std::memory_order_relaxed);
-  n->box = Box::none;
-  n->saved = 0;
-  n->counted_savers = 0;
-  n->requires_grad = false;
-  n->recorded = false;
-  n->computed_once = false;
   return n;
 }
 
@@ -237,18 +214,17 @@ class Reaper {
 
   void destroy(Node* n) {
     const bool pending = n->state.load(std::memory_order_acquire) == State::deferred;
-    if (pending || n->saved) {
-      const auto inputs = n->inputs();
-      for (std::size_t i = 0; i < inputs.size(); ++i) {
-        if (pending) drop_use(inputs[i]);
-        if (i < 7 && (n->saved >> i & 1)) {
-          if (n->counted_savers >> i & 1)
-            inputs[i]->savers.fetch_sub(1, std::memory_order_relaxed);
-          drop_use(inputs[i]);
-        }
+    const auto inputs = n->inputs();
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (pending) drop_use(inputs[i]);
+      if (i < 7 && (n->saved >> i & 1)) {
+        if (n->counted_savers >> i & 1) inputs[i]->savers.fetch_sub(1, std::memory_order_relaxed);
+        drop_handle(inputs[i]);
+      } else {
+        drop_reference(inputs[i]);
       }
     }
-    drop_edges(n);
+    if (n->input_count > Node::kInlineInputs) delete[] n->heap_inputs;
     if (n->level) {
       drop_boxed(n);
     } else if (n->storage) {
@@ -281,6 +257,15 @@ void release_use(Node* n) noexcept {
 }
 
 void release_handle(Node* n) noexcept {
+  constexpr std::uint64_t low = Node::kUse - 1;
+  if ((n->counts.load(std::memory_order_acquire) & low) == 1 && n->input_count == 0 &&
+      !n->level && !n->attrs && !n->leaf && !n->storage) {
+    n->~Node();
+    ThreadState& state = thread_state();
+    state.count_nodes(-1);
+    give_node_memory(state, n);
+    return;
+  }
   Reaper reaper;
   reaper.drop_handle(n);
   reaper.run();

@@ -41,6 +41,7 @@ void destroy_state(void* p) {
 }  // namespace
 
 ThreadState& make_thread_state() {
+  all_ops();  // whoever makes a node may apply a record directly: the table has to be complete
   static pthread_key_t key = [] {
     pthread_key_t k;
     pthread_key_create(&k, destroy_state);

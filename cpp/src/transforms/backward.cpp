@@ -3,6 +3,7 @@
 // adds its cotangents to the slots of the inputs. Rules are written in operations, so a recorded
 // sweep can be swept again.
 #include <algorithm>
+#include <functional>
 #include <mutex>
 #include <unordered_map>
 
@@ -111,7 +112,7 @@ class Sweep {
 
  private:
   struct Slot {
-    Node* node;
+    Node* node = nullptr;
     Tensor cotangent;
     bool source = false;
     bool useful = false;
@@ -130,27 +131,37 @@ class Sweep {
     return wanted_.contains(n) || (n->leaf && wanted_.contains(n->leaf));
   }
 
-  void push(Node* n, std::vector<Node*>& stack) {
-    if (!n->requires_grad || marks_.find(n)) return;
-    slots_.push_back({n, {}, is_source(n)});
-    slots_.back().stops = slots_.back().source && n->leaf && !to_leaves_;
-    marks_.set(n, static_cast<std::uint32_t>(slots_.size()));
-    if (!slots_.back().stops && n->op && in_range(n)) stack.push_back(n);
+  /// A source that is a leaf ends the walk: what lies behind belongs to an outer transform.
+  bool stops(const Node* n, bool source) const { return source && n->leaf && !to_leaves_; }
+
+  bool expands(const Node* n) const {
+    return n->op && in_range(n) && !stops(n, n->leaf && is_source(n));
   }
 
   void collect(std::span<const Tensor> outputs) {
+    std::vector<std::pair<std::uint64_t, Node*>> found;
     std::vector<Node*> stack;
-    for (const Tensor& t : outputs) push(t.node(), stack);
+    const auto push = [&](Node* n) {
+      if (!n->requires_grad || marks_.find(n)) return;
+      found.emplace_back(n->order, n);
+      marks_.set(n, 1);
+      if (expands(n)) stack.push_back(n);
+    };
+    for (const Tensor& t : outputs) push(t.node());
     while (!stack.empty()) {
       Node* n = stack.back();
       stack.pop_back();
-      for (Node* in : n->inputs()) push(in, stack);
+      for (Node* in : n->inputs()) push(in);
     }
-    const auto later = [](const Slot& a, const Slot& b) { return a.node->order > b.node->order; };
-    if (!std::is_sorted(slots_.begin(), slots_.end(), later))
-      std::sort(slots_.begin(), slots_.end(), later);
-    for (std::size_t i = 0; i < slots_.size(); ++i)
-      marks_.set(slots_[i].node, static_cast<std::uint32_t>(i + 1));
+    std::sort(found.begin(), found.end(), std::greater<>());
+    slots_.resize(found.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      Slot& slot = slots_[i];
+      slot.node = found[i].second;
+      slot.source = is_source(slot.node);
+      slot.stops = stops(slot.node, slot.source);
+      marks_.set(slot.node, static_cast<std::uint32_t>(i + 1));
+    }
   }
 
   void mark_useful() {
