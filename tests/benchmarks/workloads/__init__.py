@@ -1,0 +1,1 @@
+"""The workloads, one module each; `contract.py` says what a module states."""
