@@ -73,8 +73,8 @@ class Arena {
 
 class Planner {
  public:
-  explicit Planner(const Graph& graph)
-      : graph_(graph), parts_(partition(graph)), place_of_(graph.size(), kNoPlace) {}
+  Planner(const Graph& graph, std::span<const std::uint32_t> donated)
+      : graph_(graph), donated_(donated), parts_(partition(graph)), place_of_(graph.size(), kNoPlace) {}
   Plan run();
 
  private:
@@ -93,6 +93,7 @@ class Planner {
   bool dies(PlaceIndex p, std::uint32_t s) const { return last_read_[p] == s && !kept_[p]; }
 
   const Graph& graph_;
+  std::span<const std::uint32_t> donated_;
   Partition parts_;
   Plan plan_;
   std::vector<PlaceIndex> place_of_;
@@ -117,7 +118,7 @@ PlaceIndex Planner::place(Index i) {
   const Graph::Entry& e = graph_[i];
   place_of_[i] = static_cast<PlaceIndex>(plan_.places.size());
   const std::size_t bytes = static_cast<std::size_t>(e.size()) * itemsize(e.dtype);
-  plan_.places.push_back({e.dtype, false, bytes, 0, Layout(e.shape)});
+  plan_.places.push_back({e.dtype, false, false, bytes, 0, Layout(e.shape)});
   return place_of_[i];
 }
 
@@ -147,6 +148,11 @@ void Planner::need_nodes() {
     if (p != kNoPlace) kept_[p] = true;
   };
   for (const PlaceIndex p : plan_.inputs) keep(p);
+  for (const std::uint32_t i : donated_)
+    if (plan_.inputs[i] != kNoPlace) {
+      plan_.places[plan_.inputs[i]].borrowed = true;
+      kept_[plan_.inputs[i]] = false;
+    }
   for (const PlaceIndex p : plan_.outputs) keep(p);
   for (const Plan::Constant& c : plan_.constants) keep(c.place);
   for (const Step& step : parts_.steps) {
@@ -382,6 +388,8 @@ Plan Planner::run() {
 
 }  // namespace
 
-Plan make_plan(const Graph& graph) { return Planner(graph).run(); }
+Plan make_plan(const Graph& graph, std::span<const std::uint32_t> donated) {
+  return Planner(graph, donated).run();
+}
 
 }  // namespace adjoint

@@ -38,6 +38,7 @@ struct Instruction {
 struct PlannedPlace {
   DType dtype;
   bool is_node;
+  bool borrowed = false;  // an input whose handle stays with the caller, who gives up the value
   std::size_t bytes;
   std::size_t offset = 0;  // in the arena
   Layout layout;
@@ -64,6 +65,6 @@ struct Plan {
   }
 };
 
-Plan make_plan(const Graph& graph);
+Plan make_plan(const Graph& graph, std::span<const std::uint32_t> donated);
 
 }  // namespace adjoint

@@ -52,7 +52,7 @@ class CompiledProgram::Frame {
   }
   ~Frame() {
     for (std::size_t p = 0; p < nodes.size(); ++p)
-      if (nodes[p]) release_handle(nodes[p]);
+      if (nodes[p] && !lent(p)) release_handle(nodes[p]);
   }
   Frame(const Frame&) = delete;
   Frame& operator=(const Frame&) = delete;
@@ -63,7 +63,22 @@ class CompiledProgram::Frame {
     data[p] = static_cast<char*>(n->data());
   }
   void free(PlaceList list) {
-    for (const PlaceIndex p : plan.list(list)) release_handle(std::exchange(nodes[p], nullptr));
+    for (const PlaceIndex p : plan.list(list)) {
+      Node* n = std::exchange(nodes[p], nullptr);
+      if (!lent(p)) release_handle(n);
+    }
+  }
+  /// An input that is given up is used without a handle of our own, so that its count tells
+  /// whether anyone else uses it.
+  bool lent(std::size_t p) const { return plan.places[p].borrowed; }
+  void put_input(PlaceIndex p, Node* n) {
+    materialize(n);
+    if (!n->layout.contiguous()) {
+      copies.push_back(contiguous(n));
+      n = copies.back().node();
+    }
+    if (!lent(p)) retain_handle(n);
+    put(p, n);
   }
   /// The memory of a value that is not read again, or null.
   Storage* take_memory(PlaceIndex giver) {
@@ -88,18 +103,20 @@ class CompiledProgram::Frame {
 
   const Plan& plan;
   SmallVector<char*, 48> data;
-  SmallVector<Node*, 48> nodes;  // one handle count each; null in the arena
+  SmallVector<Node*, 48> nodes;  // one handle count each unless lent; null in the arena
+  std::vector<Tensor> copies;    // of inputs that were not contiguous
 
  private:
   IntrusivePtr<Storage> heap_;
   alignas(64) char stack_[kStackArena];
 };
 
-CompiledProgram::CompiledProgram(const Graph& graph) : graph_(simplify(graph)) {
+CompiledProgram::CompiledProgram(const Graph& graph, std::span<const std::uint32_t> donated)
+    : graph_(simplify(graph)) {
 #ifndef NDEBUG
   graph_.verify();
 #endif
-  plan_ = make_plan(graph_);
+  plan_ = make_plan(graph_, donated);
   for (const Instruction& at : plan_.instructions)
     plain_ &= at.kind != Instruction::Kind::single;
 }
@@ -175,16 +192,8 @@ void CompiledProgram::run_steps(Frame& frame) const {
 
 void CompiledProgram::execute(std::span<Node* const> inputs, std::span<Node*> outputs) const {
   Frame frame(plan_);
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (plan_.inputs[i] == kNoPlace) continue;
-    materialize(inputs[i]);
-    Node* n = inputs[i];
-    if (n->layout.contiguous())
-      retain_handle(n);
-    else
-      n = contiguous(n).detach_node();
-    frame.put(plan_.inputs[i], n);
-  }
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (plan_.inputs[i] != kNoPlace) frame.put_input(plan_.inputs[i], inputs[i]);
   for (const Plan::Constant& c : plan_.constants) {
     retain_handle(c.value.node());
     frame.put(c.place, c.value.node());

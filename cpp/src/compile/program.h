@@ -12,7 +12,8 @@ namespace adjoint {
 
 class CompiledProgram final : public Program {
  public:
-  explicit CompiledProgram(const Graph& graph);
+  /// `donated` names inputs whose memory the caller gives up: each run may take it over.
+  explicit CompiledProgram(const Graph& graph, std::span<const std::uint32_t> donated = {});
 
   std::vector<Tensor> run(std::span<const Tensor> inputs) const override;
   std::string text() const override { return graph_.text(); }
