@@ -220,7 +220,7 @@ Tensor batch_states(const BatchArgs& args) {
   if (args.size == 0) {
     Node* one[] = {zeros_view(Dims{2}, DType::uint64).detach_node()};
     const Tensor held = Tensor::adopt(one[0]);
-    const ResultSpec spec = args.op.infer(one, args.attrs);
+    const ResultSpec spec = args.op.infer({one, 1}, args.attrs);
     return zeros_view(prefixed(0, spec.shape), spec.dtype);
   }
   std::vector<Tensor> parts;
