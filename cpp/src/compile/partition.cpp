@@ -216,7 +216,10 @@ void Partitioner::collect(Partition& out, const std::vector<bool>& live) {
     if (number[c] == kNone) {
       number[c] = static_cast<std::uint32_t>(out.steps.size());
       const Cluster& cluster = clusters_[c];
-      out.steps.push_back({cluster.kind, 2 * cluster.stage, cluster.space, {}});
+      Step& step = out.steps.emplace_back();
+      step.kind = cluster.kind;
+      step.stage = 2 * cluster.stage;
+      step.space = cluster.space;
     }
     out.step_of[i] = number[c];
     out.steps[number[c]].members.push_back(i);
@@ -235,7 +238,10 @@ void Partitioner::mark_crossings(Partition& out, const std::vector<bool>& live) 
     if (!out.crosses[i] || !graph_[i].op->fuses || out.steps[own].kind != Step::Kind::group)
       continue;
     out.crosses[graph_.inputs_of(i)[0]] = true;
-    out.steps.push_back({Step::Kind::single, out.steps[own].stage + 1, {}, {i}});
+    const std::uint32_t stage = out.steps[own].stage + 1;
+    Step& step = out.steps.emplace_back();
+    step.stage = stage;
+    step.members.push_back(i);
   }
 }
 

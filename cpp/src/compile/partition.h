@@ -21,8 +21,8 @@ struct Partition {
       scalars,  // a fused group of one-element values
       single,   // one operation on its own
     };
-    Kind kind;
-    std::uint32_t stage;
+    Kind kind = Kind::single;
+    std::uint32_t stage = 0;
     GroupSpace space;                   // group
     std::vector<Graph::Index> members;  // in topological order
   };
