@@ -318,6 +318,8 @@ void Operands::finish(bool condition) {
   for (int i = first; i < count_; ++i) {
     if (scalars_[i])
       weak = std::max(weak, *weak_kind(scalars_[i]));
+    else if (const auto kind = traced_weak_kind(nodes_[i]))
+      weak = std::max(weak, *kind);
     else
       strong = strong ? promote(*strong, nodes_[i]->dtype) : nodes_[i]->dtype;
   }

@@ -264,7 +264,10 @@ const char* in_place_name(int slot) {
 void check_in_place(const Op& op, int slot, const Node* x, const Node* y) {
   const std::string sign = in_place_name(slot);
   const bool to_float = op.dtypes == DTypeRule::floating && !is_floating(x->dtype);
-  const DType met = to_float ? DType::float64 : promote(x->dtype, y->dtype);
+  const auto weak = traced_weak_kind(y);
+  const DType met = to_float ? DType::float64
+                    : weak   ? promote_weak(x->dtype, *weak)
+                             : promote(x->dtype, y->dtype);
   if (met != x->dtype)
     raise(ErrorKind::type, op.name,
           "`x " + sign + " y` would change the dtype of x from " + std::string(name(x->dtype)) +
