@@ -144,8 +144,10 @@ void draw_normal(const Stream& stream, T* out, std::int64_t n) {
               in = angle;
               k.sin(&in, sine, pairs);
               k.cos(&in, angle, pairs);
-              for (std::int64_t i = 0; i < count; ++i)
-                out[first + i] = radius[i / 2] * (i % 2 ? sine : angle)[i / 2];
+              for (std::int64_t i = 0; i < pairs; ++i) {
+                out[first + 2 * i] = radius[i] * angle[i];
+                if (2 * i + 1 < count) out[first + 2 * i + 1] = radius[i] * sine[i];
+              }
             });
 }
 
