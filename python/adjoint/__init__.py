@@ -8,9 +8,12 @@ Importing this package starts no thread, opens no BLAS and does not import NumPy
 needed at once is imported at first use.
 """
 
-from adjoint import _core, tree
+from adjoint import _core
 from adjoint._core import *  # noqa: F403
 from adjoint._core import __version__ as __version__
+
+# isort: split
+import adjoint.tree as tree  # type: ignore[assignment]  # over the core's own, without TreeDef
 
 e = 2.718281828459045
 pi = 3.141592653589793
@@ -35,7 +38,7 @@ _NAMES = {
 __array_api_version__ = "2024.12"
 
 __all__ = [  # noqa: PLE0604
-    *(name for name in vars(_core) if not name.startswith("_")),
+    *(name for name in vars(_core) if not name.startswith("_") and name != "tree"),
     *_NAMES,
     *sorted(_MODULES),
     "__version__",
@@ -48,7 +51,27 @@ __all__ = [  # noqa: PLE0604
 ]
 
 
-def __getattr__(name):
+TYPE_CHECKING = False  # as in typing, which takes a while to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from adjoint import examples as examples
+    from adjoint import io as io
+    from adjoint import nn as nn
+    from adjoint import optim as optim
+    from adjoint import random as random
+    from adjoint import testing as testing
+    from adjoint._dtypes import __array_namespace_info__ as __array_namespace_info__
+    from adjoint._dtypes import can_cast as can_cast
+    from adjoint._dtypes import finfo as finfo
+    from adjoint._dtypes import iinfo as iinfo
+    from adjoint._dtypes import isdtype as isdtype
+    from adjoint._dtypes import result_type as result_type
+    from adjoint._tape import GradientTape as GradientTape
+    from adjoint._tape import Variable as Variable
+
+
+def __getattr__(name: str) -> "Any":
     from importlib import import_module
 
     if name in _MODULES:
@@ -64,5 +87,5 @@ def __getattr__(name):
     raise AttributeError(f"module 'adjoint' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *_NAMES, *_MODULES})

@@ -53,8 +53,8 @@ def save(
     """
     header: dict[str, Any] = {}
     if metadata:
-        for key, text in metadata.items():
-            if not isinstance(key, str) or not isinstance(text, str):
+        for key, value in metadata.items():
+            if not isinstance(key, str) or not isinstance(value, str):
                 raise TypeError("[io.save] metadata maps str to str")
         header["__metadata__"] = dict(metadata)
     parts, offset = [], 0

@@ -58,7 +58,8 @@ class Generator:
         unit = _core._random_uniform(*self._next(shape), _floating("uniform", dtype))
         if type(low) is float and type(high) is float and (low, high) == (0.0, 1.0):
             return unit
-        return low + (high - low) * unit
+        scaled: Tensor = low + (high - low) * unit
+        return scaled
 
     def normal(
         self, shape: Shape = (), mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None
@@ -67,7 +68,8 @@ class Generator:
         unit = _core._random_normal(*self._next(shape), _floating("normal", dtype))
         if type(mean) is float and type(std) is float and (mean, std) == (0.0, 1.0):
             return unit
-        return mean + std * unit
+        scaled: Tensor = mean + std * unit
+        return scaled
 
     def integers(
         self, low: int, high: int | None = None, shape: Shape = (), *, dtype: Any = None

@@ -6,6 +6,13 @@
 """
 
 from adjoint._core import TreeDef
-from adjoint._core.tree import flatten, leaves, map, register, structure, unflatten
+from adjoint._core import tree as _tree
 
 __all__ = ["TreeDef", "flatten", "leaves", "map", "register", "structure", "unflatten"]
+
+flatten = _tree.flatten
+leaves = _tree.leaves
+map = _tree.map
+register = _tree.register
+structure = _tree.structure
+unflatten = _tree.unflatten

@@ -94,7 +94,7 @@ PARAMETERS_OF = {
     "deferral": {"arg0": "builtins.bool"},
     "register": {
         "flatten": "Callable[[Any], tuple[Sequence[Any], Hashable]]",
-        "unflatten": "Callable[[Any, Sequence[Any]], Any]",
+        "unflatten": "Callable[[Any, list[Any]], Any]",
     },
     "_promote": {"a": "DType", "b": "DType"},
     "_promote_weak": {"a": "DType"},
@@ -113,6 +113,10 @@ RESULTS = {
     **dict.fromkeys(("numpy", "__array__"), "npt.NDArray[Any]"),
     **dict.fromkeys(("_promote", "_promote_weak"), "DType"),
     **dict.fromkeys(("rebind_", "requires_grad_"), "Self"),
+    "compile": "Compiled",
+    "program": "Program",
+    "cache_info": "Any",
+    "stats": "dict[str, int]",
     "vjp": "tuple[Any, Callable[[Any], tuple[Any, ...]]]",
     "jvp": "tuple[Any, Any]",
     "memory_stats": "dict[str, int]",
@@ -130,7 +134,6 @@ RESULTS = {
 # Whole signatures where result and argument hang together.
 SIGNATURES = {
     "stop_gradient": "(x: _T) -> _T",
-    "compile": "(f: _F, *, static_argnums: _Axes = (), donate_argnums: _Axes = ()) -> _F",
 }
 ATTRIBUTES = {
     "shape": "tuple[int, ...]",
@@ -157,6 +160,7 @@ SLOTS = {
     **{f"__i{op}__": "(self, other: _Array, /) -> Self" for op in BINARY},
     **{f"__{op}__": "(self, other: _Array, /) -> Tensor" for op in ("lt", "le", "gt", "ge")},
     **{f"__{op}__": "(self) -> Tensor" for op in ("neg", "pos", "abs", "invert")},
+    "__ipow__": "(self, other: _Array, /) -> Self:  # type: ignore[misc]",
     "__pow__": "(self, other: _Array, mod: None = None, /) -> Tensor",
     "__rpow__": "(self, other: _Array, mod: None = None, /) -> Tensor",
     "__eq__": "(self, other: _Array, /) -> Tensor:  # type: ignore[override]",
@@ -171,6 +175,11 @@ SLOTS = {
     "__getitem__": "(self, key: Any, /) -> Tensor",
     "__setitem__": "(self, key: Any, value: _Array | Sequence[Any], /) -> None",
     "__delitem__": "(self, key: Any, /) -> None",
+}
+CALLABLE = {
+    "__call__": "def __call__(self, *args: Any, **kwargs: Any) -> Any: ...",
+    "__get__": "def __get__(self, instance: Any, owner: Any = None, /) -> Any: ...",
+    "__wrapped__": "__wrapped__: Callable[..., Any]",
 }
 INHERITED = ("__repr__", "__str__", "__getattribute__", "__setattr__", "__delattr__", "__new__")
 DTYPE = """\
@@ -269,7 +278,7 @@ def from_docstring(name: str, text: str, method: bool) -> list[str]:
             continue
         value = inspect.Parameter.empty if default is None else ast.literal_eval(default)
         parts.append(typed(name, argument.arg, value))
-        unnamed |= argument.arg.startswith("arg")
+        unnamed |= argument.arg.removeprefix("arg").isdigit()
     if unnamed:
         parts.append("/")
     if arguments.vararg:
@@ -279,6 +288,8 @@ def from_docstring(name: str, text: str, method: bool) -> list[str]:
     for argument, keyword in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         value = inspect.Parameter.empty if keyword is None else ast.literal_eval(keyword)
         parts.append(typed(name, argument.arg, value))
+    if arguments.kwarg:
+        parts.append(f"**{typed(name, arguments.kwarg.arg, inspect.Parameter.empty)}")
     return parts
 
 
@@ -310,7 +321,9 @@ def function(
     if getattr(value, "__text_signature__", None):
         parts = from_text_signature(name, value)
     else:
-        parts = from_docstring(name, doc, method)
+        own = method and not isinstance(value, types.MethodDescriptorType)
+        parts = from_docstring(name, doc, own)
+        parts = ["self", *parts] if method and not own else parts
         doc = without_signature(doc)
     if name in SIGNATURES and not method:
         text, result = SIGNATURES[name].rsplit(" -> ", 1)
@@ -339,6 +352,7 @@ def setter(name: str) -> str:
     return definition(name, ["self", f"value: {kind}"], "None", "", 4, [f"{name}.setter"])
 
 
+BASETYPE = 1 << 10  # Py_TPFLAGS_BASETYPE: may be subclassed
 SETTABLE = ("requires_grad", "grad", "name")
 
 
@@ -353,6 +367,8 @@ def members(cls: type) -> Iterator[str]:
     for name, value in sorted(vars(cls).items()):
         if name in special or name in INHERITED:
             continue
+        if name in CALLABLE:
+            yield f"    {CALLABLE[name]}\n"
         if isinstance(value, (types.GetSetDescriptorType, property)) and name != "__dict__":
             yield attribute(name, value, ATTRIBUTES.get(name, "Any"))
             if name in SETTABLE and cls is _core.Tensor:
@@ -396,8 +412,12 @@ def class_(name: str, cls: type) -> str:
     )
     if issubclass(cls, BaseException):
         return f"{head}{doc}\n"
+    if not cls.__flags__ & BASETYPE:
+        head = "@final\n" + head
     body = ""
     if cls is _core.Tensor:
+        body += "    def __new__(cls, data: Any, /) -> Self: ...\n"
+        body += "    def __buffer__(self, flags: int, /) -> memoryview: ...\n"
         body += "    __hash__: ClassVar[None]  # type: ignore[assignment]\n"
         body += "    __array_ufunc__: ClassVar[None]\n    __array_priority__: ClassVar[int]\n"
     body += "".join(members(cls))
