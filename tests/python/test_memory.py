@@ -1,0 +1,294 @@
+"""Memory: nothing is left behind by steps, errors or abandoned graphs, and what a chain holds."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+
+import adjoint as ad
+import numpy as np
+import pytest
+
+STEPS = 2000
+
+
+@contextlib.contextmanager
+def nothing_left(slack=0):
+    """Asserts that live nodes and bytes return to where they were, without the cyclic collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = ad.memory_stats()
+        yield
+        after = ad.memory_stats()
+        assert after["live_nodes"] <= before["live_nodes"] + slack
+        assert after["live"] == before["live"]
+    finally:
+        gc.enable()
+
+
+def network(w, x):
+    return ad.mean(ad.square(ad.tanh(ad.matmul(x, w)) - 0.5))
+
+
+def data():
+    rng = np.random.default_rng(0)
+    return ad.asarray(rng.normal(size=(4, 3))), ad.asarray(rng.normal(size=(3, 2)))
+
+
+@pytest.fixture(autouse=True)
+def warm():
+    """Constants that a first use makes and keeps are made before anything is counted."""
+    x, w = data()
+    ad.hessian(lambda v: network(v, x))(w)
+
+
+def test_steps_of_order_one():
+    x, w = data()
+    with nothing_left():
+        for _ in range(STEPS):
+            leaf = ad.tensor(w, requires_grad=True)
+            network(leaf, x).backward()
+            leaf.grad = None
+        del leaf
+
+
+def test_a_training_loop_keeps_one_leaf():
+    x, start = data()
+    w = ad.tensor(start, requires_grad=True)
+    network(w, x).backward()
+    losses = []
+    with nothing_left():
+        for _ in range(STEPS):
+            w.zero_grad()
+            loss = network(w, x)
+            loss.backward()
+            with ad.no_grad():
+                w -= 0.1 * w.grad
+            losses.append(loss.item())
+        del loss
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("derivative", ["grad", "hessian", "hvp", "vmap", "backward"])
+def test_steps_of_order_two(derivative):
+    x, w = data()
+    f = lambda v: network(v, x)  # noqa: E731
+    steps = {
+        "grad": lambda: ad.grad(lambda v: ad.sum(ad.square(ad.grad(f)(v))))(w),
+        "hessian": lambda: ad.hessian(f)(w),
+        "hvp": lambda: ad.hvp(f, w, w),
+        "vmap": lambda: ad.vmap(ad.grad(f))(ad.stack([w, w])),
+    }
+
+    def backward():
+        leaf = ad.tensor(w, requires_grad=True)
+        f(leaf).backward(create_graph=True)
+        ad.sum(ad.square(leaf.grad)).backward()
+
+    step = steps.get(derivative, backward)
+    step()
+    with nothing_left():
+        for _ in range(STEPS // 4):
+            step()
+
+
+def test_gradients_that_depend_on_their_leaf_form_no_cycle():
+    with nothing_left():
+        for _ in range(100):
+            leaf = ad.tensor([1.0, 2.0, 3.0], requires_grad=True)
+            ad.sum(leaf**3).backward(create_graph=True)
+            assert leaf.grad.requires_grad
+            del leaf
+
+
+def test_exceptions_in_the_middle():
+    x, w = data()
+
+    def broken(v):
+        y = ad.tanh(ad.matmul(x, v))
+        raise KeyError(y.shape)
+
+    def bad_shapes(v):
+        return ad.sum(ad.tanh(v) + ad.ones(7))
+
+    transforms = (
+        ad.grad,
+        ad.value_and_grad,
+        ad.hessian,
+        lambda f: lambda v: ad.jvp(f, (v,), (v,)),
+        lambda f: lambda v: ad.vmap(f)(ad.stack([v, v])),
+        lambda f: ad.grad(lambda v: ad.sum(ad.grad(f)(v))),
+        lambda f: ad.compile(f),
+    )
+
+    def attempts():
+        for transform in transforms:
+            for f, error in ((broken, KeyError), (bad_shapes, ValueError)):
+                with contextlib.suppress(error):
+                    transform(f)(w)
+
+    for _ in range(2):
+        attempts()
+    gc.collect()
+    with nothing_left():
+        for _ in range(20):
+            attempts()
+    # and the thread still works
+    assert ad.grad(lambda v: v * v)(3.0).item() == 6.0
+
+
+def test_errors_of_deferred_work():
+    x = ad.asarray(np.ones(9000))
+    with nothing_left():
+        for _ in range(20):
+            y = ad.exp(x) + 1.0
+            with pytest.raises(ValueError, match=r"\[add\]"):
+                y + ad.ones(3)
+            del y
+
+
+def test_programs_are_freed():
+    x, w = data()
+    ad.compile(network)(w, x)
+    gc.collect()
+    before = ad.memory_stats()
+    for _ in range(50):
+        f = ad.compile(lambda v: network(v, x))
+        f(w)
+        del f
+    gc.collect()
+    after = ad.memory_stats()
+    assert (after["live"], after["live_nodes"]) == (before["live"], before["live_nodes"])
+
+
+# ---- what a graph holds -------------------------------------------------------------------------
+
+MEGABYTE = 1 << 20
+
+
+def peak_of(f):
+    """Bytes above the start that were live at once while f ran."""
+    gc.collect()
+    ad.reset_peak_memory()
+    start = ad.memory_stats()["live"]
+    f()
+    return ad.memory_stats()["peak"] - start
+
+
+@pytest.mark.parametrize("deferral", [True, False])
+def test_a_recorded_chain_of_additions_holds_no_intermediates(deferral):
+    size = 10 * MEGABYTE // 8
+
+    def run():
+        x = ad.tensor(np.ones(size), requires_grad=True)
+        y = x
+        for i in range(100):
+            y = y + 1.0
+            if i % 10 == 9:
+                ad.eval(y)
+        ad.sum(y).backward()
+        assert x.grad.numpy()[-1] == 1.0
+
+    with ad.deferral(deferral):
+        assert peak_of(run) <= 31 * MEGABYTE
+
+
+def test_an_unrecorded_chain_is_computed_in_place():
+    size = 10 * MEGABYTE // 8
+
+    def run():
+        x = ad.asarray(np.ones(size), copy=True)
+        y = x * 2.0
+        del x
+        for _ in range(100):
+            y = ad.sqrt(y) + 1.0
+        ad.eval(y)
+
+    assert peak_of(run) <= 31 * MEGABYTE
+
+
+def test_forward_mode_runs_in_constant_memory():
+    size = MEGABYTE // 8
+
+    def f(x):
+        for _ in range(50):
+            x = ad.sin(x)
+        return x
+
+    x = ad.asarray(np.ones(size))
+    assert peak_of(lambda: ad.eval(ad.jvp(f, (x,), (x,))[1])) <= 16 * MEGABYTE
+
+
+def test_detach_keeps_nothing_of_the_history():
+    x = ad.tensor(np.ones(1000), requires_grad=True)
+    with nothing_left(slack=1):
+        y = x
+        for _ in range(100):
+            y = ad.sin(y)
+        y = y.detach()
+        value = y.numpy()
+        del y
+    assert value.shape == (1000,)
+
+
+# ---- many reads and many writes -----------------------------------------------------------------
+
+MANY = 10_000
+
+
+def test_a_sum_over_every_element():
+    values = np.linspace(-1, 1, MANY)
+    x = ad.tensor(values, requires_grad=True)
+    total = ad.tensor(0.0)
+    for i in range(MANY):
+        total = total + x[i] ** 2
+    assert total.item() == pytest.approx(float(np.sum(values**2)), rel=1e-12)
+    total.backward()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * values, rtol=1e-15)
+
+
+def test_a_sum_over_elements_to_second_order():
+    def f(x):
+        total = 0.0
+        for i in range(200):
+            total = total + x[i % 100] ** 3
+        return total
+
+    x = np.linspace(-1, 1, 100)
+    v = np.linspace(2, 3, 100)
+    expected = 12 * x * v
+    np.testing.assert_allclose(
+        ad.hvp(f, ad.asarray(x), ad.asarray(v)).numpy(), expected, rtol=1e-13
+    )
+    nested = ad.grad(lambda y: ad.sum(ad.grad(f)(y) * ad.asarray(v)))
+    np.testing.assert_allclose(nested(ad.asarray(x)).numpy(), expected, rtol=1e-13)
+
+
+def test_many_recorded_assignments():
+    w = ad.tensor(3.0, requires_grad=True)
+    x = ad.zeros(100)
+    expected = np.zeros(100)
+    coefficient = np.zeros(100)
+    for i in range(MANY):
+        x[i % 100] = w * float(i)
+        expected[i % 100] = 3.0 * i
+        coefficient[i % 100] = i
+    np.testing.assert_array_equal(x.numpy(), expected)
+    ad.sum(x).backward()
+    assert w.grad.item() == coefficient.sum()
+
+
+def test_many_recorded_assignments_into_a_large_tensor():
+    w = ad.tensor(np.ones(MANY), requires_grad=True)
+    x = w * 2.0
+    for i in range(0, MANY, 5):
+        x[i] = w[i] * w[i + 1]
+    y = np.full(MANY, 2.0)
+    y[::5] = 1.0
+    np.testing.assert_array_equal(x.numpy(), y)
+    ad.sum(x).backward()
+    gradient = np.full(MANY, 2.0)
+    gradient[::5] = 1.0
+    gradient[1::5] += 1.0
+    np.testing.assert_array_equal(w.grad.numpy(), gradient)
