@@ -331,6 +331,11 @@ ADJOINT_OPERATOR(/, divide)
 Tensor operator-(const Tensor& x) { return negative(x); }
 Tensor pow(const Tensor& x, double exponent) { return pow(x, scalar_like(x, exponent)); }
 
-void register_elementwise_ops() { family.register_all(); }
+void register_elementwise_ops() {
+  negative_record.involution = bitwise_invert_record.involution = true;
+  multiply_record.unit_inputs = 0b11;
+  divide_record.unit_inputs = 0b10;
+  family.register_all();
+}
 
 }  // namespace adjoint
