@@ -29,8 +29,8 @@ ALL = ("bool", *NUMBERS)
 NOT_OPERATIONS = frozenset(
     """tensor asarray zeros ones empty full zeros_like ones_like empty_like full_like arange
     linspace eye from_dlpack grad value_and_grad jacobian hessian vjp jvp hvp vmap compile
-    stop_gradient checkpoint eval is_grad_enabled memory_stats reset_peak_memory clear_cache set_num_threads
-    get_num_threads""".split()
+    stop_gradient checkpoint eval is_grad_enabled memory_stats reset_peak_memory clear_cache
+    set_num_threads get_num_threads""".split()
 )
 
 
@@ -302,6 +302,7 @@ def _reductions() -> list[Sample]:
         "first": ((3, 4), {"axis": 0, "keepdims": True}),
         "outer-two": ((2, 3, 2), {"axis": (0, 2)}),
         "trailing-two": ((2, 3, 2), {"axis": (1, 2), "keepdims": True}),
+        "no-axis": ((2, 3), {"axis": ()}),
     }
     out = []
     for name in ("sum", "prod", "max", "min", "mean", "var", "std", "any", "all"):
@@ -309,7 +310,7 @@ def _reductions() -> list[Sample]:
             continue
         boolean = name in ("any", "all")
         for label, (shape, kwargs) in cases.items():
-            if name == "std" and label == "0-d":
+            if name == "std" and label in ("0-d", "no-axis"):
                 continue  # one value has no spread: a special point
             x = _apart(*shape) + 0.07 if not boolean else _rng.uniform(size=shape) < 0.6
             call = partial(getattr(ad, name), **kwargs)

@@ -56,8 +56,10 @@ def test_steps_of_order_one():
 def test_a_training_loop_keeps_one_leaf():
     x, start = data()
     w = ad.tensor(start, requires_grad=True)
-    network(w, x).backward()
     losses = []
+    network(w, x).backward()
+    with ad.no_grad():
+        w -= 0.1 * w.grad
     with nothing_left():
         for _ in range(STEPS):
             w.zero_grad()
@@ -227,9 +229,8 @@ def test_detach_keeps_nothing_of_the_history():
         for _ in range(100):
             y = ad.sin(y)
         y = y.detach()
-        value = y.numpy()
+        assert y.numpy()[0] < 1.0
         del y
-    assert value.shape == (1000,)
 
 
 # ---- many reads and many writes -----------------------------------------------------------------
