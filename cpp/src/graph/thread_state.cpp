@@ -4,7 +4,9 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <mutex>
+#include <string_view>
 
 #include "graph/node_pool.h"
 #include "graph/op.h"
@@ -38,6 +40,15 @@ void destroy_state(void* p) {
   delete state;
 }
 
+/// ADJOINT_DEFER=0 turns deferral off for the whole process.
+bool defers_by_default() {
+  static const bool on = [] {
+    const char* text = std::getenv("ADJOINT_DEFER");
+    return !text || std::string_view(text) != "0";
+  }();
+  return on;
+}
+
 }  // namespace
 
 ThreadState& make_thread_state() {
@@ -48,6 +59,7 @@ ThreadState& make_thread_state() {
     return k;
   }();
   auto* state = new ThreadState;
+  state->deferral = defers_by_default();
   t_thread_state = state;
   pthread_setspecific(key, state);
   const std::lock_guard lock(g_states_mutex);
