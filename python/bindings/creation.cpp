@@ -3,7 +3,7 @@
 #include <string>
 #include <utility>
 
-#include "core_ops.h"
+#include "adjoint/ops.h"
 #include "functions.h"
 #include "graph/apply.h"
 

@@ -3,7 +3,7 @@
 #include <optional>
 #include <utility>
 
-#include "core_ops.h"
+#include "adjoint/ops.h"
 #include "functions.h"
 #include "graph/apply.h"
 
@@ -26,19 +26,32 @@ PyObject* reduction_body(const Arguments& a) {
   return wrap(reduce(op, x, a.axes(1, x.ndim()), a.flag(2, false)));
 }
 
-PyObject* mean_body(const Arguments& a) {
+// The C++ functions read "no axes" as all of them; over none is over a unit axis of its own.
+struct Over {
+  Tensor x;
+  Dims axes;
+};
+Over over(const Arguments& a) {
   const Tensor x = a.tensor(0);
-  return wrap(mean(x, a.axes(1, x.ndim()), a.flag(2, false)));
+  const Dims axes = a.axes(1, x.ndim());
+  if (axes.empty() && x.ndim() > 0) return {expand_dims(x, x.ndim()), Dims{x.ndim()}};
+  return {x, axes};
+}
+bool keepdims(const Arguments& a, std::size_t i, const Over& o) {
+  return a.flag(i, false) && o.x.ndim() == a.tensor(0).ndim();
+}
+
+PyObject* mean_body(const Arguments& a) {
+  const Over o = over(a);
+  return wrap(mean(o.x, o.axes, keepdims(a, 2, o)));
 }
 PyObject* var_body(const Arguments& a) {
-  const Tensor x = a.tensor(0);
-  const double correction = a.given(2) ? a.number(2) : 0.0;
-  return wrap(var(x, a.axes(1, x.ndim()), correction, a.flag(3, false)));
+  const Over o = over(a);
+  return wrap(var(o.x, o.axes, a.given(2) ? a.number(2) : 0.0, keepdims(a, 3, o)));
 }
 PyObject* std_body(const Arguments& a) {
-  const Tensor x = a.tensor(0);
-  const double correction = a.given(2) ? a.number(2) : 0.0;
-  return wrap(std_(x, a.axes(1, x.ndim()), correction, a.flag(3, false)));
+  const Over o = over(a);
+  return wrap(std_(o.x, o.axes, a.given(2) ? a.number(2) : 0.0, keepdims(a, 3, o)));
 }
 
 }  // namespace

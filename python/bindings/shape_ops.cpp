@@ -4,7 +4,7 @@
 #include <optional>
 #include <utility>
 
-#include "core_ops.h"
+#include "adjoint/ops.h"
 #include "functions.h"
 #include "graph/apply.h"
 

@@ -9,7 +9,7 @@
 #include <optional>
 #include <utility>
 
-#include "core_ops.h"
+#include "adjoint/ops.h"
 #include "graph/apply.h"
 #include "graph/op.h"
 #include "indexing.h"

@@ -16,6 +16,8 @@ namespace adjoint {
 
 struct Node;
 struct Leaf;
+void release_handle(Node* node) noexcept;
+void release_owner(Leaf* leaf) noexcept;
 
 class Tensor {
  public:
@@ -29,8 +31,15 @@ class Tensor {
   Tensor(Tensor&& other) noexcept
       : node_(std::exchange(other.node_, nullptr)), leaf_(std::exchange(other.leaf_, nullptr)) {}
   Tensor& operator=(const Tensor& other) noexcept;
-  Tensor& operator=(Tensor&& other) noexcept;
-  ~Tensor();
+  Tensor& operator=(Tensor&& other) noexcept {
+    std::swap(node_, other.node_);
+    std::swap(leaf_, other.leaf_);
+    return *this;
+  }
+  ~Tensor() {
+    if (node_) release_handle(node_);
+    if (leaf_) release_owner(leaf_);
+  }
 
   /// Copies `data`, row-major, into a new tensor.
   static Tensor from_data(std::span<const double> data, Shape shape);
@@ -79,7 +88,10 @@ class Tensor {
   /// Shares the node.
   static Tensor share(Node* node) noexcept;
   /// Gives the handle count to the caller; the leaf is released.
-  Node* detach_node() noexcept;
+  Node* detach_node() noexcept {
+    if (leaf_) release_owner(std::exchange(leaf_, nullptr));
+    return std::exchange(node_, nullptr);
+  }
 
  private:
   Node* node_ = nullptr;

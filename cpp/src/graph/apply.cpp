@@ -192,8 +192,19 @@ Node* run_elementwise(const Op& op, std::span<Node* const> inputs, const AttrsPt
 
 // ------------------------------------------------------------------------------ recording
 
-/// Edges and saved values: a saved input is held like by a handle, any other by reference.
-void hold_inputs(Node* out, std::span<Node* const> inputs, std::uint8_t needs) {
+/// Stands in for an operand that no rule will ask for, so that `y + 1.0` does not keep the 1.0.
+Node* unread_operand() {
+  static Node* node = [] {
+    Node* n = new_node(DType::float64, Layout());
+    thread_state().count_nodes(-1);  // not a value of any program
+    return n;
+  }();
+  return node;
+}
+
+/// Edges and saved values: a saved input is held like by a handle, any other by reference. The
+/// rule of an elementwise op reads the shape of the input it serves, and what `needs` declares.
+void hold_inputs(Node* out, const Op& op, std::span<Node* const> inputs, std::uint8_t needs) {
   const bool fresh = out->input_count == 0;  // a deferred application has its edges already
   Node** edges = out->inline_inputs;
   if (fresh && inputs.size() > Node::kInlineInputs)
@@ -201,6 +212,7 @@ void hold_inputs(Node* out, std::span<Node* const> inputs, std::uint8_t needs) {
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     Node* in = inputs[i];
     const bool saved = i < 7 && (needs >> i & 1);
+    if (fresh && op.partial && !saved && !in->requires_grad) in = unread_operand();
     const std::uint64_t count = (fresh ? Node::kReference : 0) + (saved ? Node::kUse : 0);
     if (count) in->counts.fetch_add(count, std::memory_order_relaxed);
     if (fresh) edges[i] = in;
@@ -226,7 +238,7 @@ void record(ThreadState& state, Node* out, const Op& op, std::span<Node* const> 
     if (inputs[i]->requires_grad && !(i < 8 && op.constant_inputs >> i & 1))
       needs |= op.needs_of(static_cast<std::uint32_t>(i));
   }
-  hold_inputs(out, inputs, needs);
+  hold_inputs(out, op, inputs, needs);
   out->op = &op;
   if (!out->attrs && attrs) {
     AttrsPtr kept = attrs;

@@ -320,7 +320,11 @@ void advance(Node* n, std::vector<Tensor>& stack) {
       stack.push_back(Tensor::share(base));
       return;
     }
-    n->op->run(n, n->inputs(), n->attrs, 0);
+    const Tensor view = Tensor::adopt(new_node(n->dtype, n->layout));
+    n->op->run(view.node(), n->inputs(), n->attrs, 0);
+    n->layout.restride(view.node()->layout);
+    n->bits = view.node()->bits;
+    n->storage = std::exchange(view.node()->storage, nullptr);
     n->state.store(State::ready, std::memory_order_release);
     lock.unlock();
     drop_pending_uses(n);

@@ -106,6 +106,7 @@ int GroupBuilder::add(const Op& op, const Attrs* attrs, Layout::Extents shape,
                       std::span<const Operand> operands) {
   Member m;
   const GroupSpace::Role role = op.reduces ? GroupSpace::Role::full : space_.role(shape);
+  m.full = role == GroupSpace::Role::full;
   const Layout::Extents consumer = op.reduces ? Layout::Extents(space_.full) : shape;
   for (const Operand& operand : operands) {
     m.sources[m.count++] = operand.external
@@ -167,7 +168,7 @@ Group GroupBuilder::finish() {
       values.push_back(g.program_.add_reduce(m.reduce, src[0]));
     } else if (m.tile) {
       values.push_back(
-          g.program_.add_tile(m.tile, {src, static_cast<std::size_t>(m.count)}));
+          g.program_.add_tile(m.tile, {src, static_cast<std::size_t>(m.count)}, m.full));
     } else {
       values.push_back(src[0]);
     }

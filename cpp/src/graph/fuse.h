@@ -86,6 +86,7 @@ class GroupBuilder {
     const kernels::ReduceKernel* reduce = nullptr;  // neither: a view
     Source sources[3];
     int count = 0;
+    bool full = false;  // of role full, whatever its operands are
   };
   struct Use {  // an external laid over the space in one way
     int external;

@@ -17,30 +17,14 @@ Tensor::Tensor(const Tensor& other) noexcept : node_(other.node_), leaf_(other.l
   if (leaf_) retain_owner(leaf_);
 }
 
-Tensor::~Tensor() {
-  if (node_) release_handle(node_);
-  if (leaf_) release_owner(leaf_);
-}
-
 Tensor& Tensor::operator=(const Tensor& other) noexcept {
   if (this != &other) *this = Tensor(other);
-  return *this;
-}
-
-Tensor& Tensor::operator=(Tensor&& other) noexcept {
-  std::swap(node_, other.node_);
-  std::swap(leaf_, other.leaf_);
   return *this;
 }
 
 Tensor Tensor::share(Node* node) noexcept {
   retain_handle(node);
   return adopt(node);
-}
-
-Node* Tensor::detach_node() noexcept {
-  if (leaf_) release_owner(std::exchange(leaf_, nullptr));
-  return std::exchange(node_, nullptr);
 }
 
 // ------------------------------------------------------------------------------------ making

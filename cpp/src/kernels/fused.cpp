@@ -52,7 +52,8 @@ FusedProgram::Value FusedProgram::add_input(DType dtype, ValueClass cls) {
   return v;
 }
 
-FusedProgram::Value FusedProgram::add_tile(const TileKernel* kernel, std::span<const Value> srcs) {
+FusedProgram::Value FusedProgram::add_tile(const TileKernel* kernel, std::span<const Value> srcs,
+                                           bool full) {
   check_open(srcs);
   if (srcs.size() != kernel->arity)
     raise(ErrorKind::runtime, kernel->name, "number of operands is not the kernel's arity");
@@ -67,7 +68,8 @@ FusedProgram::Value FusedProgram::add_tile(const TileKernel* kernel, std::span<c
     if (src.level > level) level = src.level;
   }
   instr.dst =
-      add_value(kernel->out, any_row && all_row ? ValueClass::row : ValueClass::full, level);
+      add_value(
+      kernel->out, any_row && all_row && !full ? ValueClass::row : ValueClass::full, level);
   instrs_.push_back(instr);
   return instr.dst;
 }

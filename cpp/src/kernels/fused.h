@@ -46,7 +46,8 @@ class FusedProgram {
   Value add_input(DType dtype, ValueClass cls);
   /// `srcs` has kernel->arity entries. The result is `row` if every operand is row or scalar and
   /// at least one is row, else `full` (a program over scalars only is a space of one element).
-  Value add_tile(const TileKernel* kernel, std::span<const Value> srcs);
+  /// With `full` it is full in any case: the operands are repeated over the columns.
+  Value add_tile(const TileKernel* kernel, std::span<const Value> srcs, bool full = false);
   /// Reduces a value over its columns; the result is of class row.
   Value add_reduce(const ReduceKernel* kernel, Value src);
   /// The value is written to memory: contiguous rows for class row, contiguous rows x cols for

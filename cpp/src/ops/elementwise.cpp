@@ -38,6 +38,7 @@ constexpr std::uint8_t kY = kSavesOutput;
                                             return __VA_ARGS__;                             \
                                           },                                                \
                                           .needs = {saves, 0, 0},                           \
+                                          .method = true,                                   \
                                           .domain = {lo, hi}});                             \
   Tensor fn(const Tensor& x) { return apply(fn##_record, {&x}); }
 

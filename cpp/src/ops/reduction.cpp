@@ -121,7 +121,7 @@ Tensor batch_reduction(const BatchArgs& args) {
 Tensor extreme_weights(const RuleArgs& args) {
   const Tensor& x = args.inputs[0];
   const Tensor hit = astype(equal(x, expand(args.output, args)), x.dtype());
-  return hit / expand(sum(hit, args.attrs->ints, true), args);
+  return hit / expand(reduce(find_op("sum"), hit, args.attrs->ints, true), args);
 }
 
 }  // namespace
@@ -148,7 +148,8 @@ static Op& max_record = family.define(
        return mul0(expand(ct, args), extreme_weights(args));
      },
      .jvp = [](const RuleArgs& args, std::span<const Tensor> t) {
-       return sum(mul0(t[0], extreme_weights(args)), args.attrs->ints, args.attrs->flag);
+       return reduce(find_op("sum"), mul0(t[0], extreme_weights(args)), args.attrs->ints,
+                     args.attrs->flag);
      },
      .needs = {1 | kSavesOutput, 0, 0},
      .batch = batch_reduction,
@@ -166,7 +167,8 @@ static Op& min_record = family.define(
        return mul0(expand(ct, args), extreme_weights(args));
      },
      .jvp = [](const RuleArgs& args, std::span<const Tensor> t) {
-       return sum(mul0(t[0], extreme_weights(args)), args.attrs->ints, args.attrs->flag);
+       return reduce(find_op("sum"), mul0(t[0], extreme_weights(args)), args.attrs->ints,
+                     args.attrs->flag);
      },
      .needs = {1 | kSavesOutput, 0, 0},
      .batch = batch_reduction,
@@ -254,7 +256,7 @@ Tensor std_(const Tensor& x, Tensor::Shape axes, double correction, bool keepdim
   return sqrt(var(x, axes, correction, keepdims));
 }
 
-Tensor sum_to_shape(const Tensor& x, Tensor::Shape shape) {
+Tensor sum_to_shape(Tensor x, Tensor::Shape shape) {
   const auto from = x.shape();
   if (std::equal(from.begin(), from.end(), shape.begin(), shape.end())) return x;
   const std::size_t lead = from.size() - shape.size();

@@ -17,7 +17,7 @@ inline AttrsPtr make_attrs(Dims ints, bool flag = false) {
 }
 
 /// Sums a value of a broadcast shape back to `shape`: the transpose of broadcasting.
-Tensor sum_to_shape(const Tensor& x, Tensor::Shape shape);
+Tensor sum_to_shape(Tensor x, Tensor::Shape shape);
 
 /// Zeros of this shape in one element of memory.
 Tensor zeros_of(Tensor::Shape shape, DType dtype);

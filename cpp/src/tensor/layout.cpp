@@ -83,6 +83,13 @@ Layout& Layout::operator=(Layout&& other) noexcept {
   return *this;
 }
 
+void Layout::restride(const Layout& other) noexcept {
+  std::int64_t* d = ndim_ <= kInline ? dims_.local : dims_.heap;
+  std::memcpy(d + ndim_, other.dims() + ndim_, sizeof(std::int64_t) * ndim_);
+  offset_ = other.offset_;
+  contiguous_ = other.contiguous_;
+}
+
 std::int64_t checked_size(Layout::Extents shape, const char* op) {
   constexpr std::int64_t limit = std::numeric_limits<std::int64_t>::max() / 16;
   std::int64_t size = 1;

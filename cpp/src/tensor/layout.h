@@ -31,6 +31,10 @@ class Layout {
     if (ndim_ > kInline) delete[] dims_.heap;
   }
 
+  /// Takes the strides and offset of a layout of the same shape, without touching the shape: other
+  /// threads may be reading it.
+  void restride(const Layout& other) noexcept;
+
   int ndim() const noexcept { return ndim_; }
   std::int64_t size() const noexcept { return size_; }
   std::int64_t offset() const noexcept { return offset_; }

@@ -153,7 +153,8 @@ class Sweep {
       stack.pop_back();
       for (Node* in : n->inputs()) push(in);
     }
-    std::sort(found.begin(), found.end(), std::greater<>());
+    if (!std::is_sorted(found.begin(), found.end(), std::greater<>()))
+      std::sort(found.begin(), found.end(), std::greater<>());
     slots_.resize(found.size());
     for (std::size_t i = 0; i < found.size(); ++i) {
       Slot& slot = slots_[i];
@@ -184,13 +185,15 @@ class Sweep {
       return;
     }
     static const Op& op = find_op("add");
-    slot.cotangent = apply(op, {&slot.cotangent, &ct}, nullptr, 3);
+    Node* both[] = {slot.cotangent.node(), ct.node()};
+    slot.cotangent = Tensor::adopt(apply(op, both, nullptr, 3));
   }
 
   void visit(Slot& slot) {
+    if (to_leaves_ && slot.source && !slot.cotangent.defined())  // reached by zero slopes only
+      slot.cotangent = zeros(slot.node->layout.shape(), slot.node->dtype);
     if (!slot.useful || !slot.cotangent.defined()) return;
     Tensor ct = std::move(slot.cotangent);
-    slot.cotangent = Tensor();
     if (slot.source) deliver(slot.node, ct);
     if (slot.stops || !slot.node->op || !in_range(slot.node)) return;
     propagate(slot.node, std::move(ct));
@@ -213,7 +216,6 @@ class Sweep {
       Slot& slot = slots_[index - 1];
       if (i == 0 && op.accumulate) {
         Tensor sum = std::move(slot.cotangent);
-        slot.cotangent = Tensor();
         if (!sum.defined()) sum = zeros(args.inputs[0].shape(), args.inputs[0].dtype());
         slot.cotangent = op.accumulate(args, std::move(sum), ct);
         continue;

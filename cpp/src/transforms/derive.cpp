@@ -62,9 +62,9 @@ Tensor multilinear_tangent(const RuleArgs& args, std::span<const Tensor> tangent
 Tensor input_cotangent(const RuleArgs& args, int i, const Tensor& cotangent) {
   const Op& op = args.op;
   if (op.partial) {
-    const Tensor part = times(op.partial(args, i), cotangent);
+    Tensor part = times(op.partial(args, i), cotangent);
     if (!part.defined()) return {};
-    return sum_to_shape(part, args.inputs[i].shape());
+    return sum_to_shape(std::move(part), args.inputs[i].shape());
   }
   if (op.transpose) return op.transpose(args, i, cotangent);
   return op.vjp(args, i, cotangent);

@@ -23,9 +23,17 @@ ADJOINT_BINARY(Add, a + b)
 ADJOINT_BINARY(Subtract, a - b)
 ADJOINT_BINARY(Multiply, a* b)
 ADJOINT_BINARY(Divide, a / b)
-// Zero wins over everything, also over an infinity or a nan in the other factor.
-ADJOINT_BINARY(Mul0, ((a == T{0}) | (b == T{0})) ? T{0} : a * b)
 #undef ADJOINT_BINARY
+
+// Zero wins over everything, also over an infinity or a nan in the other factor. Two selects: one
+// on both conditions costs half as much again with AVX-512 masks.
+struct Mul0 {
+  template <class T>
+  ADJOINT_INLINE T apply(T a, T b) {
+    const T product = b != T{0} ? a * b : T{0};
+    return a != T{0} ? product : T{0};
+  }
+};
 
 #define ADJOINT_UNARY(Name, expression) \
   struct Name {                         \
