@@ -77,7 +77,7 @@ def answer(module: Any, variant: str, sampler: Sampler | None, request: Any) -> 
     try:
         return Sampler(module, variant, request["case"]), {}
     except ModuleNotFoundError as error:
-        return None, {"missing": f"{error.name} is not installed"}
+        return None, {"missing": f"{error.name} is missing"}
     except Exception as error:
         return None, {"error": f"{type(error).__name__}: {error}"}
 

@@ -4,7 +4,7 @@ from contract import AtLeast
 
 CASES = ("",)
 UNIT = "s"
-TOLERANCE = 2e-6
+TOLERANCE = 5e-6  # float32 through some 25 roundings
 BARS = (AtLeast(8, "torch"),)
 N = 10_000_000
 C = 0.7978845608028654
