@@ -389,7 +389,8 @@ PyMemberDef compiled_members[] = {
     {nullptr, 0, 0, 0, nullptr}};
 
 void make_compiled_type() {
-  PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(compiled_dealloc)},
+  PyType_Slot slots[] = {{Py_tp_doc, const_cast<char*>("A compiled function; made by `compile`.")},
+                         {Py_tp_dealloc, reinterpret_cast<void*>(compiled_dealloc)},
                          {Py_tp_traverse, reinterpret_cast<void*>(compiled_traverse)},
                          {Py_tp_clear, reinterpret_cast<void*>(compiled_clear)},
                          {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
@@ -438,8 +439,8 @@ py::list graph_rows(const ShownProgram& p) {
                                                          : e.op->name;
     py::list shape;
     for (const std::int64_t n : e.shape) shape.append(n);
-    rows.append(py::make_tuple(kind, py::tuple(inputs), borrow(dtype_object(e.dtype)),
-                               py::tuple(shape)));
+    rows.append(
+        py::make_tuple(kind, py::tuple(inputs), borrow(dtype_object(e.dtype)), py::tuple(shape)));
   }
   return rows;
 }
@@ -480,7 +481,11 @@ void init_compile(py::module_& m) {
         "captures tensors that require grad. Python code in `f` runs only while tracing, so it "
         "cannot branch on values: use `ad.where`, or make the argument static.\n\n"
         "The memory of the tensors among the arguments `donate_argnums` may be taken for results "
-        "where nothing else uses it; they cannot be read afterwards.");
+        "where nothing else uses it; they cannot be read afterwards.\n\n"
+        "Examples\n--------\n"
+        ">>> import adjoint as ad\n"
+        ">>> norm = ad.compile(lambda x: ad.sqrt(ad.sum(x * x)))\n"
+        ">>> norm(ad.tensor([3.0, 4.0])).item()\n5.0");
 }
 
 }  // namespace adjoint::python

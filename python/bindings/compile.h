@@ -44,11 +44,11 @@ class Call {
 
   SmallVector<CallLeaf, 8> leaves_;
   std::size_t nargs_;
-  PyObject* kwnames_;                       // borrowed, or null
+  PyObject* kwnames_;                                   // borrowed, or null
   std::vector<std::pair<std::size_t, TreeDef>> trees_;  // arguments that are no leaves
-  SmallVector<std::uint32_t, 8> first_;     // leaf of each argument
-  std::vector<py::object> held_;            // leaves of trees
-  std::vector<Tensor> made_;                // of arrays
+  SmallVector<std::uint32_t, 8> first_;                 // leaf of each argument
+  std::vector<py::object> held_;                        // leaves of trees
+  std::vector<Tensor> made_;                            // of arrays
   bool special_ = false;
   bool recording_;
 };
@@ -97,9 +97,9 @@ struct Variant {
   Surroundings around;
   std::vector<Place> places;
   std::vector<std::uint32_t> donated;  // inputs
-  bool single = false;             // one tensor, no structure
-  TreeDef def;                     // of what the function returned
-  std::vector<py::object> leaves;  // null for tensors
+  bool single = false;                 // one tensor, no structure
+  TreeDef def;                         // of what the function returned
+  std::vector<py::object> leaves;      // null for tensors
 
   bool accepts() const noexcept;
 };

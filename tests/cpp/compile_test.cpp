@@ -159,7 +159,8 @@ TEST_CASE("compile: simplification keeps every bit") {
         const Tensor again = in[0] + in[0];
         return List{-(-in[0]), in[0] * 1.0, twice * again, in[0] + 0.0};
       },
-      {Tensor::from_data(std::vector<double>{-0.0, 1, NAN, INFINITY}, std::vector<std::int64_t>{4})});
+      {Tensor::from_data(std::vector<double>{-0.0, 1, NAN, INFINITY},
+                         std::vector<std::int64_t>{4})});
   CHECK(program->stats().nodes == 3);  // the sum once, the product, and x + 0: that changes -0
   const auto folded = trace(
       [](Inputs in) { return List{in[0] * (exp(Tensor(1.0)) * Tensor(2.0))}; }, List{Tensor(1.0)});
@@ -174,17 +175,16 @@ TEST_CASE("compile: empty and strided inputs") {
 }
 
 TEST_CASE("compile: errors name the position, what was expected and what was given") {
-  const auto program = trace([](Inputs in) { return List{in[0] + in[1]}; },
-                             List{random({3}, 1), random({3}, 2)});
+  const auto program =
+      trace([](Inputs in) { return List{in[0] + in[1]}; }, List{random({3}, 1), random({3}, 2)});
   std::string text = error_of([&] { program->run(List{random({3}, 1), random({4}, 2)}); });
   CHECK(text.find("input 1") != std::string::npos);
   CHECK(text.find("(4,)") != std::string::npos);
   CHECK(text.find("(3,)") != std::string::npos);
   text = error_of([&] { program->run(List{random({3}, 1)}); });
   CHECK(text.find("takes 2 inputs, got 1") != std::string::npos);
-  text = error_of([&] {
-    program->run(List{random({3}, 1), astype(random({3}, 2), DType::float32)});
-  });
+  text =
+      error_of([&] { program->run(List{random({3}, 1), astype(random({3}, 2), DType::float32)}); });
   CHECK(text.find("float32") != std::string::npos);
 }
 

@@ -47,9 +47,7 @@ bool same_constant(Node* a, Node* b) {
          bits_of(a) == bits_of(b);
 }
 
-bool same_attrs(const AttrsPtr& a, const AttrsPtr& b) {
-  return a == b || (a && b && *a == *b);
-}
+bool same_attrs(const AttrsPtr& a, const AttrsPtr& b) { return a == b || (a && b && *a == *b); }
 
 void print_value(std::ostream& out, Node* value) {
   if (!is_single(value)) return;

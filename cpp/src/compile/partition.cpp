@@ -108,7 +108,8 @@ bool Partitioner::joins(const GroupSpace& space, Index consumer, Nature as, Inde
       return role == wanted;
     default:
       if (wanted == Role::none) return false;
-      if (!row || wanted == Role::full) return wanted == Role::full && (!row || space.aligned(from.shape));
+      if (!row || wanted == Role::full)
+        return wanted == Role::full && (!row || space.aligned(from.shape));
       return from.shape == to.shape || space.rows() == 1;
   }
 }

@@ -74,7 +74,10 @@ class Arena {
 class Planner {
  public:
   Planner(const Graph& graph, std::span<const std::uint32_t> donated)
-      : graph_(graph), donated_(donated), parts_(partition(graph)), place_of_(graph.size(), kNoPlace) {}
+      : graph_(graph),
+        donated_(donated),
+        parts_(partition(graph)),
+        place_of_(graph.size(), kNoPlace) {}
   Plan run();
 
  private:
@@ -100,8 +103,8 @@ class Planner {
   std::vector<std::uint32_t> last_read_;  // step, by place
   std::vector<bool> kept_;                // inputs, constants, outputs
   std::vector<Tensor> shells_;
-  std::vector<std::uint32_t> member_;     // by node: number in the group being built
-  std::vector<std::uint32_t> external_;   // by place: number in the group being built
+  std::vector<std::uint32_t> member_;    // by node: number in the group being built
+  std::vector<std::uint32_t> external_;  // by place: number in the group being built
   std::uint32_t step_ = 0;
   Arena arena_;
   std::size_t slots_ = 0;
@@ -173,8 +176,8 @@ void Planner::find_last_reads() {
 /// A node of the place's layout whose memory has no content.
 Node* Planner::shell(PlaceIndex p) {
   if (!shells_[p].defined())
-    shells_[p] = Tensor::adopt(
-        new_array(plan_.places[p].dtype, plan_.places[p].layout.shape(), "compile"));
+    shells_[p] =
+        Tensor::adopt(new_array(plan_.places[p].dtype, plan_.places[p].layout.shape(), "compile"));
   return shells_[p].node();
 }
 
@@ -197,8 +200,9 @@ void Planner::lower_single(const Step& step, Instruction& out) {
   out.reads = store(reads);
   out.writes = store({&result, 1});
   if (e.op->kind == OpKind::contraction && inputs.size() == 2)
-    elements = std::sqrt(static_cast<double>(e.size()) * static_cast<double>(graph_[inputs[0]].size()) *
-                         static_cast<double>(graph_[inputs[1]].size()));
+    elements =
+        std::sqrt(static_cast<double>(e.size()) * static_cast<double>(graph_[inputs[0]].size()) *
+                  static_cast<double>(graph_[inputs[1]].size()));
   plan_.work += e.op->kind == OpKind::view ? 0 : elements;
   if (e.op->kind != OpKind::view || e.size() == 0) return;
   out.keeps_layout = true;
@@ -236,8 +240,8 @@ void Planner::lower_scalars(const Step& step, Instruction& out) {
     }
     const DType operand = graph_[inputs[e.op->dtypes == DTypeRule::where ? 1 : 0]].dtype;
     if (e.op->kind == OpKind::elementwise)
-      member_[i] = program.add_tile(tile_kernel(*e.op, operand, e.attrs.get()),
-                                    {operands, inputs.size()});
+      member_[i] =
+          program.add_tile(tile_kernel(*e.op, operand, e.attrs.get()), {operands, inputs.size()});
     else if (e.op->reduces)
       member_[i] = program.add_reduce(e.op->reducers[static_cast<int>(operand)], operands[0]);
     else
@@ -297,8 +301,8 @@ void Planner::lower_group(const Step& step, Instruction& out) {
   out.reads = store(reads);
   out.writes = store(writes);
   choose_givers(group, out);
-  plan_.work += static_cast<double>(group.elements()) *
-                static_cast<double>(group.instruction_count());
+  plan_.work +=
+      static_cast<double>(group.elements()) * static_cast<double>(group.instruction_count());
   plan_.groups.push_back(std::move(group));
 }
 
@@ -306,15 +310,14 @@ void Planner::lower_group(const Step& step, Instruction& out) {
 void Planner::choose_givers(const Group& group, Instruction& out) {
   const std::vector<PlaceIndex> reads(plan_.list(out.reads).begin(), plan_.list(out.reads).end());
   std::vector<PlaceIndex> givers;
-  for (const PlaceIndex w : std::vector<PlaceIndex>(plan_.list(out.writes).begin(),
-                                                    plan_.list(out.writes).end())) {
+  for (const PlaceIndex w :
+       std::vector<PlaceIndex>(plan_.list(out.writes).begin(), plan_.list(out.writes).end())) {
     const PlannedPlace& to = plan_.places[w];
     PlaceIndex giver = kNoPlace;
     for (std::size_t i = 0; i < reads.size() && giver == kNoPlace && to.bytes > kSlot; ++i) {
       const PlannedPlace& from = plan_.places[reads[i]];
       if (from.is_node == to.is_node && from.bytes == to.bytes && dies(reads[i], step_) &&
-          group.can_alias(i, to.dtype) &&
-          std::count(reads.begin(), reads.end(), reads[i]) == 1 &&
+          group.can_alias(i, to.dtype) && std::count(reads.begin(), reads.end(), reads[i]) == 1 &&
           std::find(givers.begin(), givers.end(), reads[i]) == givers.end())
         giver = reads[i];
     }

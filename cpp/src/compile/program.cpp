@@ -117,14 +117,12 @@ CompiledProgram::CompiledProgram(const Graph& graph, std::span<const std::uint32
   graph_.verify();
 #endif
   plan_ = make_plan(graph_, donated);
-  for (const Instruction& at : plan_.instructions)
-    plain_ &= at.kind != Instruction::Kind::single;
+  for (const Instruction& at : plan_.instructions) plain_ &= at.kind != Instruction::Kind::single;
 }
 
 ProgramStats CompiledProgram::stats() const {
   ProgramStats s;
-  for (Graph::Index i = 0; i < graph_.size(); ++i)
-    s.nodes += graph_[i].kind == Graph::Kind::apply;
+  for (Graph::Index i = 0; i < graph_.size(); ++i) s.nodes += graph_[i].kind == Graph::Kind::apply;
   s.groups = plan_.groups.size() + plan_.scalars.size();
   s.instructions = plan_.instructions.size();
   s.arena_bytes = plan_.arena_bytes;
@@ -223,9 +221,9 @@ void CompiledProgram::execute(std::span<Node* const> inputs, std::span<Node*> ou
 void CompiledProgram::check(std::span<const Tensor> inputs) const {
   const auto wanted = graph_.inputs();
   if (inputs.size() != wanted.size())
-    raise(ErrorKind::type, "program",
-          "takes " + std::to_string(wanted.size()) + " inputs, got " +
-              std::to_string(inputs.size()));
+    raise(
+        ErrorKind::type, "program",
+        "takes " + std::to_string(wanted.size()) + " inputs, got " + std::to_string(inputs.size()));
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Graph::Entry& e = graph_[wanted[i]];
     const std::string which = "input " + std::to_string(i);
@@ -239,8 +237,9 @@ void CompiledProgram::check(std::span<const Tensor> inputs) const {
                 ": trace again for other inputs");
     if (n->level)
       raise(ErrorKind::value, "program",
-            which + " belongs to an open transform: call the function made by `compile`, which "
-                    "replays its graph there");
+            which +
+                " belongs to an open transform: call the function made by `compile`, which "
+                "replays its graph there");
   }
 }
 

@@ -95,7 +95,8 @@ void Trace::touch(Node** at, const std::function<IntrusivePtr<const Payload>()>&
   if (n && n->level) return;
   if (touched_at_.contains(at)) return;
   Touched t{{at, owner(), !n, false, DType::float64, {}, nullptr, Place::kUnchanged, 0},
-            Tensor(), nullptr};
+            Tensor(),
+            nullptr};
   if (n) {
     t.place.requires_grad = n->requires_grad;
     t.place.dtype = n->dtype;

@@ -24,9 +24,9 @@ struct Place {
   bool requires_grad = false;
   DType dtype = DType::float64;
   Dims shape;
-  Leaf* leaf = nullptr;                   // of the cell; compared, never followed
-  std::uint32_t output = kUnchanged;      // of the graph: what the place holds afterwards
-  std::uint32_t input = 0;                // of the graph, when not null
+  Leaf* leaf = nullptr;               // of the cell; compared, never followed
+  std::uint32_t output = kUnchanged;  // of the graph: what the place holds afterwards
+  std::uint32_t input = 0;            // of the graph, when not null
 
   /// Whether the place holds what the program was traced for.
   bool accepts() const noexcept;
@@ -60,8 +60,7 @@ class Trace final : public TraceSink {
 
   Node* record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) override;
   Node* constant(Node* value) override;
-  void touch(Node** place,
-             const std::function<IntrusivePtr<const Payload>()>& owner) override;
+  void touch(Node** place, const std::function<IntrusivePtr<const Payload>()>& owner) override;
 
  private:
   struct Touched {
