@@ -777,18 +777,41 @@ def grad(
 
     `argnums` chooses the arguments (an int, or a tuple for a tuple of gradients); each may be a
     pytree. With `has_aux`, `f` returns ``(value, aux)`` and the result is ``(gradient, aux)``.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> ad.grad(lambda w: w**2 + 1)(5.0).item()
+    10.0
+    >>> g = ad.grad(lambda a, b: a * b, argnums=(0, 1))(2.0, 3.0)
+    >>> [x.item() for x in g]
+    [3.0, 2.0]
     """
 
 def value_and_grad(
     f: Callable[..., Any], argnums: _Axes = 0, has_aux: builtins.bool = False
 ) -> Callable[..., Any]:
-    """Return the function that computes ``(f(x), gradient)`` in one pass; see `grad`."""
+    """Return the function that computes ``(f(x), gradient)`` in one pass; see `grad`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> value, gradient = ad.value_and_grad(ad.square)(3.0)
+    >>> value.item(), gradient.item()
+    (9.0, 6.0)
+    """
 
 def jacobian(
     f: Callable[..., Any], argnums: _Axes = 0, has_aux: builtins.bool = False
 ) -> Callable[..., Any]:
     """Return the function that computes all first derivatives of `f`: shape ``output.shape +
     input.shape``.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> ad.jacobian(ad.square)(ad.tensor([1.0, 3.0])).tolist()
+    [[2.0, 0.0], [0.0, 6.0]]
     """
 
 def hessian(
@@ -796,31 +819,76 @@ def hessian(
 ) -> Callable[..., Any]:
     """Return the function that computes the second derivatives of the scalar-valued `f`: shape
     ``x.shape + x.shape``.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> ad.hessian(lambda x: x[0] * x[1])(ad.tensor([1.0, 3.0])).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
     """
 
 def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """Return ``(f(*primals), pullback)``; the pullback maps cotangents of the output to a tuple
-    of cotangents, one per primal, and may be called again.
+    """Return ``(f(*primals), pullback)``; the pullback maps cotangents of the output to a tuple of
+    cotangents, one per primal, and may be called again.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> out, pullback = ad.vjp(lambda a, b: a * b, 2.0, 3.0)
+    >>> [x.item() for x in pullback(10.0)]
+    [30.0, 20.0]
     """
 
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
-    """Return ``(f(*primals), tangent)``: the derivative along the tangents, forward mode."""
+    """Return ``(f(*primals), tangent)``: the derivative along the tangents, forward mode.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> out, tangent = ad.jvp(lambda a, b: a * b, (2.0, 3.0), (1.0, 10.0))
+    >>> out.item(), tangent.item()
+    (6.0, 23.0)
+    """
 
 def hvp(f: Callable[..., Any], x: _Array, v: Any) -> Any:
-    """The Hessian of the scalar-valued `f` at `x` times `v`, at the cost of two gradients."""
+    """The Hessian of the scalar-valued `f` at `x` times `v`, at the cost of two gradients.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> x, v = ad.tensor([1.0, 2.0]), ad.tensor([1.0, 0.0])
+    >>> ad.hvp(lambda x: ad.sum(x**3), x, v).tolist()
+    [6.0, 0.0]
+    """
 
 def stop_gradient(x: _T) -> _T:
-    """The same value; no derivative passes."""
+    """The same value; no derivative passes.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> ad.grad(lambda x: x * ad.stop_gradient(x))(3.0).item()
+    3.0
+    """
 
 def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
     """Return `f` mapped over an axis of its arguments, without a loop.
 
     `in_axes` and `out_axes` are an int, None (not mapped), a tuple with one entry per argument,
     or pytrees of these.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> dot = lambda a, b: ad.sum(a * b)
+    >>> ad.vmap(dot, in_axes=(0, None))(ad.eye(2), ad.tensor([3.0, 4.0])).tolist()
+    [3.0, 4.0]
     """
 
 @final
 class Compiled:
+    """A compiled function; made by `compile`."""
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     def __get__(self, instance: Any, owner: Any = None, /) -> Any: ...
     __wrapped__: Callable[..., Any]
@@ -858,6 +926,13 @@ def compile(
 
     The memory of the tensors among the arguments `donate_argnums` may be taken for results where
     nothing else uses it; they cannot be read afterwards.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> norm = ad.compile(lambda x: ad.sqrt(ad.sum(x * x)))
+    >>> norm(ad.tensor([3.0, 4.0])).item()
+    5.0
     """
 
 class no_grad:

@@ -156,7 +156,12 @@ void init_batching(py::module_& m) {
       py::arg("f"), py::arg("in_axes") = 0, py::arg("out_axes") = 0,
       "Return `f` mapped over an axis of its arguments, without a loop.\n\n"
       "`in_axes` and `out_axes` are an int, None (not mapped), a tuple with one entry per "
-      "argument, or pytrees of these.");
+      "argument, or pytrees of these.\n\n"
+      "Examples\n--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> dot = lambda a, b: ad.sum(a * b)\n"
+      ">>> ad.vmap(dot, in_axes=(0, None))(ad.eye(2), ad.tensor([3.0, 4.0])).tolist()\n"
+      "[3.0, 4.0]");
 }
 
 }  // namespace adjoint::python

@@ -561,24 +561,56 @@ void init_transforms(py::module_& m) {
               "Return the function that computes the gradient of the scalar-valued `f`.\n\n"
               "`argnums` chooses the arguments (an int, or a tuple for a tuple of gradients); each "
               "may be a pytree.\nWith `has_aux`, `f` returns ``(value, aux)`` and the result is "
-              "``(gradient, aux)``.");
+              "``(gradient, aux)``.\n\n"
+              "Examples\n--------\n"
+              ">>> import adjoint as ad\n"
+              ">>> ad.grad(lambda w: w**2 + 1)(5.0).item()\n10.0\n"
+              ">>> g = ad.grad(lambda a, b: a * b, argnums=(0, 1))(2.0, 3.0)\n"
+              ">>> [x.item() for x in g]\n[3.0, 2.0]");
   def_reverse(m, TransformKind::value_and_grad,
-              "Return the function that computes ``(f(x), gradient)`` in one pass; see `grad`.");
+              "Return the function that computes ``(f(x), gradient)`` in one pass; see `grad`.\n\n"
+              "Examples\n--------\n"
+              ">>> import adjoint as ad\n"
+              ">>> value, gradient = ad.value_and_grad(ad.square)(3.0)\n"
+              ">>> value.item(), gradient.item()\n(9.0, 6.0)");
   def_reverse(m, TransformKind::jacobian,
               "Return the function that computes all first derivatives of `f`: shape "
-              "``output.shape + input.shape``.");
+              "``output.shape + input.shape``.\n\n"
+              "Examples\n--------\n"
+              ">>> import adjoint as ad\n"
+              ">>> ad.jacobian(ad.square)(ad.tensor([1.0, 3.0])).tolist()\n"
+              "[[2.0, 0.0], [0.0, 6.0]]");
   def_reverse(m, TransformKind::hessian,
               "Return the function that computes the second derivatives of the scalar-valued "
-              "`f`: shape ``x.shape + x.shape``.");
+              "`f`: shape ``x.shape + x.shape``.\n\n"
+              "Examples\n--------\n"
+              ">>> import adjoint as ad\n"
+              ">>> ad.hessian(lambda x: x[0] * x[1])(ad.tensor([1.0, 3.0])).tolist()\n"
+              "[[0.0, 1.0], [1.0, 0.0]]");
   m.def("vjp", &vector_jacobian, py::arg("f"),
         "Return ``(f(*primals), pullback)``; the pullback maps cotangents of the output to a tuple "
-        "of cotangents, one per primal, and may be called again.");
+        "of cotangents, one per primal, and may be called again.\n\n"
+        "Examples\n--------\n"
+        ">>> import adjoint as ad\n"
+        ">>> out, pullback = ad.vjp(lambda a, b: a * b, 2.0, 3.0)\n"
+        ">>> [x.item() for x in pullback(10.0)]\n[30.0, 20.0]");
   m.def("jvp", &forward_mode, py::arg("f"), py::arg("primals"), py::arg("tangents"),
-        "Return ``(f(*primals), tangent)``: the derivative along the tangents, forward mode.");
+        "Return ``(f(*primals), tangent)``: the derivative along the tangents, forward mode.\n\n"
+        "Examples\n--------\n"
+        ">>> import adjoint as ad\n"
+        ">>> out, tangent = ad.jvp(lambda a, b: a * b, (2.0, 3.0), (1.0, 10.0))\n"
+        ">>> out.item(), tangent.item()\n(6.0, 23.0)");
   m.def("hvp", &hessian_vector, py::arg("f"), py::arg("x"), py::arg("v"),
-        "The Hessian of the scalar-valued `f` at `x` times `v`, at the cost of two gradients.");
+        "The Hessian of the scalar-valued `f` at `x` times `v`, at the cost of two gradients.\n\n"
+        "Examples\n--------\n"
+        ">>> import adjoint as ad\n"
+        ">>> x, v = ad.tensor([1.0, 2.0]), ad.tensor([1.0, 0.0])\n"
+        ">>> ad.hvp(lambda x: ad.sum(x**3), x, v).tolist()\n[6.0, 0.0]");
   m.def("stop_gradient", &stop_gradient_tree, py::arg("x"),
-        "The same value; no derivative passes.");
+        "The same value; no derivative passes.\n\n"
+        "Examples\n--------\n"
+        ">>> import adjoint as ad\n"
+        ">>> ad.grad(lambda x: x * ad.stop_gradient(x))(3.0).item()\n3.0");
   init_batching(m);
 }
 
