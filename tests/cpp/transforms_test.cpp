@@ -64,10 +64,8 @@ const std::vector<Point>& points() {
        [](const Tensor& x) { return clip(square(x), Tensor(-1.0), Tensor(1.0)); }, 1, 2, 2},
       {"rounding", [](const Tensor& x) { return floor(x) + round(x) + sign(x); }, 1.3, 0, 0},
       {"sin(x) / x away from 0",
-       [](const Tensor& x) {
-         return where(equal(x, Tensor(0.0)), Tensor(1.0), sin(x) / x);
-       },
-       0, 0, 0},
+       [](const Tensor& x) { return where(equal(x, Tensor(0.0)), Tensor(1.0), sin(x) / x); }, 0, 0,
+       0},
   };
   return table;
 }

@@ -16,8 +16,8 @@ namespace {
 
 /// Mean squared error of the line p[0] x + p[1].
 Tensor loss(const Tensor& p, const Tensor& x, const Tensor& y) {
-  const Tensor slope = adjoint::slice(p, std::vector<std::int64_t>{0},
-                                      std::vector<std::int64_t>{1}, std::vector<std::int64_t>{1});
+  const Tensor slope = adjoint::slice(p, std::vector<std::int64_t>{0}, std::vector<std::int64_t>{1},
+                                      std::vector<std::int64_t>{1});
   const Tensor offset = adjoint::slice(p, std::vector<std::int64_t>{1},
                                        std::vector<std::int64_t>{1}, std::vector<std::int64_t>{1});
   return adjoint::mean(adjoint::square(slope * x + offset - y));
@@ -36,8 +36,8 @@ int main() {
   const Tensor y = Tensor::from_data(ys, shape);
 
   const auto step = adjoint::compile([](std::span<const Tensor> in) {
-    const auto [value, slope] = adjoint::value_and_grad(
-        [&](const Tensor& p) { return loss(p, in[1], in[2]); })(in[0]);
+    const auto [value, slope] =
+        adjoint::value_and_grad([&](const Tensor& p) { return loss(p, in[1], in[2]); })(in[0]);
     return std::vector<Tensor>{value, in[0] - 0.3 * slope};
   });
 
@@ -53,7 +53,7 @@ int main() {
   std::cout << "loss " << before << " -> " << value << ", line " << fitted[0] << " x + "
             << fitted[1] << "\n";
   const bool right = std::abs(fitted[0] - 3.0) < 1e-9 && std::abs(fitted[1] + 0.5) < 1e-9;
-  const bool met = adjoint::promote(adjoint::DType::int32, adjoint::DType::float32) ==
-                   adjoint::DType::float32;
+  const bool met =
+      adjoint::promote(adjoint::DType::int32, adjoint::DType::float32) == adjoint::DType::float32;
   return right && met ? 0 : 1;
 }
