@@ -47,7 +47,7 @@ PyTypeObject* g_compiled_type = nullptr;
 PyCompiled* as_compiled(PyObject* o) { return reinterpret_cast<PyCompiled*>(o); }
 
 // Traced cells are visible to every thread of the interpreter, so one trace runs at a time.
-std::mutex g_trace_mutex;
+std::recursive_mutex g_trace_mutex;
 class TraceLock {
  public:
   TraceLock() {

@@ -342,6 +342,18 @@ def test_captured_parameters_are_recorded():
         assert f.program(ad.tensor(2.0)).stats()["nodes"] == 2
 
 
+def test_captured_history_goes_on():
+    w = ad.tensor(3.0, requires_grad=True)
+    squared = w * w
+
+    @ad.compile
+    def sweep(x):
+        (squared * x).backward()
+
+    sweep(ad.tensor(2.0))
+    assert w.grad.item() == 12.0
+
+
 def test_inside_transforms():
     f = ad.compile(lambda x: x**3)
     assert ad.grad(f)(2.0).item() == 12.0

@@ -105,10 +105,10 @@ void Trace::touch(Node** at, const std::function<IntrusivePtr<const Payload>()>&
     t.place.input = graph_.add_input(n->dtype, n->layout.shape());
     Node* fresh = box(t.place.input, n->dtype, n->layout.shape());
     fresh->order = n->order;
+    fresh->requires_grad = n->requires_grad;
     if (n->leaf) {
       retain(n->leaf);
       fresh->leaf = n->leaf;
-      fresh->requires_grad = n->requires_grad;
     } else if (n->requires_grad && thread_state().recording) {
       captures_history_ = true;
     }
