@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import random
 import threading
 import time
 
@@ -77,6 +78,45 @@ def test_same_bits(name, shape):
     y = draw(*shape, seed=1)
     assert same(compiled(y), f(y))
     assert compiled.cache_info() == {"hits": 2, "misses": 1, "programs": 1}
+
+
+def random_function(seed, ndim):
+    """A function of an array and a scalar that returns every value it passes through."""
+
+    def f(x, s):
+        choose = random.Random(seed)
+        values = [x, s, x * s]
+        for _ in range(25):
+            a, b = choose.choice(values), choose.choice(values)
+            kind, axis, keep = choose.randrange(10), choose.randrange(ndim), choose.random() < 0.6
+            if kind == 0 and a.ndim:
+                values.append(ad.sum(a, axis=-1, keepdims=keep))
+            elif kind == 1 and a.ndim == ndim:
+                values.append(ad.max(a, axis=axis, keepdims=True))
+            elif kind == 2:
+                values.append(ad.sum(a))
+            elif kind == 3 and a.ndim >= 2:
+                values.append(a.mT)
+            elif kind == 4:
+                values.append(ad.reshape(ad.tanh(a), (-1,)))
+            elif a.shape == b.shape or 0 in (a.ndim, b.ndim):
+                pair = [a + b, a * b, a / (ad.abs(b) + 1), ad.where(a > b, a, b), a - b]
+                values.append(pair[kind % 5])
+        return values[3:]
+
+    return f
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (1, 5), (4, 1), (1, 1), (2, 3, 4), (130, 70), (2, 1, 5)])
+def test_random_programs(shape):
+    for seed in range(12):
+        f = random_function(seed, len(shape))
+        x, s = draw(*shape, seed=seed), ad.tensor(0.7)
+        expected = f(x, s)
+        got = ad.compile(f)(x, s)
+        assert all(same(a, b) for a, b in zip(got, expected, strict=True))
+        gradient = ad.grad(lambda x, f=f, s=s: sum(ad.sum(v) for v in f(x, s)))
+        assert same(ad.compile(gradient)(x), gradient(x))
 
 
 def test_value():
