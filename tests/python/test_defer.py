@@ -223,7 +223,7 @@ def test_mixed_dtypes_in_one_group(x):
 
 def test_the_environment_variable_turns_deferral_off():
     script = (
-        "import adjoint as ad, time\n"
+        "import adjoint as ad\n"
         "x = ad.ones(9000)\n"
         "y = ad.exp(x)\n"
         "print(ad.memory_stats()['live'] >= 2 * 9000 * 8)\n"
