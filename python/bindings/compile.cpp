@@ -103,8 +103,7 @@ std::vector<std::uint32_t> donated_inputs(const CompiledFunction& c, const Call&
   return out;
 }
 
-// Whether the function must be called itself after all: its results would have to be recorded, or
-// it replaced the value of an argument, which belongs to the caller.
+// Whether the function must be called itself after all: its results would have to be recorded.
 bool needs_inlining(const Traced& traced, bool recording) {
   return recording && (traced.captures_history || (traced.connected && !traced.steps));
 }
@@ -129,7 +128,7 @@ std::shared_ptr<Variant> trace_call(const CompiledFunction& c, PyObject* f, cons
   for (const py::object& a : arguments) args.push_back(a.ptr());
   py::object result = steal(PyObject_Vectorcall(f, args.data(), call.positional(), call.kwnames()));
   const std::vector<Tensor> tensors = take_results(std::move(result), *variant);
-  bool inlined = false;
+  bool inlined = false;  // also when it rebinds an argument's handle, which is the caller's
   for (const auto& [handle, node] : handles) inlined |= handle->node != node || handle->leaf;
   Traced traced = trace.finish(tensors);
   inlined |= needs_inlining(traced, thread_state().recording);

@@ -39,10 +39,6 @@ bool Place::accepts() const noexcept {
          std::ranges::equal(n->layout.shape(), shape);
 }
 
-bool Traced::rebinds() const noexcept {
-  return std::ranges::any_of(places, [](const Place& p) { return p.output != Place::kUnchanged; });
-}
-
 Trace::Trace()
     : scope_(std::make_unique<LevelScope>(Box::trace, record_traced, 0, this)),
       level_(scope_->level()),
@@ -63,7 +59,6 @@ Node* Trace::box(Graph::Index i, DType dtype, Layout::Extents shape) const {
 Tensor Trace::argument(DType dtype, Layout::Extents shape, std::optional<WeakKind> weak) {
   Node* n = box(graph_.add_input(dtype, shape), dtype, shape);
   if (weak) n->pending = static_cast<std::uint16_t>(1 + static_cast<int>(*weak));
-  ++arguments_;
   return Tensor::adopt(n);
 }
 
@@ -160,8 +155,6 @@ Traced Trace::finish(std::span<const Tensor> results) {
     outputs.push_back(index_of(t.node()));
     traced.connected |= t.requires_grad();
   }
-  traced.results = outputs.size();
-  traced.arguments = arguments_;
   traced.captures_history = captures_history_;
   close_places(traced, outputs);
   restore();

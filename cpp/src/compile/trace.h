@@ -34,9 +34,7 @@ struct Place {
 
 /// What a trace found.
 struct Traced {
-  Graph graph;
-  std::size_t arguments = 0;  // the first inputs; those of places follow
-  std::size_t results = 0;    // the first outputs; those of places follow
+  Graph graph;  // inputs: the arguments, then the places; outputs: the results, then the places
   std::vector<Place> places;
   /// Parameters or gradients were rebound: a training step.
   bool steps = false;
@@ -44,8 +42,6 @@ struct Traced {
   bool connected = false;
   /// A captured value has a history of its own, into which a sweep inside would have to go on.
   bool captures_history = false;
-
-  bool rebinds() const noexcept;
 };
 
 class Trace final : public TraceSink {
@@ -80,7 +76,6 @@ class Trace final : public TraceSink {
   std::uint16_t level_;
   std::uint32_t serial_;
   Graph graph_;
-  std::size_t arguments_ = 0;
   std::vector<Touched> touched_;
   std::unordered_map<Node**, std::size_t> touched_at_;
   bool captures_history_ = false;
