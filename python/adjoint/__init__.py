@@ -15,15 +15,18 @@ from adjoint._core import __version__ as __version__
 # isort: split
 import adjoint.tree as tree  # type: ignore[assignment]  # over the core's own, without TreeDef
 
+from adjoint._libraries import announce_blas
+
+announce_blas()
+del announce_blas
+
 e = 2.718281828459045
 pi = 3.141592653589793
 inf = float("inf")
 nan = float("nan")
 newaxis = None
 
-_MODULES = frozenset(
-    ("examples", "fft", "io", "linalg", "nn", "optim", "plot", "random", "testing")
-)
+_MODULES = frozenset(("examples", "io", "nn", "optim", "random", "testing"))
 _NAMES = {
     "GradientTape": "_tape",
     "Variable": "_tape",

@@ -159,6 +159,12 @@ class Tensor:
     def __format__(self, format_spec: str, /) -> str: ...
     def __reduce__(self) -> tuple[Any, ...]:
         """Value, requires_grad, grad."""
+    def abs(self) -> Tensor:
+        """Absolute value; the derivative at 0 is 0."""
+    def acos(self) -> Tensor:
+        """Inverse cosine, in radians."""
+    def acosh(self) -> Tensor:
+        """Inverse hyperbolic cosine."""
     def all(self, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
         """Whether every element holds."""
     def any(self, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
@@ -169,6 +175,10 @@ class Tensor:
         """The index of the first minimum."""
     def argsort(self, *, axis: int = -1, descending: builtins.bool = False) -> Tensor:
         """The indices that sort along an axis; equal elements stay in their order."""
+    def asin(self) -> Tensor:
+        """Inverse sine, in radians."""
+    def asinh(self) -> Tensor:
+        """Inverse hyperbolic sine."""
     def astype(
         self,
         dtype: _DTypeLike,
@@ -178,11 +188,21 @@ class Tensor:
         device: Literal["cpu"] | None = None,
     ) -> Tensor:
         """Converted to another dtype."""
+    def atan(self) -> Tensor:
+        """Inverse tangent, in radians."""
+    def atanh(self) -> Tensor:
+        """Inverse hyperbolic tangent."""
     def backward(self, grad: _Array | None = None, *, create_graph: builtins.bool = False) -> None:
         """Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.
 
         `grad` is the cotangent, needed unless the tensor has one element.
         """
+    def cbrt(self) -> Tensor:
+        """Cube root."""
+    def cos(self) -> Tensor:
+        """Cosine; x in radians."""
+    def cosh(self) -> Tensor:
+        """Hyperbolic cosine."""
     def detach(self) -> Tensor:
         """The same value without history: no derivative passes."""
     @property
@@ -191,6 +211,18 @@ class Tensor:
     @property
     def dtype(self) -> DType:
         """Element type."""
+    def erf(self) -> Tensor:
+        """Error function."""
+    def erfc(self) -> Tensor:
+        """1 - erf(x), exact in the tail."""
+    def exp(self) -> Tensor:
+        """e raised to x."""
+    def exp2(self) -> Tensor:
+        """2 raised to x."""
+    def expm1(self) -> Tensor:
+        """exp(x) - 1, exact near 0."""
+    def gelu(self) -> Tensor:
+        """Gaussian error linear unit in its tanh form (Hendrycks and Gimpel 2016)."""
     @property
     def grad(self) -> Tensor | None:
         """The gradient accumulated by `backward`, or None; settable."""
@@ -204,6 +236,14 @@ class Tensor:
 
         No derivative passes; inside `grad` and `jvp` it is the value at the current point.
         """
+    def log(self) -> Tensor:
+        """Natural logarithm."""
+    def log10(self) -> Tensor:
+        """Logarithm to base 10."""
+    def log1p(self) -> Tensor:
+        """log(1 + x), exact near 0."""
+    def log2(self) -> Tensor:
+        """Logarithm to base 2."""
     @property
     def mT(self) -> Tensor:
         """The transpose of the last two axes."""
@@ -224,6 +264,8 @@ class Tensor:
     @property
     def ndim(self) -> int:
         """Number of dimensions."""
+    def negative(self) -> Tensor:
+        """-x."""
     def numpy(self) -> npt.NDArray[Any]:
         """The value as a read-only NumPy array on the same memory.
 
@@ -237,6 +279,8 @@ class Tensor:
         Every alias of the handle sees it. A leaf stays one; while operations are recorded its
         value cannot be replaced: use `no_grad`.
         """
+    def reciprocal(self) -> Tensor:
+        """1 / x."""
     @property
     def requires_grad(self) -> builtins.bool:
         """Whether gradients reach this tensor; settable, which makes the handle a leaf."""
@@ -246,14 +290,30 @@ class Tensor:
         """Make this handle a leaf; return it."""
     def reshape(self, *shape: _Shape) -> Tensor:
         """The same elements in another shape; one extent may be -1."""
+    def rsqrt(self) -> Tensor:
+        """1 / sqrt(x)."""
     @property
     def shape(self) -> tuple[int, ...]:
         """Extents, a tuple of ints."""
+    def sigmoid(self) -> Tensor:
+        """1 / (1 + exp(-x))."""
+    def silu(self) -> Tensor:
+        """x * sigmoid(x)."""
+    def sin(self) -> Tensor:
+        """Sine; x in radians."""
+    def sinh(self) -> Tensor:
+        """Hyperbolic sine."""
     @property
     def size(self) -> int:
         """Number of elements."""
+    def softplus(self) -> Tensor:
+        """log(1 + exp(x))."""
     def sort(self, *, axis: int = -1, descending: builtins.bool = False) -> Tensor:
         """The elements in order along an axis; nan counts as larger than every number."""
+    def sqrt(self) -> Tensor:
+        """Square root."""
+    def square(self) -> Tensor:
+        """x * x."""
     def squeeze(self, axis: _Axes) -> Tensor:
         """Without the given axes, which have length one."""
     def std(
@@ -268,6 +328,10 @@ class Tensor:
         dtype: _DTypeLike | None = None,
     ) -> Tensor:
         """Sum over one axis, several, or all; narrow integers are summed in 64 bits."""
+    def tan(self) -> Tensor:
+        """Tangent; x in radians."""
+    def tanh(self) -> Tensor:
+        """Hyperbolic tangent."""
     def to_device(self, device: Literal["cpu"], /, *, stream: Any = None) -> Tensor:
         """Return the tensor; the device is 'cpu'."""
     def tolist(self) -> Any:
@@ -968,6 +1032,14 @@ def memory_stats() -> dict[str, int]:
     """Bytes in live arrays (`live`), kept for reuse (`cached`), the highest `live` so far
     (`peak`), and the number of `live_nodes`.
     """
+
+def _set_blas_candidate(path: Any, prefix: Any, suffix: Any, ilp64: Any) -> Tensor:
+    """Name a library to try at the first matrix product, its symbols' prefix and suffix, and
+    whether its integers have 64 bits.
+    """
+
+def blas_name() -> Tensor:
+    """The library that serves matrix products, opened if none is yet; or "built-in"."""
 
 def reset_peak_memory() -> None:
     """Start the `peak` of `memory_stats` over."""

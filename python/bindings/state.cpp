@@ -10,6 +10,7 @@
 #include "convert.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
+#include "kernels/blas.h"
 #include "tensor/storage.h"
 #include "transforms.h"
 
@@ -189,6 +190,12 @@ void init_state(py::module_& m) {
   m.def("memory_stats", &memory_stats,
         "Bytes in live arrays (`live`), kept for reuse (`cached`), the highest `live` so far "
         "(`peak`), and the number of `live_nodes`.");
+  m.def("_set_blas_candidate", &kernels::set_blas_candidate,
+        "Name a library to try at the first matrix product, its symbols' prefix and suffix, and "
+        "whether its integers have 64 bits.",
+        py::arg("path"), py::arg("prefix"), py::arg("suffix"), py::arg("ilp64"));
+  m.def("blas_name", &kernels::blas_name,
+        "The library that serves matrix products, opened if none is yet; or \"built-in\".");
   m.def("reset_peak_memory", &reset_peak_storage, "Start the `peak` of `memory_stats` over.");
   m.def("clear_cache", &clear_storage_cache, "Give memory kept for reuse back to the system.");
   m.def("set_num_threads", &set_threads, py::arg("n"),
