@@ -68,17 +68,6 @@ void raise_no_kernel(const Op& op, std::span<Node* const> inputs) {
 
 // ---------------------------------------------------------------------------- running now
 
-/// Takes over the storage of an input that nobody will read again.
-bool donate_storage(Node* out, Node* input) {
-  if (!input->storage || input->level || !input->is_ready() || input->uses() != 1 ||
-      !input->layout.contiguous() || input->layout.offset() != 0 ||
-      input->nbytes() != out->nbytes() || !input->storage->donatable())
-    return false;
-  out->storage = std::exchange(input->storage, nullptr);
-  input->state.store(State::dropped, std::memory_order_release);
-  return true;
-}
-
 /// Small work on operands that are all contiguous of the result's shape, or one element.
 bool run_direct(Node* out, const kernels::TileKernel* k, std::span<Node* const> inputs) {
   const void* src[3];
@@ -141,7 +130,7 @@ bool run_rows(Node* out, const kernels::TileKernel* k, std::span<Node* const> in
 }
 
 Node* run_elementwise(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
-                      const kernels::TileKernel* k, Layout::Extents shape, std::uint32_t donate) {
+                      const kernels::TileKernel* k, Layout::Extents shape) {
   ThreadState& state = thread_state();
   bool pending = false;
   bool foreign = false;
@@ -149,41 +138,15 @@ Node* run_elementwise(const Op& op, std::span<Node* const> inputs, const AttrsPt
     pending |= in->is_pending();
     foreign |= in->storage && in->storage->is_foreign();
   }
-  std::int64_t size = 1;
-  for (const std::int64_t extent : shape) size *= extent;
+  const std::int64_t size = checked_size(shape, op.name);
   if (size == 0) return new_array(k->out, shape, op.name);
   if (state.deferral && !foreign && !op.fallible && (pending || size >= kDeferSize)) {
-    checked_size(shape, op.name);
     Tensor out = Tensor::adopt(new_node(k->out, Layout(shape)));
     defer(out.node(), op, inputs, attrs);
     return out.detach_node();
   }
   for (Node* in : inputs) materialize(in);
-  Tensor out;
-  for (std::size_t i = 0; i < inputs.size() && donate; ++i) {
-    if (!(donate >> i & 1) || inputs[i]->layout.size() != size ||
-        itemsize(inputs[i]->dtype) != itemsize(k->out) || size * 8 <= 8)
-      continue;
-    bool shared = false;
-    for (std::size_t j = 0; j < inputs.size(); ++j) shared |= j != i && inputs[j] == inputs[i];
-    if (shared) continue;
-    // The result is computed in place, then takes the storage over.
-    const void* src[3];
-    bool plain = true;
-    for (std::size_t j = 0; j < inputs.size(); ++j) {
-      src[j] = inputs[j]->data();
-      plain &= inputs[j]->layout.contiguous() && inputs[j]->layout.size() == size;
-    }
-    if (!plain || inputs[i]->layout.offset() != 0 || inputs[i]->uses() != 1 ||
-        !inputs[i]->storage || !inputs[i]->storage->donatable() || size >= kDeferSize)
-      continue;
-    out = Tensor::adopt(new_node(k->out, Layout(shape)));
-    void* dst = inputs[i]->data();
-    k->vv(src, dst, size);
-    donate_storage(out.node(), inputs[i]);
-    return out.detach_node();
-  }
-  out = Tensor::adopt(new_array(k->out, shape, op.name));
+  Tensor out = Tensor::adopt(new_array(k->out, shape, op.name));
   if (size < kDeferSize && (run_direct(out.node(), k, inputs) || run_rows(out.node(), k, inputs)))
     return out.detach_node();
   run_fused_now(out.node(), op, inputs, attrs.get());
@@ -297,26 +260,31 @@ Node* apply_scalars(const Op& op, std::span<Node* const> inputs) {
   return out;
 }
 
-Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs,
-                        std::uint32_t donate) {
-  const DType working = working_dtype(op, inputs);
-  const std::size_t first = op.dtypes == DTypeRule::where ? 1 : 0;
-  for (std::size_t i = first; i < inputs.size(); ++i) {
-    if (inputs[i]->dtype == working || op.casts) continue;
-    static const Op& cast = find_op("astype");
-    Tensor converted[3];
-    Node* nodes[3];
-    auto to = AttrsPtr(new Attrs);
-    const_cast<Attrs*>(to.get())->dtype = working;
-    for (std::size_t j = 0; j < inputs.size(); ++j) {
-      nodes[j] = inputs[j];
-      if (j < first || inputs[j]->dtype == working) continue;
-      Node* one[] = {inputs[j]};
-      converted[j] = Tensor::adopt(apply(cast, one, to));
-      nodes[j] = converted[j].node();
-    }
-    return apply_elementwise(op, {nodes, inputs.size()}, std::move(attrs), 0);
+Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs);
+
+/// The application on its inputs converted to the dtype it computes in.
+Node* apply_converted(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
+                      DType working) {
+  static const Op& cast = find_op("astype");
+  auto* to = new Attrs;
+  to->dtype = working;
+  const AttrsPtr cast_attrs(to);
+  Tensor converted[3];
+  Node* nodes[3];
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    nodes[i] = inputs[i];
+    if ((i == 0 && op.dtypes == DTypeRule::where) || inputs[i]->dtype == working) continue;
+    converted[i] = Tensor::adopt(apply(cast, inputs.subspan(i, 1), cast_attrs));
+    nodes[i] = converted[i].node();
   }
+  return apply_elementwise(op, {nodes, inputs.size()}, attrs);
+}
+
+Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
+  const DType working = working_dtype(op, inputs);
+  for (std::size_t i = op.dtypes == DTypeRule::where ? 1 : 0; i < inputs.size(); ++i)
+    if (inputs[i]->dtype != working && !op.casts)
+      return apply_converted(op, inputs, attrs, working);
   const kernels::TileKernel* k = tile_kernel(op, working, attrs.get());
   if (!k) raise_no_kernel(op, inputs);
 
@@ -337,8 +305,8 @@ Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, AttrsPtr at
       shape = merged;
     }
   }
-  Node* out = level ? interpret(op, inputs, attrs, level)
-                    : run_elementwise(op, inputs, attrs, k, shape, grad ? 0 : donate);
+  Node* out =
+      level ? interpret(op, inputs, attrs, level) : run_elementwise(op, inputs, attrs, k, shape);
   if (grad && is_floating(k->out) && op.differentiable() && thread_state().recording &&
       wants_record(op, inputs))
     record(thread_state(), out, op, inputs, attrs);
@@ -411,7 +379,7 @@ Node* apply_general(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs,
 Node* apply(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs, std::uint32_t donate) {
   if (op.kind == OpKind::elementwise) {
     if (Node* out = apply_scalars(op, inputs)) return out;
-    return apply_elementwise(op, inputs, std::move(attrs), donate);
+    return apply_elementwise(op, inputs, attrs);
   }
   return apply_general(op, inputs, std::move(attrs), donate);
 }

@@ -197,10 +197,9 @@ void Collector::claim() {
     std::size_t count = 0;
     for (Node* in : m.node->inputs()) {
       const auto member = index_.find(in);
-      operands[count++] =
-          member != index_.end()
-              ? Operand{false, member->second, in->dtype, nullptr}
-              : Operand{true, external_index_.at(in), in->dtype, &in->layout};
+      operands[count++] = member != index_.end()
+                              ? Operand{false, member->second, in->dtype, nullptr}
+                              : Operand{true, external_index_.at(in), in->dtype, &in->layout};
     }
     builder.add(*m.node->op, m.node->attrs, m.node->layout.shape(), {operands, count});
   }
@@ -248,9 +247,8 @@ void Collector::choose_memory() {
   for (const Member& m : members_) {
     if (!m.stored) continue;
     const bool full = space_.role(m.node->layout.shape()) == Role::full && !m.node->op->reduces;
-    results_.push_back(full && m.node->nbytes() > sizeof(std::uint64_t)
-                           ? donor_for(m.node, taken)
-                           : IntrusivePtr<Storage>());
+    results_.push_back(full && m.node->nbytes() > sizeof(std::uint64_t) ? donor_for(m.node, taken)
+                                                                        : IntrusivePtr<Storage>());
   }
   result_bits_.assign(results_.size(), 0);
 }
@@ -421,8 +419,7 @@ bool withdraw_deferred(Node* node) noexcept {
 
 void run_fused_now(Node* out, const Op& op, std::span<Node* const> inputs, const Attrs* attrs) {
   GroupSpace space{Dims(out->layout.shape()), 0};
-  if (op.reduces)
-    space = {Dims(inputs[0]->layout.shape()), static_cast<int>(attrs->ints.size())};
+  if (op.reduces) space = {Dims(inputs[0]->layout.shape()), static_cast<int>(attrs->ints.size())};
   GroupBuilder builder(space);
   Operand operands[3];
   for (std::size_t i = 0; i < inputs.size(); ++i)

@@ -109,9 +109,8 @@ int GroupBuilder::add(const Op& op, const Attrs* attrs, Layout::Extents shape,
   m.full = role == GroupSpace::Role::full;
   const Layout::Extents consumer = op.reduces ? Layout::Extents(space_.full) : shape;
   for (const Operand& operand : operands) {
-    m.sources[m.count++] = operand.external
-                               ? Source{true, use(operand, consumer, role)}
-                               : Source{false, operand.index};
+    m.sources[m.count++] = operand.external ? Source{true, use(operand, consumer, role)}
+                                            : Source{false, operand.index};
   }
   const DType operand_type = operands[op.dtypes == DTypeRule::where ? 1 : 0].dtype;
   if (op.reduces) {
@@ -162,8 +161,8 @@ Group GroupBuilder::finish() {
   for (const Member& m : members_) {
     kernels::FusedProgram::Value src[3];
     for (int i = 0; i < m.count; ++i)
-      src[i] = m.sources[i].external ? external_values[m.sources[i].index]
-                                     : values[m.sources[i].index];
+      src[i] =
+          m.sources[i].external ? external_values[m.sources[i].index] : values[m.sources[i].index];
     if (m.reduce) {
       values.push_back(g.program_.add_reduce(m.reduce, src[0]));
     } else if (m.tile) {

@@ -85,7 +85,6 @@ void release_node_pool(ThreadState& state) noexcept {
 void lock_node_pool() noexcept { g_pool_mutex.lock(); }
 void unlock_node_pool() noexcept { g_pool_mutex.unlock(); }
 
-
 // ---------------------------------------------------------------------------------- creation
 
 Node* new_node(DType dtype, Layout layout) {
@@ -96,8 +95,7 @@ Node* new_node(DType dtype, Layout layout) {
 }
 
 Node* new_array(DType dtype, Layout::Extents shape, const char* op) {
-  const std::size_t bytes =
-      static_cast<std::size_t>(checked_size(shape, op)) * itemsize(dtype);
+  const std::size_t bytes = static_cast<std::size_t>(checked_size(shape, op)) * itemsize(dtype);
   IntrusivePtr<Storage> storage;
   if (bytes > sizeof(std::uint64_t)) storage = Storage::allocate(bytes, op);
   Node* n = new_node(dtype, Layout(shape));
@@ -258,8 +256,8 @@ void release_use(Node* n) noexcept {
 
 void release_handle(Node* n) noexcept {
   constexpr std::uint64_t low = Node::kUse - 1;
-  if ((n->counts.load(std::memory_order_acquire) & low) == 1 && n->input_count == 0 &&
-      !n->level && !n->attrs && !n->leaf && !n->storage) {
+  if ((n->counts.load(std::memory_order_acquire) & low) == 1 && n->input_count == 0 && !n->level &&
+      !n->attrs && !n->leaf && !n->storage) {
     n->~Node();
     ThreadState& state = thread_state();
     state.count_nodes(-1);

@@ -57,16 +57,18 @@ struct Attrs {
   }
   std::size_t hash() const noexcept;
 
-  friend void retain(const Attrs* a) noexcept {
-    a->count_.fetch_add(1, std::memory_order_relaxed);
-  }
+  friend void retain(const Attrs* a) noexcept { a->count_.fetch_add(1, std::memory_order_relaxed); }
   friend void release(const Attrs* a) noexcept {
     if (a->count_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete a;
   }
 
   Attrs() = default;
   Attrs(const Attrs& o)
-      : ints(o.ints), more(o.more), number(o.number), dtype(o.dtype), flag(o.flag),
+      : ints(o.ints),
+        more(o.more),
+        number(o.number),
+        dtype(o.dtype),
+        flag(o.flag),
         payload(o.payload) {}
   Attrs& operator=(const Attrs&) = delete;
 
@@ -118,26 +120,26 @@ struct Node {
   };
   union {
     std::uint64_t bits;
-    Node* tangent;             // dual: a handle count, or null for zero
+    Node* tangent;              // dual: a handle count, or null for zero
     std::uint64_t trace_index;  // trace: position in the graph
   };
   const Attrs* attrs;
   Leaf* leaf;
   Layout layout;
   std::uint32_t input_count;
-  std::uint32_t slot;         // mark of the sweep that is visiting, 0 outside of any
+  std::uint32_t slot;                 // mark of the sweep that is visiting, 0 outside of any
   std::atomic<std::uint32_t> savers;  // rules that saved this value while it was deferred
-  std::uint32_t box_serial;   // which opening of the level made this box
+  std::uint32_t box_serial;           // which opening of the level made this box
   std::uint16_t level;
-  std::uint16_t pending;      // deferred nodes below and including this one, saturating
+  std::uint16_t pending;  // deferred nodes below and including this one, saturating
   DType dtype;
   std::atomic<State> state;
   Box box;
-  std::uint8_t saved;          // bit i: input i's value is saved; bit 7: the output's
+  std::uint8_t saved;           // bit i: input i's value is saved; bit 7: the output's
   std::uint8_t counted_savers;  // the subset of `saved` that was counted in `savers`
-  bool requires_grad;          // a leaf, or recorded from one
-  bool recorded;               // edges are kept for a backward sweep
-  bool computed_once;          // a deferred value that was computed without being stored
+  bool requires_grad;           // a leaf, or recorded from one
+  bool recorded;                // edges are kept for a backward sweep
+  bool computed_once;           // a deferred value that was computed without being stored
 
   std::span<Node* const> inputs() const noexcept {
     return {input_count <= kInlineInputs ? inline_inputs : heap_inputs, input_count};

@@ -112,8 +112,8 @@ struct Op {
   Domain domain = {};
 
   // Identities that hold bit for bit, for the compiler.
-  bool involution = false;        // f(f(x)) = x
-  std::uint8_t unit_inputs = 0;   // bit i: with 1 as input i, the result is the other input
+  bool involution = false;       // f(f(x)) = x
+  std::uint8_t unit_inputs = 0;  // bit i: with 1 as input i, the result is the other input
 
   // Filled in at registration.
   std::uint16_t index = 0;

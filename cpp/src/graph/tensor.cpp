@@ -126,9 +126,9 @@ Tensor& Tensor::requires_grad_(bool value) {
 void Tensor::rebind(const Tensor& value) {
   if (value.dtype() != dtype() || !value.node()->layout.same_shape(node_->layout))
     raise(ErrorKind::value, "rebind",
-          "a " + std::string(name(value.dtype())) + " tensor of shape " +
-              to_string(value.shape()) + " cannot replace a " + std::string(name(dtype())) +
-              " tensor of shape " + to_string(shape()));
+          "a " + std::string(name(value.dtype())) + " tensor of shape " + to_string(value.shape()) +
+              " cannot replace a " + std::string(name(dtype())) + " tensor of shape " +
+              to_string(shape()));
   Node* fresh = alias(value.node(), leaf_, false);
   release_handle(std::exchange(node_, fresh));
 }

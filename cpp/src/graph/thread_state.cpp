@@ -74,8 +74,7 @@ std::int64_t live_node_count() noexcept {
   return sum;
 }
 
-LevelScope::LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size,
-                       TraceSink* trace)
+LevelScope::LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size, TraceSink* trace)
     : serial_(g_level_serial.fetch_add(1, std::memory_order_relaxed) + 1) {
   ThreadState& state = thread_state();
   level_ = static_cast<std::uint16_t>(state.levels.size() + 1);

@@ -31,12 +31,12 @@ struct Level {
 };
 
 struct ThreadState {
-  std::uint64_t order = 0;      // counter of recorded applications
-  bool recording = true;        // off inside no_grad
-  bool deferral = true;         // off inside deferral(False)
-  int open_recorders = 0;       // tapes and reverse transforms: sweeps inside them are recorded
-  std::vector<Level> levels;    // level k is levels[k - 1]
-  Node* free_nodes = nullptr;   // linked through inline_inputs[0]
+  std::uint64_t order = 0;     // counter of recorded applications
+  bool recording = true;       // off inside no_grad
+  bool deferral = true;        // off inside deferral(False)
+  int open_recorders = 0;      // tapes and reverse transforms: sweeps inside them are recorded
+  std::vector<Level> levels;   // level k is levels[k - 1]
+  Node* free_nodes = nullptr;  // linked through inline_inputs[0]
   std::uint32_t free_count = 0;
   std::atomic<std::int64_t> live_nodes{0};  // made here minus freed here; written by its owner
 
@@ -86,7 +86,7 @@ class LevelScope {
 /// Lets go of the embedding language's lock (Python's GIL) while a thread computes or waits; the
 /// bindings install the two functions.
 struct HostLock {
-  void* (*leave)() = nullptr;        // returns a token, null when the lock was not held
+  void* (*leave)() = nullptr;  // returns a token, null when the lock was not held
   void (*enter)(void*) = nullptr;
 };
 extern HostLock g_host_lock;

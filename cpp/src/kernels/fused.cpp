@@ -67,9 +67,8 @@ FusedProgram::Value FusedProgram::add_tile(const TileKernel* kernel, std::span<c
     all_row &= src.cls == ValueClass::row || src.cls == ValueClass::scalar;
     if (src.level > level) level = src.level;
   }
-  instr.dst =
-      add_value(
-      kernel->out, any_row && all_row && !full ? ValueClass::row : ValueClass::full, level);
+  instr.dst = add_value(kernel->out,
+                        any_row && all_row && !full ? ValueClass::row : ValueClass::full, level);
   instrs_.push_back(instr);
   return instr.dst;
 }

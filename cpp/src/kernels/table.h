@@ -58,7 +58,7 @@ const TileKernel* find_tile(std::string_view name, DType in);
 const TileKernel* find_cast(DType from, DType to);
 const ReduceKernel* find_reduce(std::string_view name, DType dtype);
 ArgReduceFn find_argreduce(std::string_view name, DType dtype);  // "argmax", "argmin"
-StridedCopyFn find_copy(std::size_t itemsize);                    // 1, 2, 4 or 8 bytes
+StridedCopyFn find_copy(std::size_t itemsize);                   // 1, 2, 4 or 8 bytes
 
 /// Name of the level in use: "baseline", "x86-64-v3", "x86-64-v4", "neon".
 std::string_view isa_name();

@@ -25,21 +25,21 @@ constexpr std::uint8_t kY = kSavesOutput;
 
 // A unary record and its function. `partial` is an expression in x (the input) and y (the output);
 // `saves` says which of the two it reads.
-#define ADJOINT_UNARY(fn, rule, saves, text, lo, hi, ...)                                   \
-  static Op& fn##_record = family.define({.name = #fn,                                      \
-                                          .signature = "(x, /)",                            \
-                                          .doc = text,                                      \
-                                          .kind = OpKind::elementwise,                      \
-                                          .arity = 1,                                       \
-                                          .dtypes = DTypeRule::rule,                        \
+#define ADJOINT_UNARY(fn, rule, saves, text, lo, hi, ...)                                       \
+  static Op& fn##_record = family.define({.name = #fn,                                          \
+                                          .signature = "(x, /)",                                \
+                                          .doc = text,                                          \
+                                          .kind = OpKind::elementwise,                          \
+                                          .arity = 1,                                           \
+                                          .dtypes = DTypeRule::rule,                            \
                                           .partial = [](const RuleArgs& args, int) -> Partial { \
                                             [[maybe_unused]] const Tensor& x = args.inputs[0];  \
                                             [[maybe_unused]] const Tensor& y = args.output;     \
-                                            return __VA_ARGS__;                             \
-                                          },                                                \
-                                          .needs = {saves, 0, 0},                           \
-                                          .method = true,                                   \
-                                          .domain = {lo, hi}});                             \
+                                            return __VA_ARGS__;                                 \
+                                          },                                                    \
+                                          .needs = {saves, 0, 0},                               \
+                                          .method = true,                                       \
+                                          .domain = {lo, hi}});                                 \
   Tensor fn(const Tensor& x) { return apply(fn##_record, {&x}); }
 
 ADJOINT_UNARY(exp, floating, kY, "e raised to x.", -3, 3, value(y))
@@ -47,11 +47,10 @@ ADJOINT_UNARY(exp2, floating, kY, "2 raised to x.", -3, 3, value(y* std::numbers
 ADJOINT_UNARY(expm1, floating, kX, "exp(x) - 1, exact near 0.", -3, 3, value(exp(x)))
 ADJOINT_UNARY(log, floating, kX, "Natural logarithm.", 0.1, 4, value(reciprocal(x)))
 ADJOINT_UNARY(log2, floating, kX, "Logarithm to base 2.", 0.1, 4,
-              value(reciprocal(x * std::numbers::ln2)))
+              value(reciprocal(x* std::numbers::ln2)))
 ADJOINT_UNARY(log10, floating, kX, "Logarithm to base 10.", 0.1, 4,
-              value(reciprocal(x * std::numbers::ln10)))
-ADJOINT_UNARY(log1p, floating, kX, "log(1 + x), exact near 0.", -0.8, 3,
-              value(reciprocal(x + 1.0)))
+              value(reciprocal(x* std::numbers::ln10)))
+ADJOINT_UNARY(log1p, floating, kX, "log(1 + x), exact near 0.", -0.8, 3, value(reciprocal(x + 1.0)))
 ADJOINT_UNARY(sqrt, floating, kY, "Square root.", 0.1, 4, value(0.5 / y))
 ADJOINT_UNARY(rsqrt, floating, kY, "1 / sqrt(x).", 0.2, 4, value(-0.5 * y * square(y)))
 ADJOINT_UNARY(cbrt, floating, kY, "Cube root.", 0.1, 4, value(reciprocal(3.0 * square(y))))
@@ -67,8 +66,7 @@ ADJOINT_UNARY(atan, floating, kX, "Inverse tangent, in radians.", -3, 3,
 ADJOINT_UNARY(sinh, floating, kX, "Hyperbolic sine.", -2, 2, value(cosh(x)))
 ADJOINT_UNARY(cosh, floating, kX, "Hyperbolic cosine.", -2, 2, value(sinh(x)))
 ADJOINT_UNARY(tanh, floating, kY, "Hyperbolic tangent.", -2, 2, value(1.0 - square(y)))
-ADJOINT_UNARY(asinh, floating, kX, "Inverse hyperbolic sine.", -3, 3,
-              value(rsqrt(square(x) + 1.0)))
+ADJOINT_UNARY(asinh, floating, kX, "Inverse hyperbolic sine.", -3, 3, value(rsqrt(square(x) + 1.0)))
 ADJOINT_UNARY(acosh, floating, kX, "Inverse hyperbolic cosine.", 1.2, 4,
               value(rsqrt((x - 1.0) * (x + 1.0))))
 ADJOINT_UNARY(atanh, floating, kX, "Inverse hyperbolic tangent.", -0.8, 0.8,
@@ -82,8 +80,7 @@ ADJOINT_UNARY(sigmoid, floating, kX | kY, "1 / (1 + exp(-x)).", -4, 4, value(y* 
 ADJOINT_UNARY(softplus, floating, kX, "log(1 + exp(x)).", -4, 4, value(sigmoid(x)))
 ADJOINT_UNARY(square, numeric, kX, "x * x.", -2, 2, value(x + x))
 ADJOINT_UNARY(reciprocal, floating, kY, "1 / x.", 0.3, 3, value(-square(y)))
-ADJOINT_UNARY(abs, numeric, kX, "Absolute value; the derivative at 0 is 0.", -2, 2,
-              value(sign(x)))
+ADJOINT_UNARY(abs, numeric, kX, "Absolute value; the derivative at 0 is 0.", -2, 2, value(sign(x)))
 ADJOINT_UNARY(negative, numeric, 0, "-x.", -2, 2, minus_one())
 
 namespace {
@@ -111,14 +108,14 @@ ADJOINT_UNARY(gelu, floating, kX,
               value(gelu_slope(x)))
 #undef ADJOINT_UNARY
 
-#define ADJOINT_STEP(fn, rule, text)                                      \
-  static Op& fn##_record = family.define({.name = #fn,                    \
-                                          .signature = "(x, /)",          \
-                                          .doc = text,                    \
-                                          .kind = OpKind::elementwise,    \
-                                          .arity = 1,                     \
-                                          .dtypes = DTypeRule::rule,      \
-                                          .partial = no_slope});          \
+#define ADJOINT_STEP(fn, rule, text)                                   \
+  static Op& fn##_record = family.define({.name = #fn,                 \
+                                          .signature = "(x, /)",       \
+                                          .doc = text,                 \
+                                          .kind = OpKind::elementwise, \
+                                          .arity = 1,                  \
+                                          .dtypes = DTypeRule::rule,   \
+                                          .partial = no_slope});       \
   Tensor fn(const Tensor& x) { return apply(fn##_record, {&x}); }
 ADJOINT_STEP(sign, numeric, "-1, 0 or 1; nan stays nan.")
 ADJOINT_STEP(floor, floating, "Largest integer not above x.")
@@ -138,22 +135,22 @@ Tensor positive(const Tensor& x) { return apply(positive_record, {&x}); }
 
 // A binary record. `partial_a` and `partial_b` are expressions in a, b and y; the masks say which
 // of a (1), b (2) and y (kSavesOutput) each reads.
-#define ADJOINT_BINARY(fn, rule, saves_a, saves_b, text, lo, hi, partial_a, partial_b)         \
-  static Op& fn##_record = family.define({.name = #fn,                                         \
-                                          .signature = "(x1, x2, /)",                          \
-                                          .doc = text,                                         \
-                                          .kind = OpKind::elementwise,                         \
-                                          .arity = 2,                                          \
-                                          .dtypes = DTypeRule::rule,                           \
+#define ADJOINT_BINARY(fn, rule, saves_a, saves_b, text, lo, hi, partial_a, partial_b)            \
+  static Op& fn##_record = family.define({.name = #fn,                                            \
+                                          .signature = "(x1, x2, /)",                             \
+                                          .doc = text,                                            \
+                                          .kind = OpKind::elementwise,                            \
+                                          .arity = 2,                                             \
+                                          .dtypes = DTypeRule::rule,                              \
                                           .partial = [](const RuleArgs& args, int i) -> Partial { \
-                                            [[maybe_unused]] const Tensor& a = args.inputs[0]; \
-                                            [[maybe_unused]] const Tensor& b = args.inputs[1]; \
-                                            [[maybe_unused]] const Tensor& y = args.output;    \
-                                            if (i == 0) return partial_a;                      \
-                                            return partial_b;                                  \
-                                          },                                                   \
-                                          .needs = {saves_a, saves_b, 0},                      \
-                                          .domain = {lo, hi}});                                \
+                                            [[maybe_unused]] const Tensor& a = args.inputs[0];    \
+                                            [[maybe_unused]] const Tensor& b = args.inputs[1];    \
+                                            [[maybe_unused]] const Tensor& y = args.output;       \
+                                            if (i == 0) return partial_a;                         \
+                                            return partial_b;                                     \
+                                          },                                                      \
+                                          .needs = {saves_a, saves_b, 0},                         \
+                                          .domain = {lo, hi}});                                   \
   Tensor fn(const Tensor& a, const Tensor& b) { return apply(fn##_record, {&a, &b}); }
 
 ADJOINT_BINARY(add, same, 0, 0, "x1 + x2.", -2, 2, one(), one())
@@ -166,8 +163,8 @@ namespace {
 
 /// d(x**y)/dy = x**y log(x), and 0 at x = 0 for y >= 0, where the product is 0 times -inf.
 Tensor power_slope(const Tensor& x, const Tensor& exponent, const Tensor& y) {
-  const Tensor edge = logical_and(equal(x, scalar_like(x, 0)),
-                                  greater_equal(exponent, scalar_like(exponent, 0)));
+  const Tensor edge =
+      logical_and(equal(x, scalar_like(x, 0)), greater_equal(exponent, scalar_like(exponent, 0)));
   return where(edge, scalar_like(y, 0), mul0(y, log(x)));
 }
 /// a / h, and 0 where h is 0.
@@ -177,8 +174,8 @@ Tensor hypot_slope(const Tensor& a, const Tensor& h) {
 
 }  // namespace
 
-ADJOINT_BINARY(pow, numeric, 3, 3 | kY, "x1 raised to x2.", 0.3, 2,
-               value(mul0(b, pow(a, b - 1.0))), value(power_slope(a, b, y)))
+ADJOINT_BINARY(pow, numeric, 3, 3 | kY, "x1 raised to x2.", 0.3, 2, value(mul0(b, pow(a, b - 1.0))),
+               value(power_slope(a, b, y)))
 ADJOINT_BINARY(hypot, floating, 1 | kY, 2 | kY, "sqrt(x1**2 + x2**2); the derivative at 0 is 0.",
                0.3, 2, value(hypot_slope(a, y)), value(hypot_slope(b, y)))
 ADJOINT_BINARY(atan2, floating, 3, 3, "Angle of the point (x2, x1), in radians.", 0.3, 2,
@@ -206,25 +203,25 @@ ADJOINT_BINARY(maximum, same, 3, 3, "The larger one; a tie shares the derivative
                value(apply(max_weight_record, {&a, &b})), value(apply(max_weight_record, {&b, &a})))
 ADJOINT_BINARY(minimum, same, 3, 3, "The smaller one; a tie shares the derivative equally.", -2, 2,
                value(apply(min_weight_record, {&a, &b})), value(apply(min_weight_record, {&b, &a})))
-ADJOINT_BINARY(mul0, floating, 2, 1, "x1 * x2, and 0 where either is 0.", -2, 2, value(b),
-               value(a))
+ADJOINT_BINARY(mul0, floating, 2, 1, "x1 * x2, and 0 where either is 0.", -2, 2, value(b), value(a))
 #undef ADJOINT_BINARY
 
-static Op& clip_record = family.define(
-    {.name = "clip",
-     .signature = "(x, min, max, /)",
-     .doc = "x limited to [min, max]; the derivative at the limits is 1.",
-     .kind = OpKind::elementwise,
-     .arity = 3,
-     .dtypes = DTypeRule::numeric,
-     .partial = [](const RuleArgs& args, int i) -> Partial {
-       const Tensor& x = args.inputs[0];
-       const Tensor below = less(x, args.inputs[1]);
-       const Tensor above = greater(x, args.inputs[2]);
-       if (i == 0) return value(astype(logical_not(logical_or(below, above)), x.dtype()));
-       return value(astype(i == 1 ? below : above, x.dtype()));
-     },
-     .needs = {7, 7, 7}});
+static Op& clip_record =
+    family.define({.name = "clip",
+                   .signature = "(x, min, max, /)",
+                   .doc = "x limited to [min, max]; the derivative at the limits is 1.",
+                   .kind = OpKind::elementwise,
+                   .arity = 3,
+                   .dtypes = DTypeRule::numeric,
+                   .partial = [](const RuleArgs& args, int i) -> Partial {
+                     const Tensor& x = args.inputs[0];
+                     const Tensor below = less(x, args.inputs[1]);
+                     const Tensor above = greater(x, args.inputs[2]);
+                     if (i == 0)
+                       return value(astype(logical_not(logical_or(below, above)), x.dtype()));
+                     return value(astype(i == 1 ? below : above, x.dtype()));
+                   },
+                   .needs = {7, 7, 7}});
 Tensor clip(const Tensor& x, const Tensor& low, const Tensor& high) {
   return apply(clip_record, {&x, &low, &high});
 }
@@ -236,13 +233,14 @@ static Op& where_record = family.define(
      .kind = OpKind::elementwise,
      .arity = 3,
      .dtypes = DTypeRule::where,
-     .transpose = [](const RuleArgs& args, int i, const Tensor& ct) {
-       const Tensor& condition = args.inputs[0];
-       const Tensor nothing = scalar_like(ct, 0);
-       const Tensor part =
-           i == 1 ? where(condition, ct, nothing) : where(condition, nothing, ct);
-       return sum_to_shape(part, args.inputs[i].shape());
-     },
+     .transpose =
+         [](const RuleArgs& args, int i, const Tensor& ct) {
+           const Tensor& condition = args.inputs[0];
+           const Tensor nothing = scalar_like(ct, 0);
+           const Tensor part =
+               i == 1 ? where(condition, ct, nothing) : where(condition, nothing, ct);
+           return sum_to_shape(part, args.inputs[i].shape());
+         },
      .needs = {0, 1, 1},
      .constant_inputs = 1});
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
@@ -254,17 +252,16 @@ Tensor relu(const Tensor& x) {
   return where(greater(x, nothing), x, nothing);
 }
 
-static Op& astype_record = family.define(
-    {.name = "astype",
-     .signature = "(x, dtype, /)",
-     .doc = "The elements converted to another dtype.",
-     .kind = OpKind::elementwise,
-     .arity = 1,
-     .transpose = [](const RuleArgs& args, int, const Tensor& ct) {
-       return astype(ct, args.inputs[0].dtype());
-     },
-     .casts = true,
-     .internal = true});
+static Op& astype_record =
+    family.define({.name = "astype",
+                   .signature = "(x, dtype, /)",
+                   .doc = "The elements converted to another dtype.",
+                   .kind = OpKind::elementwise,
+                   .arity = 1,
+                   .transpose = [](const RuleArgs& args, int,
+                                   const Tensor& ct) { return astype(ct, args.inputs[0].dtype()); },
+                   .casts = true,
+                   .internal = true});
 Tensor astype(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype) return x;
   auto* attrs = new Attrs;
@@ -281,10 +278,8 @@ static Op& alias_record = family.define(
      .arity = 1,
      .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
      .batch = [](const BatchArgs& args) { return args.inputs[0]; },
-     .infer =
-         [](std::span<Node* const> in, const Attrs*) {
-           return ResultSpec{in[0]->dtype, Dims(in[0]->layout.shape())};
-         },
+     .infer = [](std::span<Node* const> in,
+                 const Attrs*) { return ResultSpec{in[0]->dtype, Dims(in[0]->layout.shape())}; },
      .run =
          [](Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
            out->bits = in[0]->bits;
@@ -294,12 +289,12 @@ static Op& alias_record = family.define(
          },
      .internal = true});
 
-#define ADJOINT_BITWISE(fn, text)                                                 \
-  static Op& fn##_record = family.define({.name = #fn,                            \
-                                          .signature = "(x1, x2, /)",             \
-                                          .doc = text,                            \
-                                          .kind = OpKind::elementwise,            \
-                                          .arity = 2});                           \
+#define ADJOINT_BITWISE(fn, text)                                      \
+  static Op& fn##_record = family.define({.name = #fn,                 \
+                                          .signature = "(x1, x2, /)",  \
+                                          .doc = text,                 \
+                                          .kind = OpKind::elementwise, \
+                                          .arity = 2});                \
   Tensor fn(const Tensor& a, const Tensor& b) { return apply(fn##_record, {&a, &b}); }
 ADJOINT_BITWISE(bitwise_and, "Bitwise and of integers or bools.")
 ADJOINT_BITWISE(bitwise_or, "Bitwise or of integers or bools.")
@@ -320,9 +315,9 @@ Tensor scalar_like(const Tensor& x, double v) {
   return Tensor::scalar(v, is_floating(x.dtype()) ? x.dtype() : DType::float64);
 }
 
-#define ADJOINT_OPERATOR(op, fn)                                                          \
-  Tensor operator op(const Tensor& a, const Tensor& b) { return fn(a, b); }               \
-  Tensor operator op(const Tensor& a, double b) { return fn(a, scalar_like(a, b)); }      \
+#define ADJOINT_OPERATOR(op, fn)                                                     \
+  Tensor operator op(const Tensor& a, const Tensor& b) { return fn(a, b); }          \
+  Tensor operator op(const Tensor& a, double b) { return fn(a, scalar_like(a, b)); } \
   Tensor operator op(double a, const Tensor& b) { return fn(scalar_like(b, a), b); }
 ADJOINT_OPERATOR(+, add)
 ADJOINT_OPERATOR(-, subtract)

@@ -18,8 +18,8 @@ Family family;
 Dims reduced_shape(Layout::Extents shape, const Dims& axes, bool keepdims) {
   Dims out;
   for (std::size_t i = 0; i < shape.size(); ++i) {
-    const bool reduced = std::find(axes.begin(), axes.end(), static_cast<std::int64_t>(i)) !=
-                         axes.end();
+    const bool reduced =
+        std::find(axes.begin(), axes.end(), static_cast<std::int64_t>(i)) != axes.end();
     if (!reduced) out.push_back(shape[i]);
     if (reduced && keepdims) out.push_back(1);
   }
@@ -94,10 +94,10 @@ void run_with(const char* name, Node* out, std::span<Node* const> in, const Attr
   if (out->storage) retain(out->storage);
 }
 
-#define ADJOINT_RUN(name)                                                                    \
+#define ADJOINT_RUN(name)                                                                     \
   .infer = [](std::span<Node* const> in, const Attrs* a) { return infer_with(name, in, a); }, \
-  .run = [](Node* out, std::span<Node* const> in, const Attrs* a, std::uint32_t) {           \
-    run_with(name, out, in, a);                                                              \
+  .run = [](Node* out, std::span<Node* const> in, const Attrs* a, std::uint32_t) {            \
+    run_with(name, out, in, a);                                                               \
   }
 
 /// A reduced value seen with its axes kept, then repeated over the original shape.
@@ -144,13 +144,13 @@ static Op& max_record = family.define(
      .doc = "Maximum over one axis, several, or all; ties share the derivative equally.",
      .kind = OpKind::reduction,
      .arity = 1,
-     .vjp = [](const RuleArgs& args, int, const Tensor& ct) {
-       return mul0(expand(ct, args), extreme_weights(args));
-     },
-     .jvp = [](const RuleArgs& args, std::span<const Tensor> t) {
-       return reduce(find_op("sum"), mul0(t[0], extreme_weights(args)), args.attrs->ints,
-                     args.attrs->flag);
-     },
+     .vjp = [](const RuleArgs& args, int,
+               const Tensor& ct) { return mul0(expand(ct, args), extreme_weights(args)); },
+     .jvp =
+         [](const RuleArgs& args, std::span<const Tensor> t) {
+           return reduce(find_op("sum"), mul0(t[0], extreme_weights(args)), args.attrs->ints,
+                         args.attrs->flag);
+         },
      .needs = {1 | kSavesOutput, 0, 0},
      .batch = batch_reduction,
      ADJOINT_RUN("max"),
@@ -163,13 +163,13 @@ static Op& min_record = family.define(
      .doc = "Minimum over one axis, several, or all; ties share the derivative equally.",
      .kind = OpKind::reduction,
      .arity = 1,
-     .vjp = [](const RuleArgs& args, int, const Tensor& ct) {
-       return mul0(expand(ct, args), extreme_weights(args));
-     },
-     .jvp = [](const RuleArgs& args, std::span<const Tensor> t) {
-       return reduce(find_op("sum"), mul0(t[0], extreme_weights(args)), args.attrs->ints,
-                     args.attrs->flag);
-     },
+     .vjp = [](const RuleArgs& args, int,
+               const Tensor& ct) { return mul0(expand(ct, args), extreme_weights(args)); },
+     .jvp =
+         [](const RuleArgs& args, std::span<const Tensor> t) {
+           return reduce(find_op("sum"), mul0(t[0], extreme_weights(args)), args.attrs->ints,
+                         args.attrs->flag);
+         },
      .needs = {1 | kSavesOutput, 0, 0},
      .batch = batch_reduction,
      ADJOINT_RUN("min"),

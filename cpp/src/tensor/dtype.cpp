@@ -10,7 +10,7 @@ namespace adjoint {
 namespace {
 
 constexpr std::array<std::string_view, kDTypeCount> kNames = {
-    "bool",  "int8",   "int16",  "int32",   "int64",  "uint8",
+    "bool",   "int8",   "int16",  "int32",   "int64",  "uint8",
     "uint16", "uint32", "uint64", "float32", "float64"};
 
 DType signed_of_size(std::size_t bytes) {

@@ -95,8 +95,7 @@ std::int64_t checked_size(Layout::Extents shape, const char* op) {
   std::int64_t size = 1;
   bool zero = false;
   for (const std::int64_t extent : shape) {
-    if (extent < 0)
-      raise(ErrorKind::value, op, "negative extent in shape " + to_string(shape));
+    if (extent < 0) raise(ErrorKind::value, op, "negative extent in shape " + to_string(shape));
     zero |= extent == 0;
     if (extent > 0 && size > limit / extent)
       raise(ErrorKind::memory, op, "shape " + to_string(shape) + " is larger than any memory");

@@ -76,9 +76,7 @@ class BorrowedInputs {
   }
   BorrowedInputs(const BorrowedInputs&) = delete;
   BorrowedInputs& operator=(const BorrowedInputs&) = delete;
-  std::span<const Tensor> get() const {
-    return {count_ > kLocal ? many_.data() : few_, count_};
-  }
+  std::span<const Tensor> get() const { return {count_ > kLocal ? many_.data() : few_, count_}; }
 
  private:
   static constexpr std::size_t kLocal = 3;
@@ -186,7 +184,7 @@ class Sweep {
     }
     static const Op& op = find_op("add");
     Node* both[] = {slot.cotangent.node(), ct.node()};
-    slot.cotangent = Tensor::adopt(apply(op, both, nullptr, 3));
+    slot.cotangent = Tensor::adopt(apply(op, both));
   }
 
   void visit(Slot& slot) {
@@ -308,8 +306,7 @@ std::vector<Tensor> seeds(std::span<const Tensor> outputs, std::span<const Tenso
 void touch_grad(Leaf* leaf) {
   if (g_open_traces.load(std::memory_order_relaxed) == 0) return;
   if (TraceSink* trace = current_trace())
-    trace->touch(&leaf->grad,
-                 [leaf] { return IntrusivePtr<const Payload>(new LeafOwner(leaf)); });
+    trace->touch(&leaf->grad, [leaf] { return IntrusivePtr<const Payload>(new LeafOwner(leaf)); });
 }
 
 std::vector<Tensor> sweep(std::span<const Tensor> outputs, std::span<const Tensor> cotangents,

@@ -30,8 +30,7 @@ void accumulate(Tensor& sum, Tensor part) {
 Tensor apply_with(const RuleArgs& args, std::span<const Tensor> inputs) {
   SmallVector<Node*, 8> nodes;
   for (const Tensor& t : inputs) nodes.push_back(t.node());
-  return Tensor::adopt(
-      apply(args.op, nodes, AttrsPtr(args.attrs)));
+  return Tensor::adopt(apply(args.op, nodes, AttrsPtr(args.attrs)));
 }
 
 /// Jointly linear: the operation itself, on the tangents.
