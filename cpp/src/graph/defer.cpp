@@ -10,9 +10,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "base/fork.h"
 #include "graph/apply.h"
 #include "graph/fuse.h"
+#include "graph/node_pool.h"
 #include "graph/thread_state.h"
 
 namespace adjoint {
@@ -355,6 +355,9 @@ void advance(Node* n, std::vector<Tensor>& stack) {
 }
 
 }  // namespace
+
+void lock_deferral() noexcept { g_lock.lock(); }
+void unlock_deferral() noexcept { g_lock.unlock(); }
 
 void materialize(Node* node) {
   if (node->is_ready()) [[likely]]

@@ -53,8 +53,10 @@ inline Node* new_scalar(ThreadState& state, DType dtype) {
 /// Hands a thread's free list back to the shared pool.
 void release_node_pool(ThreadState& state) noexcept;
 
-/// The lock under which groups are collected and published; taken around a fork.
+/// The locks of the pool and of deferral, taken around a fork.
 void lock_node_pool() noexcept;
 void unlock_node_pool() noexcept;
+void lock_deferral() noexcept;
+void unlock_deferral() noexcept;
 
 }  // namespace adjoint

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <string_view>
 
+#include "base/fork.h"
 #include "graph/node_pool.h"
 #include "graph/op.h"
 #include "graph/trace_sink.h"
@@ -40,6 +41,25 @@ void destroy_state(void* p) {
   delete state;
 }
 
+// A child must find every lock of the graph free.
+void lock_graph() {
+  lock_deferral();
+  g_states_mutex.lock();
+  lock_node_pool();
+}
+void unlock_graph() {
+  unlock_node_pool();
+  g_states_mutex.unlock();
+  unlock_deferral();
+}
+
+pthread_key_t set_up_process() {
+  register_fork_handlers(ForkLevel::graph, {lock_graph, unlock_graph, unlock_graph});
+  pthread_key_t key;
+  pthread_key_create(&key, destroy_state);
+  return key;
+}
+
 /// ADJOINT_DEFER=0 turns deferral off for the whole process.
 bool defers_by_default() {
   static const bool on = [] {
@@ -53,11 +73,7 @@ bool defers_by_default() {
 
 ThreadState& make_thread_state() {
   all_ops();  // whoever makes a node may apply a record directly: the table has to be complete
-  static pthread_key_t key = [] {
-    pthread_key_t k;
-    pthread_key_create(&k, destroy_state);
-    return k;
-  }();
+  static const pthread_key_t key = set_up_process();
   auto* state = new ThreadState;
   state->deferral = defers_by_default();
   t_thread_state = state;

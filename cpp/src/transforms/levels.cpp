@@ -155,6 +155,17 @@ Tensor TransformLevel::split_batched(const Tensor& y, int axis) const {
 
 // ----------------------------------------------------------------------------- stop_gradient
 
+namespace {
+
+Level open_level(const Node* box) {
+  const auto& levels = thread_state().levels;
+  if (box->level > levels.size() || levels[box->level - 1].serial != box->box_serial)
+    raise(ErrorKind::runtime, "stop_gradient", "the tensor belongs to a transform that has ended");
+  return levels[box->level - 1];
+}
+
+}  // namespace
+
 Tensor stop_gradient(const Tensor& x) {
   // Boxes are opened from the outermost in and closed again: as many as transforms are nested.
   std::vector<Node*> boxes;
@@ -167,7 +178,7 @@ Tensor stop_gradient(const Tensor& x) {
   while (!boxes.empty()) {
     const Node* box = boxes.back();
     boxes.pop_back();
-    const Level& level = thread_state().levels[box->level - 1];
+    const Level level = open_level(box);
     out = box->box == Box::dual ? box_dual(level, out, {}) : box_batch(level, out);
   }
   return out;
