@@ -14,7 +14,6 @@ from adjoint._core import __version__ as __version__
 
 # isort: split
 import adjoint.tree as tree  # type: ignore[assignment]  # over the core's own, without TreeDef
-
 from adjoint._libraries import announce_blas
 
 announce_blas()
