@@ -117,13 +117,6 @@ Tensor batch_reduction(const BatchArgs& args) {
   return apply(args.op, {&args.inputs[0]}, make_attrs(axes, args.attrs->flag));
 }
 
-/// Weights of the elements that equal the extreme: equal shares that sum to one.
-Tensor extreme_weights(const RuleArgs& args) {
-  const Tensor& x = args.inputs[0];
-  const Tensor hit = astype(equal(x, expand(args.output, args)), x.dtype());
-  return hit / expand(reduce(find_op("sum"), hit, args.attrs->ints, true), args);
-}
-
 }  // namespace
 
 static Op& sum_record = family.define(
@@ -138,19 +131,33 @@ static Op& sum_record = family.define(
      .reduces = true,
      .method = true});
 
+namespace {
+
+/// Weights of the elements that equal the extreme: equal shares that sum to one.
+Tensor extreme_weights(const RuleArgs& args) {
+  const Tensor& x = args.inputs[0];
+  const Tensor hit = astype(equal(x, expand(args.output, args)), x.dtype());
+  return hit / expand(reduce(sum_record, hit, args.attrs->ints, true), args);
+}
+
+Tensor extreme_vjp(const RuleArgs& args, int, const Tensor& ct) {
+  return mul0(expand(ct, args), extreme_weights(args));
+}
+
+Tensor extreme_jvp(const RuleArgs& args, std::span<const Tensor> t) {
+  return reduce(sum_record, mul0(t[0], extreme_weights(args)), args.attrs->ints, args.attrs->flag);
+}
+
+}  // namespace
+
 static Op& max_record = family.define(
     {.name = "max",
      .signature = "(x, /)",
      .doc = "Maximum over one axis, several, or all; ties share the derivative equally.",
      .kind = OpKind::reduction,
      .arity = 1,
-     .vjp = [](const RuleArgs& args, int,
-               const Tensor& ct) { return mul0(expand(ct, args), extreme_weights(args)); },
-     .jvp =
-         [](const RuleArgs& args, std::span<const Tensor> t) {
-           return reduce(find_op("sum"), mul0(t[0], extreme_weights(args)), args.attrs->ints,
-                         args.attrs->flag);
-         },
+     .vjp = extreme_vjp,
+     .jvp = extreme_jvp,
      .needs = {1 | kSavesOutput, 0, 0},
      .batch = batch_reduction,
      ADJOINT_RUN("max"),
@@ -163,13 +170,8 @@ static Op& min_record = family.define(
      .doc = "Minimum over one axis, several, or all; ties share the derivative equally.",
      .kind = OpKind::reduction,
      .arity = 1,
-     .vjp = [](const RuleArgs& args, int,
-               const Tensor& ct) { return mul0(expand(ct, args), extreme_weights(args)); },
-     .jvp =
-         [](const RuleArgs& args, std::span<const Tensor> t) {
-           return reduce(find_op("sum"), mul0(t[0], extreme_weights(args)), args.attrs->ints,
-                         args.attrs->flag);
-         },
+     .vjp = extreme_vjp,
+     .jvp = extreme_jvp,
      .needs = {1 | kSavesOutput, 0, 0},
      .batch = batch_reduction,
      ADJOINT_RUN("min"),
