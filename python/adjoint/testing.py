@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import adjoint as ad
 import numpy as np
 import numpy.typing as npt
+
+import adjoint as ad
 
 __all__ = ["assert_close", "check_grads"]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cpp_cases
 import hypothesis
 import pytest
+
+import cpp_cases
 
 # The same examples in every run, so that a failure is the change's; `--hypothesis-profile=long`
 # searches anew.

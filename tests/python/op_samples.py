@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import adjoint as ad
 import mpmath
 import numpy as np
 import scipy.special
+
+import adjoint as ad
 
 FLOATS = ("float32", "float64")
 SIGNED = ("int8", "int16", "int32", "int64")

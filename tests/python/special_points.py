@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import adjoint as ad
 import numpy as np
+
+import adjoint as ad
 
 INF = float("inf")
 

@@ -8,9 +8,10 @@ import random
 import threading
 import time
 
-import adjoint as ad
 import numpy as np
 import pytest
+
+import adjoint as ad
 
 
 def bits(t):

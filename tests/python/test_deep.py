@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 
-import adjoint as ad
 import numpy as np
 import pytest
+
+import adjoint as ad
 
 LENGTH = 1_000_000
 STACK = 512 * 1024

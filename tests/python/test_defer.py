@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 
-import adjoint as ad
 import numpy as np
 import pytest
+
+import adjoint as ad
 
 N = 9000
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 import adjoint as ad
 import generate_docs
-import pytest
 from adjoint import _core
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,8 +1,9 @@
 """Bad input: the exception, the words that help, and that nothing was changed by it."""
 
-import adjoint as ad
 import numpy as np
 import pytest
+
+import adjoint as ad
 
 FLOATS = [1.0, 2.0, 3.0]
 

@@ -4,9 +4,10 @@ import gc
 import struct
 import weakref
 
-import adjoint as ad
 import numpy as np
 import pytest
+
+import adjoint as ad
 
 DTYPES = [
     "bool",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-import cpp_cases
 import pytest
+
+import cpp_cases
 
 
 def lower_levels() -> list[str]:

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import cpp_cases
 import pytest
+
+import cpp_cases
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "cpp" / "src"

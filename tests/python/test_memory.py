@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import gc
 
-import adjoint as ad
 import numpy as np
 import pytest
+
+import adjoint as ad
 
 STEPS = 2000
 

@@ -5,9 +5,10 @@ import doctest
 import importlib
 import math
 
-import adjoint as ad
 import numpy as np
 import pytest
+
+import adjoint as ad
 from adjoint import nn
 
 RNG = np.random.default_rng(7)

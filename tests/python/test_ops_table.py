@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 
-import adjoint as ad
 import mpmath
 import numpy as np
-import op_samples
 import pytest
+
+import adjoint as ad
+import op_samples
 from op_samples import ELEMENTWISE, SAMPLES, SMOOTH
 
 samples = pytest.mark.parametrize("sample", SAMPLES, ids=str)

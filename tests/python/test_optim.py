@@ -3,9 +3,10 @@
 import doctest
 import importlib
 
-import adjoint as ad
 import numpy as np
 import pytest
+
+import adjoint as ad
 
 START = {"w": np.array([[1.5, -2.0], [0.25, 3.0]]), "b": np.array([0.5, -1.0])}
 # Each parameter is pulled towards its target with a curvature of its own per entry.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import adjoint as ad
 import numpy as np
 import pytest
+
+import adjoint as ad
 from special_points import POINTS
 
 COPIES = 3

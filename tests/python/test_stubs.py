@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import generate_stubs
 import pytest
+
+import generate_stubs
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -2,8 +2,9 @@
 
 import pickle
 
-import adjoint as ad
 import pytest
+
+import adjoint as ad
 
 
 def test_simple():

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import weakref
 
-import adjoint as ad
 import numpy as np
 import pytest
+
+import adjoint as ad
 
 DTYPES = [
     "bool",

@@ -4,9 +4,10 @@ import inspect
 import threading
 from typing import NamedTuple
 
-import adjoint as ad
 import numpy as np
 import pytest
+
+import adjoint as ad
 
 
 def cube(x):

@@ -1,7 +1,6 @@
 """Mean cross-entropy over rows from primitives, with gradient, against torch's fused kernel."""
 
 from contract import AtLeast
-
 from workloads import rows
 
 CASES = rows.CASES

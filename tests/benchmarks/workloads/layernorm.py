@@ -1,7 +1,6 @@
 """Layer normalisation over rows from primitives, with its three gradients, against torch's."""
 
 from contract import AtLeast
-
 from workloads import rows
 
 CASES = rows.CASES

@@ -4,7 +4,6 @@ An addition saves nothing, so nothing of the chain but its two ends need exist.
 """
 
 from contract import AtMost, Measured
-
 from workloads.resident import peak_over_now
 
 CASES = ("",)

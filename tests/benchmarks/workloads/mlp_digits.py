@@ -1,7 +1,6 @@
 """A training step of a 784-256-128-10 classifier with relu, batch of 128."""
 
 from contract import AtLeast
-
 from workloads import network
 
 CASES = ("",)

@@ -1,7 +1,6 @@
 """A training step of a 2-16-16-1 network with tanh, batch of 32: overhead and nothing else."""
 
 from contract import AtLeast
-
 from workloads import network
 
 CASES = ("",)

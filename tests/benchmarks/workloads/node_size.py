@@ -1,7 +1,6 @@
 """Resident bytes per recorded scalar operation: a chain of which only the end is held."""
 
 from contract import AtMost, Measured
-
 from workloads.resident import status
 
 CASES = ("",)

@@ -1,7 +1,6 @@
 """Softmax over rows from primitives, value and gradient, against torch's hand-fused kernel."""
 
 from contract import AtLeast
-
 from workloads import rows
 
 CASES = rows.CASES
