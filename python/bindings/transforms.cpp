@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "functions.h"
 #include "graph/apply.h"
 #include "graph/op.h"
 #include "graph/thread_state.h"
@@ -505,27 +506,31 @@ void make_transform_type() {
   g_transform_type = reinterpret_cast<PyTypeObject*>(steal(PyType_FromSpec(&spec)).release().ptr());
 }
 
-TransformSpec reverse_spec(TransformKind kind, py::object argnums, bool has_aux) {
+// grad(f), value_and_grad(f) and so on: made and called anew in many a loop, so they are entered
+// without pybind11's dispatcher.
+template <TransformKind kind>
+PyObject* make_reverse(const Arguments& args) {
   TransformSpec spec;
   spec.kind = kind;
-  spec.has_aux = has_aux;
-  spec.single = !PyTuple_Check(argnums.ptr()) && !PyList_Check(argnums.ptr());
-  spec.argnums = dims_argument(argnums.ptr(), name_of(kind), "argnums");
+  spec.has_aux = args.flag(2, false);
+  spec.single = !args[1] || !(PyTuple_Check(args[1]) || PyList_Check(args[1]));
+  if (args[1]) {
+    spec.argnums = args.dims(1);
+  } else {
+    spec.argnums.push_back(0);
+  }
   if (spec.argnums.empty()) raise(ErrorKind::value, name_of(kind), "argnums is empty");
-  return spec;
+  return make_transform(std::move(spec), borrow(args[0])).release().ptr();
 }
 
-void def_reverse(py::module_& m, TransformKind kind, const char* doc) {
-  m.def(
-      name_of(kind),
-      [kind](py::object f, py::object argnums, bool has_aux) {
-        return make_transform(reverse_spec(kind, std::move(argnums), has_aux), std::move(f));
-      },
-      py::arg("f"), py::arg("argnums") = 0, py::arg("has_aux") = false, doc);
+template <TransformKind kind>
+void add_reverse(py::module_& m, const char* doc) {
+  add_function(m, name_of(kind), "(f, argnums=0, has_aux=False)", doc, make_reverse<kind>);
 }
 
 py::object hessian_vector(py::object f, py::object x, py::object v) {
-  TransformSpec spec = reverse_spec(TransformKind::grad, py::int_(0), false);
+  TransformSpec spec;
+  spec.argnums.push_back(0);
   py::tuple both = forward_mode(make_transform(std::move(spec), std::move(f)), py::make_tuple(x),
                                 py::make_tuple(v));
   return both[1];
@@ -557,36 +562,40 @@ py::object make_transform(TransformSpec spec, py::object f) {
 
 void init_transforms(py::module_& m) {
   make_transform_type();
-  def_reverse(m, TransformKind::grad,
-              "Return the function that computes the gradient of the scalar-valued `f`.\n\n"
-              "`argnums` chooses the arguments (an int, or a tuple for a tuple of gradients); each "
-              "may be a pytree.\nWith `has_aux`, `f` returns ``(value, aux)`` and the result is "
-              "``(gradient, aux)``.\n\n"
-              "Examples\n--------\n"
-              ">>> import adjoint as ad\n"
-              ">>> ad.grad(lambda w: w**2 + 1)(5.0).item()\n10.0\n"
-              ">>> g = ad.grad(lambda a, b: a * b, argnums=(0, 1))(2.0, 3.0)\n"
-              ">>> [x.item() for x in g]\n[3.0, 2.0]");
-  def_reverse(m, TransformKind::value_and_grad,
-              "Return the function that computes ``(f(x), gradient)`` in one pass; see `grad`.\n\n"
-              "Examples\n--------\n"
-              ">>> import adjoint as ad\n"
-              ">>> value, gradient = ad.value_and_grad(ad.square)(3.0)\n"
-              ">>> value.item(), gradient.item()\n(9.0, 6.0)");
-  def_reverse(m, TransformKind::jacobian,
-              "Return the function that computes all first derivatives of `f`: shape "
-              "``output.shape + input.shape``.\n\n"
-              "Examples\n--------\n"
-              ">>> import adjoint as ad\n"
-              ">>> ad.jacobian(ad.square)(ad.tensor([1.0, 3.0])).tolist()\n"
-              "[[2.0, 0.0], [0.0, 6.0]]");
-  def_reverse(m, TransformKind::hessian,
-              "Return the function that computes the second derivatives of the scalar-valued "
-              "`f`: shape ``x.shape + x.shape``.\n\n"
-              "Examples\n--------\n"
-              ">>> import adjoint as ad\n"
-              ">>> ad.hessian(lambda x: x[0] * x[1])(ad.tensor([1.0, 3.0])).tolist()\n"
-              "[[0.0, 1.0], [1.0, 0.0]]");
+  add_reverse<TransformKind::grad>(
+      m,
+      "Return the function that computes the gradient of the scalar-valued `f`.\n\n"
+      "`argnums` chooses the arguments (an int, or a tuple for a tuple of gradients); each "
+      "may be a pytree.\nWith `has_aux`, `f` returns ``(value, aux)`` and the result is "
+      "``(gradient, aux)``.\n\n"
+      "Examples\n--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> ad.grad(lambda w: w**2 + 1)(5.0).item()\n10.0\n"
+      ">>> g = ad.grad(lambda a, b: a * b, argnums=(0, 1))(2.0, 3.0)\n"
+      ">>> [x.item() for x in g]\n[3.0, 2.0]");
+  add_reverse<TransformKind::value_and_grad>(
+      m,
+      "Return the function that computes ``(f(x), gradient)`` in one pass; see `grad`.\n\n"
+      "Examples\n--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> value, gradient = ad.value_and_grad(ad.square)(3.0)\n"
+      ">>> value.item(), gradient.item()\n(9.0, 6.0)");
+  add_reverse<TransformKind::jacobian>(
+      m,
+      "Return the function that computes all first derivatives of `f`: shape "
+      "``output.shape + input.shape``.\n\n"
+      "Examples\n--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> ad.jacobian(ad.square)(ad.tensor([1.0, 3.0])).tolist()\n"
+      "[[2.0, 0.0], [0.0, 6.0]]");
+  add_reverse<TransformKind::hessian>(
+      m,
+      "Return the function that computes the second derivatives of the scalar-valued "
+      "`f`: shape ``x.shape + x.shape``.\n\n"
+      "Examples\n--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> ad.hessian(lambda x: x[0] * x[1])(ad.tensor([1.0, 3.0])).tolist()\n"
+      "[[0.0, 1.0], [1.0, 0.0]]");
   m.def("vjp", &vector_jacobian, py::arg("f"),
         "Return ``(f(*primals), pullback)``; the pullback maps cotangents of the output to a tuple "
         "of cotangents, one per primal, and may be called again.\n\n"
