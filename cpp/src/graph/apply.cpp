@@ -384,6 +384,19 @@ Node* apply(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs, std::ui
   return apply_general(op, inputs, std::move(attrs), donate);
 }
 
+bool apply_in_place(const Op& op, Node* target, Node* other) {
+  const kernels::TileKernel* k = op.tiles[static_cast<int>(target->dtype)];
+  if (!k || k->out != target->dtype || target->dtype != other->dtype ||
+      (target->layout.ndim() | other->layout.ndim() | target->level | other->level) ||
+      !target->is_ready() || !other->is_ready() || target->storage || target->requires_grad ||
+      target->counts.load(std::memory_order_acquire) != Node::kHandle ||
+      (other->requires_grad && thread_state().recording))
+    return false;
+  const void* src[2] = {&target->bits, other->data()};
+  k->vv(src, &target->bits, 1);
+  return true;
+}
+
 Tensor apply(const Op& op, std::initializer_list<const Tensor*> inputs, AttrsPtr attrs,
              std::uint32_t donate) {
   Node* nodes[8];

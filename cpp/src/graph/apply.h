@@ -20,6 +20,11 @@ Node* apply(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs = nullpt
 Tensor apply(const Op& op, std::initializer_list<const Tensor*> inputs, AttrsPtr attrs = nullptr,
              std::uint32_t donate = 0);
 
+/// Writes op(target, other) into `target`, for scalars outside of transforms whose target nothing
+/// but the caller's one handle can see, and where nothing is to be recorded. False, with nothing
+/// done, in any other case.
+bool apply_in_place(const Op& op, Node* target, Node* other);
+
 /// Shape and dtype of the result; of an elementwise op the operands already have their dtypes.
 ResultSpec infer_result(const Op& op, std::span<Node* const> inputs, const Attrs* attrs);
 

@@ -28,9 +28,10 @@ std::mutex g_pool_mutex;
 FreeNode* g_shared_free = nullptr;
 
 FreeNode* new_slab() {
-  void* memory = std::malloc(std::size_t{kSlabNodes} * ((sizeof(Node) + 7) / 8 * 8));
+  constexpr std::size_t line = 64;
+  constexpr std::size_t step = (sizeof(Node) + line - 1) / line * line;
+  void* memory = std::aligned_alloc(line, kSlabNodes * step);
   if (!memory) raise(ErrorKind::memory, "graph", "no memory for graph nodes");
-  constexpr std::size_t step = (sizeof(Node) + 7) / 8 * 8;
   FreeNode* head = nullptr;
   for (std::uint32_t i = kSlabNodes; i-- > 0;) {
     auto* item = reinterpret_cast<FreeNode*>(static_cast<char*>(memory) + i * step);
@@ -120,13 +121,23 @@ void set_inputs(Node* node, std::span<Node* const> inputs) {
 
 namespace {
 
+constexpr std::uint64_t kReferences = Node::kUse - 1;  // the low half of the counts
+
+/// Gives up a handle that is neither the last use nor the last reference; false if it may be.
+bool leave_to_others(Node* n) noexcept {
+  std::uint64_t c = n->counts.load(std::memory_order_acquire);
+  while ((c >> 32) > 1 && (c & kReferences) > 1)
+    if (n->counts.compare_exchange_weak(c, c - Node::kHandle, std::memory_order_acq_rel))
+      return true;
+  return false;
+}
+
 /// The work that one release sets free.
 class Reaper {
  public:
   void drop_reference(Node* n) {
-    constexpr std::uint64_t low = Node::kUse - 1;
-    if ((n->counts.load(std::memory_order_acquire) & low) == 1 ||
-        (n->counts.fetch_sub(Node::kReference, std::memory_order_acq_rel) & low) == 1)
+    if ((n->counts.load(std::memory_order_acquire) & kReferences) == 1 ||
+        (n->counts.fetch_sub(Node::kReference, std::memory_order_acq_rel) & kReferences) == 1)
       dead_.push_back(n);
   }
 
@@ -137,14 +148,11 @@ class Reaper {
   }
 
   void drop_handle(Node* n) {
-    std::uint64_t c = n->counts.load(std::memory_order_acquire);
-    if ((c & (Node::kUse - 1)) == 1) {  // a use without a reference is the node's own
-      dead_.push_back(n);
+    if ((n->counts.load(std::memory_order_acquire) & kReferences) == 1) {
+      dead_.push_back(n);  // a use without a reference is the node's own
       return;
     }
-    while ((c >> 32) > 1 && (c & (Node::kUse - 1)) > 1) {
-      if (n->counts.compare_exchange_weak(c, c - Node::kHandle, std::memory_order_acq_rel)) return;
-    }
+    if (leave_to_others(n)) return;
     drop_use(n);
     drop_reference(n);
   }
@@ -255,9 +263,9 @@ void release_use(Node* n) noexcept {
 }
 
 void release_handle(Node* n) noexcept {
-  constexpr std::uint64_t low = Node::kUse - 1;
-  if ((n->counts.load(std::memory_order_acquire) & low) == 1 && n->input_count == 0 && !n->level &&
-      !n->attrs && !n->leaf && !n->storage) {
+  if (leave_to_others(n)) return;
+  if ((n->counts.load(std::memory_order_acquire) & kReferences) == 1 && n->input_count == 0 &&
+      !n->level && !n->attrs && !n->leaf && !n->storage) {
     n->~Node();
     ThreadState& state = thread_state();
     state.count_nodes(-1);

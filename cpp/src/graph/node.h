@@ -107,6 +107,8 @@ struct Node {
   static constexpr std::uint64_t kHandle = kReference | kUse;
   static constexpr int kInlineInputs = 3;
 
+  // The first cache line is what a walk over the graph reads; the second is the value and its
+  // state; a layout's extents come last. Slabs keep nodes aligned to lines.
   std::atomic<std::uint64_t> counts;
   const Op* op;         // null for data
   std::uint64_t order;  // max(thread counter, 1 + max over inputs): a topological order
@@ -114,6 +116,17 @@ struct Node {
     Node* inline_inputs[kInlineInputs];
     Node** heap_inputs;
   };
+  std::uint32_t input_count;
+  std::uint32_t slot;  // mark of the sweep that is visiting, 0 outside of any
+  std::uint16_t level;
+  std::uint16_t pending;  // deferred nodes below and including this one, saturating
+  DType dtype;
+  std::atomic<State> state;
+  std::uint8_t saved;  // bit i: input i's value is saved; bit 7: the output's
+  bool requires_grad;  // a leaf, or recorded from one
+
+  Leaf* leaf;
+  const Attrs* attrs;
   union {
     Storage* storage;  // level 0; null for at most 8 bytes, which live in `bits`
     Node* primal;      // dual: a handle count; batch: the value with the batch as axis 0
@@ -123,23 +136,13 @@ struct Node {
     Node* tangent;              // dual: a handle count, or null for zero
     std::uint64_t trace_index;  // trace: position in the graph
   };
-  const Attrs* attrs;
-  Leaf* leaf;
-  Layout layout;
-  std::uint32_t input_count;
-  std::uint32_t slot;                 // mark of the sweep that is visiting, 0 outside of any
   std::atomic<std::uint32_t> savers;  // rules that saved this value while it was deferred
   std::uint32_t box_serial;           // which opening of the level made this box
-  std::uint16_t level;
-  std::uint16_t pending;  // deferred nodes below and including this one, saturating
-  DType dtype;
-  std::atomic<State> state;
   Box box;
-  std::uint8_t saved;           // bit i: input i's value is saved; bit 7: the output's
   std::uint8_t counted_savers;  // the subset of `saved` that was counted in `savers`
-  bool requires_grad;           // a leaf, or recorded from one
   bool recorded;                // edges are kept for a backward sweep
   bool computed_once;           // a deferred value that was computed without being stored
+  Layout layout;
 
   std::span<Node* const> inputs() const noexcept {
     return {input_count <= kInlineInputs ? inline_inputs : heap_inputs, input_count};

@@ -36,10 +36,14 @@ struct RuleArgs {
   const Tensor& output;
 };
 
-/// d(output)/d(input i) of an elementwise operation.
+/// d(output)/d(input i) of an elementwise operation: a constant, a value made for it, or one of the
+/// application's own values, which the application keeps alive.
 struct Partial {
   enum Kind : std::uint8_t { zero, one, minus_one, value } kind = value;
-  Tensor tensor;
+  Tensor made = {};
+  const Tensor* own = nullptr;
+
+  const Tensor& tensor() const noexcept { return own ? *own : made; }
 };
 
 /// Inputs of a batching rule: mapped inputs carry the batch as axis 0.

@@ -11,10 +11,12 @@ namespace {
 
 Family family;
 
-Partial one() { return {Partial::one, {}}; }
-Partial minus_one() { return {Partial::minus_one, {}}; }
-Partial zero() { return {Partial::zero, {}}; }
-Partial value(Tensor t) { return {Partial::value, std::move(t)}; }
+Partial one() { return {.kind = Partial::one}; }
+Partial minus_one() { return {.kind = Partial::minus_one}; }
+Partial zero() { return {.kind = Partial::zero}; }
+Partial value(Tensor&& t) { return {.made = std::move(t)}; }
+/// An input or the output of the application itself.
+Partial own(const Tensor& t) { return {.own = &t}; }
 
 Partial no_slope(const RuleArgs&, int) { return zero(); }
 
@@ -42,7 +44,7 @@ constexpr std::uint8_t kY = kSavesOutput;
                                           .domain = {lo, hi}});                                 \
   Tensor fn(const Tensor& x) { return apply(fn##_record, {&x}); }
 
-ADJOINT_UNARY(exp, floating, kY, "e raised to x.", -3, 3, value(y))
+ADJOINT_UNARY(exp, floating, kY, "e raised to x.", -3, 3, own(y))
 ADJOINT_UNARY(exp2, floating, kY, "2 raised to x.", -3, 3, value(y* std::numbers::ln2))
 ADJOINT_UNARY(expm1, floating, kX, "exp(x) - 1, exact near 0.", -3, 3, value(exp(x)))
 ADJOINT_UNARY(log, floating, kX, "Natural logarithm.", 0.1, 4, value(reciprocal(x)))
@@ -155,7 +157,7 @@ Tensor positive(const Tensor& x) { return apply(positive_record, {&x}); }
 
 ADJOINT_BINARY(add, same, 0, 0, "x1 + x2.", -2, 2, one(), one())
 ADJOINT_BINARY(subtract, numeric, 0, 0, "x1 - x2.", -2, 2, one(), minus_one())
-ADJOINT_BINARY(multiply, same, 2, 1, "x1 * x2.", -2, 2, value(b), value(a))
+ADJOINT_BINARY(multiply, same, 2, 1, "x1 * x2.", -2, 2, own(b), own(a))
 ADJOINT_BINARY(divide, floating, 2, 2 | kY, "x1 / x2; integers become float64.", 0.3, 3,
                value(reciprocal(b)), value(-(y / b)))
 
@@ -203,7 +205,7 @@ ADJOINT_BINARY(maximum, same, 3, 3, "The larger one; a tie shares the derivative
                value(apply(max_weight_record, {&a, &b})), value(apply(max_weight_record, {&b, &a})))
 ADJOINT_BINARY(minimum, same, 3, 3, "The smaller one; a tie shares the derivative equally.", -2, 2,
                value(apply(min_weight_record, {&a, &b})), value(apply(min_weight_record, {&b, &a})))
-ADJOINT_BINARY(mul0, floating, 2, 1, "x1 * x2, and 0 where either is 0.", -2, 2, value(b), value(a))
+ADJOINT_BINARY(mul0, floating, 2, 1, "x1 * x2, and 0 where either is 0.", -2, 2, own(b), own(a))
 #undef ADJOINT_BINARY
 
 static Op& clip_record =

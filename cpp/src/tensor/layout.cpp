@@ -49,17 +49,17 @@ Layout::Layout(Extents shape, Extents strides, std::int64_t offset) : offset_(of
 }
 
 Layout::Layout(const Layout& other)
-    : size_(other.size_), offset_(other.offset_), contiguous_(other.contiguous_) {
+    : contiguous_(other.contiguous_), size_(other.size_), offset_(other.offset_) {
   std::int64_t* d = reserve(other.ndim_);
   std::memcpy(d, other.dims(), 2 * sizeof(std::int64_t) * ndim_);
 }
 
 Layout::Layout(Layout&& other) noexcept
-    : dims_(other.dims_),
+    : ndim_(other.ndim_),
+      contiguous_(other.contiguous_),
       size_(other.size_),
       offset_(other.offset_),
-      ndim_(other.ndim_),
-      contiguous_(other.contiguous_) {
+      dims_(other.dims_) {
   other.ndim_ = 0;
   other.size_ = 1;
 }

@@ -51,14 +51,15 @@ class Layout {
   const std::int64_t* dims() const noexcept { return ndim_ <= kInline ? dims_.local : dims_.heap; }
   std::int64_t* reserve(int ndim);
 
+  // The small fields first: all that an operation on scalars looks at.
+  std::uint8_t ndim_ = 0;
+  bool contiguous_ = true;
+  std::int64_t size_ = 1;
+  std::int64_t offset_ = 0;
   union {
     std::int64_t local[2 * kInline];
     std::int64_t* heap;
   } dims_;  // ndim extents, then ndim strides
-  std::int64_t size_ = 1;
-  std::int64_t offset_ = 0;
-  std::uint8_t ndim_ = 0;
-  bool contiguous_ = true;
 };
 
 /// Product of the extents; raises for `op` when it does not fit the address space.

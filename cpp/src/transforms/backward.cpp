@@ -4,6 +4,7 @@
 // sweep can be swept again.
 #include <algorithm>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <unordered_map>
 
@@ -25,9 +26,7 @@ class Marks {
  public:
   Marks() : direct_(!g_busy.test_and_set(std::memory_order_acquire)) {}
   ~Marks() {
-    if (!direct_) return;
-    for (Node* n : marked_) n->slot = 0;
-    g_busy.clear(std::memory_order_release);
+    if (direct_) g_busy.clear(std::memory_order_release);
   }
   Marks(const Marks&) = delete;
   Marks& operator=(const Marks&) = delete;
@@ -40,49 +39,48 @@ class Marks {
   }
   void set(Node* n, std::uint32_t slot) {
     if (direct_) {
-      if (!n->slot) marked_.push_back(n);
       n->slot = slot;
     } else {
       map_[n] = slot;
     }
   }
+  /// Every node that was set must be unset before the marks go.
+  void unset(Node* n) noexcept {
+    if (direct_) n->slot = 0;
+  }
 
  private:
   static std::atomic_flag g_busy;
   bool direct_;
-  std::vector<Node*> marked_;
   std::unordered_map<const Node*, std::uint32_t> map_;
 };
 std::atomic_flag Marks::g_busy = ATOMIC_FLAG_INIT;
 
-/// Tensors on the inputs of a node without touching their counts: the graph holds them.
-class BorrowedInputs {
+/// Tensors on the inputs and the output of a node that never touch its counts: the graph holds
+/// them meanwhile, and the tensors made here are not destroyed.
+class Borrowed {
  public:
-  explicit BorrowedInputs(const Node* n) {
-    const auto inputs = n->inputs();
-    if (inputs.size() > kLocal) many_.reserve(inputs.size());
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      if (inputs.size() > kLocal) {
-        many_.push_back(Tensor::adopt(inputs[i]));
-      } else {
-        few_[i] = Tensor::adopt(inputs[i]);
-      }
-    }
-    count_ = inputs.size();
+  explicit Borrowed(Node* n) : count_(n->inputs().size()) {
+    tensors_ = count_ < kLocal ? local_ : std::allocator<Tensor>().allocate(count_ + 1);
+    for (std::size_t i = 0; i < count_; ++i)
+      new (tensors_ + i) Tensor(Tensor::adopt(n->inputs()[i]));
+    new (tensors_ + count_) Tensor(Tensor::adopt(n));
   }
-  ~BorrowedInputs() {
-    for (Tensor& t : few_) t.detach_node();
-    for (Tensor& t : many_) t.detach_node();
+  ~Borrowed() {
+    if (tensors_ != local_) std::allocator<Tensor>().deallocate(tensors_, count_ + 1);
   }
-  BorrowedInputs(const BorrowedInputs&) = delete;
-  BorrowedInputs& operator=(const BorrowedInputs&) = delete;
-  std::span<const Tensor> get() const { return {count_ > kLocal ? many_.data() : few_, count_}; }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  std::span<const Tensor> inputs() const { return {tensors_, count_}; }
+  const Tensor& output() const { return tensors_[count_]; }
 
  private:
-  static constexpr std::size_t kLocal = 3;
-  Tensor few_[kLocal];
-  std::vector<Tensor> many_;
-  std::size_t count_ = 0;
+  static constexpr std::size_t kLocal = 4;
+  union {
+    Tensor local_[kLocal];
+  };
+  Tensor* tensors_;
+  std::size_t count_;
 };
 
 using Range = std::pair<std::uint64_t, std::uint64_t>;
@@ -92,14 +90,19 @@ class Sweep {
   Sweep(std::span<const Tensor> sources, std::span<const Range> ranges, bool to_leaves)
       : ranges_(ranges), to_leaves_(to_leaves), results_(sources.size()) {
     for (std::size_t i = 0; i < sources.size(); ++i) {
-      wanted_[sources[i].node()].push_back(i);
-      if (sources[i].leaf()) wanted_[sources[i].leaf()].push_back(i);
+      want(sources[i].node(), i);
+      if (sources[i].leaf()) want(sources[i].leaf(), i);
     }
   }
+  ~Sweep() {
+    for (const auto& [order, node] : found_) marks_.unset(node);
+  }
+  Sweep(const Sweep&) = delete;
+  Sweep& operator=(const Sweep&) = delete;
 
   void run(std::span<const Tensor> outputs, std::span<const Tensor> cotangents) {
     collect(outputs);
-    mark_useful();
+    number();
     for (std::size_t i = 0; i < outputs.size(); ++i)
       if (const std::uint32_t slot = marks_.find(outputs[i].node()))
         add(slots_[slot - 1], cotangents[i]);
@@ -113,9 +116,22 @@ class Sweep {
     Node* node = nullptr;
     Tensor cotangent;
     bool source = false;
-    bool useful = false;
-    bool stops = false;  // a source that is a leaf: its history belongs to an outer transform
+    bool expands = false;  // its application is differentiated
+    bool useful = false;   // a source, or on the way to one
   };
+
+  void want(const void* key, std::size_t i) {
+    wanted_[key].push_back(i);
+    wanted_filter_ |= filter_bit(key);
+  }
+  /// One bit for most of the nodes that are no source: spares them the look-up.
+  static std::uint64_t filter_bit(const void* key) {
+    const auto bits = reinterpret_cast<std::uintptr_t>(key);
+    return std::uint64_t{1} << ((bits >> 6 ^ bits >> 12) & 63);
+  }
+  bool is_wanted(const void* key) const {
+    return (wanted_filter_ & filter_bit(key)) && wanted_.contains(key);
+  }
 
   bool in_range(const Node* n) const {
     if (ranges_.empty()) return true;
@@ -126,22 +142,20 @@ class Sweep {
 
   bool is_source(const Node* n) const {
     if (to_leaves_) return n->leaf && n->leaf->owners.load(std::memory_order_relaxed) > 0;
-    return wanted_.contains(n) || (n->leaf && wanted_.contains(n->leaf));
+    return is_wanted(n) || (n->leaf && is_wanted(n->leaf));
   }
 
   /// A source that is a leaf ends the walk: what lies behind belongs to an outer transform.
-  bool stops(const Node* n, bool source) const { return source && n->leaf && !to_leaves_; }
-
   bool expands(const Node* n) const {
-    return n->op && in_range(n) && !stops(n, n->leaf && is_source(n));
+    return n->op && in_range(n) && !(n->leaf && !to_leaves_ && is_source(n));
   }
 
+  /// Every node that may carry a cotangent, in descending order.
   void collect(std::span<const Tensor> outputs) {
-    std::vector<std::pair<std::uint64_t, Node*>> found;
-    std::vector<Node*> stack;
+    SmallVector<Node*, 64> stack;
     const auto push = [&](Node* n) {
       if (!n->requires_grad || marks_.find(n)) return;
-      found.emplace_back(n->order, n);
+      found_.emplace_back(n->order, n);
       marks_.set(n, 1);
       if (expands(n)) stack.push_back(n);
     };
@@ -151,30 +165,29 @@ class Sweep {
       stack.pop_back();
       for (Node* in : n->inputs()) push(in);
     }
-    if (!std::is_sorted(found.begin(), found.end(), std::greater<>()))
-      std::sort(found.begin(), found.end(), std::greater<>());
-    slots_.resize(found.size());
-    for (std::size_t i = 0; i < found.size(); ++i) {
+    if (!std::is_sorted(found_.begin(), found_.end(), std::greater<>()))
+      std::sort(found_.begin(), found_.end(), std::greater<>());
+  }
+
+  /// One slot per node. Ascending, so that the inputs of a node have theirs.
+  void number() {
+    slots_.resize(found_.size());
+    for (std::size_t i = found_.size(); i-- > 0;) {
       Slot& slot = slots_[i];
-      slot.node = found[i].second;
-      slot.source = is_source(slot.node);
-      slot.stops = stops(slot.node, slot.source);
+      slot.node = found_[i].second;
       marks_.set(slot.node, static_cast<std::uint32_t>(i + 1));
+      slot.source = is_source(slot.node);
+      slot.expands = expands(slot.node);
+      slot.useful = slot.source || (slot.expands && leads_to_source(slot.node));
     }
   }
 
-  void mark_useful() {
-    for (auto it = slots_.rbegin(); it != slots_.rend(); ++it) {
-      it->useful = it->source;
-      if (it->stops || it->useful || !it->node->op || !in_range(it->node)) continue;
-      for (const Node* in : it->node->inputs()) {
-        const std::uint32_t slot = marks_.find(in);
-        if (slot && slots_[slot - 1].useful) {
-          it->useful = true;
-          break;
-        }
-      }
+  bool leads_to_source(const Node* n) const {
+    for (const Node* in : n->inputs()) {
+      const std::uint32_t slot = marks_.find(in);
+      if (slot && slots_[slot - 1].useful) return true;
     }
+    return false;
   }
 
   void add(Slot& slot, Tensor ct) {
@@ -183,6 +196,7 @@ class Sweep {
       return;
     }
     static const Op& op = find_op("add");
+    if (apply_in_place(op, slot.cotangent.node(), ct.node())) return;
     Node* both[] = {slot.cotangent.node(), ct.node()};
     slot.cotangent = Tensor::adopt(apply(op, both));
   }
@@ -193,21 +207,15 @@ class Sweep {
     if (!slot.useful || !slot.cotangent.defined()) return;
     Tensor ct = std::move(slot.cotangent);
     if (slot.source) deliver(slot.node, ct);
-    if (slot.stops || !slot.node->op || !in_range(slot.node)) return;
-    propagate(slot.node, std::move(ct));
+    if (slot.expands) propagate(slot.node, std::move(ct));
   }
 
   /// Inputs are served from the last to the first: the rule of input 0 gets the cotangent when
   /// nothing else holds it, and may write into its memory.
   void propagate(Node* node, Tensor ct) {
     const Op& op = *node->op;
-    const BorrowedInputs inputs(node);
-    Tensor output = Tensor::adopt(node);
-    struct GiveBack {
-      Tensor& t;
-      ~GiveBack() { t.detach_node(); }
-    } give_back{output};
-    const RuleArgs args{op, node->attrs, inputs.get(), output};
+    const Borrowed values(node);
+    const RuleArgs args{op, node->attrs, values.inputs(), values.output()};
     for (std::size_t i = args.inputs.size(); i-- > 0;) {
       const std::uint32_t index = marks_.find(args.inputs[i].node());
       if (!index || !slots_[index - 1].useful || (i < 8 && op.constant_inputs >> i & 1)) continue;
@@ -218,7 +226,7 @@ class Sweep {
         slot.cotangent = op.accumulate(args, std::move(sum), ct);
         continue;
       }
-      Tensor part = input_cotangent(args, static_cast<int>(i), ct);
+      Tensor part = input_cotangent(args, static_cast<int>(i), ct, i == 0);
       if (part.defined()) add(slot, std::move(part));
     }
   }
@@ -246,8 +254,10 @@ class Sweep {
   std::span<const Range> ranges_;
   bool to_leaves_;
   Marks marks_;
+  std::vector<std::pair<std::uint64_t, Node*>> found_;
   std::vector<Slot> slots_;
   std::unordered_map<const void*, std::vector<std::size_t>> wanted_;
+  std::uint64_t wanted_filter_ = 0;
   std::vector<Tensor> results_;
 };
 

@@ -17,7 +17,7 @@ Tensor times(const Partial& p, const Tensor& t) {
     case Partial::zero: return {};
     case Partial::one: return t;
     case Partial::minus_one: return negative(t);
-    case Partial::value: return mul0(t, p.tensor);
+    case Partial::value: return mul0(t, p.tensor());
   }
   return {};
 }
@@ -58,11 +58,17 @@ Tensor multilinear_tangent(const RuleArgs& args, std::span<const Tensor> tangent
 
 }  // namespace
 
-Tensor input_cotangent(const RuleArgs& args, int i, const Tensor& cotangent) {
+Tensor input_cotangent(const RuleArgs& args, int i, Tensor& cotangent, bool spent) {
   const Op& op = args.op;
   if (op.partial) {
-    Tensor part = times(op.partial(args, i), cotangent);
-    if (!part.defined()) return {};
+    static const Op& product = find_op("mul0");
+    const Partial p = op.partial(args, i);
+    if (spent && p.kind == Partial::value &&
+        apply_in_place(product, cotangent.node(), p.tensor().node()))
+      return std::move(cotangent);
+    Tensor part = spent && p.kind == Partial::one ? std::move(cotangent) : times(p, cotangent);
+    if (!part.defined() || part.node()->layout.same_shape(args.inputs[i].node()->layout))
+      return part;
     return sum_to_shape(std::move(part), args.inputs[i].shape());
   }
   if (op.transpose) return op.transpose(args, i, cotangent);

@@ -8,8 +8,9 @@
 
 namespace adjoint {
 
-/// Cotangent of input i, of that input's shape; undefined when it is zero.
-Tensor input_cotangent(const RuleArgs& args, int i, const Tensor& cotangent);
+/// Cotangent of input i, of that input's shape; undefined when it is zero. `spent`: the caller has
+/// no more use for the cotangent, so the result may be made in its memory.
+Tensor input_cotangent(const RuleArgs& args, int i, Tensor& cotangent, bool spent);
 
 /// Tangent of the output for these tangents of the inputs (undefined: zero), of the output's
 /// shape; undefined when it is zero.
