@@ -21,6 +21,7 @@ namespace {
 // The strided part of a key: one entry per axis of the tensor.
 struct StridedPart {
   Dims starts, counts, steps;
+  Dims shape;         // of the part: the axes under ints are left out
   bool whole = true;  // nothing is left out or reversed
 };
 
@@ -34,7 +35,8 @@ StridedPart strided_part(const Index& index, Layout::Extents shape) {
     const bool keep = array || (index.advanced && item.kind == IndexItem::integer);
     b.starts.push_back(keep ? 0 : item.start);
     b.counts.push_back(keep ? shape[axis] : item.count);
-    b.steps.push_back(keep ? 1 : item.step);
+    b.steps.push_back(keep ? 1 : item.kind == IndexItem::integer ? 0 : item.step);
+    if (b.steps[axis] != 0) b.shape.push_back(b.counts[axis]);
     b.whole &= b.starts[axis] == 0 && b.counts[axis] == shape[axis] && b.steps[axis] == 1;
     ++axis;
   }
@@ -273,7 +275,7 @@ void assign(PyTensor* t, PyObject* key, PyObject* value) {
     return rebind_cell(t, out.node());
   }
   const StridedPart b = strided_part(index, x->layout.shape());
-  const Tensor part = reshaped(broadcast_value(v, basic_shape(index)), b.counts);
+  const Tensor part = reshaped(broadcast_value(v, basic_shape(index)), b.shape);
   // The cell gives up its handle: when it was the only one, the elements are written in place.
   // That work never lets go of the interpreter's lock, so no other thread sees the cell meanwhile.
   if (!x->is_ready() && x->level == 0) {

@@ -75,7 +75,7 @@ Tensor stack(std::span<const Tensor> parts, int axis);
 Tensor matmul(const Tensor& a, const Tensor& b);
 Tensor take(const Tensor& x, const Tensor& indices, int axis);
 
-/// Elements start, start + step, ... of every axis.
+/// Elements start, start + step, ... of every axis; an axis with count 1 and step 0 is left out.
 Tensor slice(const Tensor& x, Tensor::Shape starts, Tensor::Shape counts, Tensor::Shape steps);
 /// x with those elements replaced; bit 0 of `donate`: the caller's handle on x is given up.
 Tensor put_slice(const Tensor& x, const Tensor& value, Tensor::Shape starts, Tensor::Shape counts,

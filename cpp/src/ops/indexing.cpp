@@ -1,9 +1,9 @@
 // Reading and replacing parts of a tensor. Every operation is linear in the values it moves, and
 // they are each other's transposes: slice with put_slice and add_slice, take with add_at.
 //
-// Parameters of the slice family: attrs.ints = starts, attrs.more = counts, then steps. Of the
-// take family: attrs.ints[0] = the axis, and input 1 holds int64 indices, negative ones counted
-// from the end.
+// Parameters of the slice family: attrs.ints = starts, attrs.more = counts, then steps; a step of 0
+// leaves the axis, of which one element is taken, out of the result. Of the take family:
+// attrs.ints[0] = the axis, and input 1 holds int64 indices, negative ones counted from the end.
 #include <algorithm>
 #include <vector>
 
@@ -45,17 +45,24 @@ void check_slice(const char* op, Layout::Extents shape, const Attrs* attrs) {
               " or do not name every axis");
 }
 
+Dims slice_shape(const SliceParts& p) {
+  Dims out;
+  for (std::size_t i = 0; i < p.counts.size(); ++i)
+    if (p.steps[i] != 0) out.push_back(p.counts[i]);
+  return out;
+}
+
 /// Where a slice of something laid out as `layout` lies.
 Layout sliced(const Layout& layout, const SliceParts& p) {
-  Dims strides(p.counts.size());
+  Dims strides;
   std::int64_t offset = layout.offset();
   bool empty = false;
   for (std::size_t i = 0; i < p.counts.size(); ++i) {
-    strides[i] = layout.strides()[i] * p.steps[i];
+    if (p.steps[i] != 0) strides.push_back(layout.strides()[i] * p.steps[i]);
     offset += layout.strides()[i] * p.starts[i];
     empty |= p.counts[i] == 0;
   }
-  return Layout(p.counts, strides, empty ? layout.offset() : offset);
+  return Layout(slice_shape(p), strides, empty ? layout.offset() : offset);
 }
 
 void* element(Node* n, std::int64_t offset) {
@@ -66,7 +73,7 @@ void* element(Node* n, std::int64_t offset) {
 
 ResultSpec infer_slice(std::span<Node* const> in, const Attrs* attrs) {
   check_slice("slice", in[0]->layout.shape(), attrs);
-  return {in[0]->dtype, Dims(parts_of(attrs).counts)};
+  return {in[0]->dtype, slice_shape(parts_of(attrs))};
 }
 
 void run_slice(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
@@ -114,12 +121,12 @@ Tensor batch_two_slices(const BatchArgs& args) {
 
 ResultSpec infer_into_slice(const char* op, std::span<Node* const> in, const Attrs* attrs) {
   check_slice(op, in[0]->layout.shape(), attrs);
-  const auto counts = parts_of(attrs).counts;
+  const Dims part = slice_shape(parts_of(attrs));
   const auto shape = in[1]->layout.shape();
-  if (!std::equal(shape.begin(), shape.end(), counts.begin(), counts.end()))
+  if (!std::ranges::equal(shape, part))
     raise(ErrorKind::value, op,
           "a value of shape " + to_string(shape) + " does not fit a part of shape " +
-              to_string(counts));
+              to_string(part));
   if (in[0]->dtype != in[1]->dtype)
     raise(ErrorKind::type, op,
           "a value of dtype " + std::string(name(in[1]->dtype)) + " does not fit a tensor of " +
@@ -186,7 +193,7 @@ extern Op& add_slice_record;
 Tensor transpose_put_slice(const RuleArgs& args, int input, const Tensor& ct) {
   const AttrsPtr attrs = same_attrs(args.attrs);
   if (input == 1) return apply(slice_record, {&ct}, attrs);
-  const Tensor zero = zeros_view(parts_of(args.attrs).counts, ct.dtype());
+  const Tensor zero = zeros_view(slice_shape(parts_of(args.attrs)), ct.dtype());
   return apply(put_slice_record, {&ct, &zero}, attrs, 1);
 }
 
@@ -657,10 +664,10 @@ Tensor slice(const Tensor& x, Tensor::Shape starts, Tensor::Shape counts, Tensor
 Tensor put_slice(const Tensor& x, const Tensor& value, Tensor::Shape starts, Tensor::Shape counts,
                  Tensor::Shape steps, std::uint32_t donate) {
   const AttrsPtr attrs = slice_attrs(starts, counts, steps, "put_slice");
-  const Layout::Extents shape = value.shape();
-  if (std::equal(shape.begin(), shape.end(), counts.begin(), counts.end()))
+  const Dims part = slice_shape(parts_of(attrs.get()));
+  if (std::ranges::equal(value.shape(), part))
     return apply(put_slice_record, {&x, &value}, attrs, donate);
-  const Tensor repeated = broadcast_to(value, counts);
+  const Tensor repeated = broadcast_to(value, part);
   return apply(put_slice_record, {&x, &repeated}, attrs, donate);
 }
 
