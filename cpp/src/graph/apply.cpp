@@ -446,28 +446,37 @@ Tensor contiguous(Node* node) {
   return out;
 }
 
-Node* alias(Node* node, Leaf* leaf, bool keep_history) {
-  if (!node->level) materialize(node);
-  Node* out = new_node(node->dtype, node->layout);
+namespace {
+
+/// Gives `out` the value of `node`: its memory, the parts of its box, or what it will be.
+void share_state(Node* out, Node* node, const Op& op) {
+  if (node->is_pending()) {
+    defer(out, op, {&node, 1}, nullptr);
+    return;
+  }
   out->level = node->level;
   out->box = node->box;
   out->box_serial = node->box_serial;
+  out->bits = node->bits;
   if (node->level) {
     out->state.store(State::boxed, std::memory_order_relaxed);
-    out->bits = node->bits;
     out->primal = node->primal;
     if (node->box != Box::trace && out->primal) retain_handle(out->primal);
     if (node->box == Box::dual && out->tangent) retain_handle(out->tangent);
   } else {
-    out->bits = node->bits;
     out->storage = node->storage;
     if (out->storage) retain(out->storage);
   }
-  if (keep_history && node->requires_grad) {
-    static const Op& op = find_op("alias");
-    Node* one[] = {node};
-    record(thread_state(), out, op, one, nullptr);
-  }
+}
+
+}  // namespace
+
+Node* alias(Node* node, Leaf* leaf, bool keep_history) {
+  static const Op& op = find_op("alias");
+  if (!node->level && !node->is_pending()) materialize(node);  // raises when it was dropped
+  Node* out = new_node(node->dtype, node->layout);
+  share_state(out, node, op);
+  if (keep_history && node->requires_grad) record(thread_state(), out, op, {&node, 1}, nullptr);
   if (leaf) {
     retain(leaf);
     out->leaf = leaf;

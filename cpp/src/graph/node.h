@@ -122,8 +122,8 @@ struct Node {
   std::uint16_t pending;  // deferred nodes below and including this one, saturating
   DType dtype;
   std::atomic<State> state;
-  std::uint8_t saved;  // bit i: input i's value is saved; bit 7: the output's
   bool requires_grad;  // a leaf, or recorded from one
+  bool recorded;       // edges are kept for a backward sweep
 
   Leaf* leaf;
   const Attrs* attrs;
@@ -139,8 +139,8 @@ struct Node {
   std::atomic<std::uint32_t> savers;  // rules that saved this value while it was deferred
   std::uint32_t box_serial;           // which opening of the level made this box
   Box box;
+  std::uint8_t saved;           // bit i: input i's value is saved; bit 7: the output's
   std::uint8_t counted_savers;  // the subset of `saved` that was counted in `savers`
-  bool recorded;                // edges are kept for a backward sweep
   bool computed_once;           // a deferred value that was computed without being stored
   Layout layout;
 

@@ -147,7 +147,7 @@ class Sweep {
 
   /// A source that is a leaf ends the walk: what lies behind belongs to an outer transform.
   bool expands(const Node* n) const {
-    return n->op && in_range(n) && !(n->leaf && !to_leaves_ && is_source(n));
+    return n->recorded && in_range(n) && !(n->leaf && !to_leaves_ && is_source(n));
   }
 
   /// Every node that may carry a cotangent, in descending order.
