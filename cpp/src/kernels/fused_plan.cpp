@@ -37,6 +37,7 @@ Step make_step(Step::Kind kind, std::uint8_t arity, std::uint32_t dst) {
 
 Plan Lowering::lower(const FusedProgram& program, PlanKind kind) {
   Lowering lowering(program, kind);
+  lowering.choose_jobs();
   lowering.make_items();
   lowering.emit_steps();
   lowering.find_lifetimes();
@@ -81,15 +82,15 @@ void Lowering::emit_steps() {
   // instructions, then outputs that need a copy.
   const auto& values = program_.values_;
   const std::size_t buckets = 2 * std::size_t{program_.levels_};
-  const std::size_t instr_count = program_.instrs_.size();
+  const std::size_t job_count = jobs_.size();
   std::vector<std::uint32_t> begin(buckets + 1, 0);
   std::vector<std::uint32_t> bucket_of;
   std::vector<std::uint32_t> copies;
-  bucket_of.reserve(instr_count);
-  for (const auto& instr : program_.instrs_) {
-    const auto& dst = values[instr.dst];
-    const bool row = instr.tile && dst.cls == ValueClass::row;
-    bucket_of.push_back(instr.tile ? 2 * dst.level + (row ? 0 : 1) : 2 * dst.level - 1);
+  bucket_of.reserve(job_count);
+  for (const Job& job : jobs_) {
+    const auto& dst = values[job.dst];
+    const bool row = !job.reduce && dst.cls == ValueClass::row;
+    bucket_of.push_back(job.reduce ? 2 * dst.level - 1 : 2 * dst.level + (row ? 0 : 1));
   }
   for (std::size_t o = 0; o < program_.outputs_.size(); ++o) {
     const auto& v = values[program_.outputs_[o]];
@@ -115,17 +116,19 @@ void Lowering::emit_steps() {
       plan_.phases.back().tile_begin = static_cast<std::uint32_t>(plan_.steps.size());
     }
     for (std::uint32_t i = begin[b]; i < begin[b + 1]; ++i) {
-      if (order[i] >= instr_count) {
-        emit_copy(copies[order[i] - instr_count], b % 2 == 0);
+      if (order[i] >= job_count) {
+        emit_copy(copies[order[i] - job_count], b % 2 == 0);
         continue;
       }
-      const auto& instr = program_.instrs_[order[i]];
-      if (instr.reduce)
-        emit_reduce(instr);
+      const Job& job = jobs_[order[i]];
+      if (job.reduce)
+        emit_reduce(job);
+      else if (job.composite)
+        emit_composite(job);
       else if (b % 2 == 0)
-        emit_row(instr);
+        emit_row(job);
       else
-        emit_full(instr);
+        emit_full(job);
     }
     plan_.phases.back().end = static_cast<std::uint32_t>(plan_.steps.size());
     plan_.phases.back().reduction_end = static_cast<std::uint32_t>(plan_.reductions.size());
@@ -171,40 +174,59 @@ void Lowering::set_vector(Step& step, int operand, std::uint32_t item) {
   step.src[operand] = item;
 }
 
-void Lowering::emit_full(const FusedProgram::Instr& instr) {
-  const TileKernel* kernel = instr.tile;
-  Step step = make_step(Step::Kind::call, kernel->arity, instr.dst);
+/// Operand `operand` of a step over tiles is to be read as one element.
+void Lowering::set_single(Step& step, int operand, std::uint32_t item) {
+  step.src[operand] = item;
+  step.advance[operand] = Advance::none;
+  if (is_row(items_[item].kind)) {
+    step.advance[operand] = Advance::one;
+    step.kind = Step::Kind::call_rows;
+  }
+}
+
+void Lowering::emit_full(const Job& job) {
+  const TileKernel* kernel = job.tile;
+  Step step = make_step(Step::Kind::call, kernel->arity, job.dst);
   step.fn = kernel->vv;
   const auto single = [&](std::uint32_t item) {
     const SlotKind kind = items_[item].kind;
     return kind == SlotKind::scalar_input || (is_row(kind) && kind_ != PlanKind::short_rows);
   };
   int scalar = -1;
-  if (kernel->arity == 2) scalar = single(instr.src[1]) ? 1 : single(instr.src[0]) ? 0 : -1;
+  if (kernel->arity == 2) scalar = single(job.src[1]) ? 1 : single(job.src[0]) ? 0 : -1;
   for (int i = 0; i < kernel->arity; ++i) {
     if (i != scalar) {
-      set_vector(step, i, instr.src[i]);
+      set_vector(step, i, job.src[i]);
       continue;
     }
     step.fn = i == 0 ? kernel->sv : kernel->vs;
-    step.src[i] = instr.src[i];
-    step.advance[i] = Advance::none;
-    if (is_row(items_[instr.src[i]].kind)) {
-      step.advance[i] = Advance::one;
-      step.kind = Step::Kind::call_rows;
-    }
+    set_single(step, i, job.src[i]);
   }
   plan_.row_operands |= step.kind == Step::Kind::call_rows;
   plan_.cost += kernel->cost;
   plan_.steps.push_back(step);
 }
 
-void Lowering::emit_row(const FusedProgram::Instr& instr) {
-  const TileKernel* kernel = instr.tile;
-  Step step = make_step(Step::Kind::call, kernel->arity, instr.dst);
+void Lowering::emit_composite(const Job& job) {
+  Step step =
+      make_step(Step::Kind::call, static_cast<std::uint8_t>(job.composite->operands), job.dst);
+  step.fn = job.composite->kernel->fn;
+  for (const Composite::Part& part : job.composite->parts) {
+    if (part.tile) continue;
+    const std::uint32_t item = job.src[part.operand];
+    part.single ? set_single(step, part.operand, item) : set_vector(step, part.operand, item);
+  }
+  plan_.row_operands |= step.kind == Step::Kind::call_rows;
+  plan_.cost += job.composite->cost;
+  plan_.steps.push_back(step);
+}
+
+void Lowering::emit_row(const Job& job) {
+  const TileKernel* kernel = job.tile;
+  Step step = make_step(Step::Kind::call, kernel->arity, job.dst);
   step.fn = kernel->vv;
   for (int i = 0; i < kernel->arity; ++i) {
-    const std::uint32_t item = instr.src[i];
+    const std::uint32_t item = job.src[i];
     const bool scalar = items_[item].kind == SlotKind::scalar_input;
     step.src[i] = scalar && kernel->arity != 2 ? constant_of(item) : item;
     if (scalar && kernel->arity == 2) step.fn = i == 0 ? kernel->sv : kernel->vs;
@@ -212,10 +234,10 @@ void Lowering::emit_row(const FusedProgram::Instr& instr) {
   plan_.steps.push_back(step);
 }
 
-void Lowering::emit_reduce(const FusedProgram::Instr& instr) {
-  Step step = make_step(Step::Kind::reduce, 1, instr.dst);
-  set_vector(step, 0, instr.src[0]);
-  step.reduce = instr.reduce;
+void Lowering::emit_reduce(const Job& job) {
+  Step step = make_step(Step::Kind::reduce, 1, job.dst);
+  set_vector(step, 0, job.src[0]);
+  step.reduce = job.reduce;
   step.reduction = static_cast<std::uint32_t>(plan_.reductions.size());
   plan_.reductions.push_back(static_cast<std::uint32_t>(plan_.steps.size()));
   plan_.cost += 1;

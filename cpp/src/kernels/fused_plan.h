@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/small_vector.h"
+#include "kernels/compose.h"
 #include "kernels/fused.h"
 
 namespace adjoint::kernels::fused {
@@ -46,8 +48,8 @@ struct Step {
   };
   Kind kind;
   std::uint8_t arity;
-  Advance advance[3];
-  std::uint32_t src[3];
+  Advance advance[kMaxOperands];
+  std::uint32_t src[kMaxOperands];
   std::uint32_t dst;
   TileFn fn;
   const ReduceKernel* reduce;
@@ -112,6 +114,26 @@ class Lowering {
   static ElementPlan lower_element(const FusedProgram& program);
 
  private:
+  /// An instruction of the program, or several that one super-kernel does.
+  struct Job {
+    const TileKernel* tile;
+    const ReduceKernel* reduce;
+    const Composite* composite;
+    FusedProgram::Value dst;
+    FusedProgram::Value src[kMaxOperands];
+  };
+  /// What patterns are matched against.
+  struct Uses {
+    std::vector<std::uint32_t> count;    // per value: reads, and one for an output
+    std::vector<std::int64_t> producer;  // per value: instruction, or -1
+    std::vector<bool> taken;             // per instruction: done by a super-kernel
+  };
+  /// A pattern found so far: its operands, and the instructions below the last one.
+  struct Match {
+    FusedProgram::Value root;
+    FusedProgram::Value src[kMaxOperands];
+    SmallVector<std::uint32_t, 8> inner;
+  };
   /// A value of the program, or one the plan adds: a constant, an expansion, a second output.
   struct Item {
     SlotKind kind;
@@ -127,15 +149,23 @@ class Lowering {
   };
   Lowering(const FusedProgram& program, PlanKind kind) : program_(program), kind_(kind) {}
 
+  void choose_jobs();
+  Uses find_uses() const;
+  bool match(const Composite& c, int part, FusedProgram::Value v, const Uses& uses,
+             Match& found) const;
+  bool match_operands(const Composite& c, int part, FusedProgram::Value v, const Uses& uses,
+                      Match& found, bool exchanged) const;
   void make_items();
   void emit_steps();
-  void emit_row(const FusedProgram::Instr& instr);
-  void emit_full(const FusedProgram::Instr& instr);
-  void emit_reduce(const FusedProgram::Instr& instr);
+  void emit_row(const Job& job);
+  void emit_full(const Job& job);
+  void emit_composite(const Job& job);
+  void emit_reduce(const Job& job);
   void emit_copy(std::uint32_t output, bool row);
   std::uint32_t add_item(SlotKind kind, std::uint8_t size, std::uint32_t index);
   std::uint32_t constant_of(std::uint32_t item);
   std::uint32_t expansion_of(std::uint32_t item);
+  void set_single(Step& step, int operand, std::uint32_t item);
   void set_vector(Step& step, int operand, std::uint32_t item);
   void find_lifetimes();
   void assign_slots();
@@ -147,6 +177,7 @@ class Lowering {
   const FusedProgram& program_;
   const PlanKind kind_;
   Plan plan_;
+  std::vector<Job> jobs_;
   std::vector<Item> items_;
   std::vector<std::uint32_t> free_[3][4];  // tile, row, span registers by log2 of the itemsize
 };

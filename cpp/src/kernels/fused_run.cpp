@@ -527,8 +527,8 @@ void Lane::end_rows() {
 }
 
 void Lane::call_rows(const Step& step, int64_t width) {
-  const void* in[3];
-  int64_t advance[3] = {0, 0, 0};
+  const void* in[kMaxOperands];
+  int64_t advance[kMaxOperands] = {};
   for (int i = 0; i < step.arity; ++i) {
     in[i] = at_[step.src[i]];
     const int64_t size = plan_.slots[step.src[i]].size;
@@ -608,7 +608,8 @@ void Lane::tile_steps(const Phase& phase, int64_t col, int64_t width) {
   for (std::uint32_t i = phase.tile_begin; i < phase.end; ++i) {
     const Step& step = plan_.steps[i];
     if (request.per_step) ask_ahead(&request, n);
-    const void* const in[3] = {at_[step.src[0]], at_[step.src[1]], at_[step.src[2]]};
+    const void* in[kMaxOperands];
+    for (int s = 0; s < step.arity; ++s) in[s] = at_[step.src[s]];
     switch (step.kind) {
       case Step::Kind::call: step.fn(in, at_[step.dst], n); break;
       case Step::Kind::call_rows:

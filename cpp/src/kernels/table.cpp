@@ -33,15 +33,16 @@ struct Level {
   IsaLevel isa;
   Rows<TileKernel> (*tiles[4])();
   Rows<TileKernel> (*casts)();
+  Rows<CompositeKernel> (*composites)();
   Rows<ReduceKernel> (*reductions)();
   Rows<ArgReduceRow> (*arg_reductions)();
   Rows<CopyRow> (*copies)();
 };
 
-#define ADJOINT_LEVEL(ns)                                                                     \
-  Level {                                                                                     \
-    IsaLevel::ns, {ns::integer_tiles, ns::float_tiles, ns::math_tiles, ns::comparison_tiles}, \
-        ns::cast_tiles, ns::reductions, ns::arg_reductions, ns::strided_copies                \
+#define ADJOINT_LEVEL(ns)                                                                      \
+  Level {                                                                                      \
+    IsaLevel::ns, {ns::integer_tiles, ns::float_tiles, ns::math_tiles, ns::comparison_tiles},  \
+        ns::cast_tiles, ns::composites, ns::reductions, ns::arg_reductions, ns::strided_copies \
   }
 
 /// The levels compiled in, best first.
@@ -92,6 +93,7 @@ struct Table {
   explicit Table(const Level& level)
       : isa(level.isa),
         casts(level.casts()),
+        composites(level.composites()),
         reductions(level.reductions()),
         arg_reductions(level.arg_reductions()),
         copies(level.copies()) {
@@ -110,6 +112,7 @@ struct Table {
   IsaLevel isa;
   std::vector<const TileKernel*> tiles;
   Rows<TileKernel> casts;
+  Rows<CompositeKernel> composites;
   Rows<ReduceKernel> reductions;
   Rows<ArgReduceRow> arg_reductions;
   Rows<CopyRow> copies;
@@ -141,6 +144,11 @@ const TileKernel* find_tile(std::string_view name, DType in) {
 
 const TileKernel* find_cast(DType from, DType to) {
   return find_row(table().casts, [=](const TileKernel& r) { return r.in == from && r.out == to; });
+}
+
+std::span<const CompositeKernel> composite_kernels() {
+  const Rows<CompositeKernel> rows = table().composites;
+  return {rows.data, static_cast<std::size_t>(rows.count)};
 }
 
 const ReduceKernel* find_reduce(std::string_view name, DType dtype) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "adjoint/dtype.h"
@@ -30,6 +31,17 @@ struct TileKernel {
   TileFn vv;           // all operands are vectors (also the only variant of arity 1 and 3)
   TileFn sv;           // arity 2: the first operand is one element
   TileFn vs;           // arity 2: the second operand is one element
+  bool commutes = false;  // f(a, b) = f(b, a), bit for bit
+};
+
+/// A super-kernel: several tile kernels in one loop, made of the same scalar functions, so with the
+/// same bits. `pattern` says which, by their names: in "add(multiply(v0, s1), v2)" operands 0 and 2
+/// have one element per element, operand 1 has one for the whole tile.
+inline constexpr int kMaxOperands = 6;
+struct CompositeKernel {
+  const char* pattern;
+  DType dtype;  // of every operand and of the result
+  TileFn fn;
 };
 
 /// One reduction at one dtype (input and result dtypes are equal; casts come first).
@@ -56,6 +68,8 @@ using StridedCopyFn = void (*)(const void* src, std::int64_t src_stride, void* d
 const TileKernel* find_tile(std::string_view name, DType in);
 /// Conversion kernel; out-of-range and nan to integer are saturated and 0, any non-zero is true.
 const TileKernel* find_cast(DType from, DType to);
+/// All super-kernels of the level in use.
+std::span<const CompositeKernel> composite_kernels();
 const ReduceKernel* find_reduce(std::string_view name, DType dtype);
 ArgReduceFn find_argreduce(std::string_view name, DType dtype);  // "argmax", "argmin"
 StridedCopyFn find_copy(std::size_t itemsize);                   // 1, 2, 4 or 8 bytes

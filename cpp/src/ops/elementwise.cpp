@@ -158,8 +158,18 @@ Tensor positive(const Tensor& x) { return apply(positive_record, {&x}); }
 ADJOINT_BINARY(add, same, 0, 0, "x1 + x2.", -2, 2, one(), one())
 ADJOINT_BINARY(subtract, numeric, 0, 0, "x1 - x2.", -2, 2, one(), minus_one())
 ADJOINT_BINARY(multiply, same, 2, 1, "x1 * x2.", -2, 2, own(b), own(a))
+
+namespace {
+
+/// A divisor that is repeated over the quotient is inverted before it is repeated.
+Tensor divisor_slope(const Tensor& y, const Tensor& b) {
+  return b.size() < y.size() ? y * -reciprocal(b) : -(y / b);
+}
+
+}  // namespace
+
 ADJOINT_BINARY(divide, floating, 2, 2 | kY, "x1 / x2; integers become float64.", 0.3, 3,
-               value(reciprocal(b)), value(-(y / b)))
+               value(reciprocal(b)), value(divisor_slope(y, b)))
 
 namespace {
 

@@ -137,7 +137,7 @@ namespace {
 Tensor extreme_weights(const RuleArgs& args) {
   const Tensor& x = args.inputs[0];
   const Tensor hit = astype(equal(x, expand(args.output, args)), x.dtype());
-  return hit / expand(reduce(sum_record, hit, args.attrs->ints, true), args);
+  return hit * expand(reciprocal(reduce(sum_record, hit, args.attrs->ints, true)), args);
 }
 
 Tensor extreme_vjp(const RuleArgs& args, int, const Tensor& ct) {

@@ -63,13 +63,18 @@ Tensor input_cotangent(const RuleArgs& args, int i, Tensor& cotangent, bool spen
   if (op.partial) {
     static const Op& product = find_op("mul0");
     const Partial p = op.partial(args, i);
-    if (spent && p.kind == Partial::value &&
-        apply_in_place(product, cotangent.node(), p.tensor().node()))
-      return std::move(cotangent);
-    Tensor part = spent && p.kind == Partial::one ? std::move(cotangent) : times(p, cotangent);
-    if (!part.defined() || part.node()->layout.same_shape(args.inputs[i].node()->layout))
-      return part;
-    return sum_to_shape(std::move(part), args.inputs[i].shape());
+    if (p.kind == Partial::zero) return {};
+    Tensor part;
+    if (p.kind != Partial::value ||
+        (spent && apply_in_place(product, cotangent.node(), p.tensor().node()))) {
+      part = spent ? std::move(cotangent) : cotangent;
+    } else {
+      part = mul0(cotangent, p.tensor());
+    }
+    if (!part.node()->layout.same_shape(args.inputs[i].node()->layout))
+      part = sum_to_shape(std::move(part), args.inputs[i].shape());
+    // The sign is turned after the sum: less work, the same bits.
+    return p.kind == Partial::minus_one ? negative(part) : part;
   }
   if (op.transpose) return op.transpose(args, i, cotangent);
   return op.vjp(args, i, cotangent);

@@ -142,7 +142,8 @@ consteval TileKernel commutative(const char* name, DType in, DType out, int cost
           static_cast<std::uint8_t>(cost),
           &vv_loop<F, A, R>,
           &swapped<&vs_loop<F, A, R>>,
-          &vs_loop<F, A, R>};
+          &vs_loop<F, A, R>,
+          true};
 }
 
 /// f(b, a) as a function of its own, e.g. greater from less.

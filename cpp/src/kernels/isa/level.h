@@ -36,6 +36,7 @@ struct CopyRow {
   Rows<TileKernel> math_tiles();       \
   Rows<TileKernel> comparison_tiles(); \
   Rows<TileKernel> cast_tiles();       \
+  Rows<CompositeKernel> composites();  \
   Rows<ReduceKernel> reductions();     \
   Rows<ArgReduceRow> arg_reductions(); \
   Rows<CopyRow> strided_copies();      \
