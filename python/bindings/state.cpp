@@ -166,11 +166,16 @@ void set_threads(py::object n) {
 
 void* leave_host() { return PyGILState_Check() ? PyEval_SaveThread() : nullptr; }
 void enter_host(void* token) { PyEval_RestoreThread(static_cast<PyThreadState*>(token)); }
+// Runs the handlers of signals that have arrived; KeyboardInterrupt is what Ctrl-C's raises.
+void interrupt_host() {
+  const py::gil_scoped_acquire lock;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
 
 }  // namespace
 
 void init_state(py::module_& m) {
-  g_host_lock = {leave_host, enter_host};
+  g_host_lock = {leave_host, enter_host, interrupt_host};
 
   def_context<NoGrad>(m, "no_grad",
                       "Context manager and decorator: nothing is recorded, and leaves may be "

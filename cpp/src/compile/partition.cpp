@@ -1,5 +1,5 @@
-// Growing the groups. The rules of who may join are those of deferral (graph/defer.cpp), stated
-// on shapes instead of nodes; the groups themselves are built by the same builder.
+// Growing the groups, by the rule of joining that deferral follows too (GroupSpace::parted); the
+// groups themselves are built by the same builder.
 #include "compile/partition.h"
 
 #include <algorithm>
@@ -13,18 +13,16 @@ namespace {
 
 using Index = Graph::Index;
 using Entry = Graph::Entry;
-using Role = GroupSpace::Role;
 using Step = Partition::Step;
 
 constexpr std::uint32_t kNone = Partition::kNone;
-constexpr std::uint32_t kMaxMembers = 256;  // of a group over a space
-
-enum class Nature : std::uint8_t { pointwise, reduction, view, other };
-
 class Partitioner {
  public:
   explicit Partitioner(const Graph& graph)
-      : graph_(graph), stage_(graph.size(), 0), cluster_(graph.size(), kNone) {}
+      : graph_(graph),
+        stage_(graph.size(), 0),
+        cluster_(graph.size(), kNone),
+        parted_(graph.size(), Parted::no) {}
   Partition run();
 
  private:
@@ -36,11 +34,11 @@ class Partitioner {
     GroupSpace space;
   };
 
-  Nature nature(Index i) const;
+  Making making(Index i) const;
   bool is_scalar(Index i) const;
   std::uint32_t find(std::uint32_t c);
-  bool joins(const GroupSpace& space, Index consumer, Nature as, Index in) const;
-  bool join_group(Index i, Nature as, std::uint32_t latest);
+  GroupValue value_of(Index i, Making as) const;
+  Parted join_group(Index i, Making as, std::uint32_t latest);
   void place(Index i);
   void place_scalar(Index i, std::uint32_t latest);
   std::uint32_t open(Index i, Step::Kind kind, std::uint32_t stage, GroupSpace space);
@@ -57,28 +55,29 @@ class Partitioner {
   std::vector<std::uint32_t> cluster_;
   std::vector<Cluster> clusters_;
   std::vector<std::uint32_t> scalars_at_;  // cluster of the scalars of a stage
+  std::vector<Parted> parted_;             // from the groups of its latest inputs, by node
 };
 
-Nature Partitioner::nature(Index i) const {
+Making Partitioner::making(Index i) const {
   const Entry& e = graph_[i];
   const auto inputs = graph_.inputs_of(i);
-  if (e.size() == 0 || inputs.empty() || e.op->fallible) return Nature::other;
+  if (e.size() == 0 || inputs.empty() || e.op->fallible) return Making::single;
   const DType operand = graph_[inputs[e.op->dtypes == DTypeRule::where ? 1 : 0]].dtype;
   if (e.op->kind == OpKind::elementwise)
-    return tile_kernel(*e.op, operand, e.attrs.get()) ? Nature::pointwise : Nature::other;
-  if (e.op->fuses) return Nature::view;
-  if (!e.op->reduces || !e.op->reducers[static_cast<int>(operand)]) return Nature::other;
+    return tile_kernel(*e.op, operand, e.attrs.get()) ? Making::pointwise : Making::single;
+  if (e.op->fuses) return Making::view;
+  if (!e.op->reduces || !e.op->reducers[static_cast<int>(operand)]) return Making::single;
   // Trailing axes of more than one element altogether.
   const Dims& shape = graph_[inputs[0]].shape;
   const Dims& axes = e.attrs->ints;
   const std::size_t lead = shape.size() - axes.size();
   std::int64_t reduced = 1;
   for (std::size_t k = 0; k < axes.size(); ++k) {
-    if (axes[k] != static_cast<std::int64_t>(lead + k)) return Nature::other;
+    if (axes[k] != static_cast<std::int64_t>(lead + k)) return Making::single;
     reduced *= shape[lead + k];
   }
   const bool single = graph_[inputs[0]].size() == 1;
-  return reduced > 1 || single ? Nature::reduction : Nature::other;
+  return reduced > 1 || single ? Making::reduction : Making::single;
 }
 
 bool Partitioner::is_scalar(Index i) const {
@@ -93,29 +92,15 @@ std::uint32_t Partitioner::find(std::uint32_t c) {
   return c;
 }
 
-/// Whether a node of the space may be an operand of this consumer inside one group.
-bool Partitioner::joins(const GroupSpace& space, Index consumer, Nature as, Index in) const {
-  const Entry& from = graph_[in];
-  const Entry& to = graph_[consumer];
-  const Role role = space.role(from.shape);
-  const Role wanted = space.role(to.shape);
-  const bool row = role == Role::row || from.op->reduces;
-  if (role == Role::none) return false;
-  switch (as) {
-    case Nature::reduction: return role == Role::full && !row;
-    case Nature::view:
-      if (row && wanted == Role::full) return space.aligned(from.shape);
-      return role == wanted;
-    default:
-      if (wanted == Role::none) return false;
-      if (!row || wanted == Role::full)
-        return wanted == Role::full && (!row || space.aligned(from.shape));
-      return from.shape == to.shape || space.rows() == 1;
-  }
+GroupValue Partitioner::value_of(Index i, Making as) const {
+  const Entry& e = graph_[i];
+  if (as != Making::reduction) return {as, e.shape};
+  return {as, e.shape, graph_[graph_.inputs_of(i)[0]].shape,
+          static_cast<int>(e.attrs->ints.size())};
 }
 
-/// Joins the groups of the latest inputs, merged into one, if the rules allow it.
-bool Partitioner::join_group(Index i, Nature as, std::uint32_t latest) {
+/// Joins the groups of the latest inputs, merged into one, or tells why not.
+Parted Partitioner::join_group(Index i, Making as, std::uint32_t latest) {
   const auto inputs = graph_.inputs_of(i);
   SmallVector<std::uint32_t, 4> roots;
   std::uint32_t members = 1;
@@ -123,9 +108,8 @@ bool Partitioner::join_group(Index i, Nature as, std::uint32_t latest) {
   const GroupSpace* first = nullptr;
   for (const Index in : inputs) {
     if (stage_[in] != latest) continue;
-    if (cluster_[in] == kNone) return false;
     const std::uint32_t c = find(cluster_[in]);
-    if (clusters_[c].kind != Step::Kind::group) return false;
+    if (clusters_[c].kind != Step::Kind::group) return Parted::single;
     if (std::find(roots.begin(), roots.end(), c) != roots.end()) continue;
     roots.push_back(c);
     members += clusters_[c].members;
@@ -133,28 +117,32 @@ bool Partitioner::join_group(Index i, Nature as, std::uint32_t latest) {
     if (!first) {
       first = &s;
       space = s;
-    } else if (!(s.full == space.full) ||
-               (s.reduced && space.reduced && s.reduced != space.reduced)) {
-      return false;
+    } else if (!(s.full == space.full)) {
+      return Parted::shape;
+    } else if (s.reduced && space.reduced && s.reduced != space.reduced) {
+      return Parted::axes;
     }
     space.reduced = std::max(space.reduced, s.reduced);
   }
-  if (roots.empty() || members > kMaxMembers) return false;
-  if (as == Nature::reduction) {
-    const auto axes = static_cast<int>(graph_[i].attrs->ints.size());
-    if (space.reduced && space.reduced != axes) return false;
-    if (!(graph_[inputs[0]].shape == space.full)) return false;
-    space.reduced = axes;
+  if (members > kMaxMembers) return Parted::members;
+  const GroupValue reader = value_of(i, as);
+  if (as == Making::reduction) {
+    if (space.reduced && space.reduced != reader.axes) return Parted::axes;
+    if (!std::ranges::equal(reader.operand, space.full)) return Parted::shape;
+    space.reduced = reader.axes;
   }
-  for (const Index in : inputs)
-    if (stage_[in] == latest && !joins(space, i, as, in)) return false;
+  for (const Index in : inputs) {
+    if (stage_[in] != latest) continue;
+    const Parted why = space.parted(value_of(in, making(in)), reader);
+    if (why != Parted::no) return why;
+  }
   const std::uint32_t root = roots[0];
   for (const std::uint32_t c : roots) clusters_[c].parent = root;
   clusters_[root].members = members;
   clusters_[root].space = std::move(space);
   cluster_[i] = root;
   stage_[i] = latest;
-  return true;
+  return Parted::no;
 }
 
 std::uint32_t Partitioner::open(Index i, Step::Kind kind, std::uint32_t stage, GroupSpace space) {
@@ -185,13 +173,16 @@ void Partitioner::place_scalar(Index i, std::uint32_t latest) {
 void Partitioner::place(Index i) {
   std::uint32_t latest = 0;
   for (const Index in : graph_.inputs_of(i)) latest = std::max(latest, stage_[in]);
-  const Nature as = nature(i);
-  if (as != Nature::other && latest > 0 && join_group(i, as, latest)) return;
-  if (as != Nature::other && is_scalar(i)) return place_scalar(i, latest);
+  const Making as = making(i);
+  if (latest > 0) {
+    parted_[i] = as == Making::single ? Parted::single : join_group(i, as, latest);
+    if (parted_[i] == Parted::no) return;
+  }
+  if (as != Making::single && is_scalar(i)) return place_scalar(i, latest);
   const Entry& e = graph_[i];
-  if (as == Nature::pointwise) {
+  if (as == Making::pointwise) {
     open(i, Step::Kind::group, latest + 1, {e.shape, 0});
-  } else if (as == Nature::reduction) {
+  } else if (as == Making::reduction) {
     const Dims& full = graph_[graph_.inputs_of(i)[0]].shape;
     open(i, Step::Kind::group, latest + 1, {full, static_cast<int>(e.attrs->ints.size())});
   } else {
@@ -275,6 +266,7 @@ Partition Partitioner::run() {
   collect(out, live);
   mark_crossings(out, live);
   order(out);
+  out.parted = std::move(parted_);
   return out;
 }
 

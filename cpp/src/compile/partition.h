@@ -34,6 +34,8 @@ struct Partition {
   std::vector<std::uint32_t> step_of;
   /// Nodes whose value is read outside of its step, or is an output.
   std::vector<bool> crosses;
+  /// Why a node did not join the groups of its latest inputs, by node.
+  std::vector<Parted> parted;
 };
 
 Partition partition(const Graph& graph);

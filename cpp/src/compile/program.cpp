@@ -178,7 +178,9 @@ void CompiledProgram::run_single(Frame& frame, const Instruction& at) const {
 }
 
 void CompiledProgram::run_steps(Frame& frame) const {
+  const bool is_long = plan_.work >= kLongWork;
   for (const Instruction& at : plan_.instructions) {
+    if (is_long) check_interrupt();
     switch (at.kind) {
       case Instruction::Kind::group: run_group(frame, at); break;
       case Instruction::Kind::scalars: run_scalars(frame, at); break;

@@ -19,8 +19,12 @@ namespace adjoint {
 
 namespace {
 
-constexpr std::uint16_t kMaxDepth = 64;      // chain length of one group
-constexpr std::size_t kMaxMembers = 256;     // nodes of one group
+constexpr std::uint16_t kMaxDepth = 64;  // chain length of one group
+// What waits keeps its operands alive, where immediate work would have let go of them: up to this
+// much, or this many times the size of the work, so that an optimizer's update of any size is one
+// group. It is what the allocator may keep for reuse too.
+constexpr std::size_t kHeldBytes = 256 << 20;
+constexpr std::size_t kHeldTimes = 4;
 constexpr std::size_t kSpaceSearch = 64;     // nodes looked at for a reduction
 constexpr std::int64_t kLongWork = 1 << 16;  // elements above which the host lock is let go
 
@@ -37,17 +41,76 @@ GroupSpace space_of_reduction(const Node* n) {
   return {Dims(n->inputs()[0]->layout.shape()), static_cast<int>(n->attrs->ints.size())};
 }
 
+GroupValue value_of(const Node* n) {
+  if (is_view(n)) return {Making::view, n->layout.shape()};
+  if (!n->op->reduces) return {Making::pointwise, n->layout.shape()};
+  return {Making::reduction, n->layout.shape(), n->inputs()[0]->layout.shape(),
+          static_cast<int>(n->attrs->ints.size())};
+}
+
+/// What will be true of deferred nodes when some groups have run, where it differs from what is.
+class Outlook {
+ public:
+  State state(const Node* n) const {
+    const auto it = changes_.find(n);
+    if (it != changes_.end() && it->second.state != State::deferred) return it->second.state;
+    const State now = state_of(n);
+    return now == State::running ? State::ready : now;
+  }
+  std::uint32_t uses(const Node* n) const {
+    const auto it = changes_.find(n);
+    return n->uses() - (it == changes_.end() ? 0 : it->second.lost_uses);
+  }
+  bool computed_once(const Node* n) const {
+    const auto it = changes_.find(n);
+    return n->computed_once || (it != changes_.end() && it->second.computed_once);
+  }
+  Parted why(const Node* n) const {
+    const auto it = changes_.find(n);
+    return it == changes_.end() ? Parted::ready : it->second.why;
+  }
+
+  void note(const Node* n, Parted why) { changes_[n].why = why; }
+  void leave(const Node* n) { changes_[n].computed_once = true; }
+  /// The value is there: its inputs lose a reader each, and those that nobody else asks for go.
+  void store(const Node* n) {
+    changes_[n].state = State::ready;
+    std::vector<const Node*> gone{n};
+    while (!gone.empty()) {
+      const Node* reader = gone.back();
+      gone.pop_back();
+      for (const Node* in : reader->inputs()) {
+        ++changes_[in].lost_uses;
+        if (uses(in) != 0 || state(in) != State::deferred) continue;
+        changes_[in].state = State::dropped;
+        gone.push_back(in);
+      }
+    }
+  }
+
+ private:
+  struct Change {
+    State state = State::deferred;  // meaning: as it is
+    bool computed_once = false;
+    std::uint32_t lost_uses = 0;
+    Parted why = Parted::ready;
+  };
+  std::unordered_map<const Node*, Change> changes_;
+};
+
 /// One group while it is being collected and run.
 class Collector {
  public:
-  explicit Collector(Node* root) : root_(root) {}
+  /// With an outlook, the group is only planned: as it would be when that has come true.
+  explicit Collector(Node* root, const Outlook* outlook = nullptr)
+      : root_(root), outlook_(outlook) {}
 
   /// Collects; values that must be ready first go to `wanted`. The lock is held.
   void collect(std::vector<Node*>& wanted) {
     space_ = find_space();
     visit_members();
     for (Node* n : externals_)
-      if (!n->is_ready()) wanted.push_back(n);
+      if (state(n) != State::ready) wanted.push_back(n);
   }
 
   /// Decides what is stored, builds the program and marks the members as running. The lock is
@@ -60,6 +123,10 @@ class Collector {
   void give_up();
   /// Drops what the members no longer need. The lock is not held.
   void settle();
+  /// Tells what the group would be, and moves the outlook to after its run. Instead of `claim`.
+  PlannedGroup foresee(Outlook& outlook);
+  /// Notes why the values that must be ready first are not computed here.
+  void note_wanted(Outlook& outlook) const;
 
  private:
   struct Member {
@@ -69,9 +136,13 @@ class Collector {
     bool remains = false;  // stays deferred after the run
   };
 
+  State state(const Node* n) const { return outlook_ ? outlook_->state(n) : state_of(n); }
+  std::uint32_t uses(const Node* n) const { return outlook_ ? outlook_->uses(n) : n->uses(); }
+  bool computed_once(const Node* n) const {
+    return outlook_ ? outlook_->computed_once(n) : n->computed_once;
+  }
   GroupSpace find_space() const;
-  bool joins(const Node* consumer, const Node* n) const;
-  bool view_joins(const Node* n) const;
+  Parted parted(const Node* n, const Node* consumer) const;
   void visit_members();
   void decide_outputs();
   IntrusivePtr<Storage> donor_for(const Node* n, std::vector<bool>& taken) const;
@@ -79,10 +150,12 @@ class Collector {
   bool donatable(const Node* n) const;
 
   Node* root_;
+  const Outlook* outlook_;
   GroupSpace space_;
   std::vector<Member> members_;
   std::unordered_map<const Node*, int> index_;  // members
   std::vector<Node*> externals_;
+  std::vector<Parted> parted_;  // why each external is one
   std::unordered_map<const Node*, int> external_index_;
   std::unordered_map<const Node*, std::uint32_t> reads_;  // of externals, by members
   Group group_;
@@ -99,7 +172,7 @@ GroupSpace Collector::find_space() const {
   queue.push_back(root_);
   for (std::size_t i = 0; i < queue.size() && i < kSpaceSearch; ++i) {
     for (const Node* in : queue[i]->inputs()) {
-      if (state_of(in) != State::deferred) continue;
+      if (state(in) != State::deferred) continue;
       if (in->op->reduces) {
         const GroupSpace space = space_of_reduction(in);
         if (space.role(root_->layout.shape()) != Role::none) return space;
@@ -110,36 +183,16 @@ GroupSpace Collector::find_space() const {
   return {Dims(root_->layout.shape()), 0};
 }
 
-/// A deferred view is another name for its operand, if that is a member of the space too.
-bool Collector::view_joins(const Node* n) const {
-  const Node* base = n->inputs()[0];
-  if (state_of(base) != State::deferred || (is_view(base) && !view_joins(base))) return false;
-  const Role from = space_.role(base->layout.shape());
-  const Role to = space_.role(n->layout.shape());
-  if (from == Role::row && to == Role::full) return space_.aligned(base->layout.shape());
-  return from == to && from != Role::none && (!base->op->reduces || joins(n, base));
-}
-
-bool Collector::joins(const Node* consumer, const Node* n) const {
-  if (state_of(n) != State::deferred) return false;
-  const Role role = space_.role(n->layout.shape());
-  if (n->op->reduces) {
-    const auto shape = n->inputs()[0]->layout.shape();
-    if (n->attrs->ints.size() != static_cast<std::size_t>(space_.reduced) ||
-        !std::equal(shape.begin(), shape.end(), space_.full.begin(), space_.full.end()))
-      return false;
-  } else if (role == Role::none) {
-    return false;
+/// Why `n` is not computed where the member `consumer` reads it. A view is another name for its
+/// operand, which has to be a member too.
+Parted Collector::parted(const Node* n, const Node* consumer) const {
+  while (true) {
+    if (state(n) != State::deferred) return Parted::ready;
+    const Parted why = space_.parted(value_of(n), value_of(consumer));
+    if (why != Parted::no || !is_view(n)) return why;
+    consumer = n;
+    n = n->inputs()[0];
   }
-  if (is_view(n) && !view_joins(n)) return false;
-  if (consumer->op->reduces) return role == Role::full && !n->op->reduces;
-  const Role to = space_.role(consumer->layout.shape());
-  if (is_view(consumer)) return true;
-  if (n->op->reduces || role == Role::row) {
-    if (to == Role::full) return space_.aligned(n->layout.shape());
-    return n->layout.same_shape(consumer->layout) || space_.rows() == 1;
-  }
-  return to == Role::full;
 }
 
 void Collector::visit_members() {
@@ -151,16 +204,21 @@ void Collector::visit_members() {
     stack.pop_back();
     for (Node* in : n->inputs()) {
       const auto known = index_.find(in);
-      if (known != index_.end() && joins(n, in)) {
+      Parted why = parted(in, n);
+      if (why == Parted::no && known != index_.end()) {
         ++members_[known->second].readers;
-      } else if (known == index_.end() && joins(n, in) && members_.size() < kMaxMembers) {
+        continue;
+      }
+      if (why == Parted::no && members_.size() < kMaxMembers) {
         index_.emplace(in, static_cast<int>(members_.size()));
         members_.push_back({in, 1});
         stack.push_back(in);
-      } else {
-        ++reads_[in];
-        if (external_index_.emplace(in, static_cast<int>(externals_.size())).second)
-          externals_.push_back(in);
+        continue;
+      }
+      ++reads_[in];
+      if (external_index_.emplace(in, static_cast<int>(externals_.size())).second) {
+        externals_.push_back(in);
+        parted_.push_back(why == Parted::no ? Parted::members : why);
       }
     }
   }
@@ -174,10 +232,10 @@ void Collector::decide_outputs() {
     Node* n = it->node;
     const std::uint32_t savers = n->savers.load(std::memory_order_relaxed);
     const std::uint32_t inside = it->readers + savers;
-    const bool demanded = n == root_ || n->uses() > inside;
-    const bool kept = n->uses() > it->readers;
+    const bool demanded = n == root_ || uses(n) > inside;
+    const bool kept = uses(n) > it->readers;
     const bool small = space_.role(n->layout.shape()) != Role::full || n->op->reduces;
-    it->stored = !is_view(n) && (demanded || (kept && (small || n->computed_once)));
+    it->stored = !is_view(n) && (demanded || (kept && (small || computed_once(n))));
     if (!it->stored && kept) it->remains = true;
     if (it->remains) {
       for (Node* in : n->inputs()) {
@@ -301,6 +359,25 @@ void Collector::settle() {
   for (Member& m : members_) release_handle(m.node);
 }
 
+PlannedGroup Collector::foresee(Outlook& outlook) {
+  decide_outputs();
+  PlannedGroup plan{space_, {}, {}};
+  for (const Node* n : externals_) plan.reads.push_back({n, outlook.why(n)});
+  for (const Member& m : members_) {
+    plan.members.push_back({m.node, m.stored, m.remains});
+    if (m.stored)
+      outlook.store(m.node);
+    else if (m.remains)
+      outlook.leave(m.node);
+  }
+  return plan;
+}
+
+void Collector::note_wanted(Outlook& outlook) const {
+  for (std::size_t i = 0; i < externals_.size(); ++i)
+    if (state(externals_[i]) != State::ready) outlook.note(externals_[i], parted_[i]);
+}
+
 /// Makes progress on one deferred node; values needed first are pushed on `stack`.
 void advance(Node* n, std::vector<Tensor>& stack) {
   std::unique_lock lock(g_lock);
@@ -382,20 +459,95 @@ void materialize(std::span<Node* const> nodes) {
   if (stack.empty()) return;
   std::unique_ptr<WithoutHostLock> unlocked;
   if (work >= kLongWork) unlocked = std::make_unique<WithoutHostLock>();
-  while (!stack.empty()) {
+  for (bool started = false; !stack.empty();) {
     Node* n = stack.back().node();
     if (n->is_ready()) {
       stack.pop_back();
+      continue;
+    }
+    if (started) check_interrupt();
+    started = true;
+    advance(n, stack);
+  }
+}
+
+void foresee(std::span<Node* const> nodes, const std::function<void(const PlannedGroup&)>& report) {
+  const std::lock_guard lock(g_lock);
+  Outlook outlook;
+  std::vector<Node*> stack(nodes.begin(), nodes.end());
+  while (!stack.empty()) {
+    Node* n = stack.back();
+    if (outlook.state(n) != State::deferred) {
+      stack.pop_back();
+    } else if (is_view(n)) {
+      Node* base = n->inputs()[0];
+      if (outlook.state(base) == State::ready)
+        outlook.store(n);
+      else
+        stack.push_back(base);
     } else {
-      advance(n, stack);
+      Collector group(n, &outlook);
+      std::vector<Node*> wanted;
+      group.collect(wanted);
+      group.note_wanted(outlook);
+      stack.insert(stack.end(), wanted.begin(), wanted.end());
+      if (wanted.empty()) report(group.foresee(outlook));
     }
   }
 }
+
+namespace {
+
+/// Bytes that only the deferred work below these nodes keeps alive.
+std::size_t measure_held(std::span<Node* const> nodes) {
+  const std::lock_guard lock(g_lock);
+  std::unordered_map<const Node*, std::uint32_t> reads;
+  std::vector<const Node*> stack(nodes.begin(), nodes.end());
+  std::size_t bytes = 0;
+  while (!stack.empty()) {
+    const Node* n = stack.back();
+    stack.pop_back();
+    if (state_of(n) != State::deferred) continue;
+    for (const Node* in : n->inputs()) {
+      const std::uint32_t count = ++reads[in];
+      if (state_of(in) == State::deferred && count == 1) stack.push_back(in);
+      if (state_of(in) == State::ready && in->storage && count == in->uses()) bytes += in->nbytes();
+    }
+  }
+  return bytes;
+}
+
+/// What `held` of an application is to be. Runs its inputs when they hold more than they may.
+std::uint32_t bound_held(const Node* out, std::span<Node* const> inputs) {
+  const auto sum = [&](bool pending) {
+    std::size_t total = 0;
+    for (const Node* in : inputs) {
+      if (!in->is_pending())
+        total += in->nbytes();
+      else if (pending)
+        total += std::size_t{in->held} << 10;
+    }
+    return total;
+  };
+  std::size_t work = out->nbytes();
+  for (const Node* in : inputs) work = std::max(work, in->nbytes());
+  const std::size_t bound = std::max(kHeldBytes, kHeldTimes * work);
+  std::size_t held = sum(true);
+  if (held > bound) {
+    const std::size_t measured = measure_held(inputs);  // what is shared was counted twice
+    if (measured > bound) materialize(inputs);
+    held = sum(false) + (measured > bound ? 0 : measured);
+  }
+  return static_cast<std::uint32_t>(std::min<std::size_t>(held >> 10, UINT32_MAX));
+}
+
+}  // namespace
 
 void defer(Node* out, const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
   ThreadState& state = thread_state();
   std::uint64_t order = state.order;
   std::uint16_t depth = 0;
+  out->held = bound_held(out, inputs);
   for (Node* in : inputs) {
     if (in->is_pending() && in->pending >= kMaxDepth) materialize(in);
     if (in->is_pending()) depth = std::max(depth, in->pending);

@@ -41,6 +41,38 @@ bool GroupSpace::aligned(Layout::Extents shape) const {
   return shape.size() == full.size() || rows() == 1;
 }
 
+Parted GroupSpace::parted(const GroupValue& value, const GroupValue& reader) const {
+  if (value.making == Making::single || reader.making == Making::single) return Parted::single;
+  const Role from = role(value.shape);
+  if (value.making == Making::reduction) {
+    if (value.axes != reduced || !std::ranges::equal(value.operand, full)) return Parted::axes;
+  } else if (from == Role::none) {
+    return Parted::shape;
+  }
+  const bool per_row = value.making == Making::reduction || from == Role::row;
+  if (reader.making == Making::reduction) return per_row ? Parted::nested : Parted::no;
+  const Role to = role(reader.shape);
+  if (to == Role::full) return !per_row || aligned(value.shape) ? Parted::no : Parted::unaligned;
+  if (to == Role::none || !per_row) return Parted::shape;
+  if (reader.making == Making::view || rows() == 1) return Parted::no;
+  return std::ranges::equal(value.shape, reader.shape) ? Parted::no : Parted::unaligned;
+}
+
+std::string_view describe(Parted why) {
+  switch (why) {
+    case Parted::no: return "fused";
+    case Parted::ready: return "in memory";
+    case Parted::single: return "an operation that runs on its own";
+    case Parted::shape: return "its shape does not fit the iteration space";
+    case Parted::axes: return "it reduces other axes";
+    case Parted::nested: return "a reduction of a reduction";
+    case Parted::unaligned: return "one value per row, whose axes do not broadcast along the rows";
+    case Parted::members: return "the group is full";
+    case Parted::earlier: return "it is there before another input of its reader";
+  }
+  return "";
+}
+
 // ----------------------------------------------------------------------------------- folding
 
 namespace {

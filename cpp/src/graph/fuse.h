@@ -3,6 +3,7 @@
 // them here, so deferred and compiled work run the same program.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "graph/node.h"
@@ -10,6 +11,33 @@
 #include "kernels/fused.h"
 
 namespace adjoint {
+
+/// How a value comes about, as far as groups are concerned.
+enum class Making : std::uint8_t { pointwise, reduction, view, single };
+
+/// What the rules of groups ask about a value.
+struct GroupValue {
+  Making making;
+  Layout::Extents shape;
+  Layout::Extents operand = {};  // reduction: what is reduced
+  int axes = 0;                  // reduction: how many, at the end of `operand`
+};
+
+/// Why a value is not computed in the group that reads it.
+enum class Parted : std::uint8_t {
+  no,         // it is
+  ready,      // it is there already
+  single,     // made or read by an operation that runs on its own
+  shape,      // its shape, or the reader's, has no place in the space
+  axes,       // it reduces other axes than the group
+  nested,     // one value per row, which a reduction of the group would reduce again
+  unaligned,  // one value per row, whose axes do not broadcast along the rows
+  members,    // the group has as many members as it may
+  earlier,    // another input of the reader comes later
+};
+std::string_view describe(Parted why);
+
+inline constexpr std::size_t kMaxMembers = 256;  // of one group
 
 /// The iteration space of a group: `full` elements, of which the trailing `reduced` axes are
 /// reduced over (0: the group has no reduction).
@@ -26,6 +54,8 @@ struct GroupSpace {
   /// Whether a member of role row and this shape broadcasts along the rows of the space, as an
   /// operand of a full member (the squeezed form of a reduction does not).
   bool aligned(Layout::Extents shape) const;
+  /// The rule of joining: whether the value is computed where the reader, a member, reads it.
+  Parted parted(const GroupValue& value, const GroupValue& reader) const;
 };
 
 /// A planned group: the program and how its inputs are laid over the space.

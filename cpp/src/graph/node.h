@@ -137,7 +137,10 @@ struct Node {
     std::uint64_t trace_index;  // trace: position in the graph
   };
   std::atomic<std::uint32_t> savers;  // rules that saved this value while it was deferred
-  std::uint32_t box_serial;           // which opening of the level made this box
+  union {
+    std::uint32_t box_serial;  // which opening of the level made this box
+    std::uint32_t held;        // deferred: KiB that waiting keeps alive, at most; saturating
+  };
   Box box;
   std::uint8_t saved;           // bit i: input i's value is saved; bit 7: the output's
   std::uint8_t counted_savers;  // the subset of `saved` that was counted in `savers`

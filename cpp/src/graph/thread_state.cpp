@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <mutex>
 #include <string_view>
@@ -88,6 +89,17 @@ std::int64_t live_node_count() noexcept {
   std::int64_t sum = g_live_of_ended_threads;
   for (const ThreadState* s : states()) sum += s->live_nodes.load(std::memory_order_relaxed);
   return sum;
+}
+
+void check_interrupt() {
+  if (!g_host_lock.interrupt) return;
+  constexpr std::int64_t interval = 50'000'000;
+  const auto clock = std::chrono::steady_clock::now().time_since_epoch();
+  const std::int64_t now = std::chrono::nanoseconds(clock).count();
+  ThreadState& state = thread_state();
+  if (now < state.next_check) return;
+  state.next_check = now + interval;
+  g_host_lock.interrupt();
 }
 
 LevelScope::LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size, TraceSink* trace)

@@ -38,6 +38,7 @@ struct ThreadState {
   std::vector<Level> levels;   // level k is levels[k - 1]
   Node* free_nodes = nullptr;  // linked through inline_inputs[0]
   std::uint32_t free_count = 0;
+  std::int64_t next_check = 0;              // of interrupts: steady clock, ns
   std::atomic<std::int64_t> live_nodes{0};  // made here minus freed here; written by its owner
 
   void count_nodes(std::int64_t n) noexcept {
@@ -83,13 +84,19 @@ class LevelScope {
   std::uint32_t serial_;
 };
 
-/// Lets go of the embedding language's lock (Python's GIL) while a thread computes or waits; the
-/// bindings install the two functions.
+/// Lets go of the embedding language's lock (Python's GIL) while a thread computes or waits, and
+/// asks whether the user wants it to stop; the bindings install the functions.
 struct HostLock {
   void* (*leave)() = nullptr;  // returns a token, null when the lock was not held
   void (*enter)(void*) = nullptr;
+  void (*interrupt)() = nullptr;  // takes the lock; raises when the work is to stop
 };
 extern HostLock g_host_lock;
+
+/// Called between the steps of long work, where no lock is held and stopping leaves everything
+/// usable: raises what the embedding language makes of a signal. Reads the clock, and asks at most
+/// every 50 ms.
+void check_interrupt();
 class WithoutHostLock {
  public:
   WithoutHostLock() : token_(g_host_lock.leave ? g_host_lock.leave() : nullptr) {}

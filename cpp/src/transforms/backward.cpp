@@ -85,6 +85,8 @@ class Borrowed {
 
 using Range = std::pair<std::uint64_t, std::uint64_t>;
 
+constexpr std::int64_t kLongStep = 1024;  // elements, or small steps, worth a look at the clock
+
 class Sweep {
  public:
   Sweep(std::span<const Tensor> sources, std::span<const Range> ranges, bool to_leaves)
@@ -106,7 +108,12 @@ class Sweep {
     for (std::size_t i = 0; i < outputs.size(); ++i)
       if (const std::uint32_t slot = marks_.find(outputs[i].node()))
         add(slots_[slot - 1], cotangents[i]);
-    for (Slot& slot : slots_) visit(slot);
+    std::uint32_t small = 0;
+    for (Slot& slot : slots_) {
+      if (slot.node->layout.size() >= kLongStep || ++small % kLongStep == 0) check_interrupt();
+      visit(slot);
+    }
+    if (to_leaves_) add_to_grads();
   }
 
   std::vector<Tensor> results() { return std::move(results_); }
@@ -233,7 +240,7 @@ class Sweep {
 
   void deliver(Node* node, const Tensor& ct) {
     if (to_leaves_) {
-      add_to_grad(node->leaf, ct);
+      leaf_cotangents_.emplace_back(node->leaf, ct);
       return;
     }
     const void* keys[2] = {node, node->leaf};
@@ -249,7 +256,7 @@ class Sweep {
     }
   }
 
-  static void add_to_grad(Leaf* leaf, const Tensor& ct);
+  void add_to_grads();
 
   std::span<const Range> ranges_;
   bool to_leaves_;
@@ -259,6 +266,7 @@ class Sweep {
   std::unordered_map<const void*, std::vector<std::size_t>> wanted_;
   std::uint64_t wanted_filter_ = 0;
   std::vector<Tensor> results_;
+  std::vector<std::pair<Leaf*, Tensor>> leaf_cotangents_;
 };
 
 /// Keeps a leaf for a trace that reads or rebinds its gradient.
@@ -271,17 +279,23 @@ class LeafOwner : public Payload {
   Leaf* leaf_;
 };
 
-void Sweep::add_to_grad(Leaf* leaf, const Tensor& ct) {
-  touch_grad(leaf);
-  Node* fresh;
-  if (leaf->grad) {
-    Node* both[] = {leaf->grad, ct.node()};
-    static const Op& op = find_op("add");
-    fresh = apply(op, both);
-  } else {
-    fresh = Tensor(ct).detach_node();
+/// All gradients change, or none: whatever stops a sweep, it can be run again.
+void Sweep::add_to_grads() {
+  static const Op& op = find_op("add");
+  std::unordered_map<Leaf*, Tensor> fresh;
+  for (const auto& [leaf, ct] : leaf_cotangents_) {
+    touch_grad(leaf);
+    Tensor& sum = fresh[leaf];
+    if (!sum.defined() && leaf->grad) sum = Tensor::share(leaf->grad);
+    if (!sum.defined()) {
+      sum = ct;
+      continue;
+    }
+    Node* both[] = {sum.node(), ct.node()};
+    sum = Tensor::adopt(apply(op, both));
   }
-  if (Node* before = std::exchange(leaf->grad, fresh)) release_handle(before);
+  for (auto& [leaf, sum] : fresh)
+    if (Node* before = std::exchange(leaf->grad, sum.detach_node())) release_handle(before);
 }
 
 std::vector<Tensor> seeds(std::span<const Tensor> outputs, std::span<const Tensor> cotangents,
