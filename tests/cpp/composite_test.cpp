@@ -25,6 +25,8 @@ T apply_named(std::string_view name, T a, T b) {
   if (name == "divide") return a / b;
   if (name == "mul0") return a == 0 || b == 0 ? T{0} : a * b;
   if (name == "square") return a * a;
+  if (name == "equal") return a == b ? T{1} : T{0};
+  if (name == "cast") return a;
   if (name == "sqrt") return std::sqrt(a);
   const TileKernel* tile = find_tile(name, dtype_of<T>());  // exp: its accuracy is tested elsewhere
   REQUIRE(tile);
@@ -123,7 +125,8 @@ FusedProgram::Value build(std::string_view& text, FusedProgram& program,
     values.push_back(build(text, program, inputs, dtype));
   }
   text.remove_prefix(1);
-  return program.add_tile(find_tile(word, dtype), values);
+  const bool cast = word == "cast";
+  return program.add_tile(cast ? find_cast(DType::boolean, dtype) : find_tile(word, dtype), values);
 }
 
 template <class T>

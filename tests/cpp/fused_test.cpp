@@ -11,6 +11,7 @@
 #include <random>
 #include <vector>
 
+#include "adjoint/error.h"
 #include "base/thread_pool.h"
 #include "kernels/fused.h"
 #include "kernels/reduce.h"
@@ -567,4 +568,74 @@ TEST_CASE("reduce: the index of the first extreme of every row") {
   std::vector<std::int64_t> at(static_cast<std::size_t>(rows));
   argreduce_rows(find_argreduce("argmax", F32), x.data(), 4, rows, cols, at.data());
   for (std::int64_t r = 0; r < rows; ++r) CHECK(at[r] == (r * 37) % cols);
+}
+
+namespace {
+
+/// x - sum(x) per row, its sums over rows and over columns.
+FusedProgram both_ways_program(std::int64_t tile) {
+  FusedProgram p;
+  const Value x = p.add_input(F32, ValueClass::full);
+  const Value total = p.add_reduce(find_reduce("sum", F32), x);
+  const Value y = p.add_tile(find_tile("subtract", F32), std::vector<Value>{x, total});
+  p.add_output(p.add_column_reduce(find_reduce("sum", F32), x));
+  p.add_output(p.add_column_reduce(find_reduce("max", F32), y));
+  p.add_output(p.add_reduce(find_reduce("max", F32), y));
+  p.finalize();
+  p.force_tile(tile);
+  return p;
+}
+
+}  // namespace
+
+TEST_CASE("fused: columns are reduced in the documented order whatever the tile and the threads") {
+  Threads restore;
+  const std::int64_t extents[][2] = {{1, 5},    {7, 3},    {31, 40},    {33, 1024}, {100, 300},
+                                     {3, 5000}, {2000, 9}, {1300, 513}, {65, 2}};
+  for (const auto& e : extents) {
+    const std::int64_t rows = e[0], cols = e[1];
+    const std::vector<float> x = noise(rows * cols, 11);
+    std::vector<float> sums(static_cast<std::size_t>(cols)), tops(sums), row_tops(rows);
+    const ReduceKernel* sum = find_reduce("sum", F32);
+    for (std::int64_t c = 0; c < cols; ++c) {
+      std::vector<float> groups;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const float v = x[r * cols + c];
+        if (r % kColumnGroup == 0)
+          groups.push_back(v);
+        else
+          groups.back() += v;
+      }
+      sums[c] = tree_sum(groups, 0, groups.size());
+    }
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const float total = row_sum(sum, x.data() + r * cols, cols);
+      for (std::int64_t c = 0; c < cols; ++c) {
+        const float y = x[r * cols + c] - total;
+        tops[c] = r == 0 ? y : std::max(tops[c], y);
+        row_tops[r] = c == 0 ? y : std::max(row_tops[r], y);
+      }
+    }
+    for (const std::int64_t tile : {0, 256, 1024, 100000}) {
+      for (const int threads : {1, 2, 5}) {
+        set_num_threads(threads);
+        INFO("rows ", rows, " cols ", cols, " tile ", tile, " threads ", threads);
+        const FusedProgram p = both_ways_program(tile);
+        std::vector<float> got_sums(sums.size()), got_tops(tops.size()), got_rows(row_tops.size());
+        const InputBinding in = contiguous(x.data(), cols);
+        void* const outputs[] = {got_sums.data(), got_tops.data(), got_rows.data()};
+        p.run({&in, 1}, outputs, rows, cols);
+        CHECK(got_sums == sums);
+        CHECK(got_tops == tops);
+        CHECK(got_rows == row_tops);
+      }
+    }
+  }
+}
+
+TEST_CASE("fused: the result of a column reduction cannot be read by the program") {
+  FusedProgram p;
+  const Value x = p.add_input(F32, ValueClass::full);
+  const Value sums = p.add_column_reduce(find_reduce("sum", F32), x);
+  CHECK_THROWS_AS(p.add_tile(find_tile("negative", F32), {&sums, 1}), Error);
 }

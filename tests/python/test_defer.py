@@ -255,3 +255,104 @@ def test_deferral_is_a_context_and_a_decorator(x):
     assert live() > middle
     np.testing.assert_array_equal(y.numpy(), z.numpy())
     np.testing.assert_array_equal(ad.deferral(False)(ad.exp)(t).numpy(), z.numpy())
+
+
+def layernorm(x, scale, shift):
+    centred = x - ad.mean(x, axis=-1, keepdims=True)
+    variance = ad.mean(centred * centred, axis=-1, keepdims=True)
+    return centred / ad.sqrt(variance + 1e-5) * scale + shift
+
+
+def layernorm_results(a, scale, shift, cotangent):
+    leaves = [ad.tensor(v, requires_grad=True) for v in (a, scale, shift)]
+    y = layernorm(*leaves)
+    y.backward(ad.asarray(cotangent))
+    results = [y, *(leaf.grad for leaf in leaves)]
+    ad.eval(results)
+    return [r.numpy() for r in results]
+
+
+@pytest.mark.parametrize("shape", [(97, 130), (33, 1024), (5, 3000), (1000, 9), (2, 9001)])
+def test_rows_and_columns_are_reduced_in_one_pass(shape):
+    rng = np.random.default_rng(8)
+    a, cotangent = rng.normal(size=shape), rng.normal(size=shape)
+    scale, shift = rng.normal(size=shape[1]), rng.normal(size=shape[1])
+    y, dx, dscale, dshift = layernorm_results(a, scale, shift, cotangent)
+    spread = np.sqrt(a.var(-1, keepdims=True) + 1e-5)
+    z = (a - a.mean(-1, keepdims=True)) / spread
+    dz = cotangent * scale
+    expected = (dz - dz.mean(-1, keepdims=True) - z * (dz * z).mean(-1, keepdims=True)) / spread
+    np.testing.assert_allclose(y, z * scale + shift, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(dx, expected, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(dscale, (cotangent * z).sum(0), rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(dshift, cotangent.sum(0), rtol=1e-11, atol=1e-11)
+
+
+def test_columns_have_the_same_bits_in_every_way_of_running():
+    rng = np.random.default_rng(9)
+    shape = (700, 300)
+    args = [rng.normal(size=s).astype(np.float32) for s in (shape, shape[1:], shape[1:], shape)]
+    found = [layernorm_results(*args)]
+    with ad.deferral(False):
+        found.append(layernorm_results(*args))
+    before = ad.get_num_threads()
+    for threads in (1, 3, 8):
+        ad.set_num_threads(threads)
+        found.append(layernorm_results(*args))
+    ad.set_num_threads(before)
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_column_reductions_of_several_kinds():
+    a = np.random.default_rng(10).normal(size=(260, 70))
+    x = ad.asarray(a)
+    doubled = x * 2.0
+    results = [
+        ad.sum(doubled, axis=0),
+        ad.max(doubled, axis=0, keepdims=True),
+        ad.sum(doubled, axis=1),
+        ad.min(ad.reshape(doubled, (26, 10, 70)), axis=(0, 1)),
+    ]
+    ad.eval(results)
+    expected = [(2 * a).sum(0), (2 * a).max(0, keepdims=True), (2 * a).sum(1), (2 * a).min(0)]
+    for got, value in zip(results, expected, strict=True):
+        np.testing.assert_allclose(got.numpy(), value, rtol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [0, 1, (0, 1)])
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int32", "uint32", "int64", "bool"])
+def test_narrow_integers_are_summed_in_64_bits(dtype, axis):
+    a = (np.arange(20000).reshape(200, 100) % 7).astype(dtype)
+    x = ad.asarray(a)
+    expected = a.sum(axis)
+    for function in (lambda x: ad.sum(x, axis=axis), ad.compile(lambda x: ad.sum(x, axis=axis))):
+        got = function(x)
+        assert str(got.dtype) == str(expected.dtype)
+        np.testing.assert_array_equal(got.numpy(), expected)
+    if dtype != "bool":
+        np.testing.assert_array_equal(ad.sum(x + x, axis=axis).numpy(), (a + a).sum(axis))
+
+
+def test_what_is_asked_for_together_does_not_wait_for_what_depends_on_it():
+    a = np.random.default_rng(11).normal(size=(120, 120))
+    x = ad.asarray(a)
+    first = ad.exp(x)
+    product = ad.matmul(first, x)
+    last = first + product * 2.0
+    total = ad.sum(last, axis=0)
+    ad.eval([total, last, first])
+    expected = np.exp(a) + np.exp(a) @ a * 2
+    np.testing.assert_allclose(last.numpy(), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(total.numpy(), expected.sum(0), rtol=1e-11, atol=1e-11)
+
+
+def test_a_cheap_value_is_computed_again_and_again():
+    a = np.random.default_rng(12).normal(size=(100, 120))
+    x = ad.tensor(a, requires_grad=True)
+    y = ad.sum((x - ad.mean(x, axis=1, keepdims=True)) ** 2)
+    for k in range(1, 4):
+        y.backward()
+        expected = 2 * k * (a - a.mean(1, keepdims=True))
+        np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-10, atol=1e-12)

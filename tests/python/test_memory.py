@@ -294,3 +294,19 @@ def test_many_recorded_assignments_into_a_large_tensor():
     gradient[::5] = 1.0
     gradient[1::5] += 1.0
     np.testing.assert_array_equal(w.grad.numpy(), gradient)
+
+
+def test_an_optimizer_step_writes_into_the_old_values():
+    size = 10**6
+    p = ad.tensor(np.ones(size), requires_grad=True)
+    p.grad = ad.asarray(np.full(size, 0.5))
+    optimizer = ad.optim.Adam([p], learning_rate=0.1)
+    for _ in range(2):
+        optimizer.step()
+        ad.eval(p)
+    before = ad.memory_stats()["live"]
+    ad.reset_peak_memory()
+    optimizer.step()
+    ad.eval(p)
+    assert ad.memory_stats()["peak"] - before < 8 * size // 4
+    np.testing.assert_allclose(p.numpy(), 0.7, rtol=1e-6)  # three steps of the rate

@@ -66,7 +66,8 @@ Making Partitioner::making(Index i) const {
   if (e.op->kind == OpKind::elementwise)
     return tile_kernel(*e.op, operand, e.attrs.get()) ? Making::pointwise : Making::single;
   if (e.op->fuses) return Making::view;
-  if (!e.op->reduces || !e.op->reducers[static_cast<int>(operand)]) return Making::single;
+  if (!e.op->reduces || e.dtype != operand || !e.op->reducers[static_cast<int>(operand)])
+    return Making::single;
   // Trailing axes of more than one element altogether.
   const Dims& shape = graph_[inputs[0]].shape;
   const Dims& axes = e.attrs->ints;

@@ -314,15 +314,17 @@ Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, const Attrs
 }
 
 /// Whether an application is deferred: a view of a deferred value, or a large reduction over
-/// trailing axes.
-bool joins_groups(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
+/// trailing or leading axes.
+bool joins_groups(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
+                  DType result) {
   if (!thread_state().deferral || !(op.reduces || op.fuses)) return false;
   const Node* in = inputs[0];
   if (op.fuses) return in->is_pending();
-  if (in->layout.size() == 0 || (in->storage && in->storage->is_foreign()) ||
+  if (in->dtype != result || in->layout.size() == 0 || (in->storage && in->storage->is_foreign()) ||
       (!in->is_pending() && in->layout.size() < kDeferSize))
     return false;
   const Dims& axes = attrs->ints;
+  if (reduces_columns(static_cast<std::size_t>(in->layout.ndim()), axes)) return true;
   const auto first = in->layout.ndim() - static_cast<std::int64_t>(axes.size());
   for (std::size_t i = 0; i < axes.size(); ++i)
     if (axes[i] != first + static_cast<std::int64_t>(i)) return false;
@@ -331,7 +333,7 @@ bool joins_groups(const Op& op, std::span<Node* const> inputs, const AttrsPtr& a
 
 Node* run_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
                   const ResultSpec& spec, std::uint32_t donate) {
-  if (joins_groups(op, inputs, attrs)) {
+  if (joins_groups(op, inputs, attrs, spec.dtype)) {
     Tensor out = Tensor::adopt(new_node(spec.dtype, Layout(spec.shape)));
     defer(out.node(), op, inputs, attrs);
     return out.detach_node();

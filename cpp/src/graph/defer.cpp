@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -25,7 +26,11 @@ constexpr std::uint16_t kMaxDepth = 64;  // chain length of one group
 // group. It is what the allocator may keep for reuse too.
 constexpr std::size_t kHeldBytes = 256 << 20;
 constexpr std::size_t kHeldTimes = 4;
-constexpr std::size_t kSpaceSearch = 64;     // nodes looked at for a reduction
+constexpr std::size_t kSpaceSearch = 64;  // nodes looked at for a reduction
+constexpr std::size_t kAlong = 4;         // values looked at to be computed along with another
+// From this cost on, in adds per element, computing a value again takes longer than reading it from
+// memory.
+constexpr std::uint32_t kDearCost = 16;
 constexpr std::int64_t kLongWork = 1 << 16;  // elements above which the host lock is let go
 
 std::mutex g_lock;
@@ -44,8 +49,15 @@ GroupSpace space_of_reduction(const Node* n) {
 GroupValue value_of(const Node* n) {
   if (is_view(n)) return {Making::view, n->layout.shape()};
   if (!n->op->reduces) return {Making::pointwise, n->layout.shape()};
-  return {Making::reduction, n->layout.shape(), n->inputs()[0]->layout.shape(),
-          static_cast<int>(n->attrs->ints.size())};
+  const Layout::Extents operand = n->inputs()[0]->layout.shape();
+  return {reduces_columns(operand.size(), n->attrs->ints) ? Making::columns : Making::reduction,
+          n->layout.shape(), operand, static_cast<int>(n->attrs->ints.size())};
+}
+
+/// What computing the value costs per element, in adds, where its operands are there.
+std::uint32_t own_cost(const Node* n) {
+  if (n->op->kind != OpKind::elementwise) return 0;
+  return tile_kernel(*n->op, operand_dtype(*n->op, n->inputs()), n->attrs)->cost;
 }
 
 /// What will be true of deferred nodes when some groups have run, where it differs from what is.
@@ -98,24 +110,22 @@ class Outlook {
   std::unordered_map<const Node*, Change> changes_;
 };
 
-/// One group while it is being collected and run.
+/// One group while it is being collected and run. While it is collected, under the lock, every
+/// member and external carries its place in `Node::place`.
 class Collector {
  public:
-  /// With an outlook, the group is only planned: as it would be when that has come true.
-  explicit Collector(Node* root, const Outlook* outlook = nullptr)
-      : root_(root), outlook_(outlook) {}
+  /// `others` are values asked for at the same time: those that fit are computed along with the
+  /// root. With an outlook, the group is only planned: as it would be when that has come true.
+  Collector(Node* root, std::span<Node* const> others, const Outlook* outlook = nullptr)
+      : root_(root), others_(others), outlook_(outlook) {}
 
-  /// Collects; values that must be ready first go to `wanted`. The lock is held.
-  void collect(std::vector<Node*>& wanted) {
-    space_ = find_space();
-    visit_members();
-    for (Node* n : externals_)
-      if (state(n) != State::ready) wanted.push_back(n);
-  }
-
+  /// Collects; values that must be ready first go to `wanted`. The lock is held until the places
+  /// are cleared.
+  void collect(std::vector<Node*>& wanted);
   /// Decides what is stored, builds the program and marks the members as running. The lock is
   /// held: once it is let go another thread may store a member and drop its edges.
   void claim();
+  void clear_places() noexcept;
   /// Runs the group. The lock is not held.
   void run();
   /// Makes the results visible. The lock is held; edges are dropped afterwards by `settle`.
@@ -132,55 +142,87 @@ class Collector {
   struct Member {
     Node* node;
     std::uint32_t readers = 0;  // pending edges from other members
+    std::uint32_t cost = 0;     // of computing it again, per element
     bool stored = false;
     bool remains = false;  // stays deferred after the run
+    bool awaited = false;  // a member that remains reads it
   };
+  struct External {
+    Node* node;
+    Parted why;
+    std::uint32_t reads = 0;  // by members
+    bool awaited = false;     // a member that remains reads it
+  };
+  static constexpr std::uint32_t kExternal = 1u << 31;  // in Node::place
 
   State state(const Node* n) const { return outlook_ ? outlook_->state(n) : state_of(n); }
   std::uint32_t uses(const Node* n) const { return outlook_ ? outlook_->uses(n) : n->uses(); }
   bool computed_once(const Node* n) const {
     return outlook_ ? outlook_->computed_once(n) : n->computed_once;
   }
+  static bool is_member(const Node* n) { return n->place && !(n->place & kExternal); }
+  Member& member(const Node* n) { return members_[n->place - 1]; }
+  External& external(const Node* n) { return externals_[(n->place & ~kExternal) - 1]; }
+  bool is_small(const Node* n) const {
+    return n->op->reduces || space_.role(n->layout.shape()) != Role::full;
+  }
+
+  std::optional<GroupSpace> reduced_space(const Node* n) const;
   GroupSpace find_space() const;
   Parted parted(const Node* n, const Node* consumer) const;
-  void visit_members();
+  bool can_take(const Node* other);
+  void visit_members(Node* root);
+  void find_costs();
   void decide_outputs();
   IntrusivePtr<Storage> donor_for(const Node* n, std::vector<bool>& taken) const;
   void choose_memory();
-  bool donatable(const Node* n) const;
+  static bool donatable(const External& external);
 
   Node* root_;
+  std::span<Node* const> others_;
   const Outlook* outlook_;
   GroupSpace space_;
   std::vector<Member> members_;
-  std::unordered_map<const Node*, int> index_;  // members
-  std::vector<Node*> externals_;
-  std::vector<Parted> parted_;  // why each external is one
-  std::unordered_map<const Node*, int> external_index_;
-  std::unordered_map<const Node*, std::uint32_t> reads_;  // of externals, by members
+  std::vector<External> externals_;
   Group group_;
   std::vector<const void*> inputs_;             // data of the group's externals
   std::vector<IntrusivePtr<Storage>> results_;  // by stored member, in order
   std::vector<std::uint64_t> result_bits_;
 };
 
-/// The space of the first reduction below the root that the root itself belongs to; without one,
-/// the root's own shape.
-GroupSpace Collector::find_space() const {
-  if (root_->op->reduces) return space_of_reduction(root_);
+/// The space of the first reduction at or below `n` in which the root has a place.
+std::optional<GroupSpace> Collector::reduced_space(const Node* n) const {
+  const GroupValue value = value_of(root_);
   SmallVector<const Node*, 64> queue;
-  queue.push_back(root_);
+  queue.push_back(n);
   for (std::size_t i = 0; i < queue.size() && i < kSpaceSearch; ++i) {
-    for (const Node* in : queue[i]->inputs()) {
-      if (state(in) != State::deferred) continue;
-      if (in->op->reduces) {
-        const GroupSpace space = space_of_reduction(in);
-        if (space.role(root_->layout.shape()) != Role::none) return space;
-      }
-      if (std::find(queue.begin(), queue.end(), in) == queue.end()) queue.push_back(in);
+    if (value_of(queue[i]).making == Making::reduction) {
+      GroupSpace space = space_of_reduction(queue[i]);
+      if (queue[i] == root_ ||
+          (value.making == Making::columns ? space.admit_columns(value)
+                                           : space.role(value.shape) != Role::none))
+        return space;
     }
+    for (const Node* in : queue[i]->inputs())
+      if (state(in) == State::deferred && std::ranges::find(queue, in) == queue.end())
+        queue.push_back(in);
   }
-  return {Dims(root_->layout.shape()), 0};
+  return std::nullopt;
+}
+
+/// The space of a reduction below the root, or below what is computed along; without one, the
+/// root's own shape, or the shape whose columns it reduces.
+GroupSpace Collector::find_space() const {
+  const GroupValue value = value_of(root_);
+  GroupSpace own{Dims(value.making == Making::columns ? value.operand : value.shape)};
+  if (const auto space = reduced_space(root_)) return *space;
+  for (const Node* other : others_) {
+    if (state(other) != State::deferred) continue;
+    const auto space = reduced_space(other);
+    if (space && space->full == own.full) return *space;
+  }
+  if (value.making == Making::columns) own.admit_columns(value);
+  return own;
 }
 
 /// Why `n` is not computed where the member `consumer` reads it. A view is another name for its
@@ -195,69 +237,124 @@ Parted Collector::parted(const Node* n, const Node* consumer) const {
   }
 }
 
-void Collector::visit_members() {
-  std::vector<Node*> stack{root_};
-  index_.emplace(root_, 0);
-  members_.push_back({root_});
+void Collector::collect(std::vector<Node*>& wanted) {
+  space_ = find_space();
+  visit_members(root_);
+  for (const External& e : externals_)
+    if (state(e.node) != State::ready) wanted.push_back(e.node);
+  if (!wanted.empty()) return;
+  for (Node* other : others_) {
+    while (state(other) == State::deferred && is_view(other)) other = other->inputs()[0];
+    if (state(other) == State::deferred && !other->place && can_take(other)) visit_members(other);
+  }
+  std::sort(members_.begin(), members_.end(),
+            [](const Member& a, const Member& b) { return a.node->order < b.node->order; });
+  for (std::size_t i = 0; i < members_.size(); ++i)
+    members_[i].node->place = static_cast<std::uint32_t>(i + 1);
+}
+
+void Collector::clear_places() noexcept {
+  for (const Member& m : members_) m.node->place = 0;
+  for (const External& e : externals_) e.node->place = 0;
+}
+
+/// Whether a value belongs to the space, reads something the group reads or computes, and needs
+/// nothing that has to be computed elsewhere first.
+bool Collector::can_take(const Node* other) {
+  const GroupValue value = value_of(other);
+  GroupSpace space = space_;
+  if (value.making == Making::columns) {
+    if (!space.admit_columns(value)) return false;
+  } else if (value.making == Making::reduction) {
+    if (value.axes != space.reduced || !std::ranges::equal(value.operand, space.full)) return false;
+  } else if (space.role(value.shape) == Role::none) {
+    return false;
+  }
+  SmallVector<const Node*, 64> found;
+  found.push_back(other);
+  bool shares = false;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    for (const Node* in : found[i]->inputs()) {
+      const Parted why = parted(in, found[i]);
+      if (why != Parted::no && state(in) != State::ready) return false;
+      shares |= in->place != 0 && in->layout.size() > 1;
+      if (why == Parted::no && !in->place && std::ranges::find(found, in) == found.end())
+        found.push_back(in);
+    }
+    if (members_.size() + found.size() > kMaxMembers) return false;
+  }
+  if (!shares) return false;
+  space_ = space;
+  return true;
+}
+
+void Collector::visit_members(Node* root) {
+  SmallVector<Node*, 64> stack;
+  const auto add_member = [&](Node* n, std::uint32_t readers) {
+    members_.push_back({n, readers});
+    n->place = static_cast<std::uint32_t>(members_.size());
+    stack.push_back(n);
+  };
+  add_member(root, 0);
   while (!stack.empty()) {
     Node* n = stack.back();
     stack.pop_back();
     for (Node* in : n->inputs()) {
-      const auto known = index_.find(in);
-      Parted why = parted(in, n);
-      if (why == Parted::no && known != index_.end()) {
-        ++members_[known->second].readers;
-        continue;
-      }
-      if (why == Parted::no && members_.size() < kMaxMembers) {
-        index_.emplace(in, static_cast<int>(members_.size()));
-        members_.push_back({in, 1});
-        stack.push_back(in);
-        continue;
-      }
-      ++reads_[in];
-      if (external_index_.emplace(in, static_cast<int>(externals_.size())).second) {
-        externals_.push_back(in);
-        parted_.push_back(why == Parted::no ? Parted::members : why);
+      const Parted why = parted(in, n);
+      if (why == Parted::no && is_member(in)) {
+        ++member(in).readers;
+      } else if (why == Parted::no && !in->place && members_.size() < kMaxMembers) {
+        add_member(in, 1);
+      } else if (in->place & kExternal) {
+        ++external(in).reads;
+      } else {
+        externals_.push_back({in, why == Parted::no ? Parted::members : why, 1});
+        // A member that some other member cannot read is wanted first; it keeps its place.
+        if (!in->place) in->place = static_cast<std::uint32_t>(externals_.size()) | kExternal;
       }
     }
   }
-  std::sort(members_.begin(), members_.end(),
-            [](const Member& a, const Member& b) { return a.node->order < b.node->order; });
-  for (std::size_t i = 0; i < members_.size(); ++i) index_[members_[i].node] = static_cast<int>(i);
 }
 
+/// What it would take to compute each member again. Small values are kept, so they cost nothing.
+void Collector::find_costs() {
+  for (Member& m : members_) {
+    if (is_small(m.node)) continue;
+    m.cost = own_cost(m.node);
+    for (const Node* in : m.node->inputs()) m.cost += is_member(in) ? member(in).cost : 1;
+    m.cost = std::min(m.cost, kDearCost);
+  }
+}
+
+/// Values that somebody holds are stored. One that only rules will read, later, is not: at first
+/// it is left to be computed again, and so it stays if that is as cheap as reading it.
 void Collector::decide_outputs() {
-  for (auto it = members_.rbegin(); it != members_.rend(); ++it) {
-    Node* n = it->node;
-    const std::uint32_t savers = n->savers.load(std::memory_order_relaxed);
-    const std::uint32_t inside = it->readers + savers;
+  find_costs();
+  for (auto m = members_.rbegin(); m != members_.rend(); ++m) {
+    const Node* n = m->node;
+    const std::uint32_t inside = m->readers + n->savers.load(std::memory_order_relaxed);
     const bool demanded = n == root_ || uses(n) > inside;
-    const bool kept = uses(n) > it->readers;
-    const bool small = space_.role(n->layout.shape()) != Role::full || n->op->reduces;
-    it->stored = !is_view(n) && (demanded || (kept && (small || computed_once(n))));
-    if (!it->stored && kept) it->remains = true;
-    if (it->remains) {
-      for (Node* in : n->inputs()) {
-        const auto member = index_.find(in);
-        if (member != index_.end() && !members_[member->second].stored)
-          members_[member->second].remains = true;
-      }
-    }
+    const bool kept = uses(n) > m->readers;
+    const bool dear = kept && computed_once(n) && m->cost >= kDearCost;
+    m->stored = !is_view(n) && (demanded || dear || ((kept || m->awaited) && is_small(n)));
+    m->remains = !m->stored && (kept || m->awaited);
+    if (!m->remains) continue;
+    for (const Node* in : n->inputs())
+      (is_member(in) ? member(in).awaited : external(in).awaited) = true;
   }
 }
 
 void Collector::claim() {
   decide_outputs();
   GroupBuilder builder(space_);
-  for (Member& m : members_) {
+  for (const Member& m : members_) {
     Operand operands[3];
     std::size_t count = 0;
     for (Node* in : m.node->inputs()) {
-      const auto member = index_.find(in);
-      operands[count++] = member != index_.end()
-                              ? Operand{false, member->second, in->dtype, nullptr}
-                              : Operand{true, external_index_.at(in), in->dtype, &in->layout};
+      operands[count++] = is_member(in)
+                              ? Operand{false, static_cast<int>(in->place - 1), in->dtype, nullptr}
+                              : Operand{true, static_cast<int>((in->place & ~kExternal) - 1),
+                                        in->dtype, &in->layout};
     }
     builder.add(*m.node->op, m.node->attrs, m.node->layout.shape(), {operands, count});
   }
@@ -265,37 +362,30 @@ void Collector::claim() {
     if (members_[i].stored) builder.add_output(static_cast<int>(i));
   group_ = builder.finish();
   choose_memory();
-  for (const int e : group_.externals()) inputs_.push_back(externals_[e]->data());
+  for (const int e : group_.externals()) inputs_.push_back(externals_[e].node->data());
   for (Member& m : members_) {
     retain_handle(m.node);
     if (m.stored) m.node->state.store(State::running, std::memory_order_release);
   }
-  for (Node* n : externals_) retain_reference(n);
+  for (const External& e : externals_) retain_reference(e.node);
 }
 
-bool Collector::donatable(const Node* n) const {
-  const auto reads = reads_.find(n);
-  if (!n->storage || n->level || reads == reads_.end() || n->uses() != reads->second ||
-      !n->layout.contiguous() || n->layout.offset() != 0 || !n->storage->donatable())
-    return false;
-  for (const Member& m : members_) {
-    if (!m.remains) continue;
-    for (const Node* in : m.node->inputs())
-      if (in == n) return false;
-  }
-  return true;
+bool Collector::donatable(const External& e) {
+  const Node* n = e.node;
+  return n->storage && !n->level && !e.awaited && n->uses() == e.reads && n->layout.contiguous() &&
+         n->layout.offset() == 0 && n->storage->donatable();
 }
 
 /// An external that dies with this group gives its memory to a result, where sizes agree.
 IntrusivePtr<Storage> Collector::donor_for(const Node* n, std::vector<bool>& taken) const {
   const auto bindings = group_.externals();
   for (std::size_t i = 0; i < bindings.size(); ++i) {
-    Node* in = externals_[bindings[i]];
-    if (taken[bindings[i]] || !group_.can_alias(i, n->dtype) || in->nbytes() != n->nbytes() ||
-        std::count(bindings.begin(), bindings.end(), bindings[i]) != 1 || !donatable(in))
+    const External& e = externals_[bindings[i]];
+    if (taken[bindings[i]] || !group_.can_alias(i, n->dtype) || e.node->nbytes() != n->nbytes() ||
+        std::count(bindings.begin(), bindings.end(), bindings[i]) != 1 || !donatable(e))
       continue;
     taken[bindings[i]] = true;
-    return IntrusivePtr<Storage>(in->storage);
+    return IntrusivePtr<Storage>(e.node->storage);
   }
   return nullptr;
 }
@@ -304,9 +394,8 @@ void Collector::choose_memory() {
   std::vector<bool> taken(externals_.size(), false);
   for (const Member& m : members_) {
     if (!m.stored) continue;
-    const bool full = space_.role(m.node->layout.shape()) == Role::full && !m.node->op->reduces;
-    results_.push_back(full && m.node->nbytes() > sizeof(std::uint64_t) ? donor_for(m.node, taken)
-                                                                        : IntrusivePtr<Storage>());
+    const bool large = !is_small(m.node) && m.node->nbytes() > sizeof(std::uint64_t);
+    results_.push_back(large ? donor_for(m.node, taken) : IntrusivePtr<Storage>());
   }
   result_bits_.assign(results_.size(), 0);
 }
@@ -355,14 +444,14 @@ void drop_pending_uses(Node* node) noexcept {
 void Collector::settle() {
   for (Member& m : members_)
     if (m.stored && m.node->is_ready()) drop_pending_uses(m.node);
-  for (Node* n : externals_) release_reference(n);
-  for (Member& m : members_) release_handle(m.node);
+  for (const External& e : externals_) release_reference(e.node);
+  for (const Member& m : members_) release_handle(m.node);
 }
 
 PlannedGroup Collector::foresee(Outlook& outlook) {
   decide_outputs();
   PlannedGroup plan{space_, {}, {}};
-  for (const Node* n : externals_) plan.reads.push_back({n, outlook.why(n)});
+  for (const External& e : externals_) plan.reads.push_back({e.node, outlook.why(e.node)});
   for (const Member& m : members_) {
     plan.members.push_back({m.node, m.stored, m.remains});
     if (m.stored)
@@ -374,12 +463,25 @@ PlannedGroup Collector::foresee(Outlook& outlook) {
 }
 
 void Collector::note_wanted(Outlook& outlook) const {
-  for (std::size_t i = 0; i < externals_.size(); ++i)
-    if (state(externals_[i]) != State::ready) outlook.note(externals_[i], parted_[i]);
+  for (const External& e : externals_)
+    if (state(e.node) != State::ready) outlook.note(e.node, e.why);
 }
 
-/// Makes progress on one deferred node; values needed first are pushed on `stack`.
-void advance(Node* n, std::vector<Tensor>& stack) {
+Node* node_of(Node* n) { return n; }
+Node* node_of(const Tensor& t) { return t.node(); }
+
+/// What may be computed along with the last on the stack: a few of those that wait for their turn.
+template <class Stack>
+SmallVector<Node*, kAlong> along(const Stack& stack) {
+  SmallVector<Node*, kAlong> out;
+  for (std::size_t i = stack.size() - 1; i-- > 0 && out.size() < kAlong;)
+    out.push_back(node_of(stack[i]));
+  return out;
+}
+
+/// Makes progress on one deferred node, and on `others` if they fit; values needed first are pushed
+/// on `stack`.
+void advance(Node* n, std::span<Node* const> others, std::vector<Tensor>& stack) {
   std::unique_lock lock(g_lock);
   if (state_of(n) == State::running) {
     lock.unlock();
@@ -405,14 +507,20 @@ void advance(Node* n, std::vector<Tensor>& stack) {
     drop_pending_uses(n);
     return;
   }
-  Collector group(n);
+  Collector group(n, others);
   std::vector<Node*> wanted;
-  group.collect(wanted);
+  try {
+    group.collect(wanted);
+    if (wanted.empty()) group.claim();
+  } catch (...) {
+    group.clear_places();
+    throw;
+  }
+  group.clear_places();
   if (!wanted.empty()) {
     for (Node* w : wanted) stack.push_back(Tensor::share(w));
     return;
   }
-  group.claim();
   lock.unlock();
   try {
     group.run();
@@ -467,7 +575,8 @@ void materialize(std::span<Node* const> nodes) {
     }
     if (started) check_interrupt();
     started = true;
-    advance(n, stack);
+    const auto others = along(stack);
+    advance(n, others, stack);
   }
 }
 
@@ -486,12 +595,14 @@ void foresee(std::span<Node* const> nodes, const std::function<void(const Planne
       else
         stack.push_back(base);
     } else {
-      Collector group(n, &outlook);
+      const auto others = along(stack);
+      Collector group(n, others, &outlook);
       std::vector<Node*> wanted;
       group.collect(wanted);
       group.note_wanted(outlook);
       stack.insert(stack.end(), wanted.begin(), wanted.end());
       if (wanted.empty()) report(group.foresee(outlook));
+      group.clear_places();
     }
   }
 }

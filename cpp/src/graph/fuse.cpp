@@ -41,8 +41,18 @@ bool GroupSpace::aligned(Layout::Extents shape) const {
   return shape.size() == full.size() || rows() == 1;
 }
 
+bool GroupSpace::admit_columns(const GroupValue& value) {
+  const int rest = static_cast<int>(full.size()) - value.axes;
+  if (!std::ranges::equal(value.operand, full) || (reduced && reduced != rest) ||
+      (lead && lead != value.axes))
+    return false;
+  lead = value.axes;
+  return true;
+}
+
 Parted GroupSpace::parted(const GroupValue& value, const GroupValue& reader) const {
   if (value.making == Making::single || reader.making == Making::single) return Parted::single;
+  if (value.making == Making::columns) return Parted::axes;
   const Role from = role(value.shape);
   if (value.making == Making::reduction) {
     if (value.axes != reduced || !std::ranges::equal(value.operand, full)) return Parted::axes;
@@ -50,7 +60,8 @@ Parted GroupSpace::parted(const GroupValue& value, const GroupValue& reader) con
     return Parted::shape;
   }
   const bool per_row = value.making == Making::reduction || from == Role::row;
-  if (reader.making == Making::reduction) return per_row ? Parted::nested : Parted::no;
+  if (reader.making == Making::reduction || reader.making == Making::columns)
+    return per_row ? Parted::nested : Parted::no;
   const Role to = role(reader.shape);
   if (to == Role::full) return !per_row || aligned(value.shape) ? Parted::no : Parted::unaligned;
   if (to == Role::none || !per_row) return Parted::shape;
@@ -103,6 +114,7 @@ bool fold(const Dims& shape, const Dims& strides, std::size_t first, std::size_t
 int GroupBuilder::choose_split() const {
   const int nd = static_cast<int>(space_.full.size());
   if (space_.reduced) return nd - space_.reduced;
+  if (space_.lead) return space_.lead;
   int best = 0;
   std::size_t best_misfits = uses_.size() + 1;
   for (int split = 0; split < std::max(nd, 1); ++split) {
@@ -147,6 +159,7 @@ int GroupBuilder::add(const Op& op, const Attrs* attrs, Layout::Extents shape,
   const DType operand_type = operands[op.dtypes == DTypeRule::where ? 1 : 0].dtype;
   if (op.reduces) {
     m.reduce = op.reducers[static_cast<int>(operand_type)];
+    m.columns = reduces_columns(space_.full.size(), attrs->ints);
   } else if (op.kind == OpKind::elementwise) {
     m.tile = tile_kernel(op, operand_type, attrs);
   }
@@ -159,7 +172,7 @@ Group GroupBuilder::finish() {
   const std::size_t nd = space_.full.size();
   const std::size_t split = static_cast<std::size_t>(choose_split());
   for (std::size_t i = 0; i < nd; ++i) (i < split ? g.rows_ : g.cols_) *= space_.full[i];
-  const bool swapped = !space_.reduced && g.cols_ == 1;
+  const bool swapped = !space_.reduced && !space_.lead && g.cols_ == 1;
   if (swapped) std::swap(g.rows_, g.cols_);
 
   std::vector<kernels::FusedProgram::Value> external_values;
@@ -196,7 +209,8 @@ Group GroupBuilder::finish() {
       src[i] =
           m.sources[i].external ? external_values[m.sources[i].index] : values[m.sources[i].index];
     if (m.reduce) {
-      values.push_back(g.program_.add_reduce(m.reduce, src[0]));
+      values.push_back(m.columns ? g.program_.add_column_reduce(m.reduce, src[0])
+                                 : g.program_.add_reduce(m.reduce, src[0]));
     } else if (m.tile) {
       values.push_back(
           g.program_.add_tile(m.tile, {src, static_cast<std::size_t>(m.count)}, m.full));

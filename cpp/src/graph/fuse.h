@@ -13,14 +13,20 @@
 namespace adjoint {
 
 /// How a value comes about, as far as groups are concerned.
-enum class Making : std::uint8_t { pointwise, reduction, view, single };
+enum class Making : std::uint8_t {
+  pointwise,
+  reduction,  // over trailing axes
+  columns,    // a reduction over leading axes
+  view,
+  single,  // an operation that runs on its own
+};
 
 /// What the rules of groups ask about a value.
 struct GroupValue {
   Making making;
   Layout::Extents shape;
-  Layout::Extents operand = {};  // reduction: what is reduced
-  int axes = 0;                  // reduction: how many, at the end of `operand`
+  Layout::Extents operand = {};  // reduction, columns: what is reduced
+  int axes = 0;                  // reduction, columns: how many, at the end or start of `operand`
 };
 
 /// Why a value is not computed in the group that reads it.
@@ -40,13 +46,14 @@ std::string_view describe(Parted why);
 inline constexpr std::size_t kMaxMembers = 256;  // of one group
 
 /// The iteration space of a group: `full` elements, of which the trailing `reduced` axes are
-/// reduced over (0: the group has no reduction).
+/// reduced over (0: the group has no such reduction), and the leading `lead` by column reductions.
 struct GroupSpace {
   /// Where a value of some shape lives in the space.
   enum class Role : std::uint8_t { none, full, row };
 
   Dims full;
   int reduced = 0;
+  int lead = 0;
 
   std::int64_t rows() const;
   std::int64_t cols() const;
@@ -54,6 +61,9 @@ struct GroupSpace {
   /// Whether a member of role row and this shape broadcasts along the rows of the space, as an
   /// operand of a full member (the squeezed form of a reduction does not).
   bool aligned(Layout::Extents shape) const;
+  /// Makes room for a column reduction, which nothing in the group reads; false when it does not
+  /// belong to the space.
+  bool admit_columns(const GroupValue& value);
   /// The rule of joining: whether the value is computed where the reader, a member, reads it.
   Parted parted(const GroupValue& value, const GroupValue& reader) const;
 };
@@ -88,6 +98,14 @@ class Group {
   std::int64_t cols_ = 1;
 };
 
+/// Whether these axes of `ndim` are some of the leading ones, and trailing ones are left.
+inline bool reduces_columns(std::size_t ndim, const Dims& axes) {
+  if (axes.empty() || axes.size() == ndim) return false;
+  for (std::size_t i = 0; i < axes.size(); ++i)
+    if (axes[i] != static_cast<std::int64_t>(i)) return false;
+  return true;
+}
+
 /// Builds a group from members in topological order.
 class GroupBuilder {
  public:
@@ -116,7 +134,8 @@ class GroupBuilder {
     const kernels::ReduceKernel* reduce = nullptr;  // neither: a view
     Source sources[3];
     int count = 0;
-    bool full = false;  // of role full, whatever its operands are
+    bool columns = false;  // the reduction is over rows
+    bool full = false;     // of role full, whatever its operands are
   };
   struct Use {  // an external laid over the space in one way
     int external;

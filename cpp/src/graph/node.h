@@ -145,6 +145,7 @@ struct Node {
   std::uint8_t saved;           // bit i: input i's value is saved; bit 7: the output's
   std::uint8_t counted_savers;  // the subset of `saved` that was counted in `savers`
   bool computed_once;           // a deferred value that was computed without being stored
+  std::uint32_t place;          // in the group that is being collected, 0 outside of any
   Layout layout;
 
   std::span<Node* const> inputs() const noexcept {

@@ -37,6 +37,7 @@ inline Node* init_node(ThreadState& state, void* memory, DType dtype) {
   n->requires_grad = false;
   n->recorded = false;
   n->computed_once = false;
+  n->place = 0;
   return n;
 }
 

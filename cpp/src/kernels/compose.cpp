@@ -20,22 +20,27 @@ Composite read_pattern(const CompositeKernel& kernel) {
   std::vector<int> open;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] == ')') {
-      c.parts[static_cast<std::size_t>(open.back())].end = static_cast<int>(c.parts.size());
+      Composite::Part& done = c.parts[static_cast<std::size_t>(open.back())];
+      done.end = static_cast<int>(c.parts.size());
       open.pop_back();
+      if (!open.empty()) c.parts[static_cast<std::size_t>(open.back())].vectors += done.vectors;
     }
     if (text[i] < 'a' || text[i] > 'z') continue;
     const std::size_t end = text.find_first_of("(,)", i);
     const std::string_view word = text.substr(i, end - i);
     const int at = static_cast<int>(c.parts.size());
     if (text[end] == '(') {
-      const TileKernel* tile = find_tile(word, kernel.dtype);
+      const TileKernel* tile =
+          word == "cast" ? find_cast(DType::boolean, kernel.dtype) : find_tile(word, kernel.dtype);
       open.push_back(at);
-      c.parts.push_back({tile, -1, false, at + 1});
+      c.parts.push_back({tile, -1, false, at + 1, 0});
       c.cost += tile->cost;
       ++c.tiles;
     } else {
       const int operand = word[1] - '0';
-      c.parts.push_back({nullptr, operand, word[0] == 's', at + 1});
+      const bool single = word[0] == 's';
+      c.parts.push_back({nullptr, operand, single, at + 1, single ? 0 : 1});
+      if (!single) ++c.parts[static_cast<std::size_t>(open.back())].vectors;
       c.operands = std::max(c.operands, operand + 1);
     }
     i = end - 1;
@@ -71,7 +76,7 @@ const std::vector<Composite>& composites_of(const TileKernel* tile) {
 // ---------------------------------------------------------------------------------- matching
 
 /// Whether the tree of `part` ends in `v`. A tile kernel below the first must have no other reader
-/// and belong to the same pass.
+/// and belong to the same pass, or to an earlier one if then no more is kept until the later pass.
 bool Lowering::match(const Composite& c, int part, FusedProgram::Value v, const Uses& uses,
                      Match& found) const {
   const Composite::Part& p = c.parts[static_cast<std::size_t>(part)];
@@ -91,7 +96,7 @@ bool Lowering::match(const Composite& c, int part, FusedProgram::Value v, const 
     return false;
   if (part > 0) {
     if (uses.count[v] != 1 || uses.taken[static_cast<std::size_t>(at)] ||
-        value.level != program_.values_[found.root].level)
+        (value.level != program_.values_[found.root].level && p.vectors > 1))
       return false;
     found.inner.push_back(static_cast<std::uint32_t>(at));
   }

@@ -15,6 +15,7 @@ struct Composite {
     int operand;
     bool single;  // operand: one element for the whole tile
     int end;      // index behind the last part below this one
+    int vectors;  // operands at or below it that are not single
   };
   const CompositeKernel* kernel;
   std::vector<Part> parts;

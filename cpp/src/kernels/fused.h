@@ -6,7 +6,7 @@
 // Each value of a program belongs to a class:
 //   full   one element per (row, col);
 //   row    one element per row (results of reductions, and what is computed from them);
-//   col    one element per column, the same for every row (inputs only);
+//   col    one element per column, the same for every row (inputs and column reductions only);
 //   scalar one element (inputs and constants only).
 #pragma once
 
@@ -50,8 +50,10 @@ class FusedProgram {
   Value add_tile(const TileKernel* kernel, std::span<const Value> srcs, bool full = false);
   /// Reduces a value over its columns; the result is of class row.
   Value add_reduce(const ReduceKernel* kernel, Value src);
-  /// The value is written to memory: contiguous rows for class row, contiguous rows x cols for
-  /// every other class.
+  /// Reduces a value over its rows; the result is of class col and may only be written to memory.
+  Value add_column_reduce(const ReduceKernel* kernel, Value src);
+  /// The value is written to memory: contiguous rows for class row, columns for the result of a
+  /// column reduction, rows x cols for every other value.
   void add_output(Value value);
 
   /// Closes the program; to be called once, before run. Afterwards the program is immutable and
@@ -97,6 +99,7 @@ class FusedProgram {
   std::vector<Value> inputs_;
   std::vector<Value> outputs_;
   std::uint32_t levels_ = 1;  // passes over the columns of a row
+  bool columns_ = false;      // reduces over rows
   bool reduces_ = false;
   bool flat_ = true;  // only full and scalar values: the space is one long row
   std::int64_t forced_tile_ = 0;

@@ -64,7 +64,10 @@ void Lowering::make_items() {
     const bool row = v.cls == ValueClass::row;
     SlotKind kind = row ? SlotKind::row : SlotKind::tile;
     std::uint32_t index = 0;
-    if (v.input >= 0) {
+    if (v.input < 0 && v.cls == ValueClass::col) {
+      kind = SlotKind::col_output;
+      index = static_cast<std::uint32_t>(v.output);
+    } else if (v.input >= 0) {
       constexpr SlotKind kinds[] = {SlotKind::full_input, SlotKind::row_input, SlotKind::col_input,
                                     SlotKind::scalar_input};
       kind = kinds[static_cast<int>(v.cls)];
@@ -90,7 +93,8 @@ void Lowering::emit_steps() {
   for (const Job& job : jobs_) {
     const auto& dst = values[job.dst];
     const bool row = !job.reduce && dst.cls == ValueClass::row;
-    bucket_of.push_back(job.reduce ? 2 * dst.level - 1 : 2 * dst.level + (row ? 0 : 1));
+    const bool ends_pass = job.reduce && dst.cls == ValueClass::row;
+    bucket_of.push_back(ends_pass ? 2 * dst.level - 1 : 2 * dst.level + (row ? 0 : 1));
   }
   for (std::size_t o = 0; o < program_.outputs_.size(); ++o) {
     const auto& v = values[program_.outputs_[o]];
@@ -235,11 +239,13 @@ void Lowering::emit_row(const Job& job) {
 }
 
 void Lowering::emit_reduce(const Job& job) {
-  Step step = make_step(Step::Kind::reduce, 1, job.dst);
+  const bool over_rows = program_.values_[job.dst].cls == ValueClass::col;
+  Step step = make_step(over_rows ? Step::Kind::reduce_columns : Step::Kind::reduce, 1, job.dst);
   set_vector(step, 0, job.src[0]);
+  auto& list = over_rows ? plan_.column_reductions : plan_.reductions;
   step.reduce = job.reduce;
-  step.reduction = static_cast<std::uint32_t>(plan_.reductions.size());
-  plan_.reductions.push_back(static_cast<std::uint32_t>(plan_.steps.size()));
+  step.reduction = static_cast<std::uint32_t>(list.size());
+  list.push_back(static_cast<std::uint32_t>(plan_.steps.size()));
   plan_.cost += 1;
   plan_.steps.push_back(step);
 }

@@ -27,6 +27,7 @@ enum class SlotKind : std::uint8_t {
   scalar_input,
   full_output,
   row_output,
+  col_output,
 };
 
 struct Slot {
@@ -43,6 +44,7 @@ struct Step {
     call,       // kernel over the whole tile (over its rows, for a step of class row)
     call_rows,  // kernel once per row
     reduce,
+    reduce_columns,
     expand,  // one element per row to one per element
     copy,
   };
@@ -53,7 +55,7 @@ struct Step {
   std::uint32_t dst;
   TileFn fn;
   const ReduceKernel* reduce;
-  std::uint32_t reduction;  // number among the reductions of the plan
+  std::uint32_t reduction;  // number among the reductions of the plan, or its column reductions
 };
 
 /// One pass over the columns: steps on values of class row, then steps on tiles.
@@ -74,20 +76,21 @@ struct Plan {
   std::vector<Slot> slots;
   std::vector<Step> steps;
   std::vector<Phase> phases;
-  std::vector<std::uint32_t> streams;        // slots of full and col inputs and of full outputs
-  std::vector<std::uint32_t> row_streams;    // slots of row inputs and outputs
-  std::vector<std::uint32_t> phase_streams;  // indices into streams, phase by phase
-  std::vector<std::uint32_t> phase_spans;    // slots, phase by phase
-  std::vector<std::uint32_t> reductions;     // steps
-  std::vector<std::int64_t> input_last_use;  // position, -1 when unused
-  std::vector<std::int64_t> output_written;  // position
-  std::size_t tile_bytes = 0;                // of registers, per element of the tile
-  std::size_t stream_bytes = 0;              // of inputs and outputs, per element of the tile
-  std::size_t span_bytes = 0;                // per column
-  std::size_t row_bytes = 0;                 // per row
-  std::uint64_t cost = 1;                    // per element, in adds
-  bool row_operands = false;                 // some full step runs row by row
-  bool crosses = false;                      // some tile register is read in a later pass
+  std::vector<std::uint32_t> streams;            // slots of full and col inputs and of full outputs
+  std::vector<std::uint32_t> row_streams;        // slots of row inputs and outputs
+  std::vector<std::uint32_t> phase_streams;      // indices into streams, phase by phase
+  std::vector<std::uint32_t> phase_spans;        // slots, phase by phase
+  std::vector<std::uint32_t> reductions;         // steps
+  std::vector<std::uint32_t> column_reductions;  // steps
+  std::vector<std::int64_t> input_last_use;      // position, -1 when unused
+  std::vector<std::int64_t> output_written;      // position
+  std::size_t tile_bytes = 0;                    // of registers, per element of the tile
+  std::size_t stream_bytes = 0;                  // of inputs and outputs, per element of the tile
+  std::size_t span_bytes = 0;                    // per column
+  std::size_t row_bytes = 0;                     // per row
+  std::uint64_t cost = 1;                        // per element, in adds
+  bool row_operands = false;                     // some full step runs row by row
+  bool crosses = false;                          // some tile register is read in a later pass
 };
 
 /// The plan of a space of one element: every value is a slot of 8 bytes in one flat file.
@@ -207,6 +210,7 @@ struct RunArguments {
   std::int64_t forced_tile;
   std::uint32_t levels;
   bool reduces;
+  bool columns;
   bool flat;
 };
 void run_tiles(const FusedProgram& program, Plans& plans, const RunArguments& args);

@@ -7,6 +7,7 @@
 #include "base/intrusive_ptr.h"
 #include "base/small_vector.h"
 #include "base/thread_pool.h"
+#include "kernels/fused_copy.h"
 #include "kernels/fused_plan.h"
 #include "kernels/reduce.h"
 #include "tensor/storage.h"
@@ -23,8 +24,9 @@ using std::size_t;
 constexpr int64_t kTileBytes = 32768;
 constexpr int64_t kMinTile = 64;
 constexpr int64_t kMaxTile = 1024;
-// Rows that are read in several passes are held whole up to this size: a pass over the row then
-// costs one call per instruction, and second-level cache.
+// Where rows are read in several passes, the registers of a tile take up to this size: as many
+// whole rows as fit share the cost of the calls, and of what is done once per row. They still lie
+// in a second-level cache.
 constexpr int64_t kWholeRowBytes = 64 * 1024;
 // From this width on a call per row costs less than expanding the row's operand.
 constexpr int64_t kCallPerRow = 64;
@@ -39,80 +41,6 @@ constexpr std::uint32_t kStepsPerStream = 3;
 constexpr int64_t kFewRows = 16;
 
 constexpr size_t align64(size_t n) { return (n + 63) & ~size_t{63}; }
-
-template <class T>
-void fill_as(void* dst, const void* src, int64_t n) {
-  T value;
-  std::memcpy(&value, src, sizeof value);
-  std::fill_n(static_cast<T*>(dst), n, value);
-}
-
-void fill(void* dst, const void* src, int64_t n, size_t size) {
-  switch (size) {
-    case 8: fill_as<std::uint64_t>(dst, src, n); break;
-    case 4: fill_as<std::uint32_t>(dst, src, n); break;
-    case 2: fill_as<std::uint16_t>(dst, src, n); break;
-    default: fill_as<std::uint8_t>(dst, src, n);
-  }
-}
-
-void copy_strided(const char* src, int64_t stride, char* dst, int64_t dst_stride, int64_t n,
-                  size_t size) {
-  static const StridedCopyFn copies[4] = {find_copy(1), find_copy(2), find_copy(4), find_copy(8)};
-  copies[std::countr_zero(size)](src, stride, dst, dst_stride, n);
-}
-
-/// A full input in logical order, as dims.
-struct Source {
-  const char* data;
-  int ndim;
-  const int64_t* shape;
-  const int64_t* strides;
-  size_t size;
-};
-
-/// Copies elements [start, start + n) of the logical order to contiguous `dst`.
-void gather(const Source& s, int64_t start, int64_t n, char* dst) {
-  if (n <= 0) return;
-  const auto size = static_cast<int64_t>(s.size);
-  const int last = s.ndim - 1;
-  Dims at(static_cast<size_t>(s.ndim), 0);
-  const char* p = s.data;
-  for (int d = last; d >= 0; --d) {
-    at[d] = start % s.shape[d];
-    start /= s.shape[d];
-    p += at[d] * s.strides[d];
-  }
-  while (n > 0) {
-    int d = last;
-    int64_t step;
-    const int64_t inner = s.shape[last];
-    const int64_t whole =
-        last > 0 && at[last] == 0 ? std::min(n / inner, s.shape[last - 1] - at[last - 1]) : 0;
-    if (whole > inner) {
-      // Short innermost rows: copy along the dimension before it instead.
-      for (int64_t j = 0; j < inner; ++j)
-        copy_strided(p + j * s.strides[last], s.strides[last - 1], dst + j * size, inner * size,
-                     whole, s.size);
-      step = whole;
-      n -= whole * inner;
-      dst += whole * inner * size;
-      d = last - 1;
-    } else {
-      step = std::min(n, inner - at[last]);
-      copy_strided(p, s.strides[last], dst, size, step, s.size);
-      n -= step;
-      dst += step * size;
-    }
-    at[d] += step;
-    p += step * s.strides[d];
-    for (; d > 0 && at[d] == s.shape[d]; --d) {
-      p += s.strides[d - 1] - s.shape[d] * s.strides[d];
-      at[d] = 0;
-      ++at[d - 1];
-    }
-  }
-}
 
 bool is_contiguous(const InputBinding& b, int64_t rows, int64_t cols, int64_t size) {
   if (b.ndim == 0)
@@ -175,6 +103,16 @@ struct Run {
   bool read_after_write(size_t output) const;
   void plan_ahead();
   void measure();
+  /// Of the result of a column reduction.
+  size_t column_bytes(size_t reduction) const {
+    const Step& step = plan.steps[plan.column_reductions[reduction]];
+    return static_cast<size_t>(cols) * itemsize(step.reduce->dtype);
+  }
+  size_t all_column_bytes() const {
+    size_t bytes = 0;
+    for (size_t k = 0; k < plan.column_reductions.size(); ++k) bytes += column_bytes(k);
+    return bytes;
+  }
 };
 
 /// True when the memory of `output` is that of an input which some step reads after the output
@@ -335,6 +273,9 @@ class Lane {
   void columns(const Phase& phase, int64_t begin, int64_t end);
   void end_rows();
 
+  /// Results of the column reductions over the rows run so far, one after another; starts anew.
+  void finish_columns(char* out);
+
   void reset_trees(const Phase& phase);
   void finish_trees(const Phase& phase);
   PairwiseTree& tree(std::uint32_t reduction) { return trees_[reduction]; }
@@ -354,6 +295,8 @@ class Lane {
   void call_rows(const Step& step, int64_t width);
   void expand(const Step& step, int64_t width);
   void reduce(const Step& step, int64_t width);
+  void reduce_columns(const Step& step, int64_t col, int64_t width);
+  void make_columns();
   void copy(const Step& step, int64_t width);
 
   const Run& run_;
@@ -364,7 +307,9 @@ class Lane {
   char** home_;        // per stream, then per row stream: register of a gather or shadow
   char** span_;        // per slot: start of a span
   PairwiseTree* trees_ = nullptr;
-  IntrusivePtr<Storage> heap_;
+  std::vector<ColumnTree> own_columns_;
+  ColumnTree* columns_ = nullptr;  // its own, or the owner's
+  IntrusivePtr<Storage> heap_, column_heap_;
   alignas(64) char stack_[20 * 1024];
 };
 
@@ -392,6 +337,26 @@ Lane::Lane(const Run& run, const Lane* owner) : run_(run), plan_(run.plan) {
   }
   p += tree_bytes;
   place_registers(p, p + run.tile_area, owner);
+  if (owner) {
+    columns_ = owner->columns_;
+  } else if (!plan_.column_reductions.empty()) {
+    make_columns();
+  }
+}
+
+void Lane::make_columns() {
+  size_t bytes = 0;
+  const auto scratch = [&](std::uint32_t step) {
+    return align64(ColumnTree::scratch(plan_.steps[step].reduce, run_.rows, run_.cols));
+  };
+  for (std::uint32_t step : plan_.column_reductions) bytes += scratch(step);
+  column_heap_ = Storage::allocate(bytes, "fused");
+  char* at = static_cast<char*>(column_heap_->data());
+  for (std::uint32_t step : plan_.column_reductions) {
+    own_columns_.push_back(ColumnTree(plan_.steps[step].reduce, run_.cols, at));
+    at += scratch(step);
+  }
+  columns_ = own_columns_.data();
 }
 
 void Lane::place_registers(char* tile_area, char* row_area, const Lane* owner) {
@@ -516,6 +481,8 @@ void Lane::copy_shadows(int64_t col, int64_t width) {
 }
 
 void Lane::end_rows() {
+  if (!run_.whole_rows)
+    for (ColumnTree& tree : own_columns_) tree.end_row();
   if (!run_.any_shadow) return;
   if (run_.whole_rows || run_.late_shadows) copy_shadows(0, run_.cols);
   char** home = home_ + run_.streams.size();
@@ -571,6 +538,25 @@ void Lane::reduce(const Step& step, int64_t width) {
   }
 }
 
+void Lane::reduce_columns(const Step& step, int64_t col, int64_t width) {
+  ColumnTree& tree = columns_[step.reduction];
+  const auto size = static_cast<int64_t>(itemsize(step.reduce->dtype));
+  const int64_t pitch = step.advance[0] == Advance::none ? 0 : width * size;
+  const char* in = at_[step.src[0]];
+  for (int64_t r = 0; r < count_; ++r) {
+    tree.add(col, in + r * pitch, width);
+    if (run_.whole_rows) tree.end_row();
+  }
+}
+
+void Lane::finish_columns(char* out) {
+  for (ColumnTree& tree : own_columns_) {
+    tree.finish(out);
+    tree.reset();
+    out += run_.column_bytes(static_cast<size_t>(&tree - own_columns_.data()));
+  }
+}
+
 void Lane::copy(const Step& step, int64_t width) {
   const int64_t bytes = width * plan_.slots[step.dst].size;
   const int64_t pitch = step.advance[0] == Advance::none ? 0 : bytes;
@@ -619,6 +605,7 @@ void Lane::tile_steps(const Phase& phase, int64_t col, int64_t width) {
           call_rows(step, width);
         break;
       case Step::Kind::reduce: reduce(step, width); break;
+      case Step::Kind::reduce_columns: reduce_columns(step, col, width); break;
       case Step::Kind::expand: expand(step, width); break;
       case Step::Kind::copy: copy(step, width); break;
     }
@@ -659,6 +646,22 @@ void Lane::run_rows(int64_t begin, int64_t end) {
   }
 }
 
+/// The results of the column reductions of consecutive pieces, one piece after another.
+void write_columns(const Run& run, const char* pieces, int64_t count) {
+  const Plan& plan = run.plan;
+  const size_t pitch = run.all_column_bytes();
+  size_t offset = 0;
+  for (size_t k = 0; k < plan.column_reductions.size(); ++k) {
+    const Step& step = plan.steps[plan.column_reductions[k]];
+    const IntrusivePtr<Storage> scratch = Storage::allocate(
+        ColumnTree::scratch(step.reduce, count * kColumnGroup, run.cols), "fused");
+    ColumnTree tree(step.reduce, run.cols, static_cast<char*>(scratch->data()));
+    for (int64_t i = 0; i < count; ++i) tree.push(pieces + static_cast<size_t>(i) * pitch + offset);
+    tree.finish(run.args.outputs[plan.slots[step.dst].index]);
+    offset += run.column_bytes(k);
+  }
+}
+
 /// Few long rows: every pass over a row is cut into chunks of whole subtrees.
 void run_long_rows(const Run& run, int64_t chunk) {
   const Plan& plan = run.plan;
@@ -689,6 +692,35 @@ void run_long_rows(const Run& run, int64_t chunk) {
     }
     main.end_rows();
   }
+  if (!plan.column_reductions.empty()) {
+    const IntrusivePtr<Storage> result = Storage::allocate(run.all_column_bytes(), "fused");
+    main.finish_columns(static_cast<char*>(result->data()));
+    write_columns(run, static_cast<char*>(result->data()), 1);
+  }
+}
+
+/// Rows in pieces of `grain`; with column reductions every piece is a whole subtree of theirs.
+void run_pieces(const Run& run, int64_t grain) {
+  if (run.plan.column_reductions.empty()) {
+    parallel_for(run.rows, grain,
+                 [&run](int64_t begin, int64_t end) { Lane(run).run_rows(begin, end); });
+    return;
+  }
+  const auto groups = static_cast<std::uint64_t>((grain + kColumnGroup - 1) / kColumnGroup);
+  grain = static_cast<int64_t>(std::bit_ceil(groups)) * kColumnGroup;
+  const int64_t pieces = (run.rows + grain - 1) / grain;
+  const size_t pitch = run.all_column_bytes();
+  const IntrusivePtr<Storage> results =
+      Storage::allocate(static_cast<size_t>(pieces) * pitch, "fused");
+  char* const at = static_cast<char*>(results->data());
+  parallel_for(run.rows, grain, [&](int64_t begin, int64_t end) {
+    Lane lane(run);
+    for (; begin < end; begin += grain) {
+      lane.run_rows(begin, std::min(begin + grain, end));
+      lane.finish_columns(at + static_cast<size_t>(begin / grain) * pitch);
+    }
+  });
+  write_columns(run, at, pieces);
 }
 
 int64_t tile_elements(const Plan& plan, const RunArguments& args) {
@@ -715,7 +747,7 @@ const Plan& choose_plan(const FusedProgram& program, Plans& plans, const RunArgu
     if (plan.crosses) return plans.get(program, PlanKind::long_rows);
     return plan;
   }
-  *tile = std::max(*tile, args.cols);
+  *tile = std::max(plan.crosses ? whole : *tile, args.cols);
   if (plan.row_operands && args.cols < kCallPerRow && args.cols * 2 <= *tile)
     return plans.get(program, PlanKind::short_rows);
   return plan;
@@ -745,7 +777,7 @@ void run_tiles(const FusedProgram& program, Plans& plans, const RunArguments& ar
   const double work = static_cast<double>(run.rows) * static_cast<double>(run.cols) *
                       static_cast<double>(plan.cost);
   if (work < kParallelWork || num_threads() == 1) {
-    Lane(run).run_rows(0, run.rows);
+    run_pieces(run, run.rows);
     return;
   }
   const auto pieces = [](double amount) {
@@ -759,8 +791,7 @@ void run_tiles(const FusedProgram& program, Plans& plans, const RunArguments& ar
   }
   int64_t grain = (run.rows + pieces(work) - 1) / pieces(work);
   grain = (grain + run.tile_rows - 1) / run.tile_rows * run.tile_rows;
-  parallel_for(run.rows, grain,
-               [&run](int64_t begin, int64_t end) { Lane(run).run_rows(begin, end); });
+  run_pieces(run, grain);
 }
 
 }  // namespace adjoint::kernels::fused

@@ -56,36 +56,6 @@ void reduce_long_row(const ReduceKernel* kernel, const char* in, std::int64_t n,
   tree.finish(out);
 }
 
-/// Reduces `rows` rows of `width` elements, `pitch` bytes apart, into `out`. `levels` holds
-/// `width` elements per level of the tree.
-void reduce_strip(const ReduceKernel* kernel, const char* in, std::int64_t rows, std::int64_t pitch,
-                  std::int64_t width, char* levels, char* out) {
-  const std::size_t bytes = static_cast<std::size_t>(width) * itemsize(kernel->dtype);
-  std::uint64_t count = 0;
-  for (std::int64_t r = 0; r < rows;) {
-    // The counter's free level takes the group; full ones below it are merged on the way.
-    const int free_level = std::countr_one(count);
-    char* acc = levels + static_cast<std::size_t>(free_level) * bytes;
-    const std::int64_t end = std::min(rows, r + kColumnGroup);
-    std::memcpy(acc, in + r * pitch, bytes);
-    for (++r; r < end; ++r) kernel->combine(acc, in + r * pitch, width);
-    for (int level = 0; level < free_level; ++level) {
-      char* left = levels + static_cast<std::size_t>(level) * bytes;
-      kernel->combine(left, acc, width);
-      std::memcpy(acc, left, bytes);
-    }
-    ++count;
-  }
-  const int lowest = std::countr_zero(count);
-  std::memcpy(out, levels + static_cast<std::size_t>(lowest) * bytes, bytes);
-  for (int level = lowest + 1; (count >> level) != 0; ++level) {
-    if (!((count >> level) & 1)) continue;
-    char* left = levels + static_cast<std::size_t>(level) * bytes;
-    kernel->combine(left, out, width);
-    std::memcpy(out, left, bytes);
-  }
-}
-
 /// Columns per strip: wide enough to stream, with the accumulators in the second-level cache; less
 /// when there would be no strip for every thread. The width does not touch the bits.
 std::int64_t strip_width(std::int64_t outer, std::int64_t rows, std::int64_t cols,
@@ -123,6 +93,34 @@ void reduce_short_rows(const ReduceKernel* kernel, StridedCopyFn copy, const cha
   }
 }
 
+// Rows of up to this many blocks meet block by block for many rows at once.
+constexpr std::int64_t kFewBlocks = 16;
+
+/// The tree T over `count` rows of `width` elements, in place: the result is the first row.
+void combine_rows(const ReduceKernel* kernel, char* rows, std::int64_t pitch, std::int64_t count,
+                  std::int64_t width) {
+  // Bottom up: the subtrees of one size meet in pairs; a rest waits until its partner is as large.
+  for (std::int64_t half = 1; half < count; half *= 2)
+    for (std::int64_t i = 0; i + half < count; i += 2 * half)
+      kernel->combine(rows + i * pitch, rows + (i + half) * pitch, width);
+}
+
+/// At most kShortGroup rows of at most kFewBlocks blocks: the partials of a block over all rows are
+/// combined in one call.
+void reduce_few_blocks(const ReduceKernel* kernel, const char* in, std::int64_t rows,
+                       std::int64_t n, char* out) {
+  const auto size = static_cast<std::int64_t>(itemsize(kernel->dtype));
+  const std::int64_t blocks = (n + kBlock - 1) / kBlock;
+  alignas(64) char partials[kFewBlocks * kShortGroup * 8];
+  const std::int64_t pitch = kShortGroup * size;
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t b = 0; b < blocks; ++b)
+      kernel->block(in + (r * n + b * kBlock) * size, std::min(kBlock, n - b * kBlock),
+                    partials + b * pitch + r * size);
+  combine_rows(kernel, partials, pitch, blocks, rows);
+  std::memcpy(out, partials, static_cast<std::size_t>(rows * size));
+}
+
 }  // namespace
 
 void PairwiseTree::finish(void* out) {
@@ -137,6 +135,27 @@ void PairwiseTree::finish(void* out) {
     at = level;
   }
   std::memcpy(out, &levels_[at], itemsize(kernel_->dtype));
+}
+
+void ColumnTree::end_group() {
+  char* fresh = group();
+  for (int i = 0; (groups_ >> i) & 1; ++i) {
+    kernel_->combine(level(i), fresh, width_);
+    std::memcpy(fresh, level(i), bytes());
+  }
+  ++groups_;
+  rows_ = 0;
+}
+
+void ColumnTree::finish(void* out) {
+  if (rows_ != 0) end_group();
+  const int lowest = std::countr_zero(groups_);
+  std::memcpy(out, level(lowest), bytes());
+  for (int i = lowest + 1; (groups_ >> i) != 0; ++i) {
+    if (!((groups_ >> i) & 1)) continue;
+    kernel_->combine(level(i), out, width_);
+    std::memcpy(out, level(i), bytes());
+  }
 }
 
 void reduce_row(const ReduceKernel* kernel, const void* in, std::int64_t n, void* out) {
@@ -164,7 +183,15 @@ void reduce_row_group(const ReduceKernel* kernel, const void* in, std::int64_t r
     reduce_short_rows(kernel, find_copy(size), src, rows, n, dst);
     return;
   }
-  for (std::int64_t r = 0; r < rows; ++r) reduce_row(kernel, src + r * n * size, n, dst + r * size);
+  const std::int64_t blocks = (n + kBlock - 1) / kBlock;
+  if (blocks < 2 || blocks > kFewBlocks || rows < 2) {
+    for (std::int64_t r = 0; r < rows; ++r)
+      reduce_row(kernel, src + r * n * size, n, dst + r * size);
+    return;
+  }
+  for (std::int64_t r = 0; r < rows; r += kShortGroup)
+    reduce_few_blocks(kernel, src + r * n * size, std::min(kShortGroup, rows - r), n,
+                      dst + r * size);
 }
 
 void reduce_rows(const ReduceKernel* kernel, const void* in, std::int64_t rows, std::int64_t cols,
@@ -195,8 +222,7 @@ void reduce_columns(const ReduceKernel* kernel, const void* in, std::int64_t out
   }
   const std::int64_t width = strip_width(outer, rows, cols, static_cast<std::int64_t>(size));
   const std::int64_t strips = (cols + width - 1) / width;
-  const auto groups = static_cast<std::uint64_t>((rows + kColumnGroup - 1) / kColumnGroup);
-  const std::size_t scratch = static_cast<std::size_t>(std::bit_width(groups)) * width * size;
+  const std::size_t scratch = ColumnTree::scratch(kernel, rows, width);
   for_chunks(outer * strips, rows * width, [&](std::int64_t begin, std::int64_t end) {
     alignas(64) char small[16384];
     IntrusivePtr<Storage> large;
@@ -205,8 +231,14 @@ void reduce_columns(const ReduceKernel* kernel, const void* in, std::int64_t out
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t o = i / strips;
       const std::int64_t c = i % strips * width;
-      reduce_strip(kernel, src + (o * rows * cols + c) * size, rows, cols * size,
-                   std::min(width, cols - c), levels, dst + (o * cols + c) * size);
+      const std::int64_t part = std::min(width, cols - c);
+      ColumnTree tree(kernel, part, levels);
+      const char* row = src + (o * rows * cols + c) * size;
+      for (std::int64_t r = 0; r < rows; ++r, row += cols * size) {
+        tree.add(0, row, part);
+        tree.end_row();
+      }
+      tree.finish(dst + (o * cols + c) * size);
     }
   });
 }

@@ -31,6 +31,15 @@ ADJOINT_NAMED_UNARY(sqrt, Sqrt)
 #undef ADJOINT_NAMED_UNARY
 #undef ADJOINT_NAMED_BINARY
 
+// Between the two the library has a bool, here it is the number that the bool becomes.
+template <class T>
+ADJOINT_INLINE T equal(T a, T b) {
+  return a == b ? T{1} : T{0};
+}
+template <class T>
+ADJOINT_INLINE T cast(T x) {
+  return x;
+}
 template <class T>
 ADJOINT_INLINE T exp(T x) {
   return math::exp(x);
@@ -113,6 +122,7 @@ template <class F, class T>
   X(ScaledSum, multiply(add(v0, v1), s2))                                       \
   X(Affine, add(multiply(v0, s1), s2))                                          \
   X(OneMinusSquare, subtract(s0, square(v1)))                                   \
+  X(HitsExtreme, cast(equal(v0, s1)))                                           \
   X(ShiftedExp, exp(subtract(v0, s1)))
 ADJOINT_COMPOSITES(ADJOINT_COMPOSITE)
 
