@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -54,7 +53,8 @@ T evaluate(std::string_view& text, const T* operands) {
 }
 
 bool is_single(std::string_view pattern, int operand) {
-  return pattern.find("s" + std::to_string(operand)) != std::string_view::npos;
+  const char name[] = {'s', static_cast<char>('0' + operand)};
+  return pattern.find(std::string_view(name, 2)) != std::string_view::npos;
 }
 
 template <class T>

@@ -16,7 +16,7 @@
 
 namespace adjoint {
 
-thread_local ThreadState* t_thread_state = nullptr;
+constinit thread_local ThreadState* t_thread_state = nullptr;
 HostLock g_host_lock;
 std::atomic<int> g_open_traces{0};
 

@@ -46,7 +46,7 @@ struct ThreadState {
   }
 };
 
-extern thread_local ThreadState* t_thread_state;
+extern constinit thread_local ThreadState* t_thread_state;
 ThreadState& make_thread_state();
 inline ThreadState& thread_state() {
   ThreadState* s = t_thread_state;

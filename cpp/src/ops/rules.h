@@ -26,7 +26,7 @@ Tensor zeros_of(Tensor::Shape shape, DType dtype);
 class Family {
  public:
   Op& define(Op op) {
-    records_.push_back(new Op(op));  // records live as long as the process
+    records_.push_back(new Op(op));
     return *records_.back();
   }
   void register_all() const {
@@ -34,7 +34,7 @@ class Family {
   }
 
  private:
-  std::vector<Op*> records_;
+  std::vector<Op*>& records_ = *new std::vector<Op*>;  // records live as long as the process
 };
 
 }  // namespace adjoint
