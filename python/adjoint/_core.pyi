@@ -208,6 +208,8 @@ class Tensor:
     @property
     def device(self) -> Literal["cpu"]:
         """Always 'cpu'."""
+    def digamma(self) -> Tensor:
+        """Derivative of lgamma."""
     @property
     def dtype(self) -> DType:
         """Element type."""
@@ -236,6 +238,8 @@ class Tensor:
 
         No derivative passes; inside `grad` and `jvp` it is the value at the current point.
         """
+    def lgamma(self) -> Tensor:
+        """Logarithm of the absolute value of the gamma function."""
     def log(self) -> Tensor:
         """Natural logarithm."""
     def log10(self) -> Tensor:
@@ -273,6 +277,14 @@ class Tensor:
         """
     def permute_dims(self, axes: _Axes) -> Tensor:
         """The axes in another order."""
+    def prod(
+        self,
+        *,
+        axis: _Axes | None = None,
+        keepdims: builtins.bool = False,
+        dtype: _DTypeLike | None = None,
+    ) -> Tensor:
+        """Product over one axis, several, or all; narrow integers are multiplied in 64 bits."""
     def rebind_(self, value: Any, /) -> Self:
         """Give the handle a new value of the same shape and dtype.
 
@@ -468,6 +480,18 @@ def erf(x: _Array, /) -> Tensor:
 def erfc(x: _Array, /) -> Tensor:
     """1 - erf(x), exact in the tail."""
 
+def polygamma(n: int, x: _Array, /) -> Tensor:
+    """Derivative of order n of digamma, for whole n from 0 to 170 (nan for any other).
+
+    n counts as a constant: there is no derivative in it.
+    """
+
+def lgamma(x: _Array, /) -> Tensor:
+    """Logarithm of the absolute value of the gamma function."""
+
+def digamma(x: _Array, /) -> Tensor:
+    """Derivative of lgamma."""
+
 def sigmoid(x: _Array, /) -> Tensor:
     """1 / (1 + exp(-x))."""
 
@@ -624,6 +648,16 @@ def max(x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = Fa
 
 def min(x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
     """Minimum over one axis, several, or all; ties share the derivative equally."""
+
+def prod(
+    x: _Array,
+    /,
+    *,
+    axis: _Axes | None = None,
+    keepdims: builtins.bool = False,
+    dtype: _DTypeLike | None = None,
+) -> Tensor:
+    """Product over one axis, several, or all; narrow integers are multiplied in 64 bits."""
 
 def any(x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
     """Whether any element holds."""

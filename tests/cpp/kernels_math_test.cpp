@@ -138,7 +138,7 @@ const char* const float_functions[] = {
     "log1p",   "log2",     "log10",    "sin",          "cos",       "tan",        "asin",
     "acos",    "atan",     "sinh",     "cosh",         "tanh",      "asinh",      "acosh",
     "atanh",   "rsqrt",    "cbrt",     "erf",          "erfc",      "lgamma",     "digamma",
-    "sigmoid", "softplus", "silu",     "gelu",         "gelu_erf"};
+    "sigmoid", "softplus", "silu",     "gelu",         "gelu_erf",  "polygamma"};
 
 // Same bits, but for the payload of a nan.
 template <class T>

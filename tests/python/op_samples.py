@@ -8,7 +8,7 @@ that no operation of the package is missing here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -53,10 +53,18 @@ class Elementwise:
     result: str = "same"  # or "floating" (integers become float64), or "bool"
     smooth: bool = True
     integer_divisor: bool = False  # NumPy's own result at 0 is not the one promised
+    whole: int | None = None  # the operand, a constant, that takes whole numbers only
 
     @property
     def arity(self) -> int:
         return len(self.domains)
+
+    @property
+    def variable(self) -> tuple[int, ...] | None:
+        """Which operands have derivatives; None: all floating ones."""
+        if self.whole is None:
+            return None
+        return tuple(i for i in range(self.arity) if i != self.whole)
 
     def call(self, *args: Any) -> ad.Tensor:
         return getattr(ad, self.name)(*args)
@@ -141,6 +149,16 @@ ELEMENTWISE = [
     _unary("atanh", np.arctanh, -0.8, 0.8, 2.2, mpmath.atanh),
     _unary("erf", scipy.special.erf, -3, 3, 1.1, mpmath.erf),
     _unary("erfc", scipy.special.erfc, -3, 6, 1.7, mpmath.erfc),
+    _unary("lgamma", scipy.special.gammaln, 0.5, 12, 2.3, mpmath.loggamma),
+    _unary("digamma", scipy.special.digamma, 0.5, 12, 2.5, mpmath.digamma),
+    Elementwise(
+        "polygamma",
+        scipy.special.polygamma,
+        ((1, 9), (0.5, 12)),
+        lambda n, x: mpmath.polygamma(int(n), x),
+        0.51,
+        whole=0,
+    ),
     _unary("sigmoid", scipy.special.expit, -20, 20, 2.5, _mp_sigmoid),
     _unary(
         "softplus",
@@ -217,7 +235,8 @@ def draw(row: Elementwise, operand: int, shape: Any, dtype: str, seed: int = 0) 
     rng = np.random.default_rng([seed, operand, sum(map(ord, row.name))])
     low, high = row.domains[operand]
     if dtype in FLOATS:
-        return np.asarray(rng.uniform(low, high, shape), dtype=dtype)
+        values = np.asarray(rng.uniform(low, high, shape), dtype=dtype)
+        return np.floor(values) if row.whole == operand else values
     if dtype == "bool":
         return np.asarray(rng.integers(0, 2, shape), dtype=bool)
     bottom = 0 if dtype in UNSIGNED or "shift" in row.name or row.name == "pow" else -7
@@ -275,7 +294,8 @@ def _elementwise_samples() -> list[Sample]:
         for label, pattern in shapes[row.arity].items():
             dtype = "float64" if "float64" in row.dtypes else row.dtypes[-1]
             args = tuple(draw(row, i, shape, dtype) for i, shape in enumerate(pattern))
-            out.append(Sample(row.name, label, row.call, row.reference, args, row.smooth))
+            sample = Sample(row.name, label, row.call, row.reference, args, row.smooth)
+            out.append(replace(sample, variable=row.variable))
     return out
 
 
@@ -308,8 +328,6 @@ def _reductions() -> list[Sample]:
     }
     out = []
     for name in ("sum", "prod", "max", "min", "mean", "var", "std", "any", "all"):
-        if not hasattr(ad, name):
-            continue
         boolean = name in ("any", "all")
         for label, (shape, kwargs) in cases.items():
             if name == "std" and label in ("0-d", "no-axis"):

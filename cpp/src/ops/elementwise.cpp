@@ -77,6 +77,27 @@ ADJOINT_UNARY(erf, floating, kX, "Error function.", -2, 2,
               value(exp(-square(x)) * (2 * std::numbers::inv_sqrtpi)))
 ADJOINT_UNARY(erfc, floating, kX, "1 - erf(x), exact in the tail.", -2, 2,
               value(exp(-square(x)) * (-2 * std::numbers::inv_sqrtpi)))
+
+static Op& polygamma_record = family.define(
+    {.name = "polygamma",
+     .signature = "(n, x, /)",
+     .doc = "Derivative of order n of digamma, for whole n from 0 to 170 (nan for any other).\n\n"
+            "n counts as a constant: there is no derivative in it.",
+     .kind = OpKind::elementwise,
+     .arity = 2,
+     .dtypes = DTypeRule::floating,
+     .partial = [](const RuleArgs& args, int i) -> Partial {
+       if (i == 0) return zero();
+       return value(polygamma(args.inputs[0] + 1.0, args.inputs[1]));
+     },
+     .needs = {0, 3, 0},
+     .constant_inputs = 1});
+Tensor polygamma(const Tensor& n, const Tensor& x) { return apply(polygamma_record, {&n, &x}); }
+
+ADJOINT_UNARY(lgamma, floating, kX, "Logarithm of the absolute value of the gamma function.", 0.5,
+              4, value(digamma(x)))
+ADJOINT_UNARY(digamma, floating, kX, "Derivative of lgamma.", 0.5, 4,
+              value(polygamma(scalar_like(x, 1), x)))
 // y (1 - y) would be 0 where y rounds to 1; the second factor is exact there.
 ADJOINT_UNARY(sigmoid, floating, kX | kY, "1 / (1 + exp(-x)).", -4, 4, value(y* sigmoid(-x)))
 ADJOINT_UNARY(softplus, floating, kX, "log(1 + exp(x)).", -4, 4, value(sigmoid(x)))

@@ -107,6 +107,52 @@ consteval TileKernel pow_row(DType d) {
   return {"pow", d, d, 2, 40, &vv_loop<Pow, T, T>, &sv_loop<Pow, T, T>, &pow_vs<T>};
 }
 
+/// One order for `n` elements; x_step is 0 where they are all the same one.
+template <class T>
+void polygamma_run(T order, const Mem<T>* x, std::int64_t x_step, Mem<T>* out, std::int64_t n) {
+  const int whole = order >= T(0) && order <= T(math::kPolygammaMax) ? static_cast<int>(order) : -1;
+  if (static_cast<T>(whole) != order || whole < 1) {
+    for (std::int64_t i = 0; i < n; ++i)
+      out[i] = order == T(0) ? math::digamma(static_cast<T>(x[i * x_step])) : math::kNan<T>;
+    return;
+  }
+  const math::PolygammaOrder constants = math::polygamma_order(whole);
+  double argument[math::kPolygammaChunk], result[math::kPolygammaChunk];
+  for (std::int64_t start = 0; start < n; start += math::kPolygammaChunk) {
+    const std::int64_t left = n - start;
+    const int count = left < math::kPolygammaChunk ? static_cast<int>(left) : math::kPolygammaChunk;
+    for (int i = 0; i < count; ++i) argument[i] = static_cast<double>(x[(start + i) * x_step]);
+    math::polygamma_chunk(constants, argument, count, result);
+    for (int i = 0; i < count; ++i) out[start + i] = static_cast<T>(result[i]);
+  }
+}
+
+/// A step is 0 for an operand of one element. Equal orders that follow each other run together.
+template <class T, int OrderStep, int ArgumentStep>
+void polygamma_loop(const void* const* in, void* out, std::int64_t n) {
+  const Mem<T>* order = static_cast<const Mem<T>*>(in[0]);
+  const Mem<T>* x = static_cast<const Mem<T>*>(in[1]);
+  Mem<T>* o = static_cast<Mem<T>*>(out);
+  for (std::int64_t start = 0, end; start < n; start = end) {
+    const T of_run = order[start * OrderStep];
+    end = OrderStep == 0 ? n : start + 1;
+    while (end < n && order[end * OrderStep] == of_run) ++end;
+    polygamma_run<T>(of_run, x + start * ArgumentStep, ArgumentStep, o + start, end - start);
+  }
+}
+
+template <class T>
+consteval TileKernel polygamma_row(DType d) {
+  return {"polygamma",
+          d,
+          d,
+          2,
+          240,
+          &polygamma_loop<T, 1, 1>,
+          &polygamma_loop<T, 0, 1>,
+          &polygamma_loop<T, 1, 0>};
+}
+
 // Costs are the time over that of an addition in cache, rounded.
 #define ADJOINT_ROWS(D, T)                                                                      \
   unary<Exp, T>("exp", D, D, 8), unary<Exp2, T>("exp2", D, D, 8),                               \
@@ -124,7 +170,8 @@ consteval TileKernel pow_row(DType d) {
       unary<Digamma, T>("digamma", D, D, 40), unary<Sigmoid, T>("sigmoid", D, D, 12),           \
       unary<Softplus, T>("softplus", D, D, 24), unary<Silu, T>("silu", D, D, 16),               \
       unary<Gelu, T>("gelu", D, D, 24), unary<GeluErf, T>("gelu_erf", D, D, 24), pow_row<T>(D), \
-      binary<Atan2, T>("atan2", D, D, 16), binary<Hypot, T>("hypot", D, D, 12)
+      polygamma_row<T>(D), binary<Atan2, T>("atan2", D, D, 16),                                 \
+      binary<Hypot, T>("hypot", D, D, 12)
 
 constexpr TileKernel rows[] = {
     ADJOINT_ROWS(DType::float32, float),

@@ -10,6 +10,7 @@
 #include "kernels/isa/math_exp-inl.h"
 #include "kernels/isa/math_gamma-inl.h"
 #include "kernels/isa/math_log-inl.h"
+#include "kernels/isa/math_polygamma-inl.h"
 #include "kernels/isa/math_pow-inl.h"
 #include "kernels/isa/math_root-inl.h"
 #include "kernels/isa/math_trig-inl.h"
