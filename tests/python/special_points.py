@@ -88,6 +88,9 @@ POINTS = [
         2,
     ),
     _elementwise(
+        "where(x > 0, lgamma(x), x) at 0", lambda x: ad.where(x > 0, ad.lgamma(x), x), 0, 1, 0
+    ),
+    _elementwise(
         "where(x == 0, 1, sin(x) / x) at 0", lambda x: ad.where(x == 0, 1.0, ad.sin(x) / x), 0, 0, 0
     ),
     # Zero times infinity meets as 0, and never as a branch on the cotangent.
@@ -171,22 +174,20 @@ POINTS = [
     Point("an unused entry", lambda x: x[..., 1] ** 2, [2, 3], [0, 6], diagonal(0, 2)),
     _elementwise("a constant", lambda x: ad.ones_like(x), 2, 0, 0),
     _elementwise("stop_gradient", lambda x: ad.stop_gradient(x) * x, 3, 3, 0),
+    # Products: of the others, exactly.
+    Point(
+        "prod with one zero",
+        _last(ad.prod),
+        [0, 2, 3],
+        [6, 0, 0],
+        [[0, 3, 2], [3, 0, 0], [2, 0, 0]],
+    ),
+    Point(
+        "prod with two zeros",
+        _last(ad.prod),
+        [0, 0, 3],
+        [0, 0, 0],
+        [[0, 3, 0], [3, 0, 0], [0, 0, 0]],
+    ),
+    Point("prod with three zeros", _last(ad.prod), [0, 0, 0], [0, 0, 0], zeros(3)),
 ]
-if hasattr(ad, "prod"):
-    POINTS += [
-        Point(
-            "prod with one zero",
-            _last(ad.prod),
-            [0, 2, 3],
-            [6, 0, 0],
-            [[0, 3, 2], [3, 0, 0], [2, 0, 0]],
-        ),
-        Point(
-            "prod with two zeros",
-            _last(ad.prod),
-            [0, 0, 3],
-            [0, 0, 0],
-            [[0, 3, 0], [3, 0, 0], [0, 0, 0]],
-        ),
-        Point("prod with three zeros", _last(ad.prod), [0, 0, 0], [0, 0, 0], zeros(3)),
-    ]

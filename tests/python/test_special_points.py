@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import mpmath
 import numpy as np
 import pytest
 
@@ -175,6 +178,27 @@ def test_third_order():
     cube = ad.grad(ad.grad(ad.grad(lambda x: x**3)))
     assert cube(0.0).item() == 6.0
     assert ad.grad(ad.grad(ad.grad(lambda x: (ad.sqrt(x) - 1) ** 2)))(1.0).item() == -0.75
+
+
+@pytest.mark.parametrize("x", [0.3, 2.5, 40.0, -0.5, -3.25])
+def test_lgamma_has_every_order(x):
+    """Against the polygamma functions of mpmath; both modes, one inside the other."""
+    reverse = forward = ad.lgamma
+    for order in range(5):
+        reverse = ad.grad(reverse)
+        forward = lambda v, f=forward: ad.jvp(f, (v,), (ad.ones_like(v),))[1]  # noqa: E731
+        exact = float(mpmath.polygamma(order, x))
+        assert reverse(x).item() == pytest.approx(exact, rel=1e-14)
+        assert forward(ad.tensor(x)).item() == pytest.approx(exact, rel=1e-14)
+
+
+def test_third_order_of_prod_with_zeros():
+    x = ad.tensor([0.0, 0.0, 0.0, 5.0])
+    third = ad.jacobian(ad.hessian(ad.prod))(x).numpy()
+    expected = np.zeros((4, 4, 4))
+    for index in itertools.permutations(range(3)):
+        expected[index] = 5.0
+    np.testing.assert_array_equal(third, expected)
 
 
 @points

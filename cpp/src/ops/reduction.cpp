@@ -6,8 +6,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "graph/thread_state.h"
-#include "ops/rules.h"
+#include "ops/structural.h"
 
 namespace adjoint {
 
@@ -100,6 +99,12 @@ void run_with(const char* name, Node* out, std::span<Node* const> in, const Attr
     run_with(name, out, in, a);                                                               \
   }
 
+std::int64_t reduced_count(const Tensor& x, const Dims& axes) {
+  std::int64_t n = 1;
+  for (const std::int64_t a : axes) n *= x.shape()[a];
+  return n;
+}
+
 /// A reduced value seen with its axes kept, then repeated over the original shape.
 Tensor expand(const Tensor& reduced, const RuleArgs& args) {
   const auto shape = args.inputs[0].shape();
@@ -178,6 +183,64 @@ static Op& min_record = family.define(
      .reduces = true,
      .method = true});
 
+namespace {
+
+/// For each element the product of all others along the reduced axes, without a division, which a
+/// zero would break: products are formed pairwise, and on the way back each half of a level is
+/// multiplied by the other. Being made of operations, it has every derivative itself.
+Tensor products_of_others(const RuleArgs& args) {
+  const Tensor& x = args.inputs[0];
+  Dims order = args.attrs->ints;
+  for (int i = 0; i < x.ndim(); ++i)
+    if (std::find(args.attrs->ints.begin(), args.attrs->ints.end(), i) == args.attrs->ints.end())
+      order.push_back(i);
+  const Tensor front = permute_dims(x, order);
+  const std::int64_t rows = reduced_count(x, args.attrs->ints);
+  const std::int64_t columns = product(front.shape().subspan(args.attrs->ints.size()));
+  const auto part = [&](const Tensor& t, std::int64_t begin, std::int64_t count) {
+    return slice(t, Dims{begin, 0}, Dims{count, columns}, Dims{1, 1});
+  };
+  std::vector<Tensor> levels;
+  for (Tensor level = reshape(front, Dims{rows, columns}); level.shape()[0] > 1;) {
+    const std::int64_t half = level.shape()[0] / 2;
+    levels.push_back(level);
+    const Tensor pairs = part(level, 0, half) * part(level, half, half);
+    const bool odd = level.shape()[0] % 2 != 0;
+    level = odd ? concat(std::vector{pairs, part(level, 2 * half, 1)}, 0) : pairs;
+  }
+  Tensor others = broadcast_to(scalar_like(x, 1), Dims{std::min<std::int64_t>(rows, 1), columns});
+  for (; !levels.empty(); levels.pop_back()) {
+    const Tensor& level = levels.back();
+    const std::int64_t half = level.shape()[0] / 2;
+    const Tensor above = part(others, 0, half);
+    std::vector<Tensor> parts = {above * part(level, half, half), above * part(level, 0, half)};
+    if (level.shape()[0] % 2 != 0) parts.push_back(part(others, half, 1));
+    others = concat(parts, 0);
+  }
+  return permute_dims(reshape(others, front.shape()), inverse_permutation(order));
+}
+
+}  // namespace
+
+static Op& prod_record = family.define(
+    {.name = "prod",
+     .signature = "(x, /)",
+     .doc = "Product over one axis, several, or all; narrow integers are multiplied in 64 bits.",
+     .kind = OpKind::reduction,
+     .arity = 1,
+     .vjp = [](const RuleArgs& args, int,
+               const Tensor& ct) { return mul0(expand(ct, args), products_of_others(args)); },
+     .jvp =
+         [](const RuleArgs& args, std::span<const Tensor> t) {
+           return reduce(sum_record, mul0(t[0], products_of_others(args)), args.attrs->ints,
+                         args.attrs->flag);
+         },
+     .needs = {1, 0, 0},
+     .batch = batch_reduction,
+     ADJOINT_RUN("prod"),
+     .reduces = true,
+     .method = true});
+
 static Op& any_record = family.define({.name = "any",
                                        .signature = "(x, /)",
                                        .doc = "Whether any element holds.",
@@ -213,16 +276,13 @@ Dims all_or(Tensor::Shape axes, const Tensor& x, const char* op) {
   return out;
 }
 
-std::int64_t reduced_count(const Tensor& x, const Dims& axes) {
-  std::int64_t n = 1;
-  for (const std::int64_t a : axes) n *= x.shape()[a];
-  return n;
-}
-
 }  // namespace
 
 Tensor sum(const Tensor& x, Tensor::Shape axes, bool keepdims) {
   return reduce(sum_record, x, all_or(axes, x, "sum"), keepdims);
+}
+Tensor prod(const Tensor& x, Tensor::Shape axes, bool keepdims) {
+  return reduce(prod_record, x, all_or(axes, x, "prod"), keepdims);
 }
 Tensor max(const Tensor& x, Tensor::Shape axes, bool keepdims) {
   return reduce(max_record, x, all_or(axes, x, "max"), keepdims);
