@@ -15,8 +15,10 @@
 #include <mutex>
 #include <utility>
 
+#include "deferred.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
+#include "source_lines.h"
 
 namespace adjoint::python {
 
@@ -111,7 +113,8 @@ bool needs_inlining(const Traced& traced, bool recording) {
 std::shared_ptr<Variant> trace_call(const CompiledFunction& c, PyObject* f, const Call& call) {
   auto variant = std::make_shared<Variant>();
   variant->around = Surroundings(f);
-  Trace trace;
+  SourceLines lines;
+  Trace trace([&lines] { return lines.current(); });
   std::vector<py::object> leaves;
   std::vector<std::pair<PyTensor*, Node*>> handles;
   for (const CallLeaf& leaf : call.leaves()) {
@@ -426,7 +429,21 @@ py::object make_compiled(py::object f, const py::object& static_argnums,
   return steal(reinterpret_cast<PyObject*>(c));
 }
 
-py::list graph_rows(const ShownProgram& p) {
+// The graph of a program as Python sees it.
+struct ShownGraph {
+  std::shared_ptr<const CompiledProgram> program;
+};
+
+// The line of code at a place such as "train.py:12".
+std::string code_at(const std::string& place) {
+  const std::size_t colon = place.rfind(':');
+  const py::object line = py::module_::import("linecache").attr("getline");
+  return line(place.substr(0, colon), std::stoi(place.substr(colon + 1)))
+      .attr("strip")()
+      .cast<std::string>();
+}
+
+py::list graph_rows(const ShownGraph& p) {
   const Graph& g = p.program->graph();
   py::list rows;
   for (Graph::Index i = 0; i < g.size(); ++i) {
@@ -438,8 +455,8 @@ py::list graph_rows(const ShownProgram& p) {
                                                          : e.op->name;
     py::list shape;
     for (const std::int64_t n : e.shape) shape.append(n);
-    rows.append(
-        py::make_tuple(kind, py::tuple(inputs), borrow(dtype_object(e.dtype)), py::tuple(shape)));
+    rows.append(py::make_tuple(kind, py::tuple(inputs), borrow(dtype_object(e.dtype)),
+                               py::tuple(shape), g.sources()[e.source]));
   }
   return rows;
 }
@@ -450,7 +467,8 @@ py::dict stats_of(const ShownProgram& p) {
   d["nodes"] = s.nodes;
   d["groups"] = s.groups;
   d["instructions"] = s.instructions;
-  d["arena_bytes"] = s.arena_bytes;
+  d["bytes_moved"] = s.bytes_moved;
+  d["bytes_planned"] = s.bytes_planned;
   return d;
 }
 
@@ -461,11 +479,24 @@ void init_compile(py::module_& m) {
   m.attr("Compiled") = borrow(reinterpret_cast<PyObject*>(g_compiled_type));
   py::class_<ShownProgram>(m, "Program", py::module_local(),
                            "What a compiled function runs: simplified, fused and planned.")
-      .def_property_readonly("text", [](const ShownProgram& p) { return p.program->text(); })
-      .def_property_readonly("graph", &graph_rows,
-                             "One row per node: (operation, inputs, dtype, shape).")
-      .def("stats", &stats_of, "Numbers of nodes, fused groups, instructions; bytes of the arena.")
-      .def("__repr__", [](const ShownProgram& p) { return p.program->text(); });
+      .def_property_readonly(
+          "graph", [](const ShownProgram& p) { return ShownGraph{p.program}; },
+          "The operations, in order: prints as text, under the lines of code that applied them.")
+      .def_property_readonly(
+          "groups", [](const ShownProgram& p) { return Explanation{explain(p.program->graph())}; },
+          "What is fused into what, and why groups end; as `explain` gives it for deferred work.")
+      .def("stats", &stats_of,
+           "Numbers of `nodes`, of fused `groups`, and of `instructions`, where a group counts as "
+           "one; bytes that a run reads and writes (`bytes_moved`), and the size of the one block "
+           "of memory for what passes between instructions (`bytes_planned`).")
+      .def("__repr__", [](const ShownProgram& p) { return p.program->graph().text(code_at); });
+  py::class_<ShownGraph>(m, "Graph", py::module_local(),
+                         "The operations of a program; prints as text.")
+      .def_property_readonly("rows", &graph_rows,
+                             "One row per node: (operation, numbers of its inputs, dtype, shape, "
+                             "place in the code as in \"train.py:12\").")
+      .def("__len__", [](const ShownGraph& p) { return p.program->graph().size(); })
+      .def("__repr__", [](const ShownGraph& p) { return p.program->graph().text(code_at); });
   m.def("compile", &make_compiled, py::arg("f"), py::kw_only(),
         py::arg("static_argnums") = py::tuple(), py::arg("donate_argnums") = py::tuple(),
         "Return `f` as a function that is traced once per kind of call and then runs as one "

@@ -50,6 +50,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_used()) {
   binding::init_creation(m);
   binding::init_random_ops(m);
   binding::init_transforms(m);
+  binding::init_deferred(m);
   binding::init_compile(m);
   binding::init_state(m);
 }

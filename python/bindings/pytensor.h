@@ -161,6 +161,7 @@ void init_buffer(py::module_& m);
 void init_tree(py::module_& m);
 void init_transforms(py::module_& m);
 void init_compile(py::module_& m);
+void init_deferred(py::module_& m);
 void init_state(py::module_& m);
 
 }  // namespace adjoint::python

@@ -128,24 +128,6 @@ py::list tape_sweep(const py::sequence& outputs, py::object cotangents, const py
 // A second handle on the same value and leaf: outlives changes to the first.
 py::object share_handle(py::object x) { return wrapped(handle_of(as_tensor(x.ptr()))); }
 
-void evaluate(const py::args& trees) {
-  std::vector<Tensor> held;
-  std::vector<Node*> nodes;
-  for (const py::handle tree : trees) {
-    std::vector<py::object> leaves;
-    TreeDef::flatten(tree, leaves);
-    for (const py::object& leaf : leaves) {
-      if (!is_tensor(leaf.ptr())) continue;
-      Node* node = read_node(as_tensor(leaf.ptr()));
-      while (node->level > 0 && node->box == Box::dual) node = node->primal;
-      if (node->level > 0) continue;  // has no value yet, and needs none
-      held.push_back(Tensor::share(node));
-      nodes.push_back(node);
-    }
-  }
-  materialize(nodes);
-}
-
 py::dict memory_stats() {
   const StorageStats s = storage_stats();
   py::dict out;
@@ -188,7 +170,6 @@ void init_state(py::module_& m) {
                         "Context manager and decorator: whether large elementwise work may wait "
                         "to be fused with what follows. Results are the same bits either way.",
                         py::init<bool>(), py::arg("enabled"));
-  m.def("eval", &evaluate, "Compute everything still deferred in the given pytrees.");
   m.def(
       "is_grad_enabled", [] { return thread_state().recording; },
       "Whether operations on tensors that require grad are recorded on this thread.");

@@ -12,6 +12,7 @@
 #include "adjoint/transforms.h"
 #include "compile/graph.h"
 #include "compile/program.h"
+#include "compile/verify.h"
 #include "graph/apply.h"
 
 using namespace adjoint;
@@ -303,4 +304,95 @@ TEST_CASE("compile: deep graphs are linear and recurse nowhere") {
   };
   const auto program = check_bits(g, {Tensor(0.0), random({3}, 1)});
   CHECK(program->stats().groups <= 2);
+}
+
+// ------------------------------------------------------------------------------- verification
+
+namespace {
+
+/// exp(x) @ w, twice over, with a column sum: groups, operations of their own, and the arena.
+Graph checked_graph() {
+  Graph graph;
+  const Dims square{40, 40};
+  const Graph::Index x = graph.add_input(DType::float64, square);
+  const auto add = [&](const char* op, std::vector<Graph::Index> in, Dims shape, Dims axes = {}) {
+    auto* attrs = new Attrs;
+    attrs->ints = std::move(axes);
+    return graph.add(find_op(op), in, AttrsPtr(attrs), {DType::float64, std::move(shape)});
+  };
+  const Graph::Index e = add("exp", {x}, square);
+  const Graph::Index rows = add("sum", {e}, Dims{40}, Dims{1});
+  const Graph::Index scaled = add("multiply", {e, rows}, square);
+  const Graph::Index total = add("sum", {scaled}, Dims{}, Dims{0, 1});
+  graph.add_output(add("divide", {scaled, total}, square));
+  return graph;
+}
+
+}  // namespace
+
+TEST_CASE("verify: what the passes make is accepted") {
+  const Graph graph = checked_graph();
+  const Partition parts = partition(graph);
+  CHECK(parts.steps.size() > 1);
+  CHECK(error_of([&] {
+          verify(graph);
+          verify(parts, graph);
+          verify(make_plan(graph, parts, {}));
+        }) == "");
+}
+
+TEST_CASE("verify: a graph with a wrong shape, dtype or order is refused") {
+  const Graph::Index x[] = {0};
+  const Graph::Index late[] = {5};
+  const auto error = [&](std::span<const Graph::Index> in, DType dtype, Dims shape) {
+    Graph graph;
+    graph.add_input(DType::float64, Dims{3});
+    graph.add_output(graph.add(find_op("exp"), in, nullptr, {dtype, std::move(shape)}));
+    return error_of([&] { verify(graph); });
+  };
+  CHECK(error(x, DType::float64, Dims{3}) == "");
+  CHECK(error(x, DType::float64, Dims{4}).find("exp gives float64 (3,)") != std::string::npos);
+  CHECK(error(x, DType::float32, Dims{3}).find("node 1 is float32") != std::string::npos);
+  CHECK(error(late, DType::float64, Dims{3}).find("after its reader") != std::string::npos);
+}
+
+TEST_CASE("verify: a partition that runs too early, twice or not at all is refused") {
+  const Graph graph = checked_graph();
+  const auto error = [&](const auto& change) {
+    Partition parts = partition(graph);
+    change(parts);
+    return error_of([&] { verify(parts, graph); });
+  };
+  CHECK(error([](Partition& p) {
+          std::reverse(p.steps[0].members.begin(), p.steps[0].members.end());
+        }).find("before its inputs") != std::string::npos);
+  CHECK(error([](Partition& p) {
+          p.steps[0].members.push_back(p.steps[0].members[0]);
+        }).find("runs twice") != std::string::npos);
+  CHECK(error([](Partition& p) { p.steps.pop_back(); }).find("no step makes the output") !=
+        std::string::npos);
+  CHECK(error([](Partition& p) {
+          p.crosses.assign(p.crosses.size(), false);
+        }).find("does not cross") != std::string::npos);
+}
+
+TEST_CASE("verify: a plan that loses or overwrites a value is refused") {
+  const Graph graph = checked_graph();
+  const Partition parts = partition(graph);
+  const auto error = [&](const auto& change) {
+    Plan plan = make_plan(graph, parts, {});
+    change(plan);
+    return error_of([&] { verify(plan); });
+  };
+  CHECK(error([](Plan& p) {
+          std::swap(p.instructions.front(), p.instructions.back());
+        }).find("reads what is not there") != std::string::npos);
+  CHECK(error([](Plan& p) { p.instructions.pop_back(); }).find("no step writes the output") !=
+        std::string::npos);
+  CHECK(error([](Plan& p) { p.instructions[0].frees = p.instructions[0].reads; }) != "");
+  CHECK(error([](Plan& p) {
+          for (PlannedPlace& place : p.places) place.offset = 0;
+        }).find("overlaps") != std::string::npos);
+  CHECK(error([](Plan& p) { p.arena_bytes = 8; }).find("outside of the arena") !=
+        std::string::npos);
 }

@@ -16,10 +16,11 @@ namespace adjoint {
 class Graph;
 
 struct ProgramStats {
-  std::size_t nodes = 0;         // operations after simplification
-  std::size_t groups = 0;        // fused groups
-  std::size_t instructions = 0;  // steps of a run, a group counting as one
-  std::size_t arena_bytes = 0;   // planned memory for intermediates
+  std::size_t nodes = 0;          // operations after simplification
+  std::size_t groups = 0;         // fused groups
+  std::size_t instructions = 0;   // steps of a run, a group counting as one
+  std::size_t bytes_moved = 0;    // read and written by the steps of a run
+  std::size_t bytes_planned = 0;  // one block of memory for what passes between groups
 };
 
 /// Immutable; may run on many threads at once.
@@ -30,6 +31,8 @@ class Program {
   virtual std::vector<Tensor> run(std::span<const Tensor> inputs) const = 0;
   /// One line per operation, readable.
   virtual std::string text() const = 0;
+  /// The fused groups, in the order in which they run: what is in them, and why they end.
+  virtual std::string groups() const = 0;
   virtual ProgramStats stats() const = 0;
 };
 

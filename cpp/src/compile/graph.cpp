@@ -1,4 +1,4 @@
-// Hash-consing, printing, checking and replaying of graphs.
+// Hash-consing, printing and replaying of graphs.
 #include "compile/graph.h"
 
 #include <cstring>
@@ -165,7 +165,7 @@ Graph::Index Graph::simpler(const Op& op, std::span<const Index> inputs,
 }
 
 Graph::Index Graph::add(const Op& op, std::span<const Index> inputs, const AttrsPtr& attrs,
-                        ResultSpec spec) {
+                        ResultSpec spec, std::uint32_t source) {
   const Index known = simpler(op, inputs, spec);
   if (known != kNone) return known;
   const std::size_t hash = hash_application(op, inputs, attrs);
@@ -177,12 +177,18 @@ Graph::Index Graph::add(const Op& op, std::span<const Index> inputs, const Attrs
   }
   const auto first = static_cast<std::uint32_t>(edges_.size());
   edges_.insert(edges_.end(), inputs.begin(), inputs.end());
-  const Index i = append({&op, attrs, std::move(spec.shape), first,
-                          static_cast<std::uint32_t>(inputs.size()), spec.dtype, Kind::apply});
+  const Index i =
+      append({&op, attrs, std::move(spec.shape), first, static_cast<std::uint32_t>(inputs.size()),
+              spec.dtype, Kind::apply, source});
   hashes_[i] = hash;
   *slot = i + 1;
   ++hashed_;
   return i;
+}
+
+std::uint32_t Graph::add_source(std::string place) {
+  sources_.push_back(std::move(place));
+  return static_cast<std::uint32_t>(sources_.size() - 1);
 }
 
 // ------------------------------------------------------------------------------------- using
@@ -213,10 +219,17 @@ std::vector<Tensor> Graph::replay(std::span<const Tensor> inputs) const {
   return results;
 }
 
-std::string Graph::text() const {
+std::string Graph::text(const std::function<std::string(const std::string&)>& quote) const {
   std::ostringstream out;
+  std::uint32_t source = 0;
   for (Index i = 0; i < entries_.size(); ++i) {
     const Entry& e = entries_[i];
+    if (e.source && e.source != source) {
+      out << "# " << sources_[e.source];
+      if (quote) out << "  " << quote(sources_[e.source]);
+      out << '\n';
+      source = e.source;
+    }
     out << '%' << i << " = ";
     if (e.kind == Kind::input) {
       out << "input " << e.first;
@@ -234,26 +247,6 @@ std::string Graph::text() const {
   for (const Index o : outputs_) out << " %" << o;
   out << '\n';
   return out.str();
-}
-
-void Graph::verify() const {
-  std::vector<Tensor> shells(entries_.size());
-  std::vector<Node*> operands;
-  for (Index i = 0; i < entries_.size(); ++i) {
-    const Entry& e = entries_[i];
-    operands.clear();
-    for (const Index in : inputs_of(i)) {
-      if (in >= i) raise(ErrorKind::runtime, "compile", "the graph is out of order");
-      operands.push_back(shells[in].node());
-    }
-    shells[i] = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
-    if (e.kind != Kind::apply) continue;
-    const ResultSpec spec = infer_result(*e.op, operands, e.attrs.get());
-    if (spec.dtype != e.dtype || !(spec.shape == e.shape))
-      raise(ErrorKind::runtime, "compile",
-            std::string(e.op->name) + " has shape " + to_string(e.shape) + ", its op infers " +
-                to_string(spec.shape));
-  }
 }
 
 }  // namespace adjoint

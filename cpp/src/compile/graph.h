@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,9 +27,13 @@ class Graph {
     std::uint32_t count;  // inputs
     DType dtype;
     Kind kind;
+    std::uint32_t source = 0;  // of an application: number among the sources
 
     std::int64_t size() const noexcept;
   };
+
+  /// `sources`: places in the user's program, by number; number 0 is none.
+  explicit Graph(std::vector<std::string> sources = {""}) : sources_(std::move(sources)) {}
 
   Index add_input(DType dtype, Layout::Extents shape);
   /// Equal one-element values are one constant, larger ones are told apart by identity. A boxed
@@ -36,7 +41,9 @@ class Graph {
   Index add_constant(Node* value);
   /// The node of this application, new or known. Exact identities that the record states are
   /// used on the way, so the node may be an operand.
-  Index add(const Op& op, std::span<const Index> inputs, const AttrsPtr& attrs, ResultSpec spec);
+  Index add(const Op& op, std::span<const Index> inputs, const AttrsPtr& attrs, ResultSpec spec,
+            std::uint32_t source = 0);
+  std::uint32_t add_source(std::string place);
   void add_output(Index i) { outputs_.push_back(i); }
 
   std::size_t size() const noexcept { return entries_.size(); }
@@ -48,6 +55,7 @@ class Graph {
   std::span<const Index> inputs() const noexcept { return inputs_; }
   std::span<const Index> outputs() const noexcept { return outputs_; }
   std::span<const Tensor> constants() const noexcept { return constants_; }
+  const std::vector<std::string>& sources() const noexcept { return sources_; }
   /// The value of a constant.
   Node* value_of(Index i) const noexcept { return constants_[entries_[i].first].node(); }
   /// Whether some constant belongs to an open level.
@@ -55,9 +63,9 @@ class Graph {
 
   /// Applies the graph node by node: recorded, batched or traced like any other work.
   std::vector<Tensor> replay(std::span<const Tensor> inputs) const;
-  std::string text() const;
-  /// Raises when the order is not topological, or a shape or dtype is not what its op infers.
-  void verify() const;
+  /// One line per node. Above what a line of the user's program applied stands its place, as in
+  /// "train.py:12", and what `quote` says of it.
+  std::string text(const std::function<std::string(const std::string&)>& quote = {}) const;
 
  private:
   bool matches(Index i, const Op& op, std::span<const Index> inputs, const AttrsPtr& attrs) const;
@@ -72,6 +80,7 @@ class Graph {
   std::vector<Index> inputs_;
   std::vector<Index> outputs_;
   std::vector<Tensor> constants_;
+  std::vector<std::string> sources_;
   std::vector<std::size_t> hashes_;   // by entry; 0 for inputs
   std::vector<std::uint32_t> table_;  // open addressing: 1 + entry, 0 when free
   std::size_t hashed_ = 0;

@@ -57,7 +57,7 @@ Graph simplify(const Graph& graph) {
   const PlainScope plain;
   const std::vector<bool> live = find_live(graph);
   std::vector<Graph::Index> to(graph.size(), 0);
-  Graph out;
+  Graph out(graph.sources());
   bool folded = false;
   std::vector<Graph::Index> inputs;
   for (Graph::Index i = 0; i < graph.size(); ++i) {
@@ -77,7 +77,7 @@ Graph simplify(const Graph& graph) {
       inputs.push_back(to[in]);
       constant &= out[to[in]].kind == Graph::Kind::constant && !out.value_of(to[in])->level;
     }
-    to[i] = out.add(*e.op, inputs, e.attrs, {e.dtype, e.shape});
+    to[i] = out.add(*e.op, inputs, e.attrs, {e.dtype, e.shape}, e.source);
     if (!constant || out[to[i]].kind != Graph::Kind::apply || !foldable(out, to[i])) continue;
     to[i] = out.add_constant(run_node(out, to[i], inputs).node());
     folded = true;

@@ -8,7 +8,6 @@
 #include <map>
 #include <set>
 
-#include "compile/partition.h"
 #include "graph/apply.h"
 #include "graph/defer.h"
 
@@ -71,13 +70,17 @@ class Arena {
   std::size_t end_ = 0;
 };
 
+/// Whether elements share memory: a copy would be larger, and slower to read.
+bool is_repeated(const Layout& layout) {
+  for (int axis = 0; axis < layout.ndim(); ++axis)
+    if (layout.strides()[axis] == 0 && layout.shape()[axis] > 1) return true;
+  return false;
+}
+
 class Planner {
  public:
-  Planner(const Graph& graph, std::span<const std::uint32_t> donated)
-      : graph_(graph),
-        donated_(donated),
-        parts_(partition(graph)),
-        place_of_(graph.size(), kNoPlace) {}
+  Planner(const Graph& graph, const Partition& parts, std::span<const std::uint32_t> donated)
+      : graph_(graph), donated_(donated), parts_(parts), place_of_(graph.size(), kNoPlace) {}
   Plan run();
 
  private:
@@ -97,7 +100,7 @@ class Planner {
 
   const Graph& graph_;
   std::span<const std::uint32_t> donated_;
-  Partition parts_;
+  const Partition& parts_;
   Plan plan_;
   std::vector<PlaceIndex> place_of_;
   std::vector<std::uint32_t> last_read_;  // step, by place
@@ -134,8 +137,12 @@ void Planner::number_places() {
     if (graph_[i].kind != Graph::Kind::constant) continue;
     Node* value = graph_.value_of(i);
     if (value->level) continue;
-    Tensor held = contiguous(value);
+    materialize(value);
+    Tensor held = is_repeated(value->layout) ? Tensor::share(value) : contiguous(value);
     if (held.node()->requires_grad) held = held.detach();
+    plan_.places[p].layout = held.node()->layout;
+    shells_.resize(plan_.places.size());
+    shells_[p] = held;
     plan_.constants.push_back({p, std::move(held)});
   }
   for (const Index o : graph_.outputs()) plan_.outputs.push_back(place(o));
@@ -333,6 +340,15 @@ void Planner::plan_memory(std::uint32_t s) {
   const auto reads = plan_.list(at.reads);
   const auto writes = plan_.list(at.writes);
   const auto givers = plan_.list(at.givers);
+  const auto read_before = [&](std::size_t i) {  // scalars have each read once
+    return at.kind != Instruction::Kind::scalars &&
+           std::find(reads.begin(), reads.begin() + i, reads[i]) != reads.begin() + i;
+  };
+  if (!at.keeps_layout) {
+    for (const PlaceIndex p : writes) plan_.bytes_moved += plan_.places[p].bytes;
+    for (std::size_t i = 0; i < reads.size(); ++i)
+      if (!read_before(i)) plan_.bytes_moved += plan_.places[reads[i]].bytes;
+  }
   for (std::size_t i = 0; i < writes.size(); ++i) {
     PlannedPlace& p = plan_.places[writes[i]];
     if (p.is_node) continue;
@@ -346,10 +362,7 @@ void Planner::plan_memory(std::uint32_t s) {
   SmallVector<PlaceIndex, 8> frees;
   for (std::size_t i = 0; i < reads.size(); ++i) {
     const PlaceIndex p = reads[i];
-    if (!dies(p, s)) continue;
-    if (at.kind != Instruction::Kind::scalars &&  // those have each read once
-        std::find(reads.begin(), reads.begin() + i, p) != reads.begin() + i)
-      continue;
+    if (!dies(p, s) || read_before(i)) continue;
     if (plan_.places[p].is_node)
       frees.push_back(p);
     else if (plan_.places[p].bytes > kSlot &&
@@ -391,8 +404,8 @@ Plan Planner::run() {
 
 }  // namespace
 
-Plan make_plan(const Graph& graph, std::span<const std::uint32_t> donated) {
-  return Planner(graph, donated).run();
+Plan make_plan(const Graph& graph, const Partition& parts, std::span<const std::uint32_t> donated) {
+  return Planner(graph, parts, donated).run();
 }
 
 }  // namespace adjoint

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "compile/graph.h"
+#include "compile/partition.h"
 #include "graph/fuse.h"
 #include "kernels/fused.h"
 
@@ -53,11 +54,12 @@ struct Plan {
   std::vector<PlaceIndex> inputs;  // kNoPlace when unused
   struct Constant {
     PlaceIndex place;
-    Tensor value;  // contiguous
+    Tensor value;  // contiguous, or with repeated elements
   };
   std::vector<Constant> constants;
   std::vector<PlaceIndex> outputs;
   std::size_t arena_bytes = 0;
+  std::size_t bytes_moved = 0;
   double work = 0;  // estimate, in adds of one element
 
   std::span<const PlaceIndex> list(PlaceList l) const {
@@ -65,6 +67,6 @@ struct Plan {
   }
 };
 
-Plan make_plan(const Graph& graph, std::span<const std::uint32_t> donated);
+Plan make_plan(const Graph& graph, const Partition& parts, std::span<const std::uint32_t> donated);
 
 }  // namespace adjoint

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "compile/verify.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
 
@@ -113,10 +114,12 @@ class CompiledProgram::Frame {
 
 CompiledProgram::CompiledProgram(const Graph& graph, std::span<const std::uint32_t> donated)
     : graph_(simplify(graph)) {
-#ifndef NDEBUG
-  graph_.verify();
-#endif
-  plan_ = make_plan(graph_, donated);
+  if (kVerify) verify(graph);
+  if (kVerify) verify(graph_);
+  const Partition parts = partition(graph_);
+  if (kVerify) verify(parts, graph_);
+  plan_ = make_plan(graph_, parts, donated);
+  if (kVerify) verify(plan_);
   for (const Instruction& at : plan_.instructions) plain_ &= at.kind != Instruction::Kind::single;
 }
 
@@ -125,7 +128,8 @@ ProgramStats CompiledProgram::stats() const {
   for (Graph::Index i = 0; i < graph_.size(); ++i) s.nodes += graph_[i].kind == Graph::Kind::apply;
   s.groups = plan_.groups.size() + plan_.scalars.size();
   s.instructions = plan_.instructions.size();
-  s.arena_bytes = plan_.arena_bytes;
+  s.bytes_moved = plan_.bytes_moved;
+  s.bytes_planned = plan_.arena_bytes;
   return s;
 }
 

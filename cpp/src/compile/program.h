@@ -5,6 +5,7 @@
 #include <span>
 
 #include "adjoint/compile.h"
+#include "compile/explain.h"
 #include "compile/graph.h"
 #include "compile/plan.h"
 
@@ -17,6 +18,7 @@ class CompiledProgram final : public Program {
 
   std::vector<Tensor> run(std::span<const Tensor> inputs) const override;
   std::string text() const override { return graph_.text(); }
+  std::string groups() const override { return to_string(explain(graph_)); }
   ProgramStats stats() const override;
 
   /// Runs on values of the shapes and dtypes of the graph's inputs, of level 0, which the caller

@@ -39,10 +39,11 @@ bool Place::accepts() const noexcept {
          std::ranges::equal(n->layout.shape(), shape);
 }
 
-Trace::Trace()
+Trace::Trace(SourceFinder find_source)
     : scope_(std::make_unique<LevelScope>(Box::trace, record_traced, 0, this)),
       level_(scope_->level()),
-      serial_(scope_->serial()) {}
+      serial_(scope_->serial()),
+      find_source_(std::move(find_source)) {}
 
 Trace::~Trace() { restore(); }
 
@@ -71,11 +72,19 @@ Graph::Index Trace::index_of(Node* n) {
   return graph_.add_constant(n);
 }
 
+std::uint32_t Trace::source() {
+  const std::string* place = find_source_ ? find_source_() : nullptr;
+  if (!place) return 0;
+  const auto [it, fresh] = sources_.try_emplace(place, 0);
+  if (fresh) it->second = graph_.add_source(*place);
+  return it->second;
+}
+
 Node* Trace::record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
   const ResultSpec spec = infer_result(op, inputs, attrs.get());
   SmallVector<Graph::Index, 8> operands;
   for (Node* in : inputs) operands.push_back(index_of(in));
-  const Graph::Index i = graph_.add(op, operands, attrs, spec);
+  const Graph::Index i = graph_.add(op, operands, attrs, spec, source());
   Node* n = box(i, spec.dtype, spec.shape);
   n->pending = weak_result(op, inputs, spec.dtype);
   return n;

@@ -2,8 +2,10 @@
 // function reads and rebinds into inputs and outputs of that graph.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -44,9 +46,13 @@ struct Traced {
   bool captures_history = false;
 };
 
+/// The place in the user's program that runs now, null when unknown: asked once per operation
+/// while tracing. Equal places are one string, which outlives the trace.
+using SourceFinder = std::function<const std::string*()>;
+
 class Trace final : public TraceSink {
  public:
-  Trace();
+  explicit Trace(SourceFinder find_source = {});
   /// An argument of the function, traced. With `weak`, it stands for a Python number.
   Tensor argument(DType dtype, Layout::Extents shape, std::optional<WeakKind> weak = {});
   /// Closes the trace: every place gets back what it held. Raises, with the places restored, when
@@ -69,6 +75,7 @@ class Trace final : public TraceSink {
     return n->box == Box::trace && n->level == level_ && n->box_serial == serial_;
   }
   Graph::Index index_of(Node* n);
+  std::uint32_t source();
   void close_places(Traced& traced, std::vector<Graph::Index>& outputs);
   void restore() noexcept;
 
@@ -76,6 +83,8 @@ class Trace final : public TraceSink {
   std::uint16_t level_;
   std::uint32_t serial_;
   Graph graph_;
+  SourceFinder find_source_;
+  std::unordered_map<const std::string*, std::uint32_t> sources_;
   std::vector<Touched> touched_;
   std::unordered_map<Node**, std::size_t> touched_at_;
   bool captures_history_ = false;

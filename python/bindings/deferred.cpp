@@ -1,0 +1,113 @@
+// Deferred work on demand: ad.eval runs it, ad.explain tells in which groups it would run.
+#include "deferred.h"
+
+#include "convert.h"
+#include "graph/apply.h"
+#include "tree.h"
+
+namespace adjoint::python {
+
+namespace {
+
+// The values in some pytrees that have, or will have, memory of their own.
+class PlainValues {
+ public:
+  explicit PlainValues(const py::args& trees) {
+    for (const py::handle tree : trees) {
+      std::vector<py::object> leaves;
+      TreeDef::flatten(tree, leaves);
+      for (const py::object& leaf : leaves) {
+        if (!is_tensor(leaf.ptr())) continue;
+        Node* node = as_tensor(leaf.ptr())->node;
+        while (node->level > 0 && node->box == Box::dual) node = node->primal;
+        if (node->level > 0) continue;
+        held_.push_back(Tensor::share(node));
+        nodes_.push_back(node);
+      }
+    }
+  }
+  std::span<Node* const> nodes() const { return nodes_; }
+
+ private:
+  std::vector<Tensor> held_;
+  std::vector<Node*> nodes_;
+};
+
+void evaluate(const py::args& trees) { materialize(PlainValues(trees).nodes()); }
+
+Explanation explain_deferred(const py::args& trees) {
+  return {explain(PlainValues(trees).nodes())};
+}
+
+template <class List>
+py::tuple as_tuple(const List& items) {
+  py::tuple out(items.size());
+  for (std::size_t i = 0; i < items.size(); ++i) out[i] = items[i];
+  return out;
+}
+
+py::list rows(const std::vector<ExplainedValue>& values) {
+  py::list out;
+  for (const ExplainedValue& v : values) {
+    py::dict row;
+    row["number"] = v.number;
+    row["made_by"] = v.made_by;
+    row["inputs"] = as_tuple(v.inputs);
+    row["dtype"] = borrow(dtype_object(v.dtype));
+    row["shape"] = as_tuple(v.shape);
+    row["note"] = v.note;
+    out.append(row);
+  }
+  return out;
+}
+
+py::list groups(const Explanation& e) {
+  py::list out;
+  for (const ExplainedGroup& g : e.groups) {
+    py::dict group;
+    group["space"] = as_tuple(g.space);
+    group["reduced"] = g.reduced;
+    group["reads"] = rows(g.reads);
+    group["operations"] = rows(g.members);
+    out.append(group);
+  }
+  return out;
+}
+
+}  // namespace
+
+void init_deferred(py::module_& m) {
+  py::class_<Explanation>(m, "Explanation", py::module_local(),
+                          "Which groups some work falls into; prints as text.")
+      .def_property_readonly(
+          "groups", &groups,
+          "One dict per group, in the order in which they run: `space` and the number of its "
+          "trailing axes that are `reduced`; what it `reads`, and the `operations` it fuses, each "
+          "a list of dicts.")
+      .def("__len__", [](const Explanation& e) { return e.groups.size(); })
+      .def("__repr__", [](const Explanation& e) { return to_string(e.groups); });
+  m.def("eval", &evaluate, "Compute everything still deferred in the given pytrees.");
+  m.def("explain", &explain_deferred,
+        "Tell which fused groups `ad.eval` of the given pytrees would run, and run nothing.\n\n"
+        "A group reads its operands once and keeps in registers what is not marked as stored. "
+        "What it reads comes from memory, or from an earlier group: the note then says why it "
+        "is not computed in this one. A value marked as recomputed is computed a second time, "
+        "instead of being stored, because that is cheaper than the memory traffic.\n\n"
+        "Work that can fail on values, matrix products and indexing run where they stand, so "
+        "their results are in memory. The same view of a compiled function is "
+        "`f.program(x).groups`.\n\n"
+        "Returns\n-------\n"
+        "Explanation\n    Prints as text; `groups` holds the same as data.\n\n"
+        "Examples\n--------\n"
+        ">>> import adjoint as ad\n"
+        ">>> x = ad.linspace(0.0, 1.0, 10_000)\n"
+        ">>> ad.explain(ad.sum(ad.exp(x) * 2.0))\n"
+        "group 1 over (10000,), reducing the last 1 axis: 3 operations\n"
+        "  %0 = memory : float64 (10000,)\n"
+        "  %1 = memory : float64 ()\n"
+        "  %2 = exp %0 : float64 (10000,)\n"
+        "  %3 = multiply %2 %1 : float64 (10000,)\n"
+        "  %4 = sum %3 : float64 ()  # stored");
+}
+
+}  // namespace adjoint::python
