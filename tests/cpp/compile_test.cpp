@@ -389,7 +389,9 @@ TEST_CASE("verify: a plan that loses or overwrites a value is refused") {
         }).find("reads what is not there") != std::string::npos);
   CHECK(error([](Plan& p) { p.instructions.pop_back(); }).find("no step writes the output") !=
         std::string::npos);
-  CHECK(error([](Plan& p) { p.instructions[0].frees = p.instructions[0].reads; }) != "");
+  CHECK(error([](Plan& p) {
+          p.instructions[0].frees = p.instructions[0].writes;
+        }).find("freed too early") != std::string::npos);
   CHECK(error([](Plan& p) {
           for (PlannedPlace& place : p.places) place.offset = 0;
         }).find("overlaps") != std::string::npos);
