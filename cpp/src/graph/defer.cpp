@@ -210,18 +210,19 @@ std::optional<GroupSpace> Collector::reduced_space(const Node* n) const {
   return std::nullopt;
 }
 
-/// The space of a reduction below the root, or below what is computed along; without one, the
-/// root's own shape, or the shape whose columns it reduces.
+/// The space of a reduction below the root; without one, the root's own shape. The columns of a
+/// shape also fit where the rows of it are reduced by what is computed along.
 GroupSpace Collector::find_space() const {
   const GroupValue value = value_of(root_);
-  GroupSpace own{Dims(value.making == Making::columns ? value.operand : value.shape)};
   if (const auto space = reduced_space(root_)) return *space;
+  if (value.making != Making::columns) return {Dims(value.shape)};
+  GroupSpace own{Dims(value.operand)};
   for (const Node* other : others_) {
     if (state(other) != State::deferred) continue;
     const auto space = reduced_space(other);
     if (space && space->full == own.full) return *space;
   }
-  if (value.making == Making::columns) own.admit_columns(value);
+  own.admit_columns(value);
   return own;
 }
 

@@ -3,6 +3,8 @@
 #include "kernels/fused.h"
 
 #include <cstring>
+#include <mutex>
+#include <unordered_map>
 
 #include "adjoint/error.h"
 #include "base/intrusive_ptr.h"
@@ -24,6 +26,21 @@ inline void copy_element(void* dst, const void* src, std::size_t size) {
 
 // Slots of the register file that fit the stack: 16 KiB.
 constexpr std::uint32_t kStackSlots = 2048;
+
+constexpr std::size_t kMaxShared = 1024;  // programs whose plans are remembered
+
+/// The plans of a program that was met before, or new ones. Deferred work builds the same program
+/// step after step, for every parameter of a network. Nobody waits here: who finds the table in use
+/// (for ever, in a child forked at that moment) makes plans of its own.
+std::shared_ptr<fused::Plans> shared_plans(std::string signature) {
+  static std::mutex mutex;
+  static auto* const table = new std::unordered_map<std::string, std::shared_ptr<fused::Plans>>;
+  const std::unique_lock lock(mutex, std::try_to_lock);
+  if (!lock) return std::make_shared<fused::Plans>();
+  if (const auto it = table->find(signature); it != table->end()) return it->second;
+  if (table->size() >= kMaxShared) table->clear();
+  return table->emplace(std::move(signature), std::make_shared<fused::Plans>()).first->second;
+}
 
 }  // namespace
 
@@ -97,9 +114,30 @@ void FusedProgram::add_output(Value value) {
   outputs_.push_back(value);
 }
 
+/// All that a plan depends on, as bytes.
+std::string FusedProgram::signature() const {
+  std::string text;
+  const auto put = [&text](const auto& item) {
+    text.append(reinterpret_cast<const char*>(&item), sizeof item);
+  };
+  text.reserve(values_.size() * 16 + instrs_.size() * 32 + outputs_.size() * sizeof(Value));
+  for (const ValueInfo& v : values_) {
+    put(v.dtype);
+    put(v.cls);
+    put(v.input);
+  }
+  for (const Instr& i : instrs_) {
+    put(i.tile);
+    put(i.reduce);
+    put(i.src);
+  }
+  for (const Value v : outputs_) put(v);
+  return text;
+}
+
 void FusedProgram::finalize() {
   check_open({});
-  plans_ = std::make_shared<fused::Plans>();
+  plans_ = shared_plans(signature());
 }
 
 void FusedProgram::run(std::span<const InputBinding> inputs, std::span<void* const> outputs,

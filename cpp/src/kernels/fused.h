@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "kernels/table.h"
@@ -91,6 +92,7 @@ class FusedProgram {
     Value src[3];
   };
   Value add_value(DType dtype, ValueClass cls, std::uint32_t level);
+  std::string signature() const;
   void check_open(std::span<const Value> operands) const;
   void run_element(std::span<const InputBinding> inputs, std::span<void* const> outputs) const;
 
