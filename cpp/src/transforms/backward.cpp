@@ -95,9 +95,10 @@ class Sweep {
       want(sources[i].node(), i);
       if (sources[i].leaf()) want(sources[i].leaf(), i);
     }
+    std::sort(wanted_.begin(), wanted_.end(), before);
   }
   ~Sweep() {
-    for (const auto& [order, node] : found_) marks_.unset(node);
+    for (const Found& f : found_) marks_.unset(f.node);
   }
   Sweep(const Sweep&) = delete;
   Sweep& operator=(const Sweep&) = delete;
@@ -127,18 +128,38 @@ class Sweep {
     bool useful = false;   // a source, or on the way to one
   };
 
+  struct Found {
+    std::uint64_t order;
+    Node* node;
+  };
+  static bool descending(const Found& a, const Found& b) { return a.order > b.order; }
+
+  /// That a source is found under this node or leaf.
+  struct Wanted {
+    const void* key;
+    std::size_t source;
+  };
+  static bool before(const Wanted& a, const Wanted& b) {
+    return std::less<>()(a.key, b.key) || (a.key == b.key && a.source < b.source);
+  }
+
   void want(const void* key, std::size_t i) {
-    wanted_[key].push_back(i);
+    wanted_.push_back({key, i});
     wanted_filter_ |= filter_bit(key);
+  }
+  std::span<const Wanted> sources_at(const void* key) const {
+    if (!(wanted_filter_ & filter_bit(key))) return {};
+    const auto first = std::lower_bound(wanted_.begin(), wanted_.end(), Wanted{key, 0}, before);
+    auto last = first;
+    while (last != wanted_.end() && last->key == key) ++last;
+    return {first, last};
   }
   /// One bit for most of the nodes that are no source: spares them the look-up.
   static std::uint64_t filter_bit(const void* key) {
     const auto bits = reinterpret_cast<std::uintptr_t>(key);
     return std::uint64_t{1} << ((bits >> 6 ^ bits >> 12) & 63);
   }
-  bool is_wanted(const void* key) const {
-    return (wanted_filter_ & filter_bit(key)) && wanted_.contains(key);
-  }
+  bool is_wanted(const void* key) const { return !sources_at(key).empty(); }
 
   bool in_range(const Node* n) const {
     if (ranges_.empty()) return true;
@@ -162,7 +183,7 @@ class Sweep {
     SmallVector<Node*, 64> stack;
     const auto push = [&](Node* n) {
       if (!n->requires_grad || marks_.find(n)) return;
-      found_.emplace_back(n->order, n);
+      found_.push_back({n->order, n});
       marks_.set(n, 1);
       if (expands(n)) stack.push_back(n);
     };
@@ -172,8 +193,8 @@ class Sweep {
       stack.pop_back();
       for (Node* in : n->inputs()) push(in);
     }
-    if (!std::is_sorted(found_.begin(), found_.end(), std::greater<>()))
-      std::sort(found_.begin(), found_.end(), std::greater<>());
+    if (!std::is_sorted(found_.begin(), found_.end(), descending))
+      std::sort(found_.begin(), found_.end(), descending);
   }
 
   /// One slot per node. Ascending, so that the inputs of a node have theirs.
@@ -181,7 +202,7 @@ class Sweep {
     slots_.resize(found_.size());
     for (std::size_t i = found_.size(); i-- > 0;) {
       Slot& slot = slots_[i];
-      slot.node = found_[i].second;
+      slot.node = found_[i].node;
       marks_.set(slot.node, static_cast<std::uint32_t>(i + 1));
       slot.source = is_source(slot.node);
       slot.expands = expands(slot.node);
@@ -243,17 +264,16 @@ class Sweep {
       leaf_cotangents_.emplace_back(node->leaf, ct);
       return;
     }
-    const void* keys[2] = {node, node->leaf};
-    for (const void* key : keys) {
-      const auto found = key ? wanted_.find(key) : wanted_.end();
-      if (found == wanted_.end()) continue;
-      for (const std::size_t i : found->second) {
-        if (key == node && node->leaf && wanted_.contains(node->leaf) &&
-            std::ranges::count(wanted_.at(node->leaf), i))
-          continue;  // the same source by node and by leaf
-        results_[i] = results_[i].defined() ? results_[i] + ct : ct;
-      }
-    }
+    const auto by_leaf = node->leaf ? sources_at(node->leaf) : std::span<const Wanted>();
+    for (const Wanted& w : sources_at(node))
+      if (std::ranges::find(by_leaf, w.source, &Wanted::source) == by_leaf.end())
+        give(w.source, ct);  // else the source is found by node and by leaf
+    for (const Wanted& w : by_leaf) give(w.source, ct);
+  }
+
+  void give(std::size_t source, const Tensor& ct) {
+    Tensor& result = results_[source];
+    result = result.defined() ? result + ct : ct;
   }
 
   void add_to_grads();
@@ -261,9 +281,9 @@ class Sweep {
   std::span<const Range> ranges_;
   bool to_leaves_;
   Marks marks_;
-  std::vector<std::pair<std::uint64_t, Node*>> found_;
+  SmallVector<Found, 32> found_;
   std::vector<Slot> slots_;
-  std::unordered_map<const void*, std::vector<std::size_t>> wanted_;
+  SmallVector<Wanted, 8> wanted_;  // by key
   std::uint64_t wanted_filter_ = 0;
   std::vector<Tensor> results_;
   std::vector<std::pair<Leaf*, Tensor>> leaf_cotangents_;
