@@ -175,10 +175,10 @@ def test_stats_count_by_hand():
     }
 
     def g(x):
-        rows = ad.sum(ad.exp(x), axis=0)  # not trailing: an operation of its own
-        return ad.sum(ad.tanh(ad.reshape(ad.sin(rows), (4, 10))), axis=0)
+        sums = ad.sum(ad.exp(x), axis=0)  # ends its group: 40 values pass to the next
+        return ad.sum(ad.tanh(ad.reshape(ad.sin(sums), (4, 10))), axis=0)
 
-    assert ad.compile(g).program(draw(30, 40)).stats()["bytes_planned"] == 0
+    assert ad.compile(g).program(draw(30, 40)).stats()["bytes_planned"] == 8 * 40
 
     def h(x):  # (40, 40) and one scalar pass between two groups
         y = ad.exp(x) * 2.0
@@ -609,3 +609,26 @@ def test_nothing_leaks():
     gc.collect()
     after = ad.memory_stats()
     assert after["live_nodes"] == before["live_nodes"]
+
+
+def test_columns_are_reduced_in_the_groups_of_a_program():
+    def step(x, scale, shift, cotangent):
+        def loss(x, scale, shift):
+            centred = x - ad.mean(x, axis=-1, keepdims=True)
+            spread = ad.sqrt(ad.mean(centred * centred, axis=-1, keepdims=True) + 1e-5)
+            return ad.sum((centred / spread * scale + shift) * cotangent)
+
+        return ad.grad(loss, argnums=(0, 1, 2))(x, scale, shift)
+
+    args = [draw(70, 90), draw(90, seed=1), draw(90, seed=2), draw(70, 90, seed=3)]
+    compiled = ad.compile(step)
+    a, scale, _, cotangent = (t.numpy() for t in args)
+    spread = np.sqrt(a.var(-1, keepdims=True) + 1e-5)
+    z = (a - a.mean(-1, keepdims=True)) / spread
+    dz = cotangent * scale
+    dx = (dz - dz.mean(-1, keepdims=True) - z * (dz * z).mean(-1, keepdims=True)) / spread
+    expected = (dx, (cotangent * z).sum(0), cotangent.sum(0))
+    for got, eager, value in zip(compiled(*args), step(*args), expected, strict=True):
+        np.testing.assert_allclose(got.numpy(), value, rtol=1e-9, atol=1e-11)
+        np.testing.assert_array_equal(got.numpy(), eager.numpy())
+    assert compiled.program(*args).stats()["groups"] <= 2

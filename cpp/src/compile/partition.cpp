@@ -68,17 +68,18 @@ Making Partitioner::making(Index i) const {
   if (e.op->fuses) return Making::view;
   if (!e.op->reduces || e.dtype != operand || !e.op->reducers[static_cast<int>(operand)])
     return Making::single;
-  // Trailing axes of more than one element altogether.
+  // Trailing or leading axes of more than one element altogether.
   const Dims& shape = graph_[inputs[0]].shape;
   const Dims& axes = e.attrs->ints;
-  const std::size_t lead = shape.size() - axes.size();
+  const bool columns = reduces_columns(shape.size(), axes);
+  const std::size_t first = columns ? 0 : shape.size() - axes.size();
   std::int64_t reduced = 1;
   for (std::size_t k = 0; k < axes.size(); ++k) {
-    if (axes[k] != static_cast<std::int64_t>(lead + k)) return Making::single;
-    reduced *= shape[lead + k];
+    if (axes[k] != static_cast<std::int64_t>(first + k)) return Making::single;
+    reduced *= shape[first + k];
   }
-  const bool single = graph_[inputs[0]].size() == 1;
-  return reduced > 1 || single ? Making::reduction : Making::single;
+  if (reduced <= 1 && graph_[inputs[0]].size() != 1) return Making::single;
+  return columns ? Making::columns : Making::reduction;
 }
 
 bool Partitioner::is_scalar(Index i) const {
@@ -95,7 +96,7 @@ std::uint32_t Partitioner::find(std::uint32_t c) {
 
 GroupValue Partitioner::value_of(Index i, Making as) const {
   const Entry& e = graph_[i];
-  if (as != Making::reduction) return {as, e.shape};
+  if (as != Making::reduction && as != Making::columns) return {as, e.shape};
   return {as, e.shape, graph_[graph_.inputs_of(i)[0]].shape,
           static_cast<int>(e.attrs->ints.size())};
 }
@@ -120,17 +121,15 @@ Parted Partitioner::join_group(Index i, Making as, std::uint32_t latest) {
       space = s;
     } else if (!(s.full == space.full)) {
       return Parted::shape;
-    } else if (s.reduced && space.reduced && s.reduced != space.reduced) {
+    } else if (!space.merge(s)) {
       return Parted::axes;
     }
-    space.reduced = std::max(space.reduced, s.reduced);
   }
   if (members > kMaxMembers) return Parted::members;
   const GroupValue reader = value_of(i, as);
-  if (as == Making::reduction) {
-    if (space.reduced && space.reduced != reader.axes) return Parted::axes;
+  if (as == Making::reduction || as == Making::columns) {
     if (!std::ranges::equal(reader.operand, space.full)) return Parted::shape;
-    space.reduced = reader.axes;
+    if (!space.merge(space_of(reader))) return Parted::axes;
   }
   for (const Index in : inputs) {
     if (stage_[in] != latest) continue;
@@ -183,9 +182,8 @@ void Partitioner::place(Index i) {
   const Entry& e = graph_[i];
   if (as == Making::pointwise) {
     open(i, Step::Kind::group, latest + 1, {e.shape, 0});
-  } else if (as == Making::reduction) {
-    const Dims& full = graph_[graph_.inputs_of(i)[0]].shape;
-    open(i, Step::Kind::group, latest + 1, {full, static_cast<int>(e.attrs->ints.size())});
+  } else if (as == Making::reduction || as == Making::columns) {
+    open(i, Step::Kind::group, latest + 1, space_of(value_of(i, as)));
   } else {
     open(i, Step::Kind::single, latest + 1, {});
   }

@@ -42,10 +42,6 @@ using Operand = GroupBuilder::Operand;
 bool is_view(const Node* n) { return n->op->kind == OpKind::view; }
 State state_of(const Node* n) { return n->state.load(std::memory_order_acquire); }
 
-GroupSpace space_of_reduction(const Node* n) {
-  return {Dims(n->inputs()[0]->layout.shape()), static_cast<int>(n->attrs->ints.size())};
-}
-
 GroupValue value_of(const Node* n) {
   if (is_view(n)) return {Making::view, n->layout.shape()};
   if (!n->op->reduces) return {Making::pointwise, n->layout.shape()};
@@ -196,12 +192,13 @@ std::optional<GroupSpace> Collector::reduced_space(const Node* n) const {
   SmallVector<const Node*, 64> queue;
   queue.push_back(n);
   for (std::size_t i = 0; i < queue.size() && i < kSpaceSearch; ++i) {
-    if (value_of(queue[i]).making == Making::reduction) {
-      GroupSpace space = space_of_reduction(queue[i]);
-      if (queue[i] == root_ ||
-          (value.making == Making::columns ? space.admit_columns(value)
-                                           : space.role(value.shape) != Role::none))
-        return space;
+    if (const GroupValue found = value_of(queue[i]); found.making == Making::reduction) {
+      GroupSpace space = space_of(found);
+      const bool fits =
+          value.making == Making::columns
+              ? std::ranges::equal(value.operand, space.full) && space.merge(space_of(value))
+              : space.role(value.shape) != Role::none;
+      if (queue[i] == root_ || fits) return space;
     }
     for (const Node* in : queue[i]->inputs())
       if (state(in) == State::deferred && std::ranges::find(queue, in) == queue.end())
@@ -216,14 +213,10 @@ GroupSpace Collector::find_space() const {
   const GroupValue value = value_of(root_);
   if (const auto space = reduced_space(root_)) return *space;
   if (value.making != Making::columns) return {Dims(value.shape)};
-  GroupSpace own{Dims(value.operand)};
-  for (const Node* other : others_) {
-    if (state(other) != State::deferred) continue;
-    const auto space = reduced_space(other);
-    if (space && space->full == own.full) return *space;
-  }
-  own.admit_columns(value);
-  return own;
+  for (const Node* other : others_)
+    if (state(other) == State::deferred)
+      if (const auto space = reduced_space(other)) return *space;
+  return space_of(value);
 }
 
 /// Why `n` is not computed where the member `consumer` reads it. A view is another name for its
@@ -264,10 +257,9 @@ void Collector::clear_places() noexcept {
 bool Collector::can_take(const Node* other) {
   const GroupValue value = value_of(other);
   GroupSpace space = space_;
-  if (value.making == Making::columns) {
-    if (!space.admit_columns(value)) return false;
-  } else if (value.making == Making::reduction) {
-    if (value.axes != space.reduced || !std::ranges::equal(value.operand, space.full)) return false;
+  if (value.making == Making::columns || value.making == Making::reduction) {
+    if (!std::ranges::equal(value.operand, space.full) || !space.merge(space_of(value)))
+      return false;
   } else if (space.role(value.shape) == Role::none) {
     return false;
   }

@@ -41,13 +41,20 @@ bool GroupSpace::aligned(Layout::Extents shape) const {
   return shape.size() == full.size() || rows() == 1;
 }
 
-bool GroupSpace::admit_columns(const GroupValue& value) {
-  const int rest = static_cast<int>(full.size()) - value.axes;
-  if (!std::ranges::equal(value.operand, full) || (reduced && reduced != rest) ||
-      (lead && lead != value.axes))
+bool GroupSpace::merge(const GroupSpace& other) {
+  const int trailing = reduced ? reduced : other.reduced;
+  const int leading = lead ? lead : other.lead;
+  if ((other.reduced && other.reduced != trailing) || (other.lead && other.lead != leading) ||
+      (trailing && leading && trailing + leading != static_cast<int>(full.size())))
     return false;
-  lead = value.axes;
+  reduced = trailing;
+  lead = leading;
   return true;
+}
+
+GroupSpace space_of(const GroupValue& value) {
+  const bool columns = value.making == Making::columns;
+  return {Dims(value.operand), columns ? 0 : value.axes, columns ? value.axes : 0};
 }
 
 Parted GroupSpace::parted(const GroupValue& value, const GroupValue& reader) const {
