@@ -138,6 +138,20 @@ py::dict memory_stats() {
   return out;
 }
 
+py::object set_cache_limit(const py::object& limit) {
+  std::size_t bytes = kNoCacheLimit;
+  if (!limit.is_none()) {
+    const std::int64_t n = int_argument(limit.ptr(), "set_cache_limit", "limit");
+    if (n < 0)
+      raise(ErrorKind::value, "set_cache_limit",
+            "limit must not be negative, got " + std::to_string(n) + ": 0 keeps nothing");
+    bytes = static_cast<std::size_t>(n);
+  }
+  const std::size_t before = set_storage_cache_limit(bytes);
+  if (before == kNoCacheLimit) return py::none();
+  return py::int_(before);
+}
+
 void set_threads(py::object n) {
   const std::int64_t count = int_argument(n.ptr(), "set_num_threads", "n");
   if (count < 1 || count > 4096)
@@ -173,9 +187,35 @@ void init_state(py::module_& m) {
   m.def(
       "is_grad_enabled", [] { return thread_state().recording; },
       "Whether operations on tensors that require grad are recorded on this thread.");
-  m.def("memory_stats", &memory_stats,
-        "Bytes in live arrays (`live`), kept for reuse (`cached`), the highest `live` so far "
-        "(`peak`), and the number of `live_nodes`.");
+  m.def(
+      "memory_stats", &memory_stats,
+      "Tell what memory the library has taken, over all threads.\n\n"
+      "Returns\n-------\n"
+      "dict\n"
+      "    ``live``: bytes in arrays that exist, foreign memory apart. ``cached``: bytes of freed "
+      "arrays, kept for reuse. ``peak``: the highest ``live`` since the start, or since "
+      "`reset_peak_memory`. ``live_nodes``: values that exist, recorded and deferred ones "
+      "included, in memory or not.\n\n"
+      "Examples\n--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> before = ad.memory_stats()\n"
+      ">>> x = ad.zeros((1000, 1000))\n"
+      ">>> after = ad.memory_stats()\n"
+      ">>> after[\"live\"] - before[\"live\"], after[\"live_nodes\"] - before[\"live_nodes\"]\n"
+      "(8000000, 1)");
+  m.def(
+      "set_cache_limit", &set_cache_limit, py::arg("limit"),
+      "Set how many bytes of freed arrays are kept for reuse at most; return the limit before.\n\n"
+      "Fresh memory from the system costs more than the arithmetic that fills it, so freed "
+      "arrays are kept. With None, as at the start, that is at most the larger of 256 MiB and "
+      "half of the ``peak`` of `memory_stats`. What is above a limit goes back to the system at "
+      "once, oldest first; blocks up to 32 KiB are kept apart from it. When memory runs out, "
+      "all that is kept is given back before an operation fails with a MemoryError.\n\n"
+      "Examples\n--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> before = ad.set_cache_limit(64 << 20)\n"
+      ">>> ad.set_cache_limit(before)\n"
+      "67108864");
   m.def("_set_blas_candidate", &kernels::set_blas_candidate,
         "Name a library to try at the first matrix product, its symbols' prefix and suffix, and "
         "whether its integers have 64 bits.",

@@ -104,6 +104,29 @@ TEST_CASE("the cache grows by what is freed, is bounded and can be cleared") {
   adjoint::reset_peak_storage();
 }
 
+TEST_CASE("a limit of the cache holds at once, and can be taken back") {
+  const auto free_some = [] {
+    std::vector<IntrusivePtr<Storage>> blocks;
+    for (int i = 0; i < 10; ++i) blocks.push_back(Storage::allocate(4 * kMiB, "test"));
+  };
+  adjoint::clear_storage_cache();
+  const std::size_t small = storage_stats().cached;  // what slabs in use keep
+  free_some();
+  CHECK(storage_stats().cached >= small + 40 * kMiB);
+  CHECK(adjoint::set_storage_cache_limit(10 * kMiB) == adjoint::kNoCacheLimit);
+  CHECK(storage_stats().cached <= 10 * kMiB + small);
+  free_some();
+  CHECK(storage_stats().cached <= 10 * kMiB + small);
+  CHECK(storage_stats().cached >= 4 * kMiB);
+  CHECK(adjoint::set_storage_cache_limit(0) == 10 * kMiB);
+  free_some();
+  CHECK(storage_stats().cached <= small);
+  CHECK(adjoint::set_storage_cache_limit(adjoint::kNoCacheLimit) == 0);
+  free_some();
+  CHECK(storage_stats().cached >= small + 40 * kMiB);
+  adjoint::clear_storage_cache();
+}
+
 TEST_CASE("small blocks go back to the system when their slab is free") {
   adjoint::clear_storage_cache();
   const std::size_t before = storage_stats().cached;

@@ -92,6 +92,7 @@ PARAMETERS_OF = {
     "full_like": {"fill_value": "_Array"},
     "backward": {"grad": "_Array"},
     "deferral": {"arg0": "builtins.bool"},
+    "set_cache_limit": {"limit": "int | None"},
     "register": {
         "flatten": "Callable[[Any], tuple[Sequence[Any], Hashable]]",
         "unflatten": "Callable[[Any, list[Any]], Any]",
@@ -117,6 +118,8 @@ RESULTS = {
     "program": "Program",
     "cache_info": "Any",
     "stats": "dict[str, int]",
+    "explain": "Explanation",
+    "set_cache_limit": "int | None",
     "vjp": "tuple[Any, Callable[[Any], tuple[Any, ...]]]",
     "jvp": "tuple[Any, Any]",
     "memory_stats": "dict[str, int]",

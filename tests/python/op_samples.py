@@ -31,7 +31,7 @@ NOT_OPERATIONS = frozenset(
     """tensor asarray zeros ones empty full zeros_like ones_like empty_like full_like arange
     linspace eye from_dlpack grad value_and_grad jacobian hessian vjp jvp hvp vmap compile
     stop_gradient checkpoint eval is_grad_enabled blas_name memory_stats reset_peak_memory
-    clear_cache explain
+    clear_cache set_cache_limit explain
     set_num_threads get_num_threads""".split()
 )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -165,6 +167,136 @@ def test_programs_are_freed():
     assert (after["live"], after["live_nodes"]) == (before["live"], before["live_nodes"])
 
 
+# ---- settings, and no memory ------------------------------------------------------------------
+
+
+def test_the_limit_of_the_cache():
+    def free_some():
+        for _ in range(4):
+            ad.eval([ad.zeros((1 << 20,)) for _ in range(4)])  # 8 MiB each
+
+    ad.clear_cache()
+    small = ad.memory_stats()["cached"]
+    assert ad.set_cache_limit(10 << 20) is None
+    try:
+        free_some()
+        assert ad.memory_stats()["cached"] <= small + (10 << 20)
+        assert ad.set_cache_limit(0) == 10 << 20
+        assert ad.memory_stats()["cached"] <= small
+        free_some()
+        assert ad.memory_stats()["cached"] <= small
+        with pytest.raises(ValueError, match=r"\[set_cache_limit\].*-1"):
+            ad.set_cache_limit(-1)
+    finally:
+        assert ad.set_cache_limit(None) == 0
+    free_some()
+    assert ad.memory_stats()["cached"] >= 32 << 20
+
+
+@pytest.mark.parametrize(
+    ("op", "make"),
+    [
+        ("zeros", lambda n: ad.zeros((n,))),
+        ("ones", lambda n: ad.ones((n,))),
+        ("arange", lambda n: ad.arange(n)),
+        ("linspace", lambda n: ad.linspace(0.0, 1.0, n)),
+        ("matmul", lambda n: ad.ones((n // 10**6, 1)) @ ad.ones((1, 10**6))),
+        ("exp", lambda n: ad.eval(ad.exp(ad.broadcast_to(ad.asarray(1.0), (n,))))),
+        ("zeros", lambda n: ad.compile(lambda: ad.zeros((n,)))()),
+    ],
+)
+def test_out_of_memory_names_the_operation_and_the_bytes(op, make):
+    before = ad.memory_stats()
+    with pytest.raises(MemoryError, match=rf"\[{op}\] could not allocate 80000000000000 bytes"):
+        make(10**13)
+    after = ad.memory_stats()
+    assert (after["live"], after["live_nodes"]) == (before["live"], before["live_nodes"])
+
+
+LIMITED = """
+import resource
+import numpy as np
+import adjoint as ad
+
+ad.set_num_threads(1)
+N = 4_000_000  # 32 MB of float64
+x = ad.tensor(np.linspace(0.5, 2.0, N), requires_grad=True)
+(ad.ones((600, 600)) @ ad.ones((600, 600))).numpy()  # opens the BLAS and its buffers
+
+with open("/proc/self/statm") as f:
+    used = int(f.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000, resource.RLIM_INFINITY))
+
+def refused(work, op):
+    try:
+        work()
+    except MemoryError as error:
+        text = str(error)
+        assert op in text and "could not allocate 32000000 bytes" in text, text
+    else:
+        raise AssertionError("there was memory")
+"""
+
+SHORTAGES = {
+    "a fused group": """
+kept = [ad.sin(x.detach() * float(i)) for i in range(10)]  # one group, ten results
+total = kept[0]
+for y in kept[1:]:
+    total = total + y
+refused(lambda: ad.eval(total), "[sin]")
+del kept
+a = np.linspace(0.5, 2.0, N)
+assert abs(total[N - 1].item() - sum(np.sin(2.0 * i) for i in range(10))) < 1e-12
+del total
+""",
+    "a backward": """
+y = x
+for i in range(2):
+    y = ad.sin(y[::-1] * 1.0)
+    ad.eval(y)
+loss = ad.sum(y)
+del y
+ballast = [ad.zeros((N // 8,)) for _ in range(8)]
+try:
+    while True:
+        ballast.append(ad.zeros((N // 8,)))
+except MemoryError:
+    pass
+refused(lambda: (loss.backward(), ad.eval(x.grad)), "]")
+del ballast
+x.grad = None
+loss.backward()
+expected = ad.grad(lambda v: ad.sum(ad.sin(ad.sin(v))))(x.detach()[:1000])
+np.testing.assert_allclose(x.grad[:1000].numpy(), expected.numpy(), rtol=1e-13)
+""",
+    "a program": """
+count = ad.tensor(0)
+@ad.compile
+def f(v):
+    count.rebind_(count + 1)
+    return [ad.exp(v * float(i)) for i in range(10)]
+refused(lambda: f(x.detach()), "[compile]")
+assert count.item() == 0
+small = f(x.detach()[:1000])
+assert count.item() == 1
+np.testing.assert_allclose(small[3].numpy(), np.exp(3 * x.detach()[:1000].numpy()), rtol=1e-14)
+""",
+}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a limit of address space")
+@pytest.mark.parametrize("case", SHORTAGES)
+def test_the_process_goes_on_without_memory(case):
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED + SHORTAGES[case]],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 # ---- what a graph holds -------------------------------------------------------------------------
 
 MEGABYTE = 1 << 20
@@ -209,6 +341,32 @@ def test_an_unrecorded_chain_is_computed_in_place():
         ad.eval(y)
 
     assert peak_of(run) <= 31 * MEGABYTE
+
+
+def test_what_waits_holds_no_more_than_it_may():
+    """A sum of temporaries: each would have been freed at once without deferral."""
+    size = 32 * MEGABYTE // 8
+
+    def run():
+        total = ad.zeros((size,))
+        for i in range(40):
+            term = ad.zeros((size,))
+            ad.eval(term)
+            total = total + term
+            del term
+        assert total[size - 1].item() == 0.0
+
+    assert peak_of(run) <= (256 + 4 * 32) * MEGABYTE
+
+
+def test_what_others_hold_does_not_end_a_group():
+    x = ad.asarray(np.ones(32 * MEGABYTE // 8), copy=True)
+    y = x.detach() * 2.0
+    for _ in range(20):
+        y = ad.where(x > 0.0, y * x, y) + x.detach()
+    explanation = ad.explain(y)
+    assert len(explanation) == 1
+    assert len(explanation.groups[0]["operations"]) == 1 + 4 * 20
 
 
 def test_forward_mode_runs_in_constant_memory():

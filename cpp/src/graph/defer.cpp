@@ -615,7 +615,9 @@ std::size_t measure_held(std::span<Node* const> nodes) {
     for (const Node* in : n->inputs()) {
       const std::uint32_t count = ++reads[in];
       if (state_of(in) == State::deferred && count == 1) stack.push_back(in);
-      if (state_of(in) == State::ready && in->storage && count == in->uses()) bytes += in->nbytes();
+      if (state_of(in) == State::ready && count == in->uses() && in->storage &&
+          in->storage->donatable())  // nobody else's
+        bytes += in->storage->bytes();
     }
   }
   return bytes;

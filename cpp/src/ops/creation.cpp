@@ -42,14 +42,13 @@ ResultSpec infer_from_attrs(std::span<Node* const>, const Attrs* attrs) {
   return {attrs->dtype, attrs->ints};
 }
 
-void run_full(Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
-  const double value = attrs->number;
-  if (as_bits(value) == 0) {
-    allocate_value(out, "full");
-    std::memset(out->data(), 0, out->nbytes());
-    return;
-  }
-  generate(out, "full", [value](std::int64_t) { return value; });
+void run_zeros(Node* out, std::span<Node* const>, const Attrs*, std::uint32_t) {
+  allocate_value(out, "zeros");
+  std::memset(out->data(), 0, out->nbytes());
+}
+
+void run_ones(Node* out, std::span<Node* const>, const Attrs*, std::uint32_t) {
+  generate(out, "ones", [](std::int64_t) { return 1.0; });
 }
 
 /// attrs.number = start, attrs.more[0] = step.
@@ -78,13 +77,21 @@ void run_eye(Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_
   generate(out, "eye", [=](std::int64_t i) { return i % cols - i / cols == k ? 1.0 : 0.0; });
 }
 
-Op& full_record = family.define({.name = "full",
-                                 .signature = "(shape, fill_value, /)",
-                                 .doc = "A tensor of one repeated value.",
+Op& zeros_record = family.define({.name = "zeros",
+                                  .signature = "(shape, /)",
+                                  .doc = "A tensor of zeros.",
+                                  .kind = OpKind::structural,
+                                  .arity = 0,
+                                  .infer = infer_from_attrs,
+                                  .run = run_zeros});
+
+Op& ones_record = family.define({.name = "ones",
+                                 .signature = "(shape, /)",
+                                 .doc = "A tensor of ones.",
                                  .kind = OpKind::structural,
                                  .arity = 0,
                                  .infer = infer_from_attrs,
-                                 .run = run_full});
+                                 .run = run_ones});
 
 Op& arange_record =
     family.define({.name = "arange",
@@ -126,10 +133,10 @@ Tensor create(const Op& op, Dims shape, DType dtype, double number, Dims more, b
 }  // namespace
 
 Tensor zeros(Tensor::Shape shape, DType dtype) {
-  return create(full_record, Dims(shape), dtype, 0.0, {});
+  return create(zeros_record, Dims(shape), dtype, 0.0, {});
 }
 Tensor ones(Tensor::Shape shape, DType dtype) {
-  return create(full_record, Dims(shape), dtype, 1.0, {});
+  return create(ones_record, Dims(shape), dtype, 0.0, {});
 }
 
 Tensor arange(double start, double stop, double step, DType dtype) {

@@ -30,7 +30,7 @@ constexpr std::size_t kMapped = 1 << 20;      // smallest block mapped on its ow
 // Blocks from here on ask for huge pages: faulting in 4 MiB takes 0.14 ms that way, 2 ms without.
 constexpr std::size_t kHugePage = 2 << 20;
 constexpr std::size_t kPage = 4096;
-constexpr std::size_t kBound = 256 << 20;  // see clear_storage_cache
+constexpr std::size_t kBound = 256 << 20;  // of the cache, where no limit is set
 constexpr std::size_t kAddressSpace = std::size_t{1} << 47;
 constexpr std::int64_t kSyncBytes = 64 << 10;  // largest change a thread keeps to itself
 
@@ -145,6 +145,7 @@ class BlockAllocator {
   StorageStats stats() noexcept;
   void reset_peak() noexcept;
   void clear() noexcept;
+  std::size_t set_limit(std::size_t bytes) noexcept;
 
  private:
   BlockAllocator();
@@ -160,6 +161,7 @@ class BlockAllocator {
   void unlink(FreeBlock* block) noexcept;
   FreeBlock* evict(std::size_t bound) noexcept;
   FreeBlock* collect_slabs() noexcept;
+  std::size_t bound() const noexcept;
   void account(ThreadCache* cache, std::int64_t delta) noexcept;
   void sync(ThreadCache* cache) noexcept;
   void child_after_fork() noexcept;
@@ -173,6 +175,7 @@ class BlockAllocator {
   pthread_key_t key_{};
   std::atomic<std::int64_t> live_{0};
   std::atomic<std::int64_t> peak_{0};
+  std::atomic<std::size_t> limit_{kNoCacheLimit};
   std::atomic<std::size_t> cached_{0};  // in the shared lists; written under the mutex
 };
 
@@ -384,10 +387,26 @@ void BlockAllocator::free(Storage* s) noexcept {
   if (++cache->counts[c] > thread_limit(c)) flush(cache, c, thread_limit(c) / 2);
 }
 
+std::size_t BlockAllocator::bound() const noexcept {
+  const std::size_t limit = limit_.load(std::memory_order_relaxed);
+  if (limit != kNoCacheLimit) return limit;
+  return std::max(kBound, static_cast<std::size_t>(std::max<std::int64_t>(peak_.load(), 0)) / 2);
+}
+
+std::size_t BlockAllocator::set_limit(std::size_t bytes) noexcept {
+  const std::size_t before = limit_.exchange(bytes, std::memory_order_relaxed);
+  FreeBlock* victims = nullptr;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    victims = evict(bound());
+  }
+  to_system(victims);
+  return before;
+}
+
 void BlockAllocator::give_shared(FreeBlock* block, int c) noexcept {
   const std::size_t size = size_of_class(c);
-  const auto peak = static_cast<std::size_t>(std::max<std::int64_t>(peak_.load(), 0));
-  const std::size_t bound = std::max(kBound, peak / 2);
+  const std::size_t bound = this->bound();
   if (size > bound) return to_system(block, size);  // would only push everything else out
   FreeBlock* victims = nullptr;
   {
@@ -536,5 +555,8 @@ void Storage::destroy(Storage* s) noexcept {
 StorageStats storage_stats() noexcept { return BlockAllocator::instance().stats(); }
 void reset_peak_storage() noexcept { BlockAllocator::instance().reset_peak(); }
 void clear_storage_cache() noexcept { BlockAllocator::instance().clear(); }
+std::size_t set_storage_cache_limit(std::size_t bytes) noexcept {
+  return BlockAllocator::instance().set_limit(bytes);
+}
 
 }  // namespace adjoint

@@ -71,8 +71,14 @@ struct StorageStats {
 StorageStats storage_stats() noexcept;
 void reset_peak_storage() noexcept;
 /// Gives cached blocks back to the system: all but the blocks up to 32 KiB that other threads
-/// keep for themselves until they end, and small ones whose 64 KiB slab is still in use. Without
-/// a call, the cache keeps at most the larger of 256 MiB and half of `peak`, oldest out first.
+/// keep for themselves until they end, and small ones whose 64 KiB slab is still in use.
 void clear_storage_cache() noexcept;
+
+/// Without a limit the cache keeps at most the larger of 256 MiB and half of `peak`.
+inline constexpr std::size_t kNoCacheLimit = ~std::size_t{0};
+/// Sets how many freed bytes are kept at most, oldest out first, and returns what was set before.
+/// Blocks up to 32 KiB are not bounded by it: a thread keeps a few MiB of them at most, and slabs
+/// in use keep theirs.
+std::size_t set_storage_cache_limit(std::size_t bytes) noexcept;
 
 }  // namespace adjoint
