@@ -983,6 +983,49 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable
     [3.0, 4.0]
     """
 
+class Explanation:
+    """Which groups some work falls into; prints as text."""
+
+    def __len__(self) -> int: ...
+    @property
+    def groups(self) -> Any:
+        """One dict per group, in the order in which they run: `space` and the number of its
+        trailing axes that are `reduced`; what it `reads`, and the `operations` it fuses, each
+        a list of dicts.
+        """
+
+def eval(*args: Any) -> None:
+    """Compute everything still deferred in the given pytrees."""
+
+def explain(*args: Any) -> Explanation:
+    """Tell which fused groups `ad.eval` of the given pytrees would run, and run nothing.
+
+    A group reads its operands once and keeps in registers what is not marked as stored. What it
+    reads comes from memory, or from an earlier group: the note then says why it is not computed
+    in this one. A value marked as recomputed is computed a second time, instead of being stored,
+    because that is cheaper than the memory traffic.
+
+    Work that can fail on values, matrix products and indexing run where they stand, so their
+    results are in memory. The same view of a compiled function is `f.program(x).groups`.
+
+    Returns
+    -------
+    Explanation
+        Prints as text; `groups` holds the same as data.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> x = ad.linspace(0.0, 1.0, 10_000)
+    >>> ad.explain(ad.sum(ad.exp(x) * 2.0))
+    group 1 over (10000,), reducing the last axis: 3 operations
+      %0 = memory : float64 (10000,)
+      %2 = memory : float64 ()
+      %1 = exp %0 : float64 (10000,)
+      %3 = multiply %1 %2 : float64 (10000,)
+      %4 = sum %3 : float64 ()  # stored
+    """
+
 @final
 class Compiled:
     """A compiled function; made by `compile`."""
@@ -999,12 +1042,26 @@ class Program:
     """What a compiled function runs: simplified, fused and planned."""
 
     @property
-    def graph(self) -> Any:
-        """One row per node: (operation, inputs, dtype, shape)."""
-    def stats(self) -> dict[str, int]:
-        """Numbers of nodes, fused groups, instructions; bytes of the arena."""
+    def graph(self) -> Graph:
+        """The operations, in order: prints as text, under the lines of code that applied them."""
     @property
-    def text(self) -> Any: ...
+    def groups(self) -> Any:
+        """What is fused into what, and why groups end; as `explain` gives it for deferred work."""
+    def stats(self) -> dict[str, int]:
+        """Numbers of `nodes`, of fused `groups`, and of `instructions`, where a group counts as
+        one; bytes that a run reads and writes (`bytes_moved`), and the size of the one block
+        of memory for what passes between instructions (`bytes_planned`).
+        """
+
+class Graph:
+    """The operations of a program; prints as text."""
+
+    def __len__(self) -> int: ...
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """One row per node: (operation, numbers of its inputs, dtype, shape, place in the code
+        as in "train.py:12").
+        """
 
 def compile(
     f: Callable[..., Any], *, static_argnums: _Axes = (), donate_argnums: _Axes = ()
@@ -1056,15 +1113,45 @@ class deferral:
     def __exit__(self, *args: object) -> None: ...
     def __call__(self, f: _F, /) -> _F: ...
 
-def eval(*args: Any) -> None:
-    """Compute everything still deferred in the given pytrees."""
-
 def is_grad_enabled() -> builtins.bool:
     """Whether operations on tensors that require grad are recorded on this thread."""
 
 def memory_stats() -> dict[str, int]:
-    """Bytes in live arrays (`live`), kept for reuse (`cached`), the highest `live` so far
-    (`peak`), and the number of `live_nodes`.
+    """Tell what memory the library has taken, over all threads.
+
+    Returns
+    -------
+    dict
+        ``live``: bytes in arrays that exist, foreign memory apart.
+        ``cached``: bytes of freed arrays, kept for reuse.
+        ``peak``: the highest ``live`` since the start, or since `reset_peak_memory`.
+        ``live_nodes``: values that exist, recorded and deferred ones included.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> before = ad.memory_stats()
+    >>> x = ad.zeros((1000, 1000))
+    >>> after = ad.memory_stats()
+    >>> after["live"] - before["live"], after["live_nodes"] - before["live_nodes"]
+    (8000000, 1)
+    """
+
+def set_cache_limit(limit: int | None) -> int | None:
+    """Set how many bytes of freed arrays are kept for reuse at most; return the limit before.
+
+    Fresh memory from the system costs more than the arithmetic that fills it, so freed arrays
+    are kept. With None, as at the start, that is at most the larger of 256 MiB and half of the
+    ``peak`` of `memory_stats`. What is above a limit goes back to the system at once, oldest
+    first; blocks up to 32 KiB are kept apart from it. When memory runs out, all that is kept is
+    given back before an operation fails with a MemoryError.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> before = ad.set_cache_limit(64 << 20)
+    >>> ad.set_cache_limit(before)
+    67108864
     """
 
 def _set_blas_candidate(path: Any, prefix: Any, suffix: Any, ilp64: Any) -> Tensor:

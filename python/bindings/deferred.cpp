@@ -102,11 +102,11 @@ void init_deferred(py::module_& m) {
         ">>> import adjoint as ad\n"
         ">>> x = ad.linspace(0.0, 1.0, 10_000)\n"
         ">>> ad.explain(ad.sum(ad.exp(x) * 2.0))\n"
-        "group 1 over (10000,), reducing the last 1 axis: 3 operations\n"
+        "group 1 over (10000,), reducing the last axis: 3 operations\n"
         "  %0 = memory : float64 (10000,)\n"
-        "  %1 = memory : float64 ()\n"
-        "  %2 = exp %0 : float64 (10000,)\n"
-        "  %3 = multiply %2 %1 : float64 (10000,)\n"
+        "  %2 = memory : float64 ()\n"
+        "  %1 = exp %0 : float64 (10000,)\n"
+        "  %3 = multiply %1 %2 : float64 (10000,)\n"
         "  %4 = sum %3 : float64 ()  # stored");
 }
 

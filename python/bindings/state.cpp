@@ -187,22 +187,21 @@ void init_state(py::module_& m) {
   m.def(
       "is_grad_enabled", [] { return thread_state().recording; },
       "Whether operations on tensors that require grad are recorded on this thread.");
-  m.def(
-      "memory_stats", &memory_stats,
-      "Tell what memory the library has taken, over all threads.\n\n"
-      "Returns\n-------\n"
-      "dict\n"
-      "    ``live``: bytes in arrays that exist, foreign memory apart. ``cached``: bytes of freed "
-      "arrays, kept for reuse. ``peak``: the highest ``live`` since the start, or since "
-      "`reset_peak_memory`. ``live_nodes``: values that exist, recorded and deferred ones "
-      "included, in memory or not.\n\n"
-      "Examples\n--------\n"
-      ">>> import adjoint as ad\n"
-      ">>> before = ad.memory_stats()\n"
-      ">>> x = ad.zeros((1000, 1000))\n"
-      ">>> after = ad.memory_stats()\n"
-      ">>> after[\"live\"] - before[\"live\"], after[\"live_nodes\"] - before[\"live_nodes\"]\n"
-      "(8000000, 1)");
+  m.def("memory_stats", &memory_stats,
+        "Tell what memory the library has taken, over all threads.\n\n"
+        "Returns\n-------\n"
+        "dict\n"
+        "    ``live``: bytes in arrays that exist, foreign memory apart.\n"
+        "    ``cached``: bytes of freed arrays, kept for reuse.\n"
+        "    ``peak``: the highest ``live`` since the start, or since `reset_peak_memory`.\n"
+        "    ``live_nodes``: values that exist, recorded and deferred ones included.\n\n"
+        "Examples\n--------\n"
+        ">>> import adjoint as ad\n"
+        ">>> before = ad.memory_stats()\n"
+        ">>> x = ad.zeros((1000, 1000))\n"
+        ">>> after = ad.memory_stats()\n"
+        ">>> after[\"live\"] - before[\"live\"], after[\"live_nodes\"] - before[\"live_nodes\"]\n"
+        "(8000000, 1)");
   m.def(
       "set_cache_limit", &set_cache_limit, py::arg("limit"),
       "Set how many bytes of freed arrays are kept for reuse at most; return the limit before.\n\n"

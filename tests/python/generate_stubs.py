@@ -139,6 +139,8 @@ SIGNATURES = {
     "stop_gradient": "(x: _T) -> _T",
 }
 ATTRIBUTES = {
+    "graph": "Graph",
+    "rows": "list[tuple[Any, ...]]",
     "shape": "tuple[int, ...]",
     "dtype": "DType",
     "device": 'Literal["cpu"]',
@@ -390,6 +392,7 @@ def object_method(name: str) -> str:
     fixed = {
         "__eq__": "(self, other: object, /) -> builtins.bool",
         "__hash__": "(self) -> int",
+        "__len__": "(self) -> int",
         "__repr__": "(self) -> str",
     }
     return f"    def {name}{fixed[name]}: ...\n" if name in fixed else ""

@@ -349,7 +349,7 @@ def test_what_waits_holds_no_more_than_it_may():
 
     def run():
         total = ad.zeros((size,))
-        for i in range(40):
+        for _ in range(40):
             term = ad.zeros((size,))
             ad.eval(term)
             total = total + term

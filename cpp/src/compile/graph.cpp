@@ -245,7 +245,6 @@ std::string Graph::text(const std::function<std::string(const std::string&)>& qu
   }
   out << "return";
   for (const Index o : outputs_) out << " %" << o;
-  out << '\n';
   return out.str();
 }
 

@@ -1,5 +1,5 @@
-// Values are numbered in the order in which the groups mention them, so that one number means one
-// value throughout an explanation.
+// Values are numbered in the order in which the work mentions them; one number means one value
+// throughout an explanation.
 #include "graph/explain.h"
 
 #include <algorithm>
@@ -16,7 +16,12 @@ class Explainer {
  public:
   void add(const PlannedGroup& plan) {
     ExplainedGroup out{plan.space.full, plan.space.reduced, {}, {}};
+    for (const PlannedGroup::Member& m : plan.members) {
+      for (const Node* in : m.node->inputs()) number_of(in);
+      number_of(m.node);
+    }
     for (const PlannedGroup::Read& read : plan.reads) out.reads.push_back(read_value(read));
+    std::ranges::sort(out.reads, {}, &ExplainedValue::number);
     for (const PlannedGroup::Member& m : plan.members) {
       ExplainedValue v = value_of(m.node);
       v.made_by = m.node->op->name;
@@ -53,11 +58,10 @@ class Explainer {
 };
 
 void print(std::ostream& out, const ExplainedValue& v) {
-  out << "  %" << v.number << " = " << v.made_by;
+  out << "\n  %" << v.number << " = " << v.made_by;
   for (const std::size_t in : v.inputs) out << " %" << in;
   out << " : " << name(v.dtype) << ' ' << to_string(v.shape);
   if (!v.note.empty()) out << "  # " << v.note;
-  out << '\n';
 }
 
 }  // namespace
@@ -72,14 +76,14 @@ std::string to_string(std::span<const ExplainedGroup> groups) {
   std::ostringstream out;
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const ExplainedGroup& g = groups[i];
-    out << "group " << i + 1 << " over " << to_string(g.space);
-    if (g.reduced)
-      out << ", reducing the last " << g.reduced << (g.reduced > 1 ? " axes" : " axis");
-    out << ": " << g.members.size() << (g.members.size() > 1 ? " operations\n" : " operation\n");
+    out << (i ? "\ngroup " : "group ") << i + 1 << " over " << to_string(g.space);
+    if (g.reduced == 1) out << ", reducing the last axis";
+    if (g.reduced > 1) out << ", reducing the last " << g.reduced << " axes";
+    out << ": " << g.members.size() << (g.members.size() > 1 ? " operations" : " operation");
     for (const ExplainedValue& v : g.reads) print(out, v);
     for (const ExplainedValue& v : g.members) print(out, v);
   }
-  return groups.empty() ? "nothing is deferred\n" : out.str();
+  return groups.empty() ? "nothing is deferred" : out.str();
 }
 
 }  // namespace adjoint
