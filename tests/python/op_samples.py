@@ -147,7 +147,7 @@ ELEMENTWISE = [
     _unary("asinh", np.arcsinh, -10, 10, 1.8, mpmath.asinh),
     _unary("acosh", np.arccosh, 1.2, 10, 2.2, mpmath.acosh),
     _unary("atanh", np.arctanh, -0.8, 0.8, 2.2, mpmath.atanh),
-    _unary("erf", scipy.special.erf, -3, 3, 1.1, mpmath.erf),
+    _unary("erf", scipy.special.erf, -3, 3, 1.2, mpmath.erf),
     _unary("erfc", scipy.special.erfc, -3, 6, 1.7, mpmath.erfc),
     _unary("lgamma", scipy.special.gammaln, 0.5, 12, 2.3, mpmath.loggamma),
     _unary("digamma", scipy.special.digamma, 0.5, 12, 2.5, mpmath.digamma),

@@ -20,11 +20,8 @@ ADJOINT_UNARY(Log1p, log1p)
 ADJOINT_UNARY(Log2, log2)
 ADJOINT_UNARY(Log10, log10)
 ADJOINT_UNARY(Sin, sin)
-ADJOINT_UNARY(SinFast, sin_fast)
 ADJOINT_UNARY(Cos, cos)
-ADJOINT_UNARY(CosFast, cos_fast)
 ADJOINT_UNARY(Tan, tan)
-ADJOINT_UNARY(TanFast, tan_fast)
 ADJOINT_UNARY(Asin, asin)
 ADJOINT_UNARY(Acos, acos)
 ADJOINT_UNARY(Atan, atan)
@@ -59,19 +56,51 @@ ADJOINT_BINARY(Atan2, atan2)
 ADJOINT_BINARY(Hypot, hypot)
 #undef ADJOINT_BINARY
 
-/// The full function costs several times the one for moderate arguments and gives its bits there,
-/// so a stretch that has no large argument takes the short way.
+// What serves for all but the arguments it excludes, and costs less.
+#define ADJOINT_FAST(Name, function, excluded) \
+  struct Name {                                \
+    template <class T>                         \
+    ADJOINT_INLINE T apply(T x) {              \
+      return math::function(x);                \
+    }                                          \
+    template <class T>                         \
+    ADJOINT_INLINE bool excludes(T x) {        \
+      return excluded;                         \
+    }                                          \
+  };
+ADJOINT_FAST(ExpFast, exp_fast, math::abs(x) > math::kExpFastMax<T>)
+ADJOINT_FAST(LogFast, log_fast, math::not_normal_positive(x))
+ADJOINT_FAST(Log2Fast, log2_fast, math::not_normal_positive(x))
+ADJOINT_FAST(Log10Fast, log10_fast, math::not_normal_positive(x))
+ADJOINT_FAST(SinFast, sin_fast, math::abs(x) > math::kTrigFastMax<T>)
+ADJOINT_FAST(CosFast, cos_fast, math::abs(x) > math::kTrigFastMax<T>)
+ADJOINT_FAST(TanFast, tan_fast, math::abs(x) > math::kTrigFastMax<T>)
+#undef ADJOINT_FAST
+
+struct PowFast {
+  template <class T>
+  ADJOINT_INLINE T apply(T x, T y) {
+    return math::pow_fast(x, y);
+  }
+  template <class T>
+  ADJOINT_INLINE bool excludes(T x, T y) {
+    return math::not_normal_positive(x) | !(math::abs(y) <= math::kPowLimit<T>);
+  }
+};
+
+/// A block that has no excluded argument takes the short way, which gives the bits of the full one:
+/// the result of an element depends on that element alone.
 template <class Fast, class Full, class T>
-void trig_loop(const void* const* in, void* out, std::int64_t n) {
+void checked_loop(const void* const* in, void* out, std::int64_t n) {
   const Mem<T>* x = static_cast<const Mem<T>*>(in[0]);
   Mem<T>* o = static_cast<Mem<T>*>(out);
   for (std::int64_t start = 0; start < n; start += kBlock) {
     const std::int64_t count = n - start < kBlock ? n - start : kBlock;
-    math::Bits<T> large = 0;
-    for (std::int64_t i = 0; i < count; ++i)
-      large |= math::abs(static_cast<T>(x[start + i])) > math::kTrigFastMax<T> ? 1 : 0;
+    math::Bits<T> excluded = 0;
+    for (std::int64_t i = start; i < start + count; ++i)
+      excluded |= Fast::excludes(static_cast<T>(x[i])) ? 1 : 0;
     const void* const operand[] = {x + start};
-    if (large == 0) {
+    if (excluded == 0) {
       unary_loop<Fast, T, T>(operand, o + start, count);
     } else {
       unary_loop<Full, T, T>(operand, o + start, count);
@@ -80,31 +109,51 @@ void trig_loop(const void* const* in, void* out, std::int64_t n) {
 }
 
 template <class Fast, class Full, class T>
-consteval TileKernel trig(const char* name, DType d, int cost) {
-  return {name,    d,      d, 1, static_cast<std::uint8_t>(cost), &trig_loop<Fast, Full, T>,
+consteval TileKernel checked(const char* name, DType d, int cost) {
+  return {name,    d,      d, 1, static_cast<std::uint8_t>(cost), &checked_loop<Fast, Full, T>,
           nullptr, nullptr};
 }
 
-/// One exponent for all elements, by way of a vector of it: for an exponent that does not change,
-/// the compiler takes the special cases out of the loop, which then no longer vectorises.
+/// The same for two operands.
 template <class T>
-void pow_vs(const void* const* in, void* out, std::int64_t n) {
-  constexpr std::int64_t chunk = 128;
+void pow_vv(const void* const* in, void* out, std::int64_t n) {
   const Mem<T>* x = static_cast<const Mem<T>*>(in[0]);
+  const Mem<T>* y = static_cast<const Mem<T>*>(in[1]);
   Mem<T>* o = static_cast<Mem<T>*>(out);
-  const T exponent = *static_cast<const Mem<T>*>(in[1]);
-  T exponents[chunk];
-  const std::int64_t filled = n < chunk ? n : chunk;
-  for (std::int64_t i = 0; i < filled; ++i) exponents[i] = exponent;
-  for (std::int64_t start = 0; start < n; start += chunk) {
-    const void* const operands[] = {x + start, exponents};
-    vv_loop<Pow, T, T>(operands, o + start, n - start < chunk ? n - start : chunk);
+  for (std::int64_t start = 0; start < n; start += kBlock) {
+    const std::int64_t count = n - start < kBlock ? n - start : kBlock;
+    math::Bits<T> excluded = 0;
+    for (std::int64_t i = start; i < start + count; ++i)
+      excluded |= PowFast::excludes(static_cast<T>(x[i]), static_cast<T>(y[i])) ? 1 : 0;
+    const void* const operands[] = {x + start, y + start};
+    if (excluded == 0) {
+      vv_loop<PowFast, T, T>(operands, o + start, count);
+    } else {
+      vv_loop<Pow, T, T>(operands, o + start, count);
+    }
+  }
+}
+
+/// One base or one exponent for all elements, by way of a vector of it: for an operand that does
+/// not change, the compiler takes special cases out of the loop, which then no longer vectorises.
+template <class T, int Single>
+void pow_with_single(const void* const* in, void* out, std::int64_t n) {
+  const T single = *static_cast<const Mem<T>*>(in[Single]);
+  T copies[kBlock];
+  const std::int64_t filled = n < kBlock ? n : kBlock;
+  for (std::int64_t i = 0; i < filled; ++i) copies[i] = single;
+  const Mem<T>* other = static_cast<const Mem<T>*>(in[1 - Single]);
+  Mem<T>* o = static_cast<Mem<T>*>(out);
+  for (std::int64_t start = 0; start < n; start += kBlock) {
+    const void* operands[] = {copies, copies};
+    operands[1 - Single] = other + start;
+    pow_vv<T>(operands, o + start, n - start < kBlock ? n - start : kBlock);
   }
 }
 
 template <class T>
 consteval TileKernel pow_row(DType d) {
-  return {"pow", d, d, 2, 40, &vv_loop<Pow, T, T>, &sv_loop<Pow, T, T>, &pow_vs<T>};
+  return {"pow", d, d, 2, 40, &pow_vv<T>, &pow_with_single<T, 0>, &pow_with_single<T, 1>};
 }
 
 /// One order for `n` elements; x_step is 0 where they are all the same one.
@@ -155,11 +204,11 @@ consteval TileKernel polygamma_row(DType d) {
 
 // Costs are the time over that of an addition in cache, rounded.
 #define ADJOINT_ROWS(D, T)                                                                      \
-  unary<Exp, T>("exp", D, D, 8), unary<Exp2, T>("exp2", D, D, 8),                               \
-      unary<Expm1, T>("expm1", D, D, 12), unary<Log, T>("log", D, D, 8),                        \
-      unary<Log1p, T>("log1p", D, D, 12), unary<Log2, T>("log2", D, D, 12),                     \
-      unary<Log10, T>("log10", D, D, 12), trig<SinFast, Sin, T>("sin", D, 8),                   \
-      trig<CosFast, Cos, T>("cos", D, 8), trig<TanFast, Tan, T>("tan", D, 16),                  \
+  checked<ExpFast, Exp, T>("exp", D, 8), unary<Exp2, T>("exp2", D, D, 8),                       \
+      unary<Expm1, T>("expm1", D, D, 12), checked<LogFast, Log, T>("log", D, 8),                \
+      unary<Log1p, T>("log1p", D, D, 12), checked<Log2Fast, Log2, T>("log2", D, 12),            \
+      checked<Log10Fast, Log10, T>("log10", D, 12), checked<SinFast, Sin, T>("sin", D, 8),      \
+      checked<CosFast, Cos, T>("cos", D, 8), checked<TanFast, Tan, T>("tan", D, 16),            \
       unary<Asin, T>("asin", D, D, 12), unary<Acos, T>("acos", D, D, 12),                       \
       unary<Atan, T>("atan", D, D, 12), unary<Sinh, T>("sinh", D, D, 16),                       \
       unary<Cosh, T>("cosh", D, D, 12), unary<Tanh, T>("tanh", D, D, 12),                       \

@@ -29,6 +29,7 @@ struct Real;
 template <>
 struct Real<float> {
   using U = std::uint32_t;
+  using S = std::int32_t;
   static constexpr int mant = 23;
   static constexpr int bias = 127;
   static constexpr U sign = 0x80000000u;
@@ -40,6 +41,7 @@ struct Real<float> {
 template <>
 struct Real<double> {
   using U = std::uint64_t;
+  using S = std::int64_t;
   static constexpr int mant = 52;
   static constexpr int bias = 1023;
   static constexpr U sign = 0x8000000000000000u;
@@ -77,11 +79,28 @@ ADJOINT_MATH_FN T xor_sign(T x, Bits<T> s) {
   return from_bits(to_bits(x) ^ s);
 }
 
+/// Whether x is anything but a normal number above zero.
+template <class T>
+ADJOINT_MATH_FN bool not_normal_positive(T x) {
+  const Bits<T> least = to_bits(Real<T>::min_normal);
+  return to_bits(x) - least >= to_bits(kInf<T>) - least;
+}
+
 /// nan stays nan.
 template <class T>
 ADJOINT_MATH_FN T clamp(T x, T lo, T hi) {
   x = x < lo ? lo : x;
   return x > hi ? hi : x;
+}
+
+/// |x| limited to `most`, with the sign of x; a nan becomes `most` too. Cheaper than clamp: one
+/// minimum of integers, where minima of floats would have to pass on a nan.
+template <class T>
+ADJOINT_MATH_FN T clamp_magnitude(T x, T most) {
+  using S = typename Real<T>::S;
+  const S size = static_cast<S>(to_bits(abs(x)));
+  const S limit = static_cast<S>(to_bits(most));
+  return from_bits(static_cast<Bits<T>>(size < limit ? size : limit) | sign_bit(x));
 }
 
 /// a b + c: rounded once where the level has FMA, twice at the baseline.

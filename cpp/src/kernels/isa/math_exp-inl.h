@@ -43,6 +43,10 @@ struct ExpConst<double> {
   static constexpr double exp2_min = -1076.0;
 };
 
+/// e^x and e^-x are normal up to here.
+template <class T>
+static constexpr T kExpFastMax = sizeof(T) == 4 ? T(87) : T(708);
+
 /// (e^r - 1 - r) / r^2 on |r| <= ln2 / 2.
 ADJOINT_MATH_FN float exp_poly(float r) {
   return poly(r, 0x1p-1f, 0x1.555554p-3f, 0x1.55548cp-5f, 0x1.111274p-7f, 0x1.6d8e7p-10f,
@@ -85,26 +89,37 @@ struct ExpParts {
   T p, s1, s2;
 };
 
-/// For k + 2 bias in the low bits.
+/// For k + 2 bias in the low bits; those above, of 1.5 2^mant, are shifted out.
 template <class T>
 ADJOINT_MATH_FN ExpParts<T> exp_scale(T p, Bits<T> k) {
-  const Bits<T> q = k & (4 * Real<T>::bias + 3);
-  const Bits<T> q1 = q >> 1;
-  return {p, pow2_biased<T>(q1), pow2_biased<T>(q - q1)};
+  const Bits<T> half = k >> 1;
+  return {p, pow2_biased<T>(half), pow2_biased<T>(k - half)};
 }
 
+/// For |x| <= kExpFastMax, or nan; gives the bits of `exp` there.
 template <class T>
-ADJOINT_MATH_FN ExpParts<T> exp_parts(T x) {
-  const auto [r, k] =
-      exp_reduce(clamp(x, ExpConst<T>::min, ExpConst<T>::max), static_cast<T>(2 * Real<T>::bias));
-  return exp_scale(T(1) + fma_(r * r, exp_poly(r), r), k);
+ADJOINT_MATH_FN T exp_fast(T x) {
+  const auto [r, k] = exp_reduce(x, static_cast<T>(Real<T>::bias));
+  return (T(1) + fma_(r * r, exp_poly(r), r)) * pow2_biased<T>(k);
 }
 
+/// The offset is odd as in `exp_fast`, so that ties are rounded alike.
 /// 1 ulp (float), 1.1 (double).
 template <class T>
 ADJOINT_MATH_FN T exp(T x) {
-  const auto [p, s1, s2] = exp_parts(x);
+  const auto [r, k] = exp_reduce(clamp(x, ExpConst<T>::min, ExpConst<T>::max),
+                                 static_cast<T>(2 * Real<T>::bias + 1));
+  const auto [p, s1, s2] = exp_scale(T(1) + fma_(r * r, exp_poly(r), r), k - 1);
   return (p * s1) * s2;
+}
+
+/// e^-a for a >= 0. Powers below 1 need no halves: they are formed 2^64 too large.
+/// 1 ulp (float), 1.1 (double).
+template <class T>
+ADJOINT_MATH_FN T exp_minus(T a) {
+  const T c = a > -ExpConst<T>::min ? -ExpConst<T>::min : a;
+  const auto [r, k] = exp_reduce(-c, static_cast<T>(Real<T>::bias + 64));
+  return ((T(1) + fma_(r * r, exp_poly(r), r)) * pow2_biased<T>(k)) * T(0x1p-64);
 }
 
 /// (2^r - 1) / r on |r| <= 1/2.

@@ -112,13 +112,6 @@ ADJOINT_MATH_FN T log_edges(T x, T result) {
   return x > T(0) ? result : below;
 }
 
-/// 0.9 ulp (float), 0.9 (double).
-template <class T>
-ADJOINT_MATH_FN T log(T x) {
-  const auto [f, k] = log_split(x);
-  return log_edges(x, log_of_split(f, k));
-}
-
 /// log(1 + f) as a pair whose upper part has half of the digits, so that it can be multiplied by
 /// a constant of as many without an error.
 template <class T>
@@ -128,30 +121,45 @@ ADJOINT_MATH_FN Two<T> log_of_fraction(T f) {
   return {hi, ((f - hi) - half_f2) + log_tail(f, half_f2)};
 }
 
-/// 0.9 ulp (float), 0.9 (double).
+/// log2(2^k (1 + f)).
 template <class T>
-ADJOINT_MATH_FN T log2(T x) {
+ADJOINT_MATH_FN T log2_of_split(T f, T k) {
   using C = LogConst<T>;
-  const auto [f, k] = log_split(x);
   const auto [hi, lo] = log_of_fraction(f);
   const T head = hi * C::log2e_hi;
   const T sum = k + head;
   const T tail = fma_(lo + hi, C::log2e_lo, lo * C::log2e_hi);
-  return log_edges(x, sum + (tail + ((k - sum) + head)));
+  return sum + (tail + ((k - sum) + head));
 }
 
-/// 0.8 ulp (float), 0.8 (double).
+/// log10(2^k (1 + f)).
 template <class T>
-ADJOINT_MATH_FN T log10(T x) {
+ADJOINT_MATH_FN T log10_of_split(T f, T k) {
   using C = LogConst<T>;
-  const auto [f, k] = log_split(x);
   const auto [hi, lo] = log_of_fraction(f);
   const T head = hi * C::log10e_hi;
   const T whole = k * C::log10_2_hi;
   const T sum = whole + head;
   const T tail = fma_(k, C::log10_2_lo, fma_(lo + hi, C::log10e_lo, lo * C::log10e_hi));
-  return log_edges(x, sum + (tail + ((whole - sum) + head)));
+  return sum + (tail + ((whole - sum) + head));
 }
+
+// Each logarithm, and the same for normal x > 0 alone, where it gives the same bits.
+#define ADJOINT_LOGARITHM(function)                 \
+  template <class T>                                \
+  ADJOINT_MATH_FN T function(T x) {                 \
+    const auto [f, k] = log_split(x);               \
+    return log_edges(x, function##_of_split(f, k)); \
+  }                                                 \
+  template <class T>                                \
+  ADJOINT_MATH_FN T function##_fast(T x) {          \
+    const auto [f, k] = log_split_normal(x);        \
+    return function##_of_split(f, k);               \
+  }
+ADJOINT_LOGARITHM(log)    // 0.9 ulp (float), 0.9 (double)
+ADJOINT_LOGARITHM(log2)   // 0.9 ulp (float), 0.9 (double)
+ADJOINT_LOGARITHM(log10)  // 0.8 ulp (float), 0.8 (double)
+#undef ADJOINT_LOGARITHM
 
 /// log(2^doublings (hi + lo)) for a pair with hi not subnormal.
 template <class T>

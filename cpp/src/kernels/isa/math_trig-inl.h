@@ -4,8 +4,8 @@
 // both, and the parity of n / 2 gives the sign. Up to kTrigFastMax the reduction is Cody and
 // Waite's in three or four parts (`*_fast`); beyond it 2/pi is multiplied out in integers, after
 // Payne and Hanek. The plain functions compute both and select, hence give the bits of `*_fast`
-// wherever that is valid: a kernel may run `*_fast` over a block after `trig_all_fast` said yes,
-// and the result of an element still depends on that element alone.
+// wherever that is valid: a kernel may run `*_fast` over a block without larger arguments, and the
+// result of an element still depends on that element alone.
 #pragma once
 
 #include "kernels/isa/math_core-inl.h"
@@ -275,16 +275,6 @@ ADJOINT_MATH_FN T cos(T x) {
 template <class T>
 ADJOINT_MATH_FN T tan(T x) {
   return trig_select(x, tan_fast(x), tan_big(x));
-}
-
-/// Whether `*_fast` is right for all of x[0..n).
-template <class T>
-ADJOINT_MATH_FN bool trig_all_fast(const T* x, std::int64_t n) {
-  Bits<T> big = 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    big |= abs(x[i]) > kTrigFastMax<T> ? Bits<T>(1) : Bits<T>(0);
-  }
-  return big == 0;
 }
 
 }  // namespace adjoint::kernels::ADJOINT_ISA_NS::math
