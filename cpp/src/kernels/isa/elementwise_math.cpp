@@ -84,7 +84,7 @@ struct PowFast {
   }
   template <class T>
   ADJOINT_INLINE bool excludes(T x, T y) {
-    return math::not_normal_positive(x) | !(math::abs(y) <= math::kPowLimit<T>);
+    return math::not_normal_positive(x) || !(math::abs(y) <= math::kPowFastMax<T>);
   }
 };
 

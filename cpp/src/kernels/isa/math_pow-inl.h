@@ -58,14 +58,14 @@ ADJOINT_MATH_FN T pow_edges(T x, T y, T result) {
   const T ax = abs(x);
   const bool zero = ax == T(0);
   const T at_edge = zero == (y < T(0)) ? kInf<T> : T(0);
-  result = zero | (ax == kInf<T>) ? at_edge : result;
+  result = zero || ax == kInf<T> ? at_edge : result;
   const bool integral = nearest(y) == y;
   const T half = T(0.5) * y;
-  const bool odd = integral & (nearest(half) != half);
-  result = (x < T(0)) & (ax < kInf<T>)&!integral ? kNan<T> : result;
+  const bool odd = integral && nearest(half) != half;
+  result = x < T(0) && ax < kInf<T> && !integral ? kNan<T> : result;
   result = xor_sign(result, odd ? sign_bit(x) : Bits<T>(0));
   result = __builtin_isunordered(x, y) ? kNan<T> : result;
-  return (y == T(0)) | (x == T(1)) ? T(1) : result;
+  return y == T(0) || x == T(1) ? T(1) : result;
 }
 
 /// From here on, as an exponent, every result is 0, 1 or infinite; below, products stay finite.
@@ -73,6 +73,7 @@ template <class T>
 static constexpr T kPowLimit = sizeof(T) == 4 ? T(0x1p120f) : T(0x1p70);
 
 /// (2^k (1 + f))^y for |y| <= kPowLimit. 1.3 ulp.
+template <bool>
 ADJOINT_MATH_FN double pow_of_split(LogSplit<double> split, double y) {
   const Two<double> l = log_of_split_two(split);
   Two<double> e = two_prod(y, l.hi);
@@ -82,7 +83,8 @@ ADJOINT_MATH_FN double pow_of_split(LogSplit<double> split, double y) {
 }
 
 /// The logarithm, to base 2, and its product with y are taken in double lanes; what can be is taken
-/// in single ones. 0.64 ulp.
+/// in single ones. The product is clamped where it may leave the exponents of double. 0.64 ulp.
+template <bool Clamp>
 ADJOINT_MATH_FN float pow_of_split(LogSplit<float> split, float y) {
   // s = f / (2 + f), where Newton's step corrects a division in single lanes.
   const double f = static_cast<double>(split.f);
@@ -92,7 +94,8 @@ ADJOINT_MATH_FN float pow_of_split(LogSplit<float> split, float y) {
   const double atanh = poly(s * s, 0x1.71547652bed9dp1, 0x1.ec709d13093cep-1, 0x1.27777fd8307dfp-1,
                             0x1.a58d865dd6323p-2, 0x1.5ce91c828482fp-2);
   const double log2_x = fma_(s, atanh, static_cast<double>(split.k));
-  const double e = clamp_magnitude(static_cast<double>(y) * log2_x, 160.0);
+  const double product = static_cast<double>(y) * log2_x;
+  const double e = Clamp ? clamp_magnitude(product, 160.0) : product;
   constexpr double shift = Real<double>::round + Real<double>::bias;
   const double t = e + shift;
   const double r = e - (t - shift);
@@ -105,16 +108,20 @@ ADJOINT_MATH_FN float pow_of_split(LogSplit<float> split, float y) {
   return static_cast<float>(p * pow2_biased<double>(to_bits(t)));
 }
 
-/// For x that is normal and positive, |y| <= kPowLimit; gives the bits of `pow` there.
+/// Up to here 2^(y log2 x) is a normal double for every float x.
+template <class T>
+static constexpr T kPowFastMax = sizeof(T) == 4 ? T(7) : kPowLimit<T>;
+
+/// For x that is normal and positive, |y| <= kPowFastMax; gives the bits of `pow` there.
 template <class T>
 ADJOINT_MATH_FN T pow_fast(T x, T y) {
-  return pow_of_split(log_split_normal(x), y);
+  return pow_of_split<false>(log_split_normal(x), y);
 }
 
 /// 0.64 ulp (float), 1.3 (double).
 template <class T>
 ADJOINT_MATH_FN T pow(T x, T y) {
-  return pow_edges(x, y, pow_of_split(log_split(abs(x)), clamp_magnitude(y, kPowLimit<T>)));
+  return pow_edges(x, y, pow_of_split<true>(log_split(abs(x)), clamp_magnitude(y, kPowLimit<T>)));
 }
 
 }  // namespace adjoint::kernels::ADJOINT_ISA_NS::math
