@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import adjoint as ad
+import op_samples
 import special_points
 
 DOCS = Path(__file__).resolve().parents[2] / "python" / "docs"
@@ -49,7 +50,20 @@ def cases() -> str:
     return table(["function", "at", "order 1", "order 2"], rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"dtypes.md": promotion, "special_points.md": cases}
+def bounds() -> str:
+    rows = [
+        [f"`{row.name}`", *(f"{ulp:g}" for ulp in row.ulp)]
+        for row in op_samples.ELEMENTWISE
+        if row.exact is not None
+    ]
+    return table(["function", "float32", "float64"], sorted(rows))
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "accuracy.md": bounds,
+    "dtypes.md": promotion,
+    "special_points.md": cases,
+}
 
 
 def generate(name: str) -> str:
