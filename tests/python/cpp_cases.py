@@ -43,7 +43,10 @@ def tool(name: str) -> str | None:
 
 
 def run(
-    *command: str | Path, timeout: float | None = None, env: dict[str, str] | None = None
+    *command: str | Path,
+    timeout: float | None = None,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command with stderr joined to stdout and `env` added; a timeout is status 124."""
     try:
@@ -55,6 +58,7 @@ def run(
             errors="replace",
             timeout=timeout,
             env={**os.environ, **(env or {})},
+            cwd=cwd,
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, f"no end after {timeout} s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,19 @@ def test_cpp_cases_at_isa_level(cpp_build: Path, level: str) -> None:
         "--no-colors",
         timeout=cpp_cases.TIMEOUT,
         env={"ADJOINT_ISA": level},
+    )
+    assert done.returncode == 0, done.stdout[-8000:]
+
+
+@pytest.mark.parametrize("level", lower_levels())
+def test_stated_errors_at_isa_level(level: str) -> None:
+    """The bounds of the documentation, from Python; the best level is that of the ordinary run."""
+    done = cpp_cases.run(
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+        *("test_ops_table.py", "-k", "values_in_ulp or same_bits"),
+        timeout=cpp_cases.TIMEOUT,
+        env={"ADJOINT_ISA": level},
+        cwd=Path(__file__).parent,
     )
     assert done.returncode == 0, done.stdout[-8000:]
 
