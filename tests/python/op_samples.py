@@ -143,7 +143,7 @@ ELEMENTWISE = [
     _unary("atan", np.arctan, -5, 5, (2, 1.9), mpmath.atan),
     _unary("sinh", np.sinh, -5, 5, (2.2, 2.5), mpmath.sinh),
     _unary("cosh", np.cosh, -5, 5, (1.5, 1.6), mpmath.cosh),
-    _unary("tanh", np.tanh, -5, 5, (2.1, 2.3), mpmath.tanh),
+    _unary("tanh", np.tanh, -5, 5, (1.6, 1.6), mpmath.tanh),
     _unary("asinh", np.arcsinh, -10, 10, (1.8, 1.8), mpmath.asinh),
     _unary("acosh", np.arccosh, 1.2, 10, (2.2, 2.2), mpmath.acosh),
     _unary("atanh", np.arctanh, -0.8, 0.8, (2.2, 2), mpmath.atanh),
