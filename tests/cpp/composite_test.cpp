@@ -27,12 +27,8 @@ T apply_named(std::string_view name, T a, T b) {
   if (name == "equal") return a == b ? T{1} : T{0};
   if (name == "cast") return a;
   if (name == "sqrt") return std::sqrt(a);
-  const TileKernel* tile = find_tile(name, dtype_of<T>());  // exp: its accuracy is tested elsewhere
-  REQUIRE(tile);
-  const void* in[] = {&a};
-  T out;
-  tile->vv(in, &out, 1);
-  return out;
+  FAIL("a function this test does not know: " << name);
+  return T{};
 }
 
 /// Evaluates the pattern at `text`, which moves on behind it.

@@ -6,7 +6,6 @@
 // (kernels/compose.cpp). The chains are those of optimizers, normalisations, softmax and the
 // derivatives of activations; longer patterns are tried first.
 #include "kernels/isa/arithmetic-inl.h"
-#include "kernels/isa/math-inl.h"
 
 namespace adjoint::kernels::ADJOINT_ISA_NS {
 namespace {
@@ -40,11 +39,6 @@ template <class T>
 ADJOINT_INLINE T cast(T x) {
   return x;
 }
-template <class T>
-ADJOINT_INLINE T exp(T x) {
-  return math::exp(x);
-}
-
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /// What a pattern says of its operands.
@@ -122,8 +116,7 @@ template <class F, class T>
   X(ScaledSum, multiply(add(v0, v1), s2))                                       \
   X(Affine, add(multiply(v0, s1), s2))                                          \
   X(OneMinusSquare, subtract(s0, square(v1)))                                   \
-  X(HitsExtreme, cast(equal(v0, s1)))                                           \
-  X(ShiftedExp, exp(subtract(v0, s1)))
+  X(HitsExtreme, cast(equal(v0, s1)))
 ADJOINT_COMPOSITES(ADJOINT_COMPOSITE)
 
 #define ADJOINT_ROWS(Name, ...)                                  \
