@@ -6,6 +6,7 @@
 #include <barrier>
 #include <cmath>
 #include <cstring>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -177,6 +178,54 @@ TEST_CASE("threads materialise one shared graph") {
     CHECK(last[0][0] == doctest::Approx(expected).epsilon(1e-13));
     for (int k = 1; k < 4; ++k) CHECK(last[k] == last[0]);
   }
+}
+
+TEST_CASE("an interrupt stops between groups, where any work may run, and loses nothing") {
+  const NothingLeft guard;
+  static int asked;
+  asked = 0;
+  g_host_lock.interrupt = [] {
+    ++asked;
+    CHECK(sum(exp(ramp(kLarge)) * 0.0).item() == 0.0);  // no lock is held
+    raise(ErrorKind::runtime, "test", "interrupted");
+  };
+  on_threads(1, [](int) {  // a thread that has not asked in the last 50 ms
+    const Tensor x = ramp(kLarge);
+    const Tensor a = sum(x * 2.0);
+    const Tensor b = sqrt(ramp(kLarge + 1) + 1.0);
+    Node* both[] = {a.node(), b.node()};
+    CHECK_THROWS_AS(materialize(both), Error);
+    CHECK(pending(a) != pending(b));
+    CHECK(a.item() == doctest::Approx(1e-4 * kLarge * (kLarge - 1)).epsilon(1e-12));
+    CHECK(b.to_vector()[10'000] == doctest::Approx(std::sqrt(2.0)).epsilon(1e-15));
+  });
+  g_host_lock.interrupt = nullptr;
+  CHECK(asked == 1);
+}
+
+TEST_CASE("what would run is told without running it, and then runs") {
+  const NothingLeft guard;
+  const Tensor x = ramp(kLarge);
+  const Tensor e = exp(x);
+  const Tensor y = (e * 2.0) / sum(e);
+  std::vector<std::vector<std::string>> stored;
+  Node* root[] = {y.node()};
+  const auto tell = [&](const PlannedGroup& group) {
+    stored.emplace_back();
+    for (const PlannedGroup::Member& m : group.members)
+      if (m.stored) stored.back().push_back(m.node->op->name);
+  };
+  foresee(root, tell);
+  CHECK(pending(e));
+  CHECK(pending(y));
+  REQUIRE(stored.size() == 1);
+  CHECK(stored[0] == std::vector<std::string>{"exp", "divide"});
+  CHECK_THROWS_AS(foresee(root, [](const PlannedGroup&) { throw 1; }), int);
+  materialize(y.node());
+  CHECK(!pending(e));
+  stored.clear();
+  foresee(root, tell);
+  CHECK(stored.empty());
 }
 
 TEST_CASE("threads build on and drop shared deferred values") {

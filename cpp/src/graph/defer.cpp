@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <unordered_map>
@@ -590,12 +591,12 @@ void foresee(std::span<Node* const> nodes, const std::function<void(const Planne
     } else {
       const auto others = along(stack);
       Collector group(n, others, &outlook);
+      const std::shared_ptr<void> cleared(nullptr, [&group](void*) { group.clear_places(); });
       std::vector<Node*> wanted;
       group.collect(wanted);
       group.note_wanted(outlook);
       stack.insert(stack.end(), wanted.begin(), wanted.end());
       if (wanted.empty()) report(group.foresee(outlook));
-      group.clear_places();
     }
   }
 }
