@@ -989,9 +989,9 @@ class Explanation:
     def __len__(self) -> int: ...
     @property
     def groups(self) -> Any:
-        """One dict per group, in the order in which they run: `space` and the number of its
-        trailing axes that are `reduced`; what it `reads`, and the `operations` it fuses, each
-        a list of dicts.
+        """One dict per group, in the order in which they run: its `space`; how many of the
+        trailing axes (`reduced`) and of the leading ones (`lead`) are reduced over; what it
+        `reads`, and the `operations` it fuses, each a list of dicts.
         """
 
 def eval(*args: Any) -> None:

@@ -382,7 +382,8 @@ PyMethodDef compiled_methods[] = {
      METH_FASTCALL | METH_KEYWORDS,
      "program(*args, **kwargs)\n\nThe program for such arguments, traced if need be, not run."},
     {"cache_info", compiled_cache_info, METH_NOARGS,
-     "cache_info($self, /)\n--\n\nHow many calls found a program, how many traced, and the programs kept."},
+     "cache_info($self, /)\n--\n\nHow many calls found a program, how many traced, and the "
+     "programs kept."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyMemberDef compiled_members[] = {

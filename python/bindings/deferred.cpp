@@ -67,6 +67,7 @@ py::list groups(const Explanation& e) {
     py::dict group;
     group["space"] = as_tuple(g.space);
     group["reduced"] = g.reduced;
+    group["lead"] = g.lead;
     group["reads"] = rows(g.reads);
     group["operations"] = rows(g.members);
     out.append(group);
@@ -81,9 +82,9 @@ void init_deferred(py::module_& m) {
                           "Which groups some work falls into; prints as text.")
       .def_property_readonly(
           "groups", &groups,
-          "One dict per group, in the order in which they run: `space` and the number of its "
-          "trailing axes that are `reduced`; what it `reads`, and the `operations` it fuses, each "
-          "a list of dicts.")
+          "One dict per group, in the order in which they run: its `space`; how many of the "
+          "trailing axes (`reduced`) and of the leading ones (`lead`) are reduced over; what it "
+          "`reads`, and the `operations` it fuses, each a list of dicts.")
       .def("__len__", [](const Explanation& e) { return e.groups.size(); })
       .def("__repr__", [](const Explanation& e) { return to_string(e.groups); });
   m.def("eval", &evaluate, "Compute everything still deferred in the given pytrees.");

@@ -200,3 +200,19 @@ def test_deferred_and_compiled_work_fall_into_the_same_groups():
     compiled = ad.compile(f).program(x).groups.groups
     deferred = ad.explain(f(x)).groups
     assert [sorted(operations(g)) for g in compiled] == [sorted(operations(g)) for g in deferred]
+
+
+def test_columns_are_reduced_in_the_pass_that_makes_them():
+    x = data()
+    y = ad.exp(x)
+    rows, columns = ad.sum(y, axis=1), ad.sum(y, axis=0)
+    del y
+    [group] = ad.explain(rows, columns).groups
+    assert (group["space"], group["reduced"], group["lead"]) == ((ROWS, COLS), 1, 1)
+    text = str(ad.explain(rows, columns))
+    assert text.startswith(
+        f"group 1 over ({ROWS}, {COLS}), reducing the last axis and the first axis: 3 operations"
+    )
+    a = np.exp(x.numpy())
+    np.testing.assert_allclose(rows.numpy(), a.sum(1), rtol=1e-13)
+    np.testing.assert_allclose(columns.numpy(), a.sum(0), rtol=1e-13)

@@ -33,7 +33,7 @@ class Explainer {
  private:
   ExplainedGroup group(std::uint32_t s) {
     const Step& step = parts_.steps[s];
-    ExplainedGroup out{step.space.full, step.space.reduced, {}, {}};
+    ExplainedGroup out{step.space.full, step.space.reduced, step.space.lead, {}, {}};
     for (const Index i : step.members) {
       ExplainedValue v = value_of(i, graph_[i].op->name, parts_.crosses[i] ? "stored" : "");
       for (const Index in : graph_.inputs_of(i)) {

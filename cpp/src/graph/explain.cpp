@@ -15,7 +15,7 @@ namespace {
 class Explainer {
  public:
   void add(const PlannedGroup& plan) {
-    ExplainedGroup out{plan.space.full, plan.space.reduced, {}, {}};
+    ExplainedGroup out{plan.space.full, plan.space.reduced, plan.space.lead, {}, {}};
     for (const PlannedGroup::Member& m : plan.members) {
       for (const Node* in : m.node->inputs()) number_of(in);
       number_of(m.node);
@@ -64,6 +64,12 @@ void print(std::ostream& out, const ExplainedValue& v) {
   if (!v.note.empty()) out << "  # " << v.note;
 }
 
+void print_axes(std::ostream& out, const char* what, int axes) {
+  if (axes) out << what;
+  if (axes == 1) out << " axis";
+  if (axes > 1) out << ' ' << axes << " axes";
+}
+
 }  // namespace
 
 std::vector<ExplainedGroup> explain(std::span<Node* const> nodes) {
@@ -77,8 +83,8 @@ std::string to_string(std::span<const ExplainedGroup> groups) {
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const ExplainedGroup& g = groups[i];
     out << (i ? "\ngroup " : "group ") << i + 1 << " over " << to_string(g.space);
-    if (g.reduced == 1) out << ", reducing the last axis";
-    if (g.reduced > 1) out << ", reducing the last " << g.reduced << " axes";
+    print_axes(out, ", reducing the last", g.reduced);
+    print_axes(out, g.reduced ? " and the first" : ", reducing the first", g.lead);
     out << ": " << g.members.size() << (g.members.size() > 1 ? " operations" : " operation");
     for (const ExplainedValue& v : g.reads) print(out, v);
     for (const ExplainedValue& v : g.members) print(out, v);

@@ -25,6 +25,7 @@ struct ExplainedValue {
 struct ExplainedGroup {
   Dims space;
   int reduced = 0;  // trailing axes of the space
+  int lead = 0;     // leading axes that column reductions reduce
   std::vector<ExplainedValue> reads;
   std::vector<ExplainedValue> members;
 };
