@@ -334,3 +334,15 @@ def test_deep_chain_in_a_small_thread():
     finally:
         threading.stack_size(0)
     assert not failures
+
+
+def test_gradients_of_every_value_a_leaf_had_are_added():
+    w = ad.tensor(2.0, requires_grad=True)
+    y = w * 2.0
+    with ad.no_grad():
+        w += 1.0
+    z = y + w * 3.0
+    z.backward()
+    assert w.grad.item() == 5.0
+    z.backward()
+    assert w.grad.item() == 10.0

@@ -302,20 +302,20 @@ class LeafOwner : public Payload {
 /// All gradients change, or none: whatever stops a sweep, it can be run again.
 void Sweep::add_to_grads() {
   static const Op& op = find_op("add");
-  std::unordered_map<Leaf*, Tensor> fresh;
-  for (const auto& [leaf, ct] : leaf_cotangents_) {
-    touch_grad(leaf);
-    Tensor& sum = fresh[leaf];
-    if (!sum.defined() && leaf->grad) sum = Tensor::share(leaf->grad);
-    if (!sum.defined()) {
-      sum = ct;
-      continue;
-    }
-    Node* both[] = {sum.node(), ct.node()};
+  auto& list = leaf_cotangents_;
+  for (const auto& [leaf, ct] : list) touch_grad(leaf);
+  std::ranges::stable_sort(list, {}, &std::pair<Leaf*, Tensor>::first);
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    auto& [leaf, sum] = list[i];
+    Tensor before = leaf->grad ? Tensor::share(leaf->grad) : Tensor();
+    if (i && list[i - 1].first == leaf) before = std::move(list[i - 1].second);
+    if (!before.defined()) continue;
+    Node* both[] = {before.node(), sum.node()};
     sum = Tensor::adopt(apply(op, both));
   }
-  for (auto& [leaf, sum] : fresh)
-    if (Node* before = std::exchange(leaf->grad, sum.detach_node())) release_handle(before);
+  for (auto& [leaf, sum] : list)
+    if (sum.defined())
+      if (Node* before = std::exchange(leaf->grad, sum.detach_node())) release_handle(before);
 }
 
 std::vector<Tensor> seeds(std::span<const Tensor> outputs, std::span<const Tensor> cotangents,
