@@ -23,6 +23,7 @@ WORKLOADS = (
     "gelu",
     "indexing",
     "deep_chain",
+    "compile_time",
     "import_time",
     "wheel_size",
     "node_size",
@@ -34,6 +35,8 @@ WORKLOADS = (
     "matmul",
     "mlp_small",
     "mlp_digits",
+    "lstm",
+    "char_gpt",
     "vector_math",
 )
 

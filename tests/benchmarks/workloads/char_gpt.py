@@ -1,4 +1,4 @@
-"""A training step of a small character-level transformer: 2 layers of width 64, 4 heads, context 64.
+"""A training step of a character-level transformer: 2 layers of width 64, 4 heads, context 64.
 
 adjoint builds normalisation, attention and GELU from primitives; torch and jax use their own.
 """

@@ -64,11 +64,8 @@ def reference(case):
     for t in reversed(range(STEPS)):
         before, cell, i, f, g, o, squashed = saved[t]
         dc = dc + dh * o * (1 - squashed**2)
-        gates = np.concatenate(
-            [dc * g * i * (1 - i), dc * cell * f * (1 - f), dc * i * (1 - g**2)]
-            + [dh * squashed * o * (1 - o)],
-            axis=1,
-        )
+        di, df, dg = dc * g * i * (1 - i), dc * cell * f * (1 - f), dc * i * (1 - g**2)
+        gates = np.concatenate([di, df, dg, dh * squashed * o * (1 - o)], axis=1)
         dw, du, db = dw + x[t].T @ gates, du + before.T @ gates, db + gates.sum(0)
         dh, dc = gates @ u.T, dc * f
     steps = zip((w, u, b, v), (dw, du, db, dv), strict=True)
