@@ -83,7 +83,9 @@ bool Lowering::match(const Composite& c, int part, FusedProgram::Value v, const 
   const auto& value = program_.values_[v];
   if (!p.tile) {
     const bool single = value.cls == ValueClass::scalar || value.cls == ValueClass::row;
-    if (single != p.single || value.dtype != c.kernel->dtype) return false;
+    if (value.dtype != c.kernel->dtype) return false;
+    // Of one element, a vector and a single element are the same.
+    if (single != p.single && kind_ != PlanKind::element) return false;
     if (value.cls == ValueClass::row && kind_ == PlanKind::short_rows) return false;
     FusedProgram::Value& bound = found.src[p.operand];
     if (bound != kUnbound && bound != v) return false;

@@ -166,7 +166,8 @@ void FusedProgram::run_element(std::span<const InputBinding> inputs,
   for (std::size_t i = 0; i < inputs.size(); ++i)
     copy_element(file + plan.inputs[i].slot, inputs[i].data, plan.inputs[i].size);
   for (const fused::ElementStep& step : plan.steps) {
-    const void* const in[3] = {file + step.src[0], file + step.src[1], file + step.src[2]};
+    const void* in[kMaxOperands];
+    for (std::uint32_t s = 0; s < step.arity; ++s) in[s] = file + step.src[s];
     if (step.fn) [[likely]]
       step.fn(in, file + step.dst, 1);
     else

@@ -397,15 +397,22 @@ void Lowering::add_up() {
 }
 
 ElementPlan Lowering::lower_element(const FusedProgram& program) {
-  const std::size_t count = program.values_.size();
+  Lowering lowering(program, PlanKind::element);
+  lowering.choose_jobs();
+  return lowering.assign_elements();
+}
+
+ElementPlan Lowering::assign_elements() const {
+  const auto arity_of = [](const Job& job) {
+    return job.composite ? job.composite->operands : job.tile ? job.tile->arity : 1;
+  };
+  const std::size_t count = program_.values_.size();
   std::vector<std::int64_t> last_use(count, -1);
-  for (std::size_t i = 0; i < program.instrs_.size(); ++i) {
-    const auto& instr = program.instrs_[i];
-    const int arity = instr.tile ? instr.tile->arity : 1;
-    for (int s = 0; s < arity; ++s) last_use[instr.src[s]] = static_cast<std::int64_t>(i);
-  }
-  for (FusedProgram::Value v : program.outputs_)
-    last_use[v] = static_cast<std::int64_t>(program.instrs_.size());
+  for (std::size_t i = 0; i < jobs_.size(); ++i)
+    for (int s = 0; s < arity_of(jobs_[i]); ++s)
+      last_use[jobs_[i].src[s]] = static_cast<std::int64_t>(i);
+  for (FusedProgram::Value v : program_.outputs_)
+    last_use[v] = static_cast<std::int64_t>(jobs_.size());
 
   ElementPlan plan;
   std::vector<std::uint32_t> slot(count), free;
@@ -419,27 +426,27 @@ ElementPlan Lowering::lower_element(const FusedProgram& program) {
     return slot[v];
   };
   const auto size_of = [&](FusedProgram::Value v) {
-    return static_cast<std::uint32_t>(itemsize(program.values_[v].dtype));
+    return static_cast<std::uint32_t>(itemsize(program_.values_[v].dtype));
   };
-  for (FusedProgram::Value v : program.inputs_) plan.inputs.push_back({take(v), size_of(v)});
-  plan.steps.reserve(program.instrs_.size());
-  for (std::size_t i = 0; i < program.instrs_.size(); ++i) {
-    const auto& instr = program.instrs_[i];
+  for (FusedProgram::Value v : program_.inputs_) plan.inputs.push_back({take(v), size_of(v)});
+  plan.steps.reserve(jobs_.size());
+  for (std::size_t i = 0; i < jobs_.size(); ++i) {
+    const Job& job = jobs_[i];
     ElementStep step{};
-    step.fn = instr.tile ? instr.tile->vv : nullptr;
-    step.reduce = instr.reduce;
-    const int arity = instr.tile ? instr.tile->arity : 1;
-    for (int s = 0; s < arity; ++s) {
-      step.src[s] = slot[instr.src[s]];
-      if (last_use[instr.src[s]] != static_cast<std::int64_t>(i)) continue;
+    step.fn = job.composite ? job.composite->kernel->fn : job.tile ? job.tile->vv : nullptr;
+    step.reduce = job.reduce;
+    step.arity = static_cast<std::uint32_t>(arity_of(job));
+    for (std::uint32_t s = 0; s < step.arity; ++s) {
+      step.src[s] = slot[job.src[s]];
+      if (last_use[job.src[s]] != static_cast<std::int64_t>(i)) continue;
       free.push_back(step.src[s]);
-      last_use[instr.src[s]] = -2;
+      last_use[job.src[s]] = -2;
     }
-    step.dst = take(instr.dst);
-    if (last_use[instr.dst] < 0) free.push_back(step.dst);
+    step.dst = take(job.dst);
+    if (last_use[job.dst] < 0) free.push_back(step.dst);
     plan.steps.push_back(step);
   }
-  for (FusedProgram::Value v : program.outputs_) plan.outputs.push_back({slot[v], size_of(v)});
+  for (FusedProgram::Value v : program_.outputs_) plan.outputs.push_back({slot[v], size_of(v)});
   return plan;
 }
 

@@ -70,6 +70,7 @@ enum class PlanKind : std::uint8_t {
   rows,        // a tile is a block of whole rows, or part of one when nothing crosses passes
   short_rows,  // a block of whole rows; row and col operands are expanded to the tile
   long_rows,   // part of one row; values that cross passes are kept for the whole row
+  element,     // the space is one element; see ElementPlan
 };
 
 struct Plan {
@@ -97,7 +98,8 @@ struct Plan {
 struct ElementStep {
   TileFn fn;  // null for a reduction
   const ReduceKernel* reduce;
-  std::uint32_t dst, src[3];  // slots
+  std::uint32_t arity;
+  std::uint32_t dst, src[kMaxOperands];  // slots
 };
 struct ElementCopy {
   std::uint32_t slot;
@@ -117,6 +119,7 @@ class Lowering {
   static ElementPlan lower_element(const FusedProgram& program);
 
  private:
+  ElementPlan assign_elements() const;
   /// An instruction of the program, or several that one super-kernel does.
   struct Job {
     const TileKernel* tile;
