@@ -18,6 +18,8 @@ import numpy as np
 import adjoint as ad
 
 ad.set_num_threads(1)
+# A process started in the background may have inherited that the signal is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def interrupted(work):
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
