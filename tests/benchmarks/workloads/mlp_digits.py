@@ -73,10 +73,4 @@ def jax(case):
     return network.jax_run(parameters, loss)
 
 
-VARIANTS = {
-    "adjoint": adjoint,
-    "adjoint compiled": lambda case: adjoint(case, network.adjoint_compiled_run),
-    "torch": torch,
-    "torch.compile": lambda case: torch(case, compiled=True),
-    "jax.jit": jax,
-}
+VARIANTS = network.variants(adjoint, torch, jax)

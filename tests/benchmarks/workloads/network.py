@@ -107,3 +107,14 @@ def jax_run(parameters, loss):
         return jax.block_until_ready(state)
 
     return run
+
+
+def variants(adjoint, torch, jax):
+    """Return the ways a training step is run, given a factory of each library."""
+    return {
+        "adjoint": adjoint,
+        "adjoint compiled": lambda case: adjoint(case, adjoint_compiled_run),
+        "torch": torch,
+        "torch.compile": lambda case: torch(case, compiled=True),
+        "jax.jit": jax,
+    }
