@@ -85,9 +85,7 @@ class CompiledProgram::Frame {
   Storage* take_memory(PlaceIndex giver) {
     if (giver == kNoPlace) return nullptr;
     Node* n = nodes[giver];
-    if (!n->storage || n->uses() != 1 || !n->layout.contiguous() || n->layout.offset() != 0 ||
-        !n->storage->donatable())
-      return nullptr;
+    if (!n->gives_memory()) return nullptr;
     n->state.store(State::dropped, std::memory_order_release);
     return std::exchange(n->storage, nullptr);
   }
@@ -168,9 +166,7 @@ void CompiledProgram::run_single(Frame& frame, const Instruction& at) const {
   }
   std::uint32_t donated = at.donors;
   for (std::size_t i = 0; i < in.size() && donated >> i; ++i)
-    if (!in[i]->storage || in[i]->uses() != 1 || !in[i]->layout.contiguous() ||
-        in[i]->layout.offset() != 0 || !in[i]->storage->donatable())
-      donated &= ~(1u << i);
+    if (!in[i]->gives_memory()) donated &= ~(1u << i);
   Tensor out = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
   e.op->run(out.node(), in, e.attrs.get(), donated);
   if (!at.keeps_layout && !out.node()->layout.contiguous()) out = contiguous(out.node());

@@ -342,8 +342,7 @@ Node* run_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr& a
   std::uint32_t donated = 0;
   for (std::size_t i = 0; i < inputs.size() && i < 32; ++i) {
     Node* in = inputs[i];
-    if ((donate >> i & 1) && in->storage && in->uses() == 1 && in->layout.contiguous() &&
-        in->layout.offset() == 0 && in->storage->donatable() &&
+    if ((donate >> i & 1) && in->gives_memory() &&
         std::count(inputs.begin(), inputs.end(), in) == 1)
       donated |= 1u << i;
   }

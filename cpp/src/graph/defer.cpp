@@ -173,7 +173,6 @@ class Collector {
   void decide_outputs();
   IntrusivePtr<Storage> donor_for(const Node* n, std::vector<bool>& taken) const;
   void choose_memory();
-  static bool donatable(const External& external);
 
   Node* root_;
   std::span<Node* const> others_;
@@ -195,10 +194,8 @@ std::optional<GroupSpace> Collector::reduced_space(const Node* n) const {
   for (std::size_t i = 0; i < queue.size() && i < kSpaceSearch; ++i) {
     if (const GroupValue found = value_of(queue[i]); found.making == Making::reduction) {
       GroupSpace space = space_of(found);
-      const bool fits =
-          value.making == Making::columns
-              ? std::ranges::equal(value.operand, space.full) && space.merge(space_of(value))
-              : space.role(value.shape) != Role::none;
+      const bool fits = value.making == Making::columns ? space.merge(space_of(value))
+                                                        : space.role(value.shape) != Role::none;
       if (queue[i] == root_ || fits) return space;
     }
     for (const Node* in : queue[i]->inputs())
@@ -259,8 +256,7 @@ bool Collector::can_take(const Node* other) {
   const GroupValue value = value_of(other);
   GroupSpace space = space_;
   if (value.making == Making::columns || value.making == Making::reduction) {
-    if (!std::ranges::equal(value.operand, space.full) || !space.merge(space_of(value)))
-      return false;
+    if (!space.merge(space_of(value))) return false;
   } else if (space.role(value.shape) == Role::none) {
     return false;
   }
@@ -323,7 +319,8 @@ void Collector::find_costs() {
 /// Values that somebody holds are stored. One that only rules will read, later, is not: at first
 /// it is left to be computed again, and so it stays if that is as cheap as reading it.
 void Collector::decide_outputs() {
-  find_costs();
+  const auto again = [this](const Member& m) { return computed_once(m.node); };
+  if (std::ranges::any_of(members_, again)) find_costs();  // only they are judged by their cost
   for (auto m = members_.rbegin(); m != members_.rend(); ++m) {
     const Node* n = m->node;
     const std::uint32_t inside = m->readers + n->savers.load(std::memory_order_relaxed);
@@ -364,19 +361,14 @@ void Collector::claim() {
   for (const External& e : externals_) retain_reference(e.node);
 }
 
-bool Collector::donatable(const External& e) {
-  const Node* n = e.node;
-  return n->storage && !n->level && !e.awaited && n->uses() == e.reads && n->layout.contiguous() &&
-         n->layout.offset() == 0 && n->storage->donatable();
-}
-
 /// An external that dies with this group gives its memory to a result, where sizes agree.
 IntrusivePtr<Storage> Collector::donor_for(const Node* n, std::vector<bool>& taken) const {
   const auto bindings = group_.externals();
   for (std::size_t i = 0; i < bindings.size(); ++i) {
     const External& e = externals_[bindings[i]];
     if (taken[bindings[i]] || !group_.can_alias(i, n->dtype) || e.node->nbytes() != n->nbytes() ||
-        std::count(bindings.begin(), bindings.end(), bindings[i]) != 1 || !donatable(e))
+        std::count(bindings.begin(), bindings.end(), bindings[i]) != 1 || e.awaited ||
+        !e.node->gives_memory(e.reads))
       continue;
     taken[bindings[i]] = true;
     return IntrusivePtr<Storage>(e.node->storage);
@@ -461,6 +453,18 @@ void Collector::note_wanted(Outlook& outlook) const {
     if (state(e.node) != State::ready) outlook.note(e.node, e.why);
 }
 
+/// Clears the places of a group that is being collected, whatever is thrown. The lock is held.
+class PlacesScope {
+ public:
+  explicit PlacesScope(Collector& group) : group_(group) {}
+  ~PlacesScope() { group_.clear_places(); }
+  PlacesScope(const PlacesScope&) = delete;
+  PlacesScope& operator=(const PlacesScope&) = delete;
+
+ private:
+  Collector& group_;
+};
+
 Node* node_of(Node* n) { return n; }
 Node* node_of(const Tensor& t) { return t.node(); }
 
@@ -503,14 +507,11 @@ void advance(Node* n, std::span<Node* const> others, std::vector<Tensor>& stack)
   }
   Collector group(n, others);
   std::vector<Node*> wanted;
-  try {
+  {
+    const PlacesScope places(group);
     group.collect(wanted);
     if (wanted.empty()) group.claim();
-  } catch (...) {
-    group.clear_places();
-    throw;
   }
-  group.clear_places();
   if (!wanted.empty()) {
     for (Node* w : wanted) stack.push_back(Tensor::share(w));
     return;
@@ -591,7 +592,7 @@ void foresee(std::span<Node* const> nodes, const std::function<void(const Planne
     } else {
       const auto others = along(stack);
       Collector group(n, others, &outlook);
-      const std::shared_ptr<void> cleared(nullptr, [&group](void*) { group.clear_places(); });
+      const PlacesScope places(group);
       std::vector<Node*> wanted;
       group.collect(wanted);
       group.note_wanted(outlook);

@@ -44,7 +44,8 @@ bool GroupSpace::aligned(Layout::Extents shape) const {
 bool GroupSpace::merge(const GroupSpace& other) {
   const int trailing = reduced ? reduced : other.reduced;
   const int leading = lead ? lead : other.lead;
-  if ((other.reduced && other.reduced != trailing) || (other.lead && other.lead != leading) ||
+  if (!(other.full == full) || (other.reduced && other.reduced != trailing) ||
+      (other.lead && other.lead != leading) ||
       (trailing && leading && trailing + leading != static_cast<int>(full.size())))
     return false;
   reduced = trailing;

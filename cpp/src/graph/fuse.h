@@ -61,9 +61,9 @@ struct GroupSpace {
   /// Whether a member of role row and this shape broadcasts along the rows of the space, as an
   /// operand of a full member (the squeezed form of a reduction does not).
   bool aligned(Layout::Extents shape) const;
-  /// Takes over the reductions of another space of the same shape; false, and nothing changed, when
-  /// they do not go together: those that both have must agree, and every axis of a space with both
-  /// kinds is reduced by one of them.
+  /// Takes over the reductions of another space; false, and nothing changed, when they do not go
+  /// together: the shapes are the same, those that both have must agree, and every axis of a space
+  /// with both kinds is reduced by one of them.
   bool merge(const GroupSpace& other);
   /// The rule of joining: whether the value is computed where the reader, a member, reads it.
   Parted parted(const GroupValue& value, const GroupValue& reader) const;

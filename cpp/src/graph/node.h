@@ -165,6 +165,12 @@ struct Node {
     return static_cast<char*>(storage->data()) +
            layout.offset() * static_cast<std::int64_t>(itemsize(dtype));
   }
+  /// Whether a result may take the memory of this value over from its last `users`: the storage is
+  /// the library's, nobody else sees it, and the value fills it from the start.
+  bool gives_memory(std::uint32_t users = 1) const noexcept {
+    return level == 0 && storage && uses() == users && layout.contiguous() &&
+           layout.offset() == 0 && storage->donatable();
+  }
   std::size_t nbytes() const noexcept {
     return static_cast<std::size_t>(layout.size()) * itemsize(dtype);
   }

@@ -44,11 +44,17 @@ std::shared_ptr<fused::Plans> shared_plans(std::string signature) {
 
 }  // namespace
 
+void FusedProgram::check_value(Value value) const {
+  if (value >= values_.size()) raise(ErrorKind::runtime, "fused", "operand is not a value");
+}
+
 void FusedProgram::check_open(std::span<const Value> operands) const {
   if (plans_) raise(ErrorKind::runtime, "fused", "the program is finalized and cannot grow");
-  for (Value v : operands)
-    if (v >= values_.size() || (values_[v].cls == ValueClass::col && values_[v].input < 0))
-      raise(ErrorKind::runtime, "fused", "operand is not a value that can be read");
+  for (Value v : operands) {
+    check_value(v);
+    if (values_[v].cls == ValueClass::col && values_[v].input < 0)
+      raise(ErrorKind::runtime, "fused", "the result of a column reduction cannot be read");
+  }
 }
 
 FusedProgram::Value FusedProgram::add_value(DType dtype, ValueClass cls, std::uint32_t level) {
@@ -103,13 +109,12 @@ FusedProgram::Value FusedProgram::add_column_reduce(const ReduceKernel* kernel, 
   check_open({&src, 1});
   const Value dst = add_value(kernel->dtype, ValueClass::col, values_[src].level);
   instrs_.push_back({nullptr, kernel, dst, {src, 0, 0}});
-  columns_ = true;
   return dst;
 }
 
 void FusedProgram::add_output(Value value) {
-  if (value >= values_.size()) check_open({&value, 1});
   check_open({});
+  check_value(value);
   if (values_[value].output < 0) values_[value].output = static_cast<std::int32_t>(outputs_.size());
   outputs_.push_back(value);
 }
@@ -150,7 +155,7 @@ void FusedProgram::run(std::span<const InputBinding> inputs, std::span<void* con
   }
   if (rows == 0) return;
   fused::run_tiles(*this, *plans_,
-                   {inputs, outputs, rows, cols, forced_tile_, levels_, reduces_, columns_, flat_});
+                   {inputs, outputs, rows, cols, forced_tile_, levels_, reduces_, flat_});
 }
 
 void FusedProgram::run_element(std::span<const InputBinding> inputs,

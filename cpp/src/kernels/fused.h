@@ -93,6 +93,7 @@ class FusedProgram {
   };
   Value add_value(DType dtype, ValueClass cls, std::uint32_t level);
   std::string signature() const;
+  void check_value(Value value) const;
   void check_open(std::span<const Value> operands) const;
   void run_element(std::span<const InputBinding> inputs, std::span<void* const> outputs) const;
 
@@ -101,7 +102,6 @@ class FusedProgram {
   std::vector<Value> inputs_;
   std::vector<Value> outputs_;
   std::uint32_t levels_ = 1;  // passes over the columns of a row
-  bool columns_ = false;      // reduces over rows
   bool reduces_ = false;
   bool flat_ = true;  // only full and scalar values: the space is one long row
   std::int64_t forced_tile_ = 0;

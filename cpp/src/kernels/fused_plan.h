@@ -213,7 +213,6 @@ struct RunArguments {
   std::int64_t forced_tile;
   std::uint32_t levels;
   bool reduces;
-  bool columns;
   bool flat;
 };
 void run_tiles(const FusedProgram& program, Plans& plans, const RunArguments& args);
