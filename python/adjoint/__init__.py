@@ -31,6 +31,9 @@ _NAMES = {
     "Variable": "_tape",
     "__array_namespace_info__": "_dtypes",
     "can_cast": "_dtypes",
+    "checkpoint": "_custom",
+    "custom_jvp": "_custom",
+    "custom_vjp": "_custom",
     "finfo": "_dtypes",
     "iinfo": "_dtypes",
     "isdtype": "_dtypes",
@@ -63,6 +66,9 @@ if TYPE_CHECKING:
     from adjoint import optim as optim
     from adjoint import random as random
     from adjoint import testing as testing
+    from adjoint._custom import checkpoint as checkpoint
+    from adjoint._custom import custom_jvp as custom_jvp
+    from adjoint._custom import custom_vjp as custom_vjp
     from adjoint._dtypes import __array_namespace_info__ as __array_namespace_info__
     from adjoint._dtypes import can_cast as can_cast
     from adjoint._dtypes import finfo as finfo

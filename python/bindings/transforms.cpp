@@ -621,6 +621,7 @@ void init_transforms(py::module_& m) {
         ">>> import adjoint as ad\n"
         ">>> ad.grad(lambda x: x * ad.stop_gradient(x))(3.0).item()\n3.0");
   init_batching(m);
+  init_custom(m);
 }
 
 }  // namespace adjoint::python

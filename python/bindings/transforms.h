@@ -52,5 +52,6 @@ PyObject* call_vmap(const TransformSpec& spec, PyObject* f, PyObject* const* arg
 
 py::object forward_mode(py::object f, py::object primals, py::object tangents);
 void init_batching(py::module_& m);
+void init_custom(py::module_& m);
 
 }  // namespace adjoint::python

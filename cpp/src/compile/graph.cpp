@@ -1,10 +1,13 @@
 // Hash-consing, printing and replaying of graphs.
 #include "compile/graph.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <sstream>
 
 #include "graph/apply.h"
+#include "ops/structural.h"
 
 namespace adjoint {
 
@@ -47,7 +50,14 @@ bool same_constant(Node* a, Node* b) {
          bits_of(a) == bits_of(b);
 }
 
-bool same_attrs(const AttrsPtr& a, const AttrsPtr& b) { return a == b || (a && b && *a == *b); }
+double first_element(Node* value) {
+  return with_type(value->dtype, [&](auto element) {
+    std::memcpy(&element, value->data(), sizeof element);
+    return static_cast<double>(element);
+  });
+}
+
+bool equal_attrs(const AttrsPtr& a, const AttrsPtr& b) { return a == b || (a && b && *a == *b); }
 
 void print_value(std::ostream& out, Node* value) {
   if (!is_single(value)) return;
@@ -137,13 +147,19 @@ bool Graph::matches(Index i, const Op& op, std::span<const Index> inputs,
   const Entry& e = entries_[i];
   return e.kind == Kind::apply && e.op == &op && e.count == inputs.size() &&
          std::memcmp(edges_.data() + e.first, inputs.data(), inputs.size_bytes()) == 0 &&
-         same_attrs(e.attrs, attrs);
+         equal_attrs(e.attrs, attrs);
 }
 
-bool Graph::is_one(Index i) const {
+/// Whether every element of this value is known to have the bits of `number`.
+bool Graph::is_known(Index i, double number) const {
   const Entry& e = entries_[i];
-  if (e.kind != Kind::constant || e.size() != 1 || value_of(i)->level) return false;
-  return constants_[e.first].item() == 1;
+  if (e.kind != Kind::constant || e.size() == 0 || value_of(i)->level || !value_of(i)->is_ready())
+    return false;
+  const auto strides = value_of(i)->layout.strides();
+  if (e.size() != 1 && std::ranges::any_of(strides, [](std::int64_t s) { return s != 0; }))
+    return false;
+  const double first = first_element(value_of(i));
+  return first == number && std::signbit(first) == std::signbit(number);
 }
 
 /// An operand that has the bits of the whole application, if the record promises one.
@@ -159,7 +175,7 @@ Graph::Index Graph::simpler(const Op& op, std::span<const Index> inputs,
     if (e.kind == Kind::apply && e.op == &op && same_type(edges_[e.first])) return edges_[e.first];
   }
   for (std::size_t i = 0; i < inputs.size() && inputs.size() == 2; ++i)
-    if ((op.unit_inputs >> i & 1) && same_type(inputs[1 - i]) && is_one(inputs[i]))
+    if ((op.unit_inputs >> i & 1) && same_type(inputs[1 - i]) && is_known(inputs[i], op.unit))
       return inputs[1 - i];
   return kNone;
 }

@@ -70,7 +70,7 @@ class Graph {
  private:
   bool matches(Index i, const Op& op, std::span<const Index> inputs, const AttrsPtr& attrs) const;
   Index simpler(const Op& op, std::span<const Index> inputs, const ResultSpec& spec) const;
-  bool is_one(Index i) const;
+  bool is_known(Index i, double number) const;
   Index append(Entry entry);
   std::uint32_t& bucket(std::size_t hash);
   void grow();

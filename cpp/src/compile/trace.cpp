@@ -82,6 +82,11 @@ std::uint32_t Trace::source() {
 
 Node* Trace::record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
   const ResultSpec spec = infer_result(op, inputs, attrs.get());
+  if (op.fixed_value) {
+    const Tensor value = Tensor::adopt(new_node(spec.dtype, Layout(spec.shape)));
+    op.run(value.node(), {}, attrs.get(), 0);
+    return constant(value.node());
+  }
   SmallVector<Graph::Index, 8> operands;
   for (Node* in : inputs) operands.push_back(index_of(in));
   const Graph::Index i = graph_.add(op, operands, attrs, spec, source());

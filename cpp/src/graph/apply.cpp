@@ -174,14 +174,14 @@ void hold_inputs(Node* out, const Op& op, std::span<Node* const> inputs, std::ui
     out->heap_inputs = edges = new Node*[inputs.size()];
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     Node* in = inputs[i];
-    const bool saved = i < 7 && (needs >> i & 1);
+    const bool saved = needs & Node::saved_bit(i);
     if (fresh && op.partial && !saved && !in->requires_grad) in = unread_operand();
     const std::uint64_t count = (fresh ? Node::kReference : 0) + (saved ? Node::kUse : 0);
     if (count) in->counts.fetch_add(count, std::memory_order_relaxed);
     if (fresh) edges[i] = in;
-    if (saved && in->is_pending()) {
+    if (saved && i < 6 && in->is_pending()) {
       in->savers.fetch_add(1, std::memory_order_relaxed);
-      out->counted_savers |= static_cast<std::uint8_t>(1 << i);
+      out->counted_savers |= Node::saved_bit(i);
     }
   }
   out->input_count = static_cast<std::uint32_t>(inputs.size());

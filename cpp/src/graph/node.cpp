@@ -223,8 +223,9 @@ class Reaper {
     const auto inputs = n->inputs();
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       if (pending) drop_use(inputs[i]);
-      if (i < 7 && (n->saved >> i & 1)) {
-        if (n->counted_savers >> i & 1) inputs[i]->savers.fetch_sub(1, std::memory_order_relaxed);
+      const std::uint8_t bit = Node::saved_bit(i);
+      if (n->saved & bit) {
+        if (i < 6 && (n->counted_savers & bit)) inputs[i]->savers.fetch_sub(1, std::memory_order_relaxed);
         drop_handle(inputs[i]);
       } else {
         drop_reference(inputs[i]);

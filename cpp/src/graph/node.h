@@ -142,7 +142,7 @@ struct Node {
     std::uint32_t held;        // deferred: KiB that waiting keeps alive, at most; saturating
   };
   Box box;
-  std::uint8_t saved;           // bit i: input i's value is saved; bit 7: the output's
+  std::uint8_t saved;  // bit i: input i's value is saved, 6: all after it too; 7: the output's
   std::uint8_t counted_savers;  // the subset of `saved` that was counted in `savers`
   bool computed_once;           // a deferred value that was computed without being stored
   std::uint32_t place;          // in the group that is being collected, 0 outside of any
@@ -158,6 +158,10 @@ struct Node {
   bool is_pending() const noexcept {
     const State s = state.load(std::memory_order_acquire);
     return s == State::deferred || s == State::running;
+  }
+  /// The bit of `saved` that speaks of input i.
+  static std::uint8_t saved_bit(std::size_t i) noexcept {
+    return static_cast<std::uint8_t>(1u << (i < 6 ? i : 6));
   }
   /// First element; the node must be ready and of level 0.
   void* data() noexcept {

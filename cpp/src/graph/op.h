@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "adjoint/tensor.h"
 #include "graph/node.h"
@@ -53,6 +54,7 @@ struct BatchArgs {
   std::span<const Tensor> inputs;
   std::span<const bool> mapped;
   std::int64_t size;
+  std::uint16_t level;  // of the transform that batches
 };
 
 /// Sampling for generated tests: inputs are drawn from [low, high].
@@ -82,17 +84,21 @@ struct Op {
   std::uint8_t arity;  // 0xff: any number
   DTypeRule dtypes = DTypeRule::same;
 
-  // Derivatives: exactly one of `partial`, `transpose` and `vjp`, or none (result is constant).
+  // Derivatives: exactly one of `partial`, `transpose`, `vjp` and `pull`, or none (result is
+  // constant).
   Partial (*partial)(const RuleArgs&, int input) = nullptr;
   Tensor (*transpose)(const RuleArgs&, int input, const Tensor& cotangent) = nullptr;
   Tensor (*vjp)(const RuleArgs&, int input, const Tensor& cotangent) = nullptr;
-  /// For `vjp` ops; `tangents[i]` is undefined where zero.
+  /// For `vjp` and `pull` ops; `tangents[i]` is undefined where zero.
   Tensor (*jvp)(const RuleArgs&, std::span<const Tensor> tangents) = nullptr;
+  /// In place of `vjp`, where all inputs are served together: one cotangent per input, undefined
+  /// where zero. Its jvp may close over duals of the level it serves; their primals count.
+  std::vector<Tensor> (*pull)(const RuleArgs&, const Tensor& cotangent) = nullptr;
   /// Adds the cotangent of input 0 into `sum`, which is given up: for reads of a few elements out
   /// of many, whose cotangents would otherwise be full-sized zeros.
   Tensor (*accumulate)(const RuleArgs&, Tensor sum, const Tensor& cotangent) = nullptr;
-  /// needs[i]: which values the rule of input i reads (bit j: input j; kSavesOutput). For more
-  /// inputs than entries the last entry holds.
+  /// needs[i]: which values the rule of input i reads (bit j: input j, bit 6 also all inputs after
+  /// that; kSavesOutput). For more inputs than entries the last entry holds.
   std::uint8_t needs[3] = {0, 0, 0};
   std::uint8_t constant_inputs = 0;  // bit i: input i has no derivative (indices, conditions)
   bool multilinear = false;          // transpose ops: linear in each input alone, not jointly
@@ -113,18 +119,20 @@ struct Op {
   bool method = false;           // also a method of Tensor
   bool internal = false;         // not part of the public namespace
   bool fallible = false;         // may fail on values: runs now, never deferred
+  bool fixed_value = false;      // depends on the attributes alone; inputs matter to derivatives
   Domain domain = {};
 
   // Identities that hold bit for bit, for the compiler.
   bool involution = false;       // f(f(x)) = x
-  std::uint8_t unit_inputs = 0;  // bit i: with 1 as input i, the result is the other input
+  double unit = 1;
+  std::uint8_t unit_inputs = 0;  // bit i: with `unit` as input i, the result is the other input
 
   // Filled in at registration.
   std::uint16_t index = 0;
   const kernels::TileKernel* tiles[kDTypeCount] = {};
   const kernels::ReduceKernel* reducers[kDTypeCount] = {};
 
-  bool differentiable() const noexcept { return partial || transpose || vjp; }
+  bool differentiable() const noexcept { return partial || transpose || vjp || pull; }
   std::uint8_t needs_of(std::uint32_t i) const noexcept { return needs[i < 3 ? i : 2]; }
 };
 
@@ -138,5 +146,7 @@ const Op* find_op_or_null(std::string_view name) noexcept;
 void register_op(Op& op);
 /// Defined in ops/: the explicit list of families (a static library drops self-registering files).
 void register_builtin_ops();
+/// The same for the records that transforms are made of; defined there.
+void register_transform_ops();
 
 }  // namespace adjoint

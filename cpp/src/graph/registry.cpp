@@ -23,7 +23,10 @@ Registry& table() {
 
 void build_once() {
   static std::once_flag once;
-  std::call_once(once, register_builtin_ops);
+  std::call_once(once, [] {
+    register_builtin_ops();
+    register_transform_ops();
+  });
 }
 
 }  // namespace
@@ -32,7 +35,9 @@ void register_op(Op& op) {
   Registry& registry = table();
   if (!registry.by_name.emplace(op.name, &op).second)
     raise(ErrorKind::value, op.name, "an operation of this name is already registered");
-  if ((op.partial != nullptr) + (op.transpose != nullptr) + (op.vjp != nullptr) > 1)
+  if ((op.partial != nullptr) + (op.transpose != nullptr) + (op.vjp != nullptr) +
+          (op.pull != nullptr) >
+      1)
     raise(ErrorKind::value, op.name, "an operation carries one kind of derivative rule");
   op.index = static_cast<std::uint16_t>(registry.ops.size());
   const char* kernel = op.kernel ? op.kernel : op.name;

@@ -362,6 +362,8 @@ Tensor pow(const Tensor& x, double exponent) { return pow(x, scalar_like(x, expo
 
 void register_elementwise_ops() {
   negative_record.involution = bitwise_invert_record.involution = true;
+  add_record.unit_inputs = 0b11;
+  add_record.unit = -0.0;
   multiply_record.unit_inputs = 0b11;
   divide_record.unit_inputs = 0b10;
   family.register_all();

@@ -244,6 +244,7 @@ class Sweep {
     const Op& op = *node->op;
     const Borrowed values(node);
     const RuleArgs args{op, node->attrs, values.inputs(), values.output()};
+    if (op.pull) return pull(args, ct);
     for (std::size_t i = args.inputs.size(); i-- > 0;) {
       const std::uint32_t index = marks_.find(args.inputs[i].node());
       if (!index || !slots_[index - 1].useful || (i < 8 && op.constant_inputs >> i & 1)) continue;
@@ -256,6 +257,16 @@ class Sweep {
       }
       Tensor part = input_cotangent(args, static_cast<int>(i), ct, i == 0);
       if (part.defined()) add(slot, std::move(part));
+    }
+  }
+
+  /// All inputs at once.
+  void pull(const RuleArgs& args, const Tensor& ct) {
+    std::vector<Tensor> parts = args.op.pull(args, ct);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const std::uint32_t index = marks_.find(args.inputs[i].node());
+      if (index && slots_[index - 1].useful && parts[i].defined())
+        add(slots_[index - 1], std::move(parts[i]));
     }
   }
 

@@ -55,6 +55,9 @@ Node* interpret_dual(const Op& op, std::span<Node* const> inputs, const AttrsPtr
   Tensor tangent;
   if (moves && op.differentiable() && is_floating(out.dtype()))
     tangent = output_tangent({op, attrs.get(), primals, out}, tangents);
+  // A rule given by hand may have used a dual of this level.
+  while (op.pull && tangent.defined() && tangent.node()->level >= level.number)
+    tangent = Tensor::share(tangent.node()->primal);
   return box_dual(level, out, tangent).detach_node();
 }
 
@@ -87,7 +90,8 @@ Node* interpret_batch(const Op& op, std::span<Node* const> inputs, const AttrsPt
     }
     out = Tensor::adopt(apply(op, nodes, attrs));
   } else if (op.batch) {
-    out = op.batch({op, attrs.get(), inner, {mapped.data(), mapped.size()}, level.batch_size});
+    out = op.batch({op, attrs.get(), inner, {mapped.data(), mapped.size()}, level.batch_size,
+                    level.number});
   } else {
     raise(ErrorKind::runtime, op.name, "the operation has no batching rule");
   }

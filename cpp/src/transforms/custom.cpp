@@ -1,0 +1,235 @@
+// The carrier of a derivative that is given by hand, and the rule under a batch.
+#include "transforms/custom.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "adjoint/ops.h"
+#include "adjoint/transforms.h"
+#include "graph/apply.h"
+#include "graph/thread_state.h"
+#include "graph/trace_sink.h"
+#include "ops/structural.h"
+
+namespace adjoint {
+
+namespace {
+
+const DerivativeRule& rule_of(const Attrs* attrs) {
+  return static_cast<const DerivativeRule&>(*attrs->payload);
+}
+
+Tensor carrier(std::span<const Tensor> inputs, ResultSpec spec,
+               IntrusivePtr<const DerivativeRule> rule);
+
+/// A rule applied along a batch: the values that had the batch when the carrier was batched have it
+/// in every call, and cotangents of the others are sums over it.
+class BatchedRule final : public DerivativeRule {
+ public:
+  BatchedRule(IntrusivePtr<const DerivativeRule> rule, const BatchArgs& args)
+      : rule_(std::move(rule)),
+        mapped_(args.mapped.begin(), args.mapped.end()),
+        size_(args.size),
+        outer_(args.level) {}
+
+  std::vector<Tensor> pull(std::span<const Tensor> inputs, const Tensor& cotangent) const override {
+    const TransformLevel level = TransformLevel::batch(size_);
+    std::vector<Tensor> out = rule_->pull(boxed(level, inputs), level.make_batched(cotangent, 0));
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      if (!out[i].defined()) continue;
+      out[i] = opened(level, out[i]);
+      const std::int64_t first = 0;
+      if (!mapped_[i]) out[i] = sum(out[i], {&first, 1});
+    }
+    return out;
+  }
+
+  Tensor push(std::span<const Tensor> inputs, std::span<const Tensor> tangents) const override {
+    const TransformLevel level = TransformLevel::batch(size_);
+    const Tensor out = rule_->push(boxed(level, inputs), boxed(level, tangents));
+    return out.defined() ? opened(level, out) : out;
+  }
+
+ private:
+  std::vector<Tensor> boxed(const TransformLevel& level, std::span<const Tensor> values) const {
+    std::vector<Tensor> out(values.begin(), values.end());
+    for (std::size_t i = 0; i < out.size(); ++i)
+      if (mapped_[i] && out[i].defined()) out[i] = level.make_batched(out[i], 0);
+    return out;
+  }
+
+  Tensor opened(const TransformLevel& level, const Tensor& x) const {
+    Tensor out = level.split_batched(x, 0);
+    if (out.node()->level >= outer_)
+      raise(ErrorKind::value, "vmap",
+            "a derivative given by hand uses a value that is mapped outside of it: pass it as an "
+            "argument");
+    return out;
+  }
+
+  IntrusivePtr<const DerivativeRule> rule_;
+  std::vector<bool> mapped_;
+  std::int64_t size_;
+  std::uint16_t outer_;
+};
+
+Family family;
+
+Op& carrier_record = family.define(
+    {.name = "derivative_carrier",
+     .signature = "(*inputs)",
+     .doc = "-0.0 everywhere; the derivative is the rule it carries.",
+     .kind = OpKind::custom,
+     .arity = 0xff,
+     .dtypes = DTypeRule::custom,
+     .jvp = [](const RuleArgs& args, std::span<const Tensor> tangents) -> Tensor {
+       return rule_of(args.attrs).push(args.inputs, tangents);
+     },
+     .pull = [](const RuleArgs& args, const Tensor& cotangent) -> std::vector<Tensor> {
+       return rule_of(args.attrs).pull(args.inputs, cotangent);
+     },
+     .needs = {0x7f, 0x7f, 0x7f},
+     .batch = [](const BatchArgs& args) -> Tensor {
+       IntrusivePtr<const DerivativeRule> rule(
+           new BatchedRule(IntrusivePtr<const DerivativeRule>(&rule_of(args.attrs)), args));
+       return carrier(args.inputs, {args.attrs->dtype, prefixed(args.size, args.attrs->ints)},
+                      std::move(rule));
+     },
+     .infer = [](std::span<Node* const>,
+                 const Attrs* attrs) { return ResultSpec{attrs->dtype, attrs->ints}; },
+     .run =
+         [](Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
+           out->bits = Tensor::scalar(-0.0, attrs->dtype).node()->bits;
+           out->layout = Layout(attrs->ints, Dims(attrs->ints.size(), 0), 0);
+         },
+     .internal = true,
+     .fixed_value = true});
+
+/// Tells one barrier from another.
+class Token final : public Payload {};
+
+Op& barrier_record = family.define(
+    {.name = "barrier",
+     .signature = "(x, /)",
+     .doc = "The same value, in a program not merged with what is computed from x itself.",
+     .kind = OpKind::view,
+     .arity = 1,
+     .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
+     .batch =
+         [](const BatchArgs& args) {
+           return apply(args.op, {&args.inputs[0]}, same_attrs(args.attrs));
+         },
+     .infer = [](std::span<Node* const> in,
+                 const Attrs*) { return ResultSpec{in[0]->dtype, Dims(in[0]->layout.shape())}; },
+     .run = [](Node* out, std::span<Node* const> in, const Attrs*,
+               std::uint32_t) { share_value(out, in[0], in[0]->layout); },
+     .internal = true});
+
+Tensor carrier(std::span<const Tensor> inputs, ResultSpec spec,
+               IntrusivePtr<const DerivativeRule> rule) {
+  auto* attrs = new Attrs;
+  const AttrsPtr held(attrs);
+  attrs->ints = std::move(spec.shape);
+  attrs->dtype = spec.dtype;
+  attrs->payload = IntrusivePtr<const Payload>(rule.get());
+  std::vector<Node*> nodes;
+  for (const Tensor& x : inputs) nodes.push_back(x.node());
+  return Tensor::adopt(apply(carrier_record, nodes, held));
+}
+
+}  // namespace
+
+void register_transform_ops() { family.register_all(); }
+
+// --------------------------------------------------------------------------------- JointRule
+
+ResultSpec JointRule::whole() const {
+  if (parts_.size() == 1) return parts_[0];
+  ResultSpec out{DType::float32, {0}};
+  for (const ResultSpec& part : parts_) {
+    out.dtype = promote(out.dtype, part.dtype);
+    out.shape[0] += product(part.shape);
+  }
+  return out;
+}
+
+std::vector<Tensor> JointRule::split(const Tensor& whole) const {
+  if (parts_.size() == 1) return {whole};
+  std::vector<Tensor> out;
+  std::int64_t start = 0;
+  const std::int64_t step = 1;
+  for (const ResultSpec& part : parts_) {
+    const std::int64_t count = product(part.shape);
+    Tensor flat = slice(whole, {&start, 1}, {&count, 1}, {&step, 1});
+    out.push_back(astype(reshape(flat, part.shape), part.dtype));
+    start += count;
+  }
+  return out;
+}
+
+std::vector<Tensor> JointRule::pull(std::span<const Tensor> inputs, const Tensor& cotangent) const {
+  return pull_parts(inputs, split(cotangent));
+}
+
+Tensor JointRule::push(std::span<const Tensor> inputs, std::span<const Tensor> tangents) const {
+  std::vector<Tensor> parts = push_parts(inputs, tangents);
+  if (parts.size() == 1) return parts[0];
+  const ResultSpec spec = whole();
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::int64_t count = product(parts_[i].shape);
+    parts[i] = parts[i].defined() ? astype(reshape(parts[i], {&count, 1}), spec.dtype)
+                                  : zeros_view({&count, 1}, spec.dtype);
+  }
+  return concat(parts, 0);
+}
+
+// -------------------------------------------------------------------------------- with_derivative
+
+std::vector<Tensor> with_derivative(std::span<const Tensor> values, std::span<const Tensor> inputs,
+                                    IntrusivePtr<const JointRule> rule) {
+  const JointRule& joint = *rule;
+  std::vector<Tensor> out =
+      joint.split(carrier(inputs, joint.whole(), IntrusivePtr<const DerivativeRule>(rule.get())));
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = add(values[i], out[i]);
+  return out;
+}
+
+bool is_differentiated(const Tensor& x) noexcept {
+  const bool recording = thread_state().recording;
+  for (const Node* n = x.node(); n; n = n->primal) {
+    if (recording && n->requires_grad) return true;
+    if (!n->level || n->box == Box::trace) return false;
+    if (n->box == Box::dual && n->tangent) return true;
+  }
+  return false;
+}
+
+Tensor barrier(const Tensor& x) {
+  if (!current_trace()) return x;
+  auto* attrs = new Attrs;
+  const AttrsPtr held(attrs);
+  attrs->payload = IntrusivePtr<const Payload>(new Token);
+  return apply(barrier_record, {&x}, held);
+}
+
+std::vector<Tensor> captured_before(std::span<const Tensor> outputs, std::uint64_t start) {
+  std::vector<Tensor> out;
+  std::vector<Node*> stack;
+  std::unordered_set<const Node*> seen;
+  const auto push = [&](Node* n) {
+    if (!n->requires_grad || !seen.insert(n).second) return;
+    if (n->order <= start || !n->recorded)
+      out.push_back(Tensor::share(n));
+    else
+      stack.push_back(n);
+  };
+  for (const Tensor& y : outputs) push(y.node());
+  while (!stack.empty()) {
+    Node* n = stack.back();
+    stack.pop_back();
+    for (Node* in : n->inputs()) push(in);
+  }
+  return out;
+}
+
+}  // namespace adjoint

@@ -1,0 +1,67 @@
+// Derivatives given by hand.
+//
+// A value whose derivative is not that of the operations that made it is a sum: the value, made
+// from inputs without history, and a *carrier*, an application to the inputs themselves whose value
+// is -0.0 everywhere (x + -0.0 has the bits of x) and whose derivative is a rule. The sum is an
+// ordinary one, so whatever differentiates, batches, defers or compiles needs to know nothing of
+// it. What the value owes to anything but the inputs keeps its own derivative.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "graph/node.h"
+#include "graph/op.h"
+
+namespace adjoint {
+
+/// The linear map from tangents of the inputs to a tangent of the carrier, and its transpose.
+class DerivativeRule : public Payload {
+ public:
+  /// One cotangent per input, undefined where zero.
+  virtual std::vector<Tensor> pull(std::span<const Tensor> inputs,
+                                   const Tensor& cotangent) const = 0;
+  /// `tangents[i]` is undefined where zero, and so may the result be.
+  virtual Tensor push(std::span<const Tensor> inputs, std::span<const Tensor> tangents) const = 0;
+};
+
+/// A rule for several values at once. Their carriers are parts of one, so that all cotangents meet
+/// in one call.
+class JointRule : public DerivativeRule {
+ public:
+  explicit JointRule(std::vector<ResultSpec> parts) : parts_(std::move(parts)) {}
+
+  std::vector<Tensor> pull(std::span<const Tensor> inputs, const Tensor& cotangent) const final;
+  Tensor push(std::span<const Tensor> inputs, std::span<const Tensor> tangents) const final;
+
+  const std::vector<ResultSpec>& parts() const noexcept { return parts_; }
+  ResultSpec whole() const;
+  /// The parts of a value of the shape and dtype of the whole.
+  std::vector<Tensor> split(const Tensor& whole) const;
+
+ protected:
+  virtual std::vector<Tensor> pull_parts(std::span<const Tensor> inputs,
+                                         std::span<const Tensor> cotangents) const = 0;
+  virtual std::vector<Tensor> push_parts(std::span<const Tensor> inputs,
+                                         std::span<const Tensor> tangents) const = 0;
+
+ private:
+  std::vector<ResultSpec> parts_;
+};
+
+/// The floating `values`, which the rule's parts describe, with its derivative with respect to
+/// `inputs` added to their own.
+std::vector<Tensor> with_derivative(std::span<const Tensor> values, std::span<const Tensor> inputs,
+                                    IntrusivePtr<const JointRule> rule);
+
+/// Whether a derivative with respect to x is wanted now, by recording or by a forward transform.
+bool is_differentiated(const Tensor& x) noexcept;
+
+/// The same value; in a program, work on it is not merged with work on x.
+Tensor barrier(const Tensor& x);
+
+/// The values that `outputs` depend on by recorded work, and that were made or recorded before the
+/// thread's order counter passed `start`.
+std::vector<Tensor> captured_before(std::span<const Tensor> outputs, std::uint64_t start);
+
+}  // namespace adjoint
