@@ -32,8 +32,11 @@ _NAMES = {
     "__array_namespace_info__": "_dtypes",
     "can_cast": "_dtypes",
     "checkpoint": "_custom",
+    "cond": "_control",
     "custom_jvp": "_custom",
     "custom_vjp": "_custom",
+    "scan": "_control",
+    "while_loop": "_control",
     "finfo": "_dtypes",
     "iinfo": "_dtypes",
     "isdtype": "_dtypes",
@@ -66,6 +69,9 @@ if TYPE_CHECKING:
     from adjoint import optim as optim
     from adjoint import random as random
     from adjoint import testing as testing
+    from adjoint._control import cond as cond
+    from adjoint._control import scan as scan
+    from adjoint._control import while_loop as while_loop
     from adjoint._custom import checkpoint as checkpoint
     from adjoint._custom import custom_jvp as custom_jvp
     from adjoint._custom import custom_vjp as custom_vjp

@@ -35,44 +35,78 @@ def is_floating(x: Any) -> bool:
 
 
 class Frame:
-    """A tree without the floating tensors in it."""
+    """A tree without the tensors in it."""
 
     def __init__(self, leaves: list[Any], treedef: tree.TreeDef) -> None:
-        self.treedef = treedef
-        self._places = [i for i, x in enumerate(leaves) if is_floating(x)]
-        self._leaves = [None if is_floating(x) else x for x in leaves]
+        self._treedef = treedef
+        self._places = [i for i, x in enumerate(leaves) if isinstance(x, Tensor)]
+        self._leaves = [None if isinstance(x, Tensor) else x for x in leaves]
+        tensors = [leaves[i] for i in self._places]
+        self.specs = [(x.shape, x.dtype) for x in tensors]
+        self.floating = [is_floating(x) for x in tensors]
 
     def fill(self, tensors: Sequence[Any]) -> Any:
         """Return the tree with these tensors."""
         leaves = list(self._leaves)
         for i, x in zip(self._places, tensors, strict=True):
             leaves[i] = x
-        return tree.unflatten(self.treedef, leaves)
+        return tree.unflatten(self._treedef, leaves)
 
-    def spread(self, tangents: Maybe, inputs: Tensors) -> Any:
-        """Return the tree with tangents of `inputs`: zeros where they are None."""
-        leaves: list[Any] = [0.0 if x is not None else None for x in self._leaves]
-        for i, t, x in zip(self._places, tangents, inputs, strict=True):
-            leaves[i] = _core.zeros_like(x) if t is None else t
-        return tree.unflatten(self.treedef, leaves)
+    def spread(self, floats: Sequence[Tensor | None]) -> Any:
+        """Return the tree with these values for the floating tensors; None and others are zeros."""
+        given = iter(floats)
+        values = [next(given) if is_float else None for is_float in self.floating]
+        return self.fill(
+            [
+                _core.zeros(shape, dtype=dtype) if x is None else x
+                for x, (shape, dtype) in zip(values, self.specs, strict=True)
+            ]
+        )
 
     def gather(self, given: Any, who: str) -> list[Any]:
-        """Return the parts of `given`, a tree like this one, at the places of the tensors."""
-        if given is None:
-            return [None for _ in self._places]
+        """Return the parts of `given`, a tree like this one: one per tensor, None if not floating.
+
+        A None in `given` stands for None in all of its places.
+        """
         try:
-            parts = self.treedef.flatten_up_to(given)
+            parts = self._parts(given)
         except (TypeError, ValueError) as error:
             raise type(error)(
-                f"[{who}] returned another structure than the value it is the derivative of: {error}"
+                f"[{who}] must return a tree like the value whose derivative it gives: {error}"
             ) from None
-        return [parts[i] for i in self._places]
+        chosen = [parts[i] for i in self._places]
+        return [x if is_float else None for x, is_float in zip(chosen, self.floating, strict=True)]
+
+    def _parts(self, given: Any) -> list[Any]:
+        # One level below the top, where a None may stand for a whole argument.
+        if given is None:
+            return [None for _ in self._leaves]
+        whole = tree.unflatten(self._treedef, list(range(len(self._leaves))))
+        if not isinstance(whole, tuple) or not isinstance(given, tuple):
+            return self._treedef.flatten_up_to(given)
+        if len(whole) != len(given):
+            raise ValueError(f"{len(given)} entries given, {len(whole)} wanted")
+        parts: list[Any] = []
+        for entry, value in zip(whole, given, strict=True):
+            leaves, treedef = tree.flatten(entry)
+            parts += [None for _ in leaves] if value is None else treedef.flatten_up_to(value)
+        return parts
 
 
 def take_apart(value: Any) -> tuple[Frame, Tensors]:
-    """Return a tree as its frame and its floating tensors."""
+    """Return a tree as its frame and its tensors."""
     leaves, treedef = tree.flatten(value)
-    return Frame(leaves, treedef), [x for x in leaves if is_floating(x)]
+    return Frame(leaves, treedef), [x for x in leaves if isinstance(x, Tensor)]
+
+
+def floats(values: Sequence[Any]) -> Tensors:
+    """Return the floating tensors among the values."""
+    return [x for x in values if is_floating(x)]
+
+
+def differentiated(values: Sequence[Any]) -> bool:
+    """Whether a derivative with respect to any of the values is wanted."""
+    return _core._any_differentiated(floats(values))
 
 
 def stopped(tensors: Sequence[Tensor]) -> Tensors:
@@ -80,45 +114,91 @@ def stopped(tensors: Sequence[Tensor]) -> Tensors:
     return [_core.stop_gradient(x) for x in tensors]
 
 
-def transpose(linear: Callable[[Tensors], Maybe], zeros: Tensors, cotangents: Maybe) -> Maybe:
-    """Apply the transpose of `linear`, which takes tensors like `zeros`, to `cotangents`."""
-    outputs, leaves, start = _core._recorded_run(linear, zeros)
+def pull_at(
+    f: Callable[[Tensors], Sequence[Tensor | None]],
+    point: Tensors,
+    cotangents: Maybe,
+    captured: Sequence[Tensor] = (),
+) -> Maybe:
+    """Return the cotangents of the inputs of `f` at `point`, and of values that `f` closes over.
+
+    `cotangents` has one entry per floating output; what is not floating gets None.
+    """
+    fixed = [None if is_floating(x) else x for x in point]
+
+    def run(moving: Tensors) -> Tensors:
+        rest = iter(moving)
+        outputs = f([next(rest) if x is None else x for x in fixed])
+        return [x for x in outputs if x is None or is_floating(x)]
+
+    outputs, leaves, start = _core._recorded_run(run, floats(point))
     pairs = [
-        (y, ct)
-        for y, ct in zip(outputs, cotangents, strict=True)
-        if y is not None and ct is not None
+        (y, c) for y, c in zip(outputs, cotangents, strict=True) if y is not None and c is not None
     ]
-    ys, cts = [y for y, _ in pairs], [ct for _, ct in pairs]
-    return _core._sweep_since(ys, cts, leaves, [], start) if pairs else [None for _ in leaves]
+    found = iter(
+        _core._sweep_since([y for y, _ in pairs], [c for _, c in pairs], leaves, captured, start)
+        if pairs
+        else [None for _ in [*leaves, *captured]]
+    )
+    return [next(found) if x is None else None for x in fixed] + list(found)
 
 
-def attach(values: Any, inputs: Tensors, pull: Pull | None, push: Push | None) -> Any:
-    """Return the tree `values` with the derivative with respect to `inputs` that a rule gives.
+def push_at(
+    f: Callable[[Tensors], Sequence[Tensor]], point: Tensors, tangents: Maybe
+) -> tuple[Tensors, Tensors]:
+    """Return the outputs of `f` at `point`, and the tangents of the floating ones."""
+    fixed = [None if is_floating(x) else x for x in point]
+    direction = [
+        _core.zeros_like(x) if t is None else t
+        for x, t in zip(point, tangents, strict=True)
+        if is_floating(x)
+    ]
 
-    `pull(inputs, cotangents)` and `push(inputs, tangents)` speak of the floating tensors of
+    def run(moving: Tensors) -> Tensors:
+        rest = iter(moving)
+        return list(f([next(rest) if x is None else x for x in fixed]))
+
+    values, slopes = _core.jvp(run, (floats(point),), (direction,))
+    return values, floats(slopes)
+
+
+def attach(values: Tensors, inputs: Tensors, pull: Pull | None, push: Push | None) -> Tensors:
+    """Return the values with the derivative with respect to `inputs` that a rule gives.
+
+    `pull(inputs, cotangents)` and `push(inputs, tangents)` speak of the floating ones among
     `values`, in order; either may be None and is then the transpose of the other.
     """
-    frame, outputs = take_apart(values)
+    outputs = floats(values)
     if not outputs:
         return values
     specs = [(y.shape, y.dtype) for y in outputs]
 
     def transposed_push(inputs: Tensors, cotangents: Tensors) -> Maybe:
         assert push is not None
-        zeros = [_core.zeros_like(x) for x in inputs]
-        return transpose(lambda ts: push(inputs, list(ts)), zeros, list(cotangents))
+        fixed = [None if is_floating(x) else x for x in inputs]
+
+        def linear(tangents: Tensors) -> Maybe:
+            rest = iter(tangents)
+            return push(inputs, [next(rest) if x is None else None for x in fixed])
+
+        zeros = [_core.zeros_like(x) for x in floats(inputs)]
+        found = iter(pull_at(linear, zeros, list(cotangents)))
+        return [next(found) if x is None else None for x in fixed]
 
     def transposed_pull(inputs: Tensors, tangents: Maybe) -> Maybe:
         assert pull is not None
         zeros = [_core.zeros(shape, dtype=dtype) for shape, dtype in specs]
-        return _transpose_pull(pull, inputs, zeros, tangents)
+        moving = [t for x, t in zip(inputs, tangents, strict=True) if is_floating(x)]
+
+        def linear(cotangents: Tensors) -> Maybe:
+            found = pull(inputs, cotangents)
+            return [c for x, c in zip(inputs, found, strict=True) if is_floating(x)]
+
+        return pull_at(linear, zeros, moving)
 
     rule = (pull or transposed_push, push or transposed_pull)
-    return frame.fill(_core._attach_derivative(outputs, inputs, *rule))
-
-
-def _transpose_pull(pull: Pull, inputs: Tensors, zeros: Tensors, tangents: Maybe) -> Maybe:
-    return transpose(lambda cts: pull(inputs, cts), zeros, tangents)
+    attached = iter(_core._attach_derivative(outputs, inputs, *rule))
+    return [next(attached) if is_floating(x) else x for x in values]
 
 
 def positional(
@@ -144,7 +224,7 @@ def _name(f: Callable[..., Any]) -> str:
 # ---- The public functions ------------------------------------------------------------------------
 
 
-class custom_vjp:  # noqa: N801: a decorator
+class custom_vjp:
     """Give a function a reverse-mode derivative of your own.
 
     Decorate `f` and then name the two halves of the rule by `defvjp`. Every transform uses the
@@ -197,27 +277,26 @@ class custom_vjp:  # noqa: N801: a decorator
         """Return ``f(*args)``."""
         args = positional(self._f, args, kwargs)
         frame, tensors = take_apart(args)
-        if not _core._any_differentiated(tensors):
+        if not differentiated(tensors):
             return self._f(*args)
         who = f"custom_vjp of {_name(self._f)}"
         if self._rule is None:
             raise RuntimeError(f"[{who}] has no rule: call defvjp(forward, backward) first")
         forward, backward = self._rule
-        values, residuals = _pair(forward(*frame.fill(stopped(tensors))), f"{who}: forward")
+        result, residuals = _pair(forward(*frame.fill(stopped(tensors))), f"{who}: forward")
         kept, saved = take_apart(residuals)
-        out, _ = take_apart(values)
+        out, values = take_apart(result)
         count = len(tensors)
 
         def pull(inputs: Tensors, cotangents: Tensors) -> Maybe:
             point, at = inputs[:count], kept.fill(inputs[count:])
-            if _core._any_differentiated(point):  # the residuals' own derivatives are wanted
-                at = _pair(forward(*frame.fill(point)), who)[1]
-            given = backward(at, out.spread(list(cotangents), list(cotangents)))
-            if isinstance(given, list):
-                given = tuple(given)
-            return frame.gather(given, f"{who}: backward") + [None] * len(saved)
+            if differentiated(point):  # then the derivatives of the residuals are wanted too
+                at = _pair(forward(*frame.fill(point)), f"{who}: forward")[1]
+            given = backward(at, out.spread(cotangents))
+            given = tuple(given) if isinstance(given, list) else given
+            return frame.gather(given, f"{who}: backward") + [None for _ in saved]
 
-        return attach(values, tensors + stopped(saved), pull, None)
+        return out.fill(attach(values, tensors + stopped(saved), pull, None))
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -229,7 +308,7 @@ def _pair(result: Any, who: str) -> tuple[Any, Any]:
     return result
 
 
-class custom_jvp:  # noqa: N801: a decorator
+class custom_jvp:
     """Give a function a forward-mode derivative of your own.
 
     Decorate `f` and then name the rule by `defjvp`. Every transform uses it: reverse mode its
@@ -279,20 +358,20 @@ class custom_jvp:  # noqa: N801: a decorator
         """Return ``f(*args)``."""
         args = positional(self._f, args, kwargs)
         frame, tensors = take_apart(args)
-        if not _core._any_differentiated(tensors):
+        if not differentiated(tensors):
             return self._f(*args)
         who = f"custom_jvp of {_name(self._f)}"
         if self._rule is None:
             raise RuntimeError(f"[{who}] has no rule: call defjvp(rule) first")
         rule = self._rule
-        values = self._f(*frame.fill(stopped(tensors)))
-        out, _ = take_apart(values)
+        out, values = take_apart(self._f(*frame.fill(stopped(tensors))))
 
         def push(inputs: Tensors, tangents: Maybe) -> Maybe:
-            _, given = _pair(rule(frame.fill(inputs), frame.spread(tangents, inputs)), who)
-            return out.gather(given, f"{who}: rule")
+            moving = [t for t, moves in zip(tangents, frame.floating, strict=True) if moves]
+            _, given = _pair(rule(frame.fill(inputs), frame.spread(moving)), f"{who}: rule")
+            return floats(out.gather(given, f"{who}: rule"))
 
-        return attach(values, tensors, None, push)
+        return out.fill(attach(values, tensors, None, push))
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -336,34 +415,31 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
             return f(*args, **kwargs)
 
         start = _core._order()
-        values = run(stopped(tensors))
-        out, outputs = take_apart(values)
+        out, values = take_apart(run(stopped(tensors)))
         captured: Tensors = []
-        if not _core._any_boxed(tensors + outputs):
-            captured = _core._captured_before(outputs, start)
-            values = out.fill(stopped(outputs))
+        if not _core._any_boxed(tensors + values):
+            captured = _core._captured_before(values, start)
+            values = stopped(values)
         inputs = tensors + captured
-        if not _core._any_differentiated(inputs):
-            return values
-        return attach(values, inputs, *_recomputation(run, len(tensors)))
+        if not differentiated(inputs):
+            return out.fill(values)
+        rule = recomputation(lambda xs: take_apart(run(xs))[1], len(tensors))
+        return out.fill(attach(values, inputs, *rule))
 
     return call
 
 
-def _recomputation(run: Callable[[Sequence[Tensor]], Any], count: int) -> tuple[Pull, Push]:
-    """Return the rule that runs the function again; `count` inputs are its arguments."""
+def recomputation(run: Callable[[Tensors], Tensors], count: int) -> tuple[Pull, Push]:
+    """Return the rule that runs a function of lists again.
 
-    def outputs(inputs: Sequence[Tensor]) -> Tensors:
-        return take_apart(run(inputs))[1]
+    The first `count` inputs are its arguments, the others what it closes over.
+    """
 
     def pull(inputs: Tensors, cotangents: Tensors) -> Maybe:
-        ys, leaves, start = _core._recorded_run(outputs, _core._barrier(inputs[:count]))
-        found: Maybe = _core._sweep_since(ys, cotangents, leaves, inputs[count:], start)
-        return found
+        again = _core._barrier(inputs[:count])
+        return pull_at(run, again, list(cotangents), inputs[count:])
 
     def push(inputs: Tensors, tangents: Maybe) -> Maybe:
-        given = [_core.zeros_like(x) if t is None else t for x, t in zip(inputs, tangents, strict=True)]
-        out: Maybe = list(_core.jvp(outputs, (inputs[:count],), (given[:count],))[1])
-        return out
+        return list(push_at(run, inputs[:count], tangents[:count])[1])
 
     return pull, push

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "adjoint/ops.h"
+#include "callback.h"
 #include "convert.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
@@ -13,33 +14,6 @@
 namespace adjoint::python {
 
 namespace {
-
-// A Python object that a node may outlive the interpreter with, and that any thread may drop.
-class Callback {
- public:
-  explicit Callback(py::object f) : f_(std::move(f)) {}
-  ~Callback() {
-    if (!Py_IsInitialized()) {
-      f_.release();
-      return;
-    }
-    const py::gil_scoped_acquire lock;
-    f_ = py::object();
-  }
-  Callback(const Callback&) = delete;
-  Callback& operator=(const Callback&) = delete;
-  const py::object& operator*() const noexcept { return f_; }
-
- private:
-  py::object f_;
-};
-
-py::list to_list(std::span<const Tensor> tensors) {
-  py::list out;
-  for (const Tensor& t : tensors)
-    out.append(t.defined() ? wrapped(constant_in_trace(Tensor::share(t.node()))) : py::none());
-  return out;
-}
 
 // Tensors of the given shapes and dtypes from what a rule returned; None is zero.
 std::vector<Tensor> from_list(const py::object& result, std::span<const ResultSpec> wanted) {
@@ -89,13 +63,6 @@ class PythonRule final : public JointRule {
   Callback pull_;
   Callback push_;
 };
-
-std::vector<Tensor> tensors_of(const py::sequence& items) {
-  std::vector<Tensor> out;
-  for (const py::handle item : items)
-    out.push_back(Tensor::share(read_node(as_tensor(item.ptr()))));
-  return out;
-}
 
 py::list attach_derivative(const py::sequence& values, const py::sequence& inputs, py::object pull,
                            py::object push) {
@@ -159,6 +126,20 @@ py::tuple recorded_run(const py::object& f, const py::sequence& inputs) {
 }
 
 }  // namespace
+
+py::list to_list(std::span<const Tensor> tensors) {
+  py::list out;
+  for (const Tensor& t : tensors)
+    out.append(t.defined() ? wrapped(constant_in_trace(Tensor::share(t.node()))) : py::none());
+  return out;
+}
+
+std::vector<Tensor> tensors_of(const py::sequence& items) {
+  std::vector<Tensor> out;
+  for (const py::handle item : items)
+    out.push_back(Tensor::share(read_node(as_tensor(item.ptr()))));
+  return out;
+}
 
 void init_custom(py::module_& m) {
   m.def("_attach_derivative", &attach_derivative);

@@ -622,6 +622,7 @@ void init_transforms(py::module_& m) {
         ">>> ad.grad(lambda x: x * ad.stop_gradient(x))(3.0).item()\n3.0");
   init_batching(m);
   init_custom(m);
+  init_control(m);
 }
 
 }  // namespace adjoint::python

@@ -28,6 +28,11 @@ Tensor differentiable_leaf(PyObject* o, const char* op, std::size_t position);
 /// What a transformed function returned, as one floating tensor of one element.
 Tensor scalar_output(PyObject* o, const char* op);
 
+/// Handles of Python on the tensors, constants of an open trace included; None where undefined.
+py::list to_list(std::span<const Tensor> tensors);
+/// The values of handles of Python.
+std::vector<Tensor> tensors_of(const py::sequence& handles);
+
 /// The new Python callable of a transform.
 enum class TransformKind : std::uint8_t { grad, value_and_grad, jacobian, hessian, vmap };
 struct TransformSpec {
@@ -53,5 +58,6 @@ PyObject* call_vmap(const TransformSpec& spec, PyObject* f, PyObject* const* arg
 py::object forward_mode(py::object f, py::object primals, py::object tangents);
 void init_batching(py::module_& m);
 void init_custom(py::module_& m);
+void init_control(py::module_& m);
 
 }  // namespace adjoint::python

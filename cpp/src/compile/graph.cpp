@@ -209,6 +209,29 @@ std::uint32_t Graph::add_source(std::string place) {
 
 // ------------------------------------------------------------------------------------- using
 
+Graph Graph::closed(std::vector<Tensor>& captured) const {
+  Graph out(sources_);
+  std::vector<Index> to(entries_.size());
+  for (const Index i : inputs_) to[i] = out.add_input(entries_[i].dtype, entries_[i].shape);
+  std::vector<Index> operands;
+  for (Index i = 0; i < entries_.size(); ++i) {
+    const Entry& e = entries_[i];
+    if (e.kind == Kind::input) continue;
+    if (e.kind == Kind::apply) {
+      operands.clear();
+      for (const Index in : inputs_of(i)) operands.push_back(to[in]);
+      to[i] = out.add(*e.op, operands, e.attrs, {e.dtype, e.shape}, e.source);
+    } else if (value_of(i)->level || value_of(i)->requires_grad) {
+      to[i] = out.add_input(e.dtype, e.shape);
+      captured.push_back(constants_[e.first]);
+    } else {
+      to[i] = out.add_constant(value_of(i));
+    }
+  }
+  for (const Index o : outputs_) out.add_output(to[o]);
+  return out;
+}
+
 std::vector<Tensor> Graph::replay(std::span<const Tensor> inputs) const {
   std::vector<Tensor> values(entries_.size());
   std::vector<Index> last(entries_.size(), 0);  // the node after which a value is not read

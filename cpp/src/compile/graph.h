@@ -61,6 +61,8 @@ class Graph {
   /// Whether some constant belongs to an open level.
   bool captures_levels() const noexcept { return captures_levels_; }
 
+  /// The graph with the constants that belong to open levels or require grad as further inputs.
+  Graph closed(std::vector<Tensor>& captured) const;
   /// Applies the graph node by node: recorded, batched or traced like any other work.
   std::vector<Tensor> replay(std::span<const Tensor> inputs) const;
   /// One line per node. Above what a line of the user's program applied stands its place, as in

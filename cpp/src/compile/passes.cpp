@@ -26,13 +26,20 @@ Tensor run_node(const Graph& graph, Graph::Index i, std::span<const Graph::Index
   return Tensor::adopt(apply(*e.op, operands, e.attrs));
 }
 
+Tensor fixed_value(const Graph::Entry& e) {
+  Tensor out = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
+  e.op->run(out.node(), {}, e.attrs.get(), 0);
+  return out;
+}
+
 std::vector<bool> find_live(const Graph& graph) {
   std::vector<bool> live(graph.size(), false);
   for (const Graph::Index o : graph.outputs()) live[o] = true;
   for (const Graph::Index i : graph.inputs()) live[i] = true;
   for (auto i = static_cast<Graph::Index>(graph.size()); i-- > 0;)
     if (live[i])
-      for (const Graph::Index in : graph.inputs_of(i)) live[in] = true;
+      for (const Graph::Index in : graph.inputs_of(i))
+        live[in] = live[in] || graph[i].kind != Graph::Kind::apply || !graph[i].op->fixed_value;
   return live;
 }
 
@@ -69,6 +76,14 @@ Graph simplify(const Graph& graph) {
     }
     if (e.kind == Graph::Kind::constant) {
       to[i] = out.add_constant(graph.value_of(i));
+      continue;
+    }
+    if (e.op->fixed_value) {
+      to[i] = out.add_constant(fixed_value(e).node());
+      continue;
+    }
+    if (e.op->transparent) {
+      to[i] = to[graph.inputs_of(i)[0]];
       continue;
     }
     inputs.clear();

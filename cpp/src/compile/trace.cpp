@@ -39,11 +39,19 @@ bool Place::accepts() const noexcept {
          std::ranges::equal(n->layout.shape(), shape);
 }
 
-Trace::Trace(SourceFinder find_source)
-    : scope_(std::make_unique<LevelScope>(Box::trace, record_traced, 0, this)),
+Trace::Trace(SourceFinder find_source, TraceSink* outer)
+    : Trace(std::move(find_source), outer, false) {}
+
+Trace::Trace(SourceFinder find_source, TraceSink* outer, bool hidden)
+    : scope_(std::make_unique<LevelScope>(Box::trace, record_traced, 0, this, hidden)),
       level_(scope_->level()),
       serial_(scope_->serial()),
-      find_source_(std::move(find_source)) {}
+      find_source_(std::move(find_source)),
+      outer_(outer) {}
+
+std::unique_ptr<Trace> Trace::hidden() {
+  return std::unique_ptr<Trace>(new Trace({}, nullptr, true));
+}
 
 Trace::~Trace() { restore(); }
 
@@ -65,7 +73,7 @@ Tensor Trace::argument(DType dtype, Layout::Extents shape, std::optional<WeakKin
 
 Graph::Index Trace::index_of(Node* n) {
   if (is_own(n)) return static_cast<Graph::Index>(n->trace_index);
-  if (n->box == Box::trace || n->level > level_)
+  if (n->level >= level_)
     raise(ErrorKind::runtime, "compile",
           "a value belongs to a transform that has ended: return it from the function instead of "
           "storing it");
@@ -82,11 +90,6 @@ std::uint32_t Trace::source() {
 
 Node* Trace::record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
   const ResultSpec spec = infer_result(op, inputs, attrs.get());
-  if (op.fixed_value) {
-    const Tensor value = Tensor::adopt(new_node(spec.dtype, Layout(spec.shape)));
-    op.run(value.node(), {}, attrs.get(), 0);
-    return constant(value.node());
-  }
   SmallVector<Graph::Index, 8> operands;
   for (Node* in : inputs) operands.push_back(index_of(in));
   const Graph::Index i = graph_.add(op, operands, attrs, spec, source());
@@ -100,6 +103,12 @@ Node* Trace::constant(Node* value) {
 }
 
 void Trace::touch(Node** at, const std::function<IntrusivePtr<const Payload>()>& owner) {
+  if (outer_) {
+    outer_->touch(at, owner);
+    if ((!*at || (*at)->level < level_) && !seen_.contains(at))
+      seen_[at] = {*at ? Tensor::share(*at) : Tensor(), owner()};
+    return;
+  }
   Node* n = *at;
   if (n && n->level) return;
   if (touched_at_.contains(at)) return;
@@ -126,6 +135,19 @@ void Trace::touch(Node** at, const std::function<IntrusivePtr<const Payload>()>&
   }
   touched_at_.emplace(at, touched_.size());
   touched_.push_back(std::move(t));
+}
+
+void Trace::refuse_rebinding(const char* what) {
+  bool rebound = false;
+  for (const auto& [at, seen] : seen_) {
+    if (*at == seen.held.node()) continue;
+    rebound = true;
+    if (Node* held = std::exchange(*at, Tensor(seen.held).detach_node())) release_handle(held);
+  }
+  if (rebound)
+    raise(ErrorKind::runtime, what,
+          "the function assigns to a tensor, or to a generator's state, outside of it: carry the "
+          "value through the loop instead");
 }
 
 void Trace::restore() noexcept {

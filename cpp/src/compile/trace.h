@@ -52,19 +52,28 @@ using SourceFinder = std::function<const std::string*()>;
 
 class Trace final : public TraceSink {
  public:
-  explicit Trace(SourceFinder find_source = {});
+  /// With `outer`, a trace within that one: places belong to the outer trace, whose boxes are
+  /// constants here.
+  explicit Trace(SourceFinder find_source = {}, TraceSink* outer = nullptr);
+  /// A trace that the traced function does not notice: only work on its arguments is recorded, and
+  /// everything else is as outside of it.
+  static std::unique_ptr<Trace> hidden();
   /// An argument of the function, traced. With `weak`, it stands for a Python number.
   Tensor argument(DType dtype, Layout::Extents shape, std::optional<WeakKind> weak = {});
   /// Closes the trace: every place gets back what it held. Raises, with the places restored, when
   /// an output belongs to no graph.
   Traced finish(std::span<const Tensor> outputs);
+  /// Raises, with the places restored, when the function has rebound a place of the outer trace.
+  void refuse_rebinding(const char* what);
   ~Trace() override;
 
+  bool nested() const noexcept override { return outer_; }
   Node* record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) override;
   Node* constant(Node* value) override;
   void touch(Node** place, const std::function<IntrusivePtr<const Payload>()>& owner) override;
 
  private:
+  Trace(SourceFinder find_source, TraceSink* outer, bool hidden);
   struct Touched {
     Place place;
     Tensor original;  // undefined for null
@@ -88,6 +97,12 @@ class Trace final : public TraceSink {
   std::vector<Touched> touched_;
   std::unordered_map<Node**, std::size_t> touched_at_;
   bool captures_history_ = false;
+  TraceSink* outer_;
+  struct Seen {
+    Tensor held;
+    IntrusivePtr<const Payload> owner;
+  };
+  std::unordered_map<Node**, Seen> seen_;  // places of the outer trace
 };
 
 }  // namespace adjoint

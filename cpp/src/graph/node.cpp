@@ -225,7 +225,8 @@ class Reaper {
       if (pending) drop_use(inputs[i]);
       const std::uint8_t bit = Node::saved_bit(i);
       if (n->saved & bit) {
-        if (i < 6 && (n->counted_savers & bit)) inputs[i]->savers.fetch_sub(1, std::memory_order_relaxed);
+        if (i < 6 && (n->counted_savers & bit))
+          inputs[i]->savers.fetch_sub(1, std::memory_order_relaxed);
         drop_handle(inputs[i]);
       } else {
         drop_reference(inputs[i]);

@@ -120,6 +120,7 @@ struct Op {
   bool internal = false;         // not part of the public namespace
   bool fallible = false;         // may fail on values: runs now, never deferred
   bool fixed_value = false;      // depends on the attributes alone; inputs matter to derivatives
+  bool transparent = false;      // the value is that of input 0; matters to derivatives
   Domain domain = {};
 
   // Identities that hold bit for bit, for the compiler.

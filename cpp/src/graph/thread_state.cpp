@@ -102,17 +102,19 @@ void check_interrupt() {
   g_host_lock.interrupt();
 }
 
-LevelScope::LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size, TraceSink* trace)
+LevelScope::LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size, TraceSink* trace,
+                       bool hidden)
     : serial_(g_level_serial.fetch_add(1, std::memory_order_relaxed) + 1) {
   ThreadState& state = thread_state();
   level_ = static_cast<std::uint16_t>(state.levels.size() + 1);
-  state.levels.push_back({kind, level_, serial_, batch_size, trace, interpret});
-  if (trace) g_open_traces.fetch_add(1, std::memory_order_relaxed);
+  state.levels.push_back({kind, level_, serial_, batch_size, trace, hidden, interpret});
+  if (trace && !hidden) g_open_traces.fetch_add(1, std::memory_order_relaxed);
 }
 
 LevelScope::~LevelScope() {
   ThreadState& state = thread_state();
-  if (state.levels[level_ - 1].trace) g_open_traces.fetch_sub(1, std::memory_order_relaxed);
+  const Level& own = state.levels[level_ - 1];
+  if (own.trace && !own.hidden) g_open_traces.fetch_sub(1, std::memory_order_relaxed);
   state.levels.resize(level_ - 1);
 }
 
@@ -120,7 +122,7 @@ TraceSink* current_trace() noexcept {
   const ThreadState* state = t_thread_state;
   if (!state) return nullptr;
   for (auto it = state->levels.rbegin(); it != state->levels.rend(); ++it)
-    if (it->trace) return it->trace;
+    if (it->trace && !it->hidden) return it->trace;
   return nullptr;
 }
 

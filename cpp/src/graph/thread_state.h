@@ -27,6 +27,7 @@ struct Level {
   std::uint32_t serial;
   std::int64_t batch_size;  // batch
   TraceSink* trace;         // trace
+  bool hidden;              // trace: not found by `current_trace`
   Interpreter interpret;
 };
 
@@ -72,7 +73,7 @@ class RecordingScope {
 class LevelScope {
  public:
   LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size = 0,
-             TraceSink* trace = nullptr);
+             TraceSink* trace = nullptr, bool hidden = false);
   ~LevelScope();
   LevelScope(const LevelScope&) = delete;
   LevelScope& operator=(const LevelScope&) = delete;

@@ -15,6 +15,8 @@ namespace adjoint {
 class TraceSink {
  public:
   virtual ~TraceSink() = default;
+  /// Whether the graph will be differentiated after it is traced.
+  virtual bool nested() const noexcept = 0;
   /// One application of which at least one input is traced, or which has none: a boxed result
   /// with one handle count. Inputs of lower level are constants.
   virtual Node* record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) = 0;

@@ -125,6 +125,20 @@ Op& barrier_record = family.define(
                std::uint32_t) { share_value(out, in[0], in[0]->layout); },
      .internal = true});
 
+[[maybe_unused]] Op& stop_record = family.define(
+    {.name = "stop_gradient",
+     .signature = "(x, /)",
+     .doc = "The same value; no derivative passes.",
+     .kind = OpKind::view,
+     .arity = 1,
+     .batch = [](const BatchArgs& args) { return apply(args.op, {&args.inputs[0]}); },
+     .infer = [](std::span<Node* const> in,
+                 const Attrs*) { return ResultSpec{in[0]->dtype, Dims(in[0]->layout.shape())}; },
+     .run = [](Node* out, std::span<Node* const> in, const Attrs*,
+               std::uint32_t) { share_value(out, in[0], in[0]->layout); },
+     .internal = true,
+     .transparent = true});
+
 Tensor carrier(std::span<const Tensor> inputs, ResultSpec spec,
                IntrusivePtr<const DerivativeRule> rule) {
   auto* attrs = new Attrs;
@@ -194,11 +208,22 @@ std::vector<Tensor> with_derivative(std::span<const Tensor> values, std::span<co
   return out;
 }
 
+namespace {
+
+bool is_nested(const Node* box) {
+  const auto& levels = thread_state().levels;
+  return box->level <= levels.size() && levels[box->level - 1u].trace &&
+         levels[box->level - 1u].trace->nested();
+}
+
+}  // namespace
+
 bool is_differentiated(const Tensor& x) noexcept {
   const bool recording = thread_state().recording;
   for (const Node* n = x.node(); n; n = n->primal) {
     if (recording && n->requires_grad) return true;
-    if (!n->level || n->box == Box::trace) return false;
+    if (!n->level) return false;
+    if (n->box == Box::trace) return is_nested(n);
     if (n->box == Box::dual && n->tangent) return true;
   }
   return false;

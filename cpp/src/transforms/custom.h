@@ -54,7 +54,8 @@ class JointRule : public DerivativeRule {
 std::vector<Tensor> with_derivative(std::span<const Tensor> values, std::span<const Tensor> inputs,
                                     IntrusivePtr<const JointRule> rule);
 
-/// Whether a derivative with respect to x is wanted now, by recording or by a forward transform.
+/// Whether a derivative with respect to x is wanted now, by recording or by a forward transform, or
+/// may be wanted of the graph that is being traced.
 bool is_differentiated(const Tensor& x) noexcept;
 
 /// The same value; in a program, work on it is not merged with work on x.

@@ -90,8 +90,8 @@ Node* interpret_batch(const Op& op, std::span<Node* const> inputs, const AttrsPt
     }
     out = Tensor::adopt(apply(op, nodes, attrs));
   } else if (op.batch) {
-    out = op.batch({op, attrs.get(), inner, {mapped.data(), mapped.size()}, level.batch_size,
-                    level.number});
+    out = op.batch(
+        {op, attrs.get(), inner, {mapped.data(), mapped.size()}, level.batch_size, level.number});
   } else {
     raise(ErrorKind::runtime, op.name, "the operation has no batching rule");
   }
@@ -171,6 +171,7 @@ Level open_level(const Node* box) {
 }  // namespace
 
 Tensor stop_gradient(const Tensor& x) {
+  static const Op& stop_record = find_op("stop_gradient");
   // Boxes are opened from the outermost in and closed again: as many as transforms are nested.
   std::vector<Node*> boxes;
   Node* n = x.node();
@@ -178,7 +179,8 @@ Tensor stop_gradient(const Tensor& x) {
     boxes.push_back(n);
     n = n->primal;
   }
-  Tensor out = Tensor::adopt(alias(n, nullptr, false));
+  Tensor out =
+      Tensor::adopt(n->box == Box::trace ? apply(stop_record, {&n, 1}) : alias(n, nullptr, false));
   while (!boxes.empty()) {
     const Node* box = boxes.back();
     boxes.pop_back();

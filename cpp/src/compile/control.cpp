@@ -1,0 +1,234 @@
+#include "compile/control.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "compile/program.h"
+#include "graph/apply.h"
+#include "ops/structural.h"
+
+namespace adjoint {
+
+namespace {
+
+std::vector<ResultSpec> results_of(const Graph& graph) {
+  std::vector<ResultSpec> out;
+  for (const Graph::Index i : graph.outputs()) out.push_back({graph[i].dtype, graph[i].shape});
+  return out;
+}
+
+/// The results of one run of a program; released when replaced.
+class Values {
+ public:
+  Values() = default;
+  ~Values() { clear(); }
+  Values(const Values&) = delete;
+  Values& operator=(const Values&) = delete;
+
+  void run(const CompiledProgram& program, std::span<Node* const> inputs) {
+    std::vector<Node*> fresh(program.graph().outputs().size());
+    program.execute(inputs, fresh);
+    clear();
+    nodes_ = std::move(fresh);
+  }
+  std::span<Node* const> nodes() const { return nodes_; }
+
+ private:
+  void clear() {
+    for (Node* n : nodes_) release_handle(n);
+    nodes_.clear();
+  }
+  std::vector<Node*> nodes_;
+};
+
+void copy_results(std::span<Node* const> from, std::span<Node* const> to) {
+  for (std::size_t i = 0; i < to.size(); ++i) {
+    materialize(from[i]);
+    copy_value(from[i], to[i]->data());
+  }
+}
+
+bool is_true(Node* n) {
+  materialize(n);
+  return *static_cast<const std::uint8_t*>(n->data()) != 0;
+}
+
+/// The first `head` nodes, then `tail`.
+std::vector<Node*> joined(std::span<Node* const> head, std::span<Node* const> tail) {
+  std::vector<Node*> out(head.begin(), head.end());
+  out.insert(out.end(), tail.begin(), tail.end());
+  return out;
+}
+
+class BatchedCallee : public Callee {
+ public:
+  BatchedCallee(std::vector<ResultSpec> results, BatchFunction batch)
+      : Callee(std::move(results)), batch_(std::move(batch)) {}
+  std::vector<Tensor> batch(const BatchArgs& args) const override { return batch_(args); }
+
+ private:
+  BatchFunction batch_;
+};
+
+class Cond final : public BatchedCallee {
+ public:
+  Cond(const Graph& if_true, const Graph& if_false, std::size_t shared, BatchFunction batch)
+      : BatchedCallee(results_of(if_true), std::move(batch)),
+        if_true_(if_true),
+        if_false_(if_false),
+        shared_(shared) {}
+
+  void run(std::span<Node* const> inputs, std::span<Node* const> outputs) const override {
+    const auto both = inputs.subspan(1, shared_);
+    const std::size_t first = if_true_.graph().inputs().size() - shared_;
+    const bool chosen = is_true(inputs[0]);
+    const auto own =
+        chosen ? inputs.subspan(1 + shared_, first) : inputs.subspan(1 + shared_ + first);
+    Values values;
+    values.run(chosen ? if_true_ : if_false_, joined(both, own));
+    copy_results(values.nodes(), outputs);
+  }
+
+ private:
+  CompiledProgram if_true_, if_false_;
+  std::size_t shared_;
+};
+
+class While final : public BatchedCallee {
+ public:
+  While(const Graph& condition, const Graph& body, std::size_t carried, std::int64_t limit,
+        BatchFunction batch)
+      : BatchedCallee(results_of(body), std::move(batch)),
+        condition_(condition),
+        body_(body),
+        carried_(carried),
+        limit_(limit) {}
+
+  void run(std::span<Node* const> inputs, std::span<Node* const> outputs) const override {
+    const std::size_t first = condition_.graph().inputs().size() - carried_;
+    const auto of_condition = inputs.subspan(carried_, first);
+    const auto of_body = inputs.subspan(carried_ + first);
+    std::span<Node* const> state = inputs.first(carried_);
+    Values values;
+    Values test;
+    for (std::int64_t step = 0; step != limit_; ++step) {
+      check_interrupt();
+      test.run(condition_, joined(state, of_condition));
+      if (!is_true(test.nodes()[0])) break;
+      values.run(body_, joined(state, of_body));
+      state = values.nodes();
+    }
+    copy_results(state, outputs);
+  }
+
+ private:
+  CompiledProgram condition_, body_;
+  std::size_t carried_;
+  std::int64_t limit_;
+};
+
+class Scan final : public BatchedCallee {
+ public:
+  Scan(const Graph& body, std::size_t carried, std::size_t rows, std::int64_t length, bool reverse,
+       BatchFunction batch)
+      : BatchedCallee(stacked(body, carried, length), std::move(batch)),
+        body_(body),
+        carried_(carried),
+        rows_(rows),
+        length_(length),
+        reverse_(reverse) {}
+
+  void run(std::span<Node* const> inputs, std::span<Node* const> outputs) const override {
+    std::span<Node* const> state = inputs.first(carried_);
+    std::vector<Tensor> arrays;
+    for (Node* n : inputs.subspan(carried_, rows_)) arrays.push_back(contiguous(n));
+    Values values;
+    for (std::int64_t step = 0; step < length_; ++step) {
+      check_interrupt();
+      const std::int64_t at = reverse_ ? length_ - 1 - step : step;
+      std::vector<Tensor> views;
+      std::vector<Node*> in(state.begin(), state.end());
+      for (const Tensor& array : arrays) {
+        views.push_back(row(array, at));
+        in.push_back(views.back().node());
+      }
+      const auto captured = inputs.subspan(carried_ + rows_);
+      in.insert(in.end(), captured.begin(), captured.end());
+      values.run(body_, in);
+      state = values.nodes().first(carried_);
+      for (std::size_t i = carried_; i < outputs.size(); ++i)
+        copy_row(values.nodes()[i], outputs[i], at);
+    }
+    copy_results(state, outputs.first(carried_));
+  }
+
+ private:
+  static std::vector<ResultSpec> stacked(const Graph& body, std::size_t carried,
+                                         std::int64_t length) {
+    std::vector<ResultSpec> out = results_of(body);
+    for (std::size_t i = carried; i < out.size(); ++i)
+      out[i].shape = prefixed(length, out[i].shape);
+    return out;
+  }
+
+  static Tensor row(const Tensor& array, std::int64_t at) {
+    Node* whole = array.node();
+    const auto shape = whole->layout.shape().subspan(1);
+    const Layout dense(shape);
+    Tensor out = Tensor::adopt(new_node(whole->dtype, Layout(shape)));
+    if (whole->storage)
+      share_value(out.node(), whole,
+                  Layout(shape, dense.strides(), whole->layout.offset() + at * dense.size()));
+    else  // so few bytes that they live in the node
+      std::memcpy(&out.node()->bits,
+                  static_cast<const char*>(whole->data()) +
+                      static_cast<std::size_t>(at) * out.node()->nbytes(),
+                  out.node()->nbytes());
+    return out;
+  }
+
+  static void copy_row(Node* value, Node* to, std::int64_t at) {
+    materialize(value);
+    copy_value(value,
+               static_cast<char*>(to->data()) + static_cast<std::size_t>(at) * value->nbytes());
+  }
+
+  CompiledProgram body_;
+  std::size_t carried_, rows_;
+  std::int64_t length_;
+  bool reverse_;
+};
+
+}  // namespace
+
+ClosedGraph trace_closed(const ListFunction& f, std::span<const ResultSpec> arguments,
+                         SourceFinder find_source, const char* what) {
+  Trace trace(std::move(find_source), current_trace());
+  std::vector<Tensor> inputs;
+  for (const ResultSpec& spec : arguments) inputs.push_back(trace.argument(spec.dtype, spec.shape));
+  const std::vector<Tensor> results = f(inputs);
+  trace.refuse_rebinding(what);
+  const Traced traced = trace.finish(results);
+  ClosedGraph out;
+  out.graph = std::make_shared<const Graph>(traced.graph.closed(out.captured));
+  return out;
+}
+
+IntrusivePtr<const Callee> make_cond(const Graph& if_true, const Graph& if_false,
+                                     std::size_t shared, BatchFunction batch) {
+  return IntrusivePtr<const Callee>(new Cond(if_true, if_false, shared, std::move(batch)));
+}
+
+IntrusivePtr<const Callee> make_while(const Graph& condition, const Graph& body,
+                                      std::size_t carried, std::int64_t limit,
+                                      BatchFunction batch) {
+  return IntrusivePtr<const Callee>(new While(condition, body, carried, limit, std::move(batch)));
+}
+
+IntrusivePtr<const Callee> make_scan(const Graph& body, std::size_t carried, std::size_t rows,
+                                     std::int64_t length, bool reverse, BatchFunction batch) {
+  return IntrusivePtr<const Callee>(
+      new Scan(body, carried, rows, length, reverse, std::move(batch)));
+}
+
+}  // namespace adjoint

@@ -1,0 +1,30 @@
+// Python functions that the graph keeps.
+#pragma once
+
+#include <utility>
+
+#include "pytensor.h"
+
+namespace adjoint::python {
+
+/// A Python object that may outlive the interpreter, and that any thread may drop.
+class Callback {
+ public:
+  explicit Callback(py::object f) : f_(std::move(f)) {}
+  ~Callback() {
+    if (!Py_IsInitialized()) {
+      f_.release();
+      return;
+    }
+    const py::gil_scoped_acquire lock;
+    f_ = py::object();
+  }
+  Callback(const Callback&) = delete;
+  Callback& operator=(const Callback&) = delete;
+  const py::object& operator*() const noexcept { return f_; }
+
+ private:
+  py::object f_;
+};
+
+}  // namespace adjoint::python

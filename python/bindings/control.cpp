@@ -1,0 +1,121 @@
+// What the package builds control flow inside compiled functions from: bodies traced into graphs,
+// and calls that run them.
+#include "compile/control.h"
+
+#include <utility>
+
+#include "adjoint/ops.h"
+#include "callback.h"
+#include "convert.h"
+#include "graph/apply.h"
+#include "source_lines.h"
+#include "transforms.h"
+#include "transforms/custom.h"
+
+namespace adjoint::python {
+
+namespace {
+
+using GraphPtr = std::shared_ptr<const Graph>;
+
+// A traced body as Python sees it.
+struct Body {
+  GraphPtr graph;
+};
+
+std::vector<ResultSpec> outputs_of(const Graph& graph) {
+  std::vector<ResultSpec> out;
+  for (const Graph::Index i : graph.outputs()) out.push_back({graph[i].dtype, graph[i].shape});
+  return out;
+}
+
+// `f` maps a list of tensors like `examples` to a list of tensors.
+py::tuple trace_body(const py::object& f, const py::sequence& examples, const std::string& what) {
+  std::vector<ResultSpec> specs;
+  for (const Tensor& t : tensors_of(examples)) specs.push_back({t.dtype(), Dims(t.shape())});
+  SourceLines lines;
+  const ListFunction traced = [&f](std::span<const Tensor> inputs) {
+    return tensors_of(f(to_list(inputs)));
+  };
+  ClosedGraph closed =
+      trace_closed(traced, specs, [&lines] { return lines.current(); }, what.c_str());
+  return py::make_tuple(Body{std::move(closed.graph)}, to_list(closed.captured));
+}
+
+py::list results(IntrusivePtr<const Callee> callee, const py::sequence& inputs) {
+  return to_list(call(std::move(callee), tensors_of(inputs)));
+}
+
+// `f(inner, mapped, size)` gives the results for a batch, which is axis 0 of what `mapped` marks.
+BatchFunction batch_function(py::object f) {
+  const auto held = std::make_shared<Callback>(std::move(f));
+  return [held](const BatchArgs& args) {
+    const py::gil_scoped_acquire lock;
+    py::list mapped;
+    for (const bool m : args.mapped) mapped.append(py::bool_(m));
+    return tensors_of((**held)(to_list(args.inputs), mapped, args.size));
+  };
+}
+
+// The value below every dual and batch.
+const Node* innermost(const Node* n) {
+  while (n->level && n->box != Box::trace) n = n->primal;
+  return n;
+}
+
+bool is_batched(const py::object& x) {
+  for (const Node* n = read_node(as_tensor(x.ptr())); n->level && n->box != Box::trace;
+       n = n->primal)
+    if (n->box == Box::batch) return true;
+  return false;
+}
+
+// Whether any element is true, for all members of all batches.
+bool any_true(const py::object& x) {
+  Node* n = const_cast<Node*>(innermost(read_node(as_tensor(x.ptr()))));
+  const Tensor found = any(Tensor::share(n).detach());
+  return found.item() != 0;
+}
+
+}  // namespace
+
+void init_control(py::module_& m) {
+  py::class_<Body>(m, "_Body", py::module_local())
+      .def("replay",
+           [](const Body& b, const py::sequence& inputs) {
+             return to_list(b.graph->replay(tensors_of(inputs)));
+           })
+      .def_property_readonly("outputs", [](const Body& b) {
+        py::list out;
+        for (const ResultSpec& spec : outputs_of(*b.graph)) {
+          py::list shape;
+          for (const std::int64_t n : spec.shape) shape.append(n);
+          out.append(py::make_tuple(py::tuple(shape), borrow(dtype_object(spec.dtype))));
+        }
+        return out;
+      });
+  m.def("_trace_body", &trace_body);
+  m.def("_tracing", [] { return current_trace() != nullptr; });
+  m.def("_call_cond", [](const Body& t, const Body& f, std::size_t shared, py::object batch,
+                         const py::sequence& inputs) {
+    return results(make_cond(*t.graph, *f.graph, shared, batch_function(batch)), inputs);
+  });
+  m.def("_call_while", [](const Body& condition, const Body& body, std::size_t carried,
+                          std::int64_t limit, py::object batch, const py::sequence& inputs) {
+    return results(make_while(*condition.graph, *body.graph, carried, limit, batch_function(batch)),
+                   inputs);
+  });
+  m.def(
+      "_call_scan", [](const Body& body, std::size_t carried, std::size_t rows, std::int64_t length,
+                       bool reverse, py::object batch, const py::sequence& inputs) {
+        return results(
+            make_scan(*body.graph, carried, rows, length, reverse, batch_function(batch)), inputs);
+      });
+  m.def("_is_batched", &is_batched);
+  m.def("_is_traced", [](const py::object& x) {
+    return innermost(read_node(as_tensor(x.ptr())))->box == Box::trace;
+  });
+  m.def("_any_true", &any_true);
+}
+
+}  // namespace adjoint::python
