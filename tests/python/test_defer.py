@@ -356,3 +356,21 @@ def test_a_cheap_value_is_computed_again_and_again():
         y.backward()
         expected = 2 * k * (a - a.mean(1, keepdims=True))
         np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("pattern", [(1, 30, 1), (20, 1, 6), (1, 30, 6), (20, 30, 1), (1, 1, 6)])
+def test_what_repeats_along_rows_of_several_axes_meets_a_value_per_row(pattern, keepdims, dtype):
+    rng = np.random.default_rng(9)
+    wide = np.asarray(rng.integers(-9, 9, (20, 30, 6, 5)), dtype)
+    part = np.asarray(rng.integers(-9, 9, pattern + (1,) * keepdims), dtype)
+    expected = np.abs(wide.sum(axis=-1, keepdims=keepdims) + part) * part[:, :1] - part
+
+    def f(x, y):
+        return ad.abs(ad.sum(x, axis=-1, keepdims=keepdims) + y) * y[:, :1] - y
+
+    for run in (f, ad.compile(f)):
+        np.testing.assert_array_equal(run(ad.asarray(wide), ad.asarray(part)).numpy(), expected)
+    whole = ad.asarray(wide) - f(ad.asarray(wide), ad.asarray(part)).reshape((20, 30, 6, 1))
+    np.testing.assert_array_equal(whole.numpy(), wide - expected.reshape(20, 30, 6, 1))

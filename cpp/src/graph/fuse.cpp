@@ -193,8 +193,13 @@ Group GroupBuilder::finish() {
     b.row_stride *= size;
     b.col_stride *= size;
     if (!folds) {
+      b.cls = u.row ? ValueClass::row : ValueClass::full;
       b.shape = space_.full;
       b.strides = u.strides;
+      if (u.row) {
+        b.shape.resize(split);
+        b.strides.resize(split);
+      }
       for (auto& s : b.strides) s *= size;
     } else if (u.row) {
       b.cls = ValueClass::row;

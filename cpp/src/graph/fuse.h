@@ -92,7 +92,7 @@ class Group {
     kernels::ValueClass cls;
     std::int64_t row_stride = 0;
     std::int64_t col_stride = 0;
-    Dims shape;    // only for a full input that does not collapse to two strides
+    Dims shape;    // only for an input that does not collapse to these
     Dims strides;  // bytes
   };
   kernels::FusedProgram program_;

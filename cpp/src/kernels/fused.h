@@ -29,8 +29,8 @@ class Plans;
 enum class ValueClass : std::uint8_t { full, row, col, scalar };
 
 /// Where an input's elements lie at run time. Element (r, c) is at
-/// data + r * row_stride + c * col_stride, in bytes; a `full` input that does not collapse to two
-/// strides gives its own dims instead (ndim > 0), in the logical order of the space.
+/// data + r * row_stride + c * col_stride, in bytes; a `full` or `row` input that does not collapse
+/// to these gives its own dims instead (ndim > 0), in the logical order of the space or its rows.
 struct InputBinding {
   const void* data;
   std::int64_t row_stride;

@@ -174,7 +174,8 @@ void Run::bind_row_stream(std::uint32_t index) {
     const InputBinding& b = args.inputs[slot.index];
     s.base = static_cast<char*>(const_cast<void*>(b.data));
     s.row_step = b.row_stride;
-    if (tile_rows > 1 && b.row_stride != slot.size) s.mode = Mode::gather;
+    s.source = {s.base, b.ndim, b.shape, b.strides, slot.size};
+    if (b.ndim > 0 || (tile_rows > 1 && b.row_stride != slot.size)) s.mode = Mode::gather;
   }
   row_streams.push_back(s);
 }
@@ -423,7 +424,9 @@ void Lane::begin_rows(int64_t row, int64_t count) {
   for (const Stream& s : run_.row_streams) {
     char* p = s.base + row * s.row_step;
     const size_t size = plan_.slots[s.slot].size;
-    if (s.mode == Mode::gather)
+    if (s.mode == Mode::gather && s.source.ndim > 0)
+      gather(s.source, row, count, *home);
+    else if (s.mode == Mode::gather)
       copy_strided(p, s.row_step, *home, static_cast<int64_t>(size), count, size);
     at_[s.slot] = s.mode == Mode::direct ? p : *home;
     ++home;
