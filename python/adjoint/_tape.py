@@ -6,14 +6,18 @@ a start and a stop mark in that record, a set of watched handles, and a pause.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
 
 from adjoint import _core, tree
-from adjoint._core import Tensor
+from adjoint._core import Tensor, TreeDef
 
 __all__ = ["GradientTape", "Variable"]
+
+# id of a handle that tapes made a leaf -> how many of them watch it still
+_watchers: dict[int, int] = {}
 
 
 class GradientTape:
@@ -22,7 +26,7 @@ class GradientTape:
     Parameters
     ----------
     persistent : bool, default False
-        Allow more than one call of `gradient`.
+        Allow more than one call of `gradient`, `jacobian` and `batch_jacobian`.
     watch_accessed_variables : bool, default True
         Differentiate with respect to any trainable `Variable` read inside; otherwise only what
         `watch` names.
@@ -35,6 +39,15 @@ class GradientTape:
     ...     loss = w**2 + 1
     >>> tape.gradient(loss, w).item()
     10.0
+
+    A tape inside another records for derivatives of higher order:
+
+    >>> with ad.GradientTape() as outer:
+    ...     with ad.GradientTape() as inner:
+    ...         loss = w**3
+    ...     slope = inner.gradient(loss, w)
+    >>> outer.gradient(slope, w).item()
+    30.0
     """
 
     def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
@@ -70,8 +83,11 @@ class GradientTape:
         traceback: TracebackType | None,
     ) -> None:
         self._pause()
-        for tensor in self._made_leaves:
-            tensor.requires_grad_(False)
+        for x in self._made_leaves:
+            _watchers[id(x)] -= 1
+            if _watchers[id(x)] == 0:
+                del _watchers[id(x)]
+                x.requires_grad_(False)
         self._made_leaves = []
 
     def _resume(self) -> None:
@@ -88,6 +104,16 @@ class GradientTape:
         """Differentiate with respect to a tensor, or every tensor of a pytree.
 
         The handle is a leaf from here to the end of the ``with`` block.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> x = ad.tensor(3.0)
+        >>> with ad.GradientTape() as tape:
+        ...     tape.watch(x)
+        ...     y = x * x
+        >>> tape.gradient(y, x).item()
+        6.0
         """
         if self._start is None:
             raise RuntimeError(
@@ -101,13 +127,27 @@ class GradientTape:
                 )
             if id(x) in self._watched:
                 continue
-            if not x.requires_grad:
+            if id(x) in _watchers or not x.requires_grad:
                 x.requires_grad_(True)
+                _watchers[id(x)] = _watchers.get(id(x), 0) + 1
                 self._made_leaves.append(x)
             self._watched[id(x)] = (x, _core._share(x))
 
     def stop_recording(self) -> _Pause:
-        """Return a context manager inside which this tape records nothing."""
+        """Return a context manager inside which this tape records nothing.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> w = ad.Variable(2.0)
+        >>> with ad.GradientTape() as tape:
+        ...     y = w * w
+        ...     with tape.stop_recording():
+        ...         scale = w * 10.0  # a constant to the tape
+        ...     y = y * scale
+        >>> tape.gradient(y, w).item()
+        80.0
+        """
         if self._start is None:
             raise RuntimeError("[GradientTape.stop_recording] the tape is not recording")
         return _Pause(self)
@@ -158,71 +198,187 @@ class GradientTape:
         pytree of Tensor
             Structured as `sources`.
         """
-        if unconnected_gradients not in ("zero", "error"):
+        sweep = self._sweep_of("gradient", target, sources, unconnected_gradients)
+        weights = [_core.ones_like(y) for y in sweep.targets]
+        if output_gradients is not None:
+            weights = [_core.asarray(w) for w in tree.leaves(output_gradients)]
+        if [w.shape for w in weights] != [y.shape for y in sweep.targets]:
             raise ValueError(
-                "[GradientTape.gradient] unconnected_gradients must be 'zero' or 'error', got "
-                f"{unconnected_gradients!r}"
+                "[GradientTape.gradient] output_gradients must have the shapes of target: "
+                f"{[w.shape for w in weights]} and {[y.shape for y in sweep.targets]}"
+            )
+        self._used = True
+        return sweep.result(sweep.pull(weights))
+
+    def jacobian(self, target: Tensor, sources: Any, unconnected_gradients: str = "zero") -> Any:
+        """Return the derivatives of every element of `target` with respect to `sources`.
+
+        One sweep gives all of them, as a batch.
+
+        Parameters
+        ----------
+        target : Tensor
+        sources : pytree of Tensor
+            As for `gradient`.
+        unconnected_gradients : {"zero", "error"}
+            As for `gradient`.
+
+        Returns
+        -------
+        pytree of Tensor
+            Structured as `sources`; each of shape ``target.shape + source.shape``.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> x = ad.Variable([1.0, 2.0])
+        >>> with ad.GradientTape() as tape:
+        ...     y = x * ad.sum(x)
+        >>> tape.jacobian(y, x).tolist()
+        [[4.0, 1.0], [2.0, 5.0]]
+        """
+        sweep = self._sweep_of("jacobian", target, sources, unconnected_gradients)
+        (y,) = sweep.targets
+        units = _core.reshape(_core.eye(y.size, dtype=y.dtype), (y.size, *y.shape))
+        self._used = True
+        rows = sweep.pull_each(units)
+        shapes = [y.shape + x.shape for x in sweep.handles]
+        return sweep.result([_core.reshape(r, s) for r, s in zip(rows, shapes, strict=True)])
+
+    def batch_jacobian(
+        self, target: Tensor, source: Tensor, unconnected_gradients: str = "zero"
+    ) -> Tensor:
+        """Return the Jacobian of each example: of ``target[i]`` with respect to ``source[i]``.
+
+        One sweep per batch, over the elements of one example; right only if ``target[i]`` depends
+        on no other example than ``source[i]``.
+
+        Parameters
+        ----------
+        target, source : Tensor
+            Of the same length along axis 0.
+        unconnected_gradients : {"zero", "error"}
+            As for `gradient`.
+
+        Returns
+        -------
+        Tensor
+            Of shape ``(batch,) + target.shape[1:] + source.shape[1:]``.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> x = ad.Variable([[1.0, 2.0], [3.0, 4.0]])
+        >>> with ad.GradientTape() as tape:
+        ...     y = x * x
+        >>> tape.batch_jacobian(y, x).tolist()
+        [[[2.0, 0.0], [0.0, 4.0]], [[6.0, 0.0], [0.0, 8.0]]]
+        """
+        sweep = self._sweep_of("batch_jacobian", target, source, unconnected_gradients)
+        (y,), (x,) = sweep.targets, sweep.handles
+        if y.ndim == 0 or x.ndim == 0 or y.shape[0] != x.shape[0]:
+            raise ValueError(
+                "[GradientTape.batch_jacobian] target and source must have the same length along "
+                f"axis 0: shapes {y.shape} and {x.shape}"
+            )
+        self._used = True
+        entries = math.prod(y.shape[1:])
+        units = _core.reshape(_core.eye(entries, dtype=y.dtype), (entries, 1, *y.shape[1:]))
+        (rows,) = sweep.pull_each(_core.broadcast_to(units, (entries, *y.shape)))
+        jacobian: Tensor = _core.reshape(_core.moveaxis(rows, 0, 1), y.shape + x.shape[1:])
+        return jacobian
+
+    def _sweep_of(self, op: str, target: Any, sources: Any, unconnected: str) -> _Sweep:
+        """Check what a method was given, and that the tape may still be used."""
+        if unconnected not in ("zero", "error"):
+            raise ValueError(
+                f"[GradientTape.{op}] unconnected_gradients must be 'zero' or 'error', got "
+                f"{unconnected!r}"
             )
         if self._used and not self._persistent:
             raise RuntimeError(
-                "[GradientTape.gradient] a tape that is not persistent gives one gradient: use "
+                f"[GradientTape.{op}] a tape that is not persistent gives one gradient: use "
                 "GradientTape(persistent=True), or ask for all sources in one call"
             )
-        targets = self._checked(target, "target")
-        handles, treedef = tree.flatten(sources)
-        for x in handles:
-            self._checked(x, "sources")
-        weights = [_core.ones_like(y) for y in targets]
-        if output_gradients is not None:
-            weights = [_core.asarray(w) for w in tree.leaves(output_gradients)]
-        if [w.shape for w in weights] != [y.shape for y in targets]:
-            raise ValueError(
-                "[GradientTape.gradient] output_gradients must have the shapes of target: "
-                f"{[w.shape for w in weights]} and {[y.shape for y in targets]}"
+        if op != "gradient" and not isinstance(target, Tensor):
+            raise TypeError(
+                f"[GradientTape.{op}] target must be one Tensor, not a {type(target).__name__}"
             )
-        self._used = True
+        if op == "batch_jacobian" and not isinstance(sources, Tensor):
+            raise TypeError(
+                f"[GradientTape.{op}] source must be one Tensor, not a {type(sources).__name__}"
+            )
+        targets = _checked(op, target, "target")
+        handles = _checked(op, sources, "sources")
         ranges = list(self._ranges)
         if self._start is not None:
             ranges.append((self._start, _core._order() + 1))
-        must_connect = unconnected_gradients == "error"
-        asked = [self._source(x, must_connect) for x in handles]
-        reached = [x for x in asked if x is not None]
-        swept: Iterator[Tensor] = iter(
-            _core._sweep(targets, weights, reached, ranges, must_connect) if reached else ()
-        )
-        gradients = [
-            next(swept) if x is not None else _core.zeros_like(handle)
-            for x, handle in zip(asked, handles, strict=True)
-        ]
-        return tree.unflatten(treedef, gradients)
+        must_connect = unconnected == "error"
+        asked = [self._source(op, x, must_connect) for x in handles]
+        return _Sweep(targets, handles, tree.structure(sources), asked, ranges, must_connect)
 
-    def _source(self, x: Tensor, must_connect: bool) -> Tensor | None:
+    def _source(self, op: str, x: Tensor, must_connect: bool) -> Tensor | None:
         """Return the handle to sweep to, or None if the tape does not look at `x`."""
         if id(x) in self._watched:
             return self._watched[id(x)][1]
         if isinstance(x, Variable) and not self._watch_accessed:
             if must_connect:
                 raise ValueError(
-                    "[GradientTape.gradient] a source is not watched: call tape.watch(variable) "
+                    f"[GradientTape.{op}] a source is not watched: call tape.watch(variable) "
                     "inside the block, or leave watch_accessed_variables on"
                 )
             return None
         return x
 
-    @staticmethod
-    def _checked(value: Any, what: str) -> list[Tensor]:
-        leaves: list[Tensor] = tree.leaves(value)
-        for x in leaves:
-            if not isinstance(x, Tensor):
-                raise TypeError(
-                    f"[GradientTape.gradient] {what} must be Tensors, not {type(x).__name__}"
-                )
-            if not _is_floating(x):
-                raise TypeError(
-                    f"[GradientTape.gradient] {what} of dtype {x.dtype} has no derivative: use a "
-                    "floating tensor"
-                )
-        return leaves
+
+def _checked(op: str, value: Any, what: str) -> list[Tensor]:
+    leaves: list[Tensor] = tree.leaves(value)
+    for x in leaves:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"[GradientTape.{op}] {what} must be Tensors, not {type(x).__name__}")
+        if not _is_floating(x):
+            raise TypeError(
+                f"[GradientTape.{op}] {what} of dtype {x.dtype} has no derivative: use a floating "
+                "tensor"
+            )
+    return leaves
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What one call of `gradient`, `jacobian` or `batch_jacobian` sweeps over."""
+
+    targets: list[Tensor]
+    handles: list[Tensor]  # the sources as the user gave them
+    treedef: TreeDef
+    asked: list[Tensor | None]  # the sources to sweep to; None: the tape does not look at it
+    ranges: list[tuple[int, int]]
+    must_connect: bool
+
+    def pull(self, cotangents: list[Tensor]) -> list[Tensor]:
+        """Return one gradient per source."""
+        reached = [x for x in self.asked if x is not None]
+        swept = iter(
+            _core._sweep(self.targets, cotangents, reached, self.ranges, self.must_connect)
+            if reached
+            else ()
+        )
+        return [
+            next(swept) if x is not None else _core.zeros_like(handle)
+            for x, handle in zip(self.asked, self.handles, strict=True)
+        ]
+
+    def pull_each(self, cotangents: Tensor) -> list[Tensor]:
+        """Return the gradients of every cotangent of a stack, stacked."""
+        count = cotangents.shape[0]
+        if count == 0 or not self.handles:
+            return [_core.zeros((count, *x.shape), dtype=x.dtype) for x in self.handles]
+        rows: list[Tensor] = _core.vmap(lambda cotangent: self.pull([cotangent]))(cotangents)
+        return rows
+
+    def result(self, gradients: list[Tensor]) -> Any:
+        """Return the gradients structured as the sources."""
+        return tree.unflatten(self.treedef, gradients)
 
 
 class _Pause:
