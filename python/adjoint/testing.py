@@ -6,7 +6,8 @@ mode agrees with the function itself. Its directions come from a fixed seed: a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 import adjoint as ad
+from adjoint._diagnosis import Flat, Suspect, guess, like, moved
 
 __all__ = ["assert_close", "check_grads"]
-
-Flat = Callable[..., ad.Tensor]  # leaves in, one 1-D tensor out
 
 # Entries of one leaf that are checked one by one; of a larger leaf a random choice is.
 _MOST_ENTRIES = 64
@@ -91,7 +91,10 @@ def check_grads(
     Raises
     ------
     AssertionError
-        Naming the nesting of modes, the argument, the entry and both numbers.
+        Naming the nesting of modes, the argument (its name and the path in its tree), the entry and
+        both numbers; with a guess of the cause: a kink within `eps`, rounding, a value that is not
+        finite, a function that is not deterministic, a derivative that is cut off, of turned sign,
+        off by a factor, or transposed.
 
     Examples
     --------
@@ -146,12 +149,14 @@ class _Check:
         self, label: str, flat: Flat, leaves: list[ad.Tensor], weights: npt.NDArray[Any]
     ) -> None:
         out, pullback = ad.vjp(flat, *leaves)
-        gradients = pullback(_like(weights, out))
+        gradients = pullback(like(weights, out))
         for k, gradient in enumerate(gradients):
             values = gradient.numpy().reshape(-1)
             for i in self._entries(leaves[k]):
                 expected = float(np.dot(weights, self._difference(flat, leaves, k, i)))
-                self._judge(label, leaves, k, i, float(values[i]), expected)
+                if not self._agree(float(values[i]), expected):
+                    suspect = self._suspect(flat, leaves, k, i, weights, float(values[i]), True)
+                    self._complain(label, suspect, expected)
 
     def _compare_fwd(self, label: str, flat: Flat, leaves: list[ad.Tensor]) -> None:
         for k, leaf in enumerate(leaves):
@@ -159,43 +164,65 @@ class _Check:
                 unit = np.zeros(leaf.size)
                 unit[i] = 1.0
                 tangents = [ad.zeros_like(other) for other in leaves]
-                tangents[k] = _like(unit, leaf)
-                _, tangent = ad.jvp(flat, tuple(leaves), tuple(tangents))
+                tangents[k] = like(unit, leaf)
+                tangent = ad.jvp(flat, tuple(leaves), tuple(tangents))[1].numpy()
                 expected = self._difference(flat, leaves, k, i)
-                for actual, number in zip(tangent.numpy(), expected, strict=True):
-                    self._judge(label, leaves, k, i, float(actual), float(number))
+                for c, (actual, number) in enumerate(zip(tangent, expected, strict=True)):
+                    if not self._agree(float(actual), float(number)):
+                        one = np.eye(tangent.size)[c]
+                        suspect = self._suspect(flat, leaves, k, i, one, float(actual), False)
+                        self._complain(label, suspect, float(number))
 
     def _entries(self, leaf: ad.Tensor) -> list[int]:
         if leaf.size <= _MOST_ENTRIES:
             return list(range(leaf.size))
         return [int(i) for i in self.rng.choice(leaf.size, _MOST_ENTRIES, replace=False)]
 
+    def _step(self, leaf: ad.Tensor, i: int) -> float:
+        return self.eps * max(1.0, abs(float(leaf.numpy().reshape(-1)[i])))
+
     def _difference(
         self, flat: Flat, leaves: list[ad.Tensor], k: int, i: int
     ) -> npt.NDArray[np.float64]:
-        point = leaves[k].numpy().reshape(-1)
-        step = self.eps * max(1.0, abs(float(point[i])))
+        step = self._step(leaves[k], i)
         sides, places = [], []
-        for sign in (1.0, -1.0):
-            moved = point.copy()
-            moved[i] += sign * step
-            args = [*leaves[:k], _like(moved, leaves[k]), *leaves[k + 1 :]]
+        for distance in (step, -step):
+            args = moved(leaves, k, i, distance)
             sides.append(flat(*args).numpy().astype(np.float64))
-            places.append(float(moved[i]))  # as rounded, which is where the function was evaluated
+            # As rounded, which is where the function was evaluated.
+            places.append(float(args[k].numpy().reshape(-1)[i]))
         quotient: npt.NDArray[np.float64] = (sides[0] - sides[1]) / (places[0] - places[1])
         return quotient
 
-    def _judge(
-        self, label: str, leaves: list[ad.Tensor], k: int, i: int, actual: float, expected: float
-    ) -> None:
-        allowed = self.atol + self.rtol * abs(expected)
-        if abs(actual - expected) <= allowed:  # false for nan
-            return
-        entry = tuple(int(j) for j in np.unravel_index(i, leaves[k].shape))
+    def _allowed(self, expected: float) -> float:
+        return self.atol + self.rtol * abs(expected)
+
+    def _agree(self, actual: float, expected: float) -> bool:
+        return abs(actual - expected) <= self._allowed(expected)  # false for nan
+
+    def _suspect(
+        self,
+        flat: Flat,
+        leaves: list[ad.Tensor],
+        k: int,
+        i: int,
+        weights: npt.NDArray[Any],
+        derivative: float,
+        reverse: bool,
+    ) -> Suspect:
+        step = self._step(leaves[k], i)
+        allowed = self._allowed(derivative) if np.isfinite(derivative) else self.atol
+        return Suspect(flat, leaves, k, i, weights, reverse, step, derivative, allowed)
+
+    def _complain(self, label: str, s: Suspect, expected: float) -> None:
+        entry = tuple(int(j) for j in np.unravel_index(s.entry, s.leaves[s.leaf].shape))
+        with np.errstate(all="ignore"):
+            cause = guess(s)
         raise AssertionError(
-            f"[check_grads] {label}: {self.names[k]}, entry {entry}: derivative {actual:.10g}, "
-            f"central difference {expected:.10g}; they differ by {abs(actual - expected):.3g}, "
-            f"allowed {allowed:.3g}"
+            f"[check_grads] {label}: {self.names[s.leaf]}, entry {entry}: derivative "
+            f"{s.derivative:.10g}, central difference {expected:.10g}; they differ by "
+            f"{abs(s.derivative - expected):.3g}, allowed {self._allowed(expected):.3g}\n"
+            f"guess: {cause}"
         )
 
 
@@ -204,13 +231,13 @@ def _reverse_in_a_direction(flat: Flat, leaves: list[ad.Tensor], rng: np.random.
 
     def derivative(*args: ad.Tensor) -> ad.Tensor:
         out, pullback = ad.vjp(flat, *args)
-        return _joined(pullback(_like(weights, out)))
+        return _joined(pullback(like(weights, out)))
 
     return derivative
 
 
 def _forward_in_a_direction(flat: Flat, leaves: list[ad.Tensor], rng: np.random.Generator) -> Flat:
-    tangents = tuple(_like(rng.uniform(0.5, 1.5, leaf.size), leaf) for leaf in leaves)
+    tangents = tuple(like(rng.uniform(0.5, 1.5, leaf.size), leaf) for leaf in leaves)
 
     def derivative(*args: ad.Tensor) -> ad.Tensor:
         _, tangent = ad.jvp(flat, args, tangents)
@@ -230,11 +257,12 @@ def _flatten_function(
 ) -> tuple[Flat, list[ad.Tensor], list[str]]:
     """Return `f` as a function of its floating leaves alone, those leaves, and their names."""
     all_leaves, treedef = ad.tree.flatten(tuple(args))
-    all_names = []
-    for i, arg in enumerate(args):
-        count = len(ad.tree.leaves(arg))
-        suffixes = [""] if count == 1 else [f", leaf {j}" for j in range(count)]
-        all_names += [f"argument {i}{suffix}" for suffix in suffixes]
+    parameters = _parameter_names(f, len(args))
+    all_names = [
+        f"argument {i}{path}" if name is None else f"{name}{path} (argument {i})"
+        for i, (name, arg) in enumerate(zip(parameters, args, strict=True))
+        for path in _paths(arg)
+    ]
     fixed = [ad.asarray(leaf).detach() for leaf in all_leaves]
     moved = [i for i, leaf in enumerate(fixed) if ad.isdtype(leaf.dtype, "real floating")]
     if not moved:
@@ -250,13 +278,42 @@ def _flatten_function(
     return flat, [fixed[i] for i in moved], [all_names[i] for i in moved]
 
 
+def _parameter_names(f: Callable[..., Any], count: int) -> list[str | None]:
+    """Return the names of the first parameters of `f`, None where they cannot be known."""
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):  # some callables of extensions have no signature
+        parameters = []
+    names: list[str | None] = []
+    for p in parameters:
+        if p.kind is p.VAR_POSITIONAL:
+            names += [f"{p.name}[{i}]" for i in range(count - len(names))]
+        elif p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+            names.append(p.name)
+    return [*names[:count], *[None] * (count - len(names))]
+
+
+def _paths(arg: Any) -> Iterator[str]:
+    """Yield how to reach each leaf of a tree, as it would be written after its name."""
+    children: list[tuple[str, Any]]
+    if isinstance(arg, dict):
+        children = [(f"[{key!r}]", value) for key, value in arg.items()]
+    elif isinstance(arg, tuple) and hasattr(arg, "_fields"):
+        children = [(f".{name}", getattr(arg, name)) for name in arg._fields]
+    elif isinstance(arg, (tuple, list)):
+        children = [(f"[{i}]", value) for i, value in enumerate(arg)]
+    else:
+        count = len(ad.tree.leaves(arg))
+        yield from [""] if count == 1 else [f", leaf {j}" for j in range(count)]
+        return
+    for step, value in children:
+        for path in _paths(value):
+            yield step + path
+
+
 def _joined(tensors: Sequence[ad.Tensor]) -> ad.Tensor:
     parts = [ad.reshape(tensor, (-1,)) for tensor in tensors]
     return parts[0] if len(parts) == 1 else ad.concat(parts)
-
-
-def _like(values: npt.NDArray[Any], like: ad.Tensor) -> ad.Tensor:
-    return ad.reshape(ad.asarray(values, dtype=like.dtype), like.shape)
 
 
 def _machine_eps(dtype: ad.DType) -> float:
