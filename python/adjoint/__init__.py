@@ -35,7 +35,9 @@ _NAMES = {
     "cond": "_control",
     "custom_jvp": "_custom",
     "custom_vjp": "_custom",
+    "linearize": "_forward",
     "scan": "_control",
+    "taylor": "_forward",
     "while_loop": "_control",
     "finfo": "_dtypes",
     "iinfo": "_dtypes",
@@ -81,6 +83,8 @@ if TYPE_CHECKING:
     from adjoint._dtypes import iinfo as iinfo
     from adjoint._dtypes import isdtype as isdtype
     from adjoint._dtypes import result_type as result_type
+    from adjoint._forward import linearize as linearize
+    from adjoint._forward import taylor as taylor
     from adjoint._tape import GradientTape as GradientTape
     from adjoint._tape import Variable as Variable
 

@@ -6,6 +6,8 @@
 
 #include "adjoint/ops.h"
 #include "callback.h"
+#include "compile/program.h"
+#include "compile/taylor.h"
 #include "convert.h"
 #include "graph/apply.h"
 #include "source_lines.h"
@@ -29,17 +31,52 @@ std::vector<ResultSpec> outputs_of(const Graph& graph) {
   return out;
 }
 
+ListFunction list_function(const py::object& f) {
+  return [&f](std::span<const Tensor> inputs) { return tensors_of(f(to_list(inputs))); };
+}
+
 // `f` maps a list of tensors like `examples` to a list of tensors.
 py::tuple trace_body(const py::object& f, const py::sequence& examples, const std::string& what) {
   std::vector<ResultSpec> specs;
   for (const Tensor& t : tensors_of(examples)) specs.push_back({t.dtype(), Dims(t.shape())});
   SourceLines lines;
-  const ListFunction traced = [&f](std::span<const Tensor> inputs) {
-    return tensors_of(f(to_list(inputs)));
-  };
   ClosedGraph closed =
-      trace_closed(traced, specs, [&lines] { return lines.current(); }, what.c_str());
+      trace_closed(list_function(f), specs, [&lines] { return lines.current(); }, what.c_str());
   return py::make_tuple(Body{std::move(closed.graph)}, to_list(closed.captured));
+}
+
+// A graph as a function of its inputs: a program where nothing has to be recorded or transformed.
+class Linear {
+ public:
+  explicit Linear(GraphPtr graph) : graph_(std::move(graph)) {
+    for (const Tensor& c : graph_->constants()) plain_ &= !c.node()->level && !c.requires_grad();
+  }
+  py::list operator()(const py::sequence& inputs) {
+    const std::vector<Tensor> in = tensors_of(inputs);
+    bool plain = plain_;
+    for (const Tensor& t : in) plain &= !t.node()->level && !is_differentiated(t);
+    if (!plain) return to_list(graph_->replay(in));
+    if (!program_) program_ = std::make_unique<const CompiledProgram>(*graph_);
+    return to_list(program_->run(in));
+  }
+
+ private:
+  GraphPtr graph_;
+  std::unique_ptr<const CompiledProgram> program_;
+  bool plain_ = true;
+};
+
+py::tuple linearize_list(const py::object& f, const py::sequence& primals) {
+  Linearized l = linearize(list_function(f), tensors_of(primals));
+  return py::make_tuple(to_list(l.outputs), Linear(std::move(l.pushforward)));
+}
+
+py::list taylor_list(const py::object& f, const py::sequence& primals, const py::sequence& tangents,
+                     int order) {
+  py::list out;
+  for (const auto& row : taylor(list_function(f), tensors_of(primals), tensors_of(tangents), order))
+    out.append(to_list(row));
+  return out;
 }
 
 py::list results(IntrusivePtr<const Callee> callee, const py::sequence& inputs) {
@@ -94,6 +131,9 @@ void init_control(py::module_& m) {
         }
         return out;
       });
+  py::class_<Linear>(m, "_Linear", py::module_local()).def("__call__", &Linear::operator());
+  m.def("_linearize", &linearize_list);
+  m.def("_taylor", &taylor_list);
   m.def("_trace_body", &trace_body);
   m.def("_tracing", [] { return current_trace() != nullptr; });
   m.def("_call_cond", [](const Body& t, const Body& f, std::size_t shared, py::object batch,

@@ -47,7 +47,8 @@ Trace::Trace(SourceFinder find_source, TraceSink* outer, bool hidden)
       level_(scope_->level()),
       serial_(scope_->serial()),
       find_source_(std::move(find_source)),
-      outer_(outer) {}
+      outer_(outer),
+      hidden_(hidden) {}
 
 std::unique_ptr<Trace> Trace::hidden() {
   return std::unique_ptr<Trace>(new Trace({}, nullptr, true));

@@ -60,6 +60,12 @@ class Trace final : public TraceSink {
   static std::unique_ptr<Trace> hidden();
   /// An argument of the function, traced. With `weak`, it stands for a Python number.
   Tensor argument(DType dtype, Layout::Extents shape, std::optional<WeakKind> weak = {});
+  /// The graph so far, a node of it as a traced value, and the node of a value.
+  const Graph& graph() const noexcept { return graph_; }
+  Tensor value(Graph::Index i) const {
+    return Tensor::adopt(box(i, graph_[i].dtype, graph_[i].shape));
+  }
+  Graph::Index index(const Tensor& t) { return index_of(t.node()); }
   /// Closes the trace: every place gets back what it held. Raises, with the places restored, when
   /// an output belongs to no graph.
   Traced finish(std::span<const Tensor> outputs);
@@ -67,7 +73,7 @@ class Trace final : public TraceSink {
   void refuse_rebinding(const char* what);
   ~Trace() override;
 
-  bool nested() const noexcept override { return outer_; }
+  bool nested() const noexcept override { return outer_ || hidden_; }
   Node* record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) override;
   Node* constant(Node* value) override;
   void touch(Node** place, const std::function<IntrusivePtr<const Payload>()>& owner) override;
@@ -98,6 +104,7 @@ class Trace final : public TraceSink {
   std::unordered_map<Node**, std::size_t> touched_at_;
   bool captures_history_ = false;
   TraceSink* outer_;
+  bool hidden_;
   struct Seen {
     Tensor held;
     IntrusivePtr<const Payload> owner;

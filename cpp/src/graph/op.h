@@ -101,7 +101,7 @@ struct Op {
   /// that; kSavesOutput). For more inputs than entries the last entry holds.
   std::uint8_t needs[3] = {0, 0, 0};
   std::uint8_t constant_inputs = 0;  // bit i: input i has no derivative (indices, conditions)
-  bool multilinear = false;          // transpose ops: linear in each input alone, not jointly
+  bool multilinear = false;          // linear in each input alone, not jointly
 
   Tensor (*batch)(const BatchArgs&) = nullptr;  // elementwise ops need none
 

@@ -180,17 +180,10 @@ ADJOINT_BINARY(add, same, 0, 0, "x1 + x2.", -2, 2, one(), one())
 ADJOINT_BINARY(subtract, numeric, 0, 0, "x1 - x2.", -2, 2, one(), minus_one())
 ADJOINT_BINARY(multiply, same, 2, 1, "x1 * x2.", -2, 2, own(b), own(a))
 
-namespace {
-
-/// A divisor that is repeated over the quotient is inverted before it is repeated.
-Tensor divisor_slope(const Tensor& y, const Tensor& b) {
-  return b.size() < y.size() ? y * -reciprocal(b) : -(y / b);
-}
-
-}  // namespace
-
+// Written with the partial of the other input, so that derivatives of any order stay in a few
+// nodes.
 ADJOINT_BINARY(divide, floating, 2, 2 | kY, "x1 / x2; integers become float64.", 0.3, 3,
-               value(reciprocal(b)), value(divisor_slope(y, b)))
+               value(reciprocal(b)), value(y * -reciprocal(b)))
 
 namespace {
 
@@ -365,6 +358,7 @@ void register_elementwise_ops() {
   add_record.unit_inputs = 0b11;
   add_record.unit = -0.0;
   multiply_record.unit_inputs = 0b11;
+  multiply_record.multilinear = mul0_record.multilinear = true;
   divide_record.unit_inputs = 0b10;
   family.register_all();
 }

@@ -1,0 +1,252 @@
+#include "compile/taylor.h"
+
+#include <optional>
+#include <unordered_map>
+
+#include "adjoint/ops.h"
+#include "adjoint/transforms.h"
+#include "compile/trace.h"
+#include "graph/apply.h"
+#include "transforms/derive.h"
+
+namespace adjoint {
+
+namespace {
+
+using Index = Graph::Index;
+constexpr Index kNone = ~Index{0};
+
+void accumulate(Tensor& sum, Tensor part) {
+  if (!part.defined()) return;
+  sum = sum.defined() ? add(sum, part) : std::move(part);
+}
+
+/// Power series in t of the values of a traced function. Linear operations act on each coefficient,
+/// bilinear ones convolve. Any other operation y(x) is solved through y' = J(x) x', whose right
+/// side is traced from its derivative rule into the same graph: as equal expressions are one node
+/// there, the rules of exp, sin and cos, tanh and the like close after a few nodes. A coefficient
+/// needs lower ones of those nodes only, so the descent below is as deep as the order at most.
+class Series {
+ public:
+  Series(Trace& trace, std::span<const Tensor> primals, std::span<const Tensor> tangents)
+      : trace_(trace) {
+    for (std::size_t i = 0; i < primals.size(); ++i)
+      coefficients_[trace.graph().inputs()[i]] = {primals[i], tangents[i]};
+  }
+
+  /// Undefined where zero. Must be asked for in ascending order of nodes within each order.
+  Tensor coefficient(Index i, std::size_t k) {
+    if (k > 0 && !varies(i)) return {};
+    if (const auto velocity = velocity_of_.find(i); velocity != velocity_of_.end())
+      return scaled(coefficient(velocity->second, k + 1), static_cast<double>(k + 1));
+    if (trace_.graph()[i].kind == Graph::Kind::input) {
+      const std::vector<Tensor>& given = coefficients_[i];
+      return k < given.size() ? given[k] : Tensor();
+    }
+    if (trace_.graph()[i].kind == Graph::Kind::constant)
+      return Tensor::share(trace_.graph().value_of(i));
+    while (coefficients_[i].size() <= k) {
+      Tensor next = compute(i, coefficients_[i].size());
+      coefficients_[i].push_back(std::move(next));
+    }
+    return coefficients_[i][k];
+  }
+
+ private:
+  static Tensor scaled(const Tensor& x, double factor) {
+    return !x.defined() || factor == 1 ? x : x * factor;
+  }
+
+  /// Whether the value depends on t.
+  bool varies(Index i) {
+    while (varies_.size() <= i) {
+      const Index n = static_cast<Index>(varies_.size());
+      const Graph::Entry& e = trace_.graph()[n];
+      bool any = e.kind == Graph::Kind::input;
+      if (e.kind == Graph::Kind::apply && e.op->differentiable())
+        for (std::size_t k = 0; k < e.count; ++k) any = any || moves(n, k);
+      varies_.push_back(any);
+    }
+    return varies_[i];
+  }
+  bool moves(Index i, std::size_t input) {
+    const Graph::Entry& e = trace_.graph()[i];
+    if (input < 8 && e.op->constant_inputs >> input & 1) return false;
+    return varies_[trace_.graph().inputs_of(i)[input]];
+  }
+
+  std::vector<Tensor> inputs_at(Index i, std::size_t k) {
+    std::vector<Tensor> out;
+    const auto inputs = trace_.graph().inputs_of(i);
+    const std::vector<Index> list(inputs.begin(), inputs.end());  // the graph may grow meanwhile
+    for (std::size_t n = 0; n < list.size(); ++n)
+      out.push_back(k == 0 || moves(i, n) ? coefficient(list[n], k) : Tensor());
+    return out;
+  }
+
+  Tensor applied(Index i, std::span<const Tensor> inputs) const {
+    std::vector<Node*> nodes;
+    for (const Tensor& t : inputs) nodes.push_back(t.node());
+    return Tensor::adopt(apply(*trace_.graph()[i].op, nodes, trace_.graph()[i].attrs));
+  }
+
+  Tensor compute(Index i, std::size_t k) {
+    if (k == 0) return applied(i, inputs_at(i, 0));
+    const Op& op = *trace_.graph()[i].op;
+    if (op.multilinear) return convolved(i, k);
+    if (!is_linear(i)) {
+      const Index slope = slope_of(i);
+      if (slope == kNone) return {};
+      return scaled(coefficient(slope, k - 1), 1.0 / static_cast<double>(k));
+    }
+    const std::vector<Tensor> tangents = inputs_at(i, k);
+    if (std::ranges::none_of(tangents, &Tensor::defined)) return {};
+    const std::vector<Tensor> point = inputs_at(i, 0);
+    const Tensor output = coefficient(i, 0);
+    const AttrsPtr attrs = trace_.graph()[i].attrs;
+    return output_tangent({op, attrs.get(), point, output}, tangents);
+  }
+
+  /// sum over j of f(a_j, b_(k - j)); with one factor that varies, f(a_k, b).
+  Tensor convolved(Index i, std::size_t k) {
+    std::vector<Tensor> factors = inputs_at(i, 0);
+    SmallVector<std::size_t, 4> moving;
+    for (std::size_t n = 0; n < factors.size(); ++n)
+      if (moves(i, n)) moving.push_back(n);
+    if (moving.size() > 2)
+      raise(ErrorKind::runtime, trace_.graph()[i].op->name,
+            "Taylor mode takes two varying factors");
+    const auto inputs = trace_.graph().inputs_of(i);
+    const std::vector<Index> list(inputs.begin(), inputs.end());
+    Tensor sum;
+    for (std::size_t j = 0; j <= k; ++j) {
+      if (moving.size() == 1 && j < k) continue;
+      factors[moving[0]] = coefficient(list[moving[0]], j);
+      if (moving.size() == 2) factors[moving[1]] = coefficient(list[moving[1]], k - j);
+      if (std::ranges::all_of(factors, &Tensor::defined)) accumulate(sum, applied(i, factors));
+    }
+    return sum;
+  }
+
+  RuleArgs traced_args(Index i, std::vector<Tensor>& inputs, Tensor& output) const {
+    for (const Index in : trace_.graph().inputs_of(i)) inputs.push_back(trace_.value(in));
+    output = trace_.value(i);
+    return {*trace_.graph()[i].op, trace_.graph()[i].attrs.get(), inputs, output};
+  }
+
+  /// Whether the operation is linear in what varies, jointly.
+  bool is_linear(Index i) {
+    const Op& op = *trace_.graph()[i].op;
+    if (!op.partial) return op.transpose;
+    if (const auto known = linear_.find(i); known != linear_.end()) return known->second;
+    const RecordingScope unrecorded(false);
+    std::vector<Tensor> inputs;
+    Tensor output;
+    const AttrsPtr attrs = trace_.graph()[i].attrs;
+    const RuleArgs args = traced_args(i, inputs, output);
+    bool linear = true;
+    for (std::size_t n = 0; n < inputs.size(); ++n)
+      linear =
+          linear && (!moves(i, n) || op.partial(args, static_cast<int>(n)).kind != Partial::value);
+    linear_[i] = linear;
+    return linear;
+  }
+
+  /// The node of J(x) x'.
+  Index slope_of(Index i) {
+    if (const auto known = slopes_.find(i); known != slopes_.end()) return known->second;
+    const RecordingScope unrecorded(false);
+    std::vector<Tensor> inputs;
+    Tensor output;
+    const AttrsPtr attrs = trace_.graph()[i].attrs;
+    const RuleArgs args = traced_args(i, inputs, output);
+    std::vector<Tensor> tangents(inputs.size());
+    for (std::size_t n = 0; n < inputs.size(); ++n)
+      if (moves(i, n)) tangents[n] = velocity(trace_.graph().inputs_of(i)[n]);
+    const Tensor slope = output_tangent(args, tangents);
+    const Index found = slope.defined() ? trace_.index(slope) : kNone;
+    slopes_[i] = found;
+    return found;
+  }
+
+  /// The node of x'.
+  Tensor velocity(Index x) {
+    const auto known = velocities_.find(x);
+    if (known != velocities_.end()) return trace_.value(known->second);
+    const Graph::Entry& e = trace_.graph()[x];
+    const Dims shape = e.shape;
+    Tensor out = trace_.argument(e.dtype, shape);
+    velocities_[x] = trace_.index(out);
+    velocity_of_[trace_.index(out)] = x;
+    return out;
+  }
+
+  Trace& trace_;
+  std::unordered_map<Index, std::vector<Tensor>> coefficients_;
+  std::vector<bool> varies_;
+  std::unordered_map<Index, bool> linear_;
+  std::unordered_map<Index, Index> slopes_;
+  std::unordered_map<Index, Index> velocities_, velocity_of_;
+};
+
+/// Nodes below `size` that the outputs depend on.
+std::vector<bool> needed(const Graph& graph, std::span<const Index> outputs) {
+  std::vector<bool> live(graph.size(), false);
+  for (const Index o : outputs) live[o] = true;
+  for (auto i = static_cast<Index>(graph.size()); i-- > 0;)
+    if (live[i])
+      for (const Index in : graph.inputs_of(i)) live[in] = true;
+  return live;
+}
+
+}  // namespace
+
+Linearized linearize(const ListFunction& f, std::span<const Tensor> primals) {
+  Linearized out;
+  const std::unique_ptr<Trace> trace = Trace::hidden();
+  std::vector<Tensor> tangents;
+  {
+    const TransformLevel level = TransformLevel::dual();
+    std::vector<Tensor> duals;
+    for (const Tensor& x : primals)
+      duals.push_back(level.make_dual(x, trace->argument(x.dtype(), x.shape())));
+    for (const Tensor& y : f(duals)) {
+      auto [primal, tangent] = level.split_dual(y);
+      if (!tangent.defined()) tangent = zeros(primal.shape(), primal.dtype());
+      out.outputs.push_back(std::move(primal));
+      tangents.push_back(std::move(tangent));
+    }
+  }
+  out.pushforward = std::make_shared<const Graph>(std::move(trace->finish(tangents).graph));
+  return out;
+}
+
+std::vector<std::vector<Tensor>> taylor(const ListFunction& f, std::span<const Tensor> primals,
+                                        std::span<const Tensor> tangents, int order) {
+  const std::unique_ptr<Trace> trace = Trace::hidden();
+  std::vector<Tensor> arguments;
+  for (const Tensor& x : primals) arguments.push_back(trace->argument(x.dtype(), x.shape()));
+  std::vector<Index> outputs;
+  {
+    const RecordingScope unrecorded(false);
+    for (const Tensor& y : f(arguments)) outputs.push_back(trace->index(y));
+  }
+  const std::vector<bool> live = needed(trace->graph(), outputs);
+  Series series(*trace, primals, tangents);
+  std::vector<std::vector<Tensor>> out;
+  double factorial = 1;
+  for (int k = 0; k <= order; ++k) {
+    if (k > 1) factorial *= k;
+    for (Index i = 0; i < live.size(); ++i)
+      if (live[i]) series.coefficient(i, static_cast<std::size_t>(k));
+    std::vector<Tensor>& row = out.emplace_back();
+    for (const Index o : outputs) {
+      const Tensor c = series.coefficient(o, static_cast<std::size_t>(k));
+      const Graph::Entry& e = trace->graph()[o];
+      row.push_back(!c.defined() ? zeros(e.shape, e.dtype) : factorial == 1 ? c : c * factorial);
+    }
+  }
+  return out;
+}
+
+}  // namespace adjoint
