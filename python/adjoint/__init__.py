@@ -33,8 +33,11 @@ _NAMES = {
     "can_cast": "_dtypes",
     "checkpoint": "_custom",
     "cond": "_control",
+    "custom_fixed_point": "_implicit",
     "custom_jvp": "_custom",
+    "custom_root": "_implicit",
     "custom_vjp": "_custom",
+    "host_op": "_host",
     "linearize": "_forward",
     "scan": "_control",
     "taylor": "_forward",
@@ -85,6 +88,9 @@ if TYPE_CHECKING:
     from adjoint._dtypes import result_type as result_type
     from adjoint._forward import linearize as linearize
     from adjoint._forward import taylor as taylor
+    from adjoint._host import host_op as host_op
+    from adjoint._implicit import custom_fixed_point as custom_fixed_point
+    from adjoint._implicit import custom_root as custom_root
     from adjoint._tape import GradientTape as GradientTape
     from adjoint._tape import Variable as Variable
 

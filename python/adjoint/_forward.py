@@ -61,7 +61,9 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
     return tree.unflatten(structure[0], outputs), pushforward
 
 
-def taylor(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], order: int) -> Any:
+def taylor(
+    f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], order: int
+) -> Any:
     """Return ``f(*primals)`` and its first `order` derivatives along a direction.
 
     Entry k of the result is the k-th derivative of ``f(primals + t * tangents)`` in `t` at 0, from

@@ -10,6 +10,7 @@
 #include "compile/taylor.h"
 #include "convert.h"
 #include "graph/apply.h"
+#include "ops/structural.h"
 #include "source_lines.h"
 #include "transforms.h"
 #include "transforms/custom.h"
@@ -79,10 +80,6 @@ py::list taylor_list(const py::object& f, const py::sequence& primals, const py:
   return out;
 }
 
-py::list results(IntrusivePtr<const Callee> callee, const py::sequence& inputs) {
-  return to_list(call(std::move(callee), tensors_of(inputs)));
-}
-
 // `f(inner, mapped, size)` gives the results for a batch, which is axis 0 of what `mapped` marks.
 BatchFunction batch_function(py::object f) {
   const auto held = std::make_shared<Callback>(std::move(f));
@@ -92,6 +89,32 @@ BatchFunction batch_function(py::object f) {
     for (const bool m : args.mapped) mapped.append(py::bool_(m));
     return tensors_of((**held)(to_list(args.inputs), mapped, args.size));
   };
+}
+
+// A Python function of a list of tensors that returns the results as tensors.
+class HostCallee final : public Callee {
+ public:
+  HostCallee(std::vector<ResultSpec> specs, py::object f, BatchFunction batch)
+      : Callee(std::move(specs)), f_(std::move(f)), batch_(std::move(batch)) {}
+  void run(std::span<Node* const> inputs, std::span<Node* const> outputs) const override {
+    const py::gil_scoped_acquire lock;
+    py::list arguments;
+    for (Node* n : inputs) arguments.append(wrapped(Tensor::share(n)));
+    const std::vector<Tensor> values = tensors_of((*f_)(arguments));
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      materialize(values[i].node());
+      copy_value(values[i].node(), outputs[i]->data());
+    }
+  }
+  std::vector<Tensor> batch(const BatchArgs& args) const override { return batch_(args); }
+
+ private:
+  Callback f_;
+  BatchFunction batch_;
+};
+
+py::list results(IntrusivePtr<const Callee> callee, const py::sequence& inputs) {
+  return to_list(call(std::move(callee), tensors_of(inputs)));
 }
 
 // The value below every dual and batch.
@@ -151,6 +174,20 @@ void init_control(py::module_& m) {
         return results(
             make_scan(*body.graph, carried, rows, length, reverse, batch_function(batch)), inputs);
       });
+  m.def("_call_host",
+        [](py::object f, const py::sequence& specs, py::object batch, const py::sequence& inputs) {
+          std::vector<ResultSpec> wanted;
+          for (const py::handle spec : specs) {
+            const py::sequence pair = py::reinterpret_borrow<py::sequence>(spec);
+            const py::object shape = pair[0];
+            const py::object dtype = pair[1];
+            wanted.push_back({dtype_from_python(dtype.ptr(), "host_op"),
+                              dims_argument(shape.ptr(), "host_op", "shape")});
+          }
+          return results(IntrusivePtr<const Callee>(new HostCallee(
+                             std::move(wanted), std::move(f), batch_function(std::move(batch)))),
+                         inputs);
+        });
   m.def("_is_batched", &is_batched);
   m.def("_is_traced", [](const py::object& x) {
     return innermost(read_node(as_tensor(x.ptr())))->box == Box::trace;

@@ -54,7 +54,7 @@ struct BatchArgs {
   std::span<const Tensor> inputs;
   std::span<const bool> mapped;
   std::int64_t size;
-  std::uint16_t level;  // of the transform that batches
+  std::uint32_t serial;  // of the level that batches
 };
 
 /// Sampling for generated tests: inputs are drawn from [low, high].

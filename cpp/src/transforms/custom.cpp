@@ -30,7 +30,7 @@ class BatchedRule final : public DerivativeRule {
       : rule_(std::move(rule)),
         mapped_(args.mapped.begin(), args.mapped.end()),
         size_(args.size),
-        outer_(args.level) {}
+        outer_(args.serial) {}
 
   std::vector<Tensor> pull(std::span<const Tensor> inputs, const Tensor& cotangent) const override {
     const TransformLevel level = TransformLevel::batch(size_);
@@ -60,17 +60,18 @@ class BatchedRule final : public DerivativeRule {
 
   Tensor opened(const TransformLevel& level, const Tensor& x) const {
     Tensor out = level.split_batched(x, 0);
-    if (out.node()->level >= outer_)
-      raise(ErrorKind::value, "vmap",
-            "a derivative given by hand uses a value that is mapped outside of it: pass it as an "
-            "argument");
+    for (const Node* n = out.node(); n->level && n->box != Box::trace; n = n->primal)
+      if (n->box_serial == outer_)
+        raise(ErrorKind::value, "vmap",
+              "a derivative given by hand uses a value that is mapped outside of it: pass it as an "
+              "argument");
     return out;
   }
 
   IntrusivePtr<const DerivativeRule> rule_;
   std::vector<bool> mapped_;
   std::int64_t size_;
-  std::uint16_t outer_;
+  std::uint32_t outer_;  // serial of the level at which the carrier was batched
 };
 
 Family family;

@@ -91,7 +91,7 @@ Node* interpret_batch(const Op& op, std::span<Node* const> inputs, const AttrsPt
     out = Tensor::adopt(apply(op, nodes, attrs));
   } else if (op.batch) {
     out = op.batch(
-        {op, attrs.get(), inner, {mapped.data(), mapped.size()}, level.batch_size, level.number});
+        {op, attrs.get(), inner, {mapped.data(), mapped.size()}, level.batch_size, level.serial});
   } else {
     raise(ErrorKind::runtime, op.name, "the operation has no batching rule");
   }
