@@ -1074,10 +1074,10 @@ def compile(
     call, and those it rebinds, `.grad` included, are rebound at every call; so a whole training
     step can be compiled. What a step returns has no history.
 
-    `f` is called itself inside other transforms, when an argument requires grad while operations
-    are recorded, and when its results would have to be recorded because it captures tensors that
-    require grad. Python code in `f` runs only while tracing, so it cannot branch on values: use
-    `ad.where`, or make the argument static.
+    `f` is called itself inside other transforms and `detect_anomaly`, when an argument requires
+    grad while operations are recorded, and when its results would have to be recorded because it
+    captures tensors that require grad. Python code in `f` runs only while tracing, so it cannot
+    branch on values: use `ad.where`, or make the argument static.
 
     The memory of the tensors among the arguments `donate_argnums` may be taken for results where
     nothing else uses it; they cannot be read afterwards.
@@ -1184,3 +1184,61 @@ class _TapeScope:
 def _order() -> int: ...
 def _sweep(arg0: Any, arg1: Any, arg2: Any, arg3: Any, arg4: Any, /) -> list[Tensor]: ...
 def _share(arg0: Any, /) -> Tensor: ...
+
+class AnomalyError(FloatingPointError):
+    """Inside `detect_anomaly`, an operation gave or met what is not finite."""
+
+class AnomalyWarning(RuntimeWarning):
+    """Inside `detect_anomaly`, a derivative that is not finite was multiplied with 0, which
+    gives 0.
+    """
+
+class detect_anomaly:
+    """Context manager and decorator: the first operation that makes a nan or an infinity out of
+    finite values raises `AnomalyError`.
+
+    The message names the operation, your file and line that applied it, and shape, dtype and
+    range of what it was given and what it gave. Where it is the derivative of an operation that
+    is not finite, the line is that of the operation itself, if it was applied inside the block.
+    What is data, or was computed outside of the block, is reported when an operation first reads
+    it and gives what is not finite.
+
+    Where 0 meets a derivative that is not finite their product is defined as 0, so that
+    ``where`` can hide such a value; an `AnomalyWarning` tells of it.
+
+    Inside the block nothing is deferred, compiled functions run as plain Python, and every
+    element is looked at, so it is slow. It holds for this thread.
+
+    Parameters
+    ----------
+    forward : bool
+        Look at the results of operations. Turn it off for a program that hides
+        some on purpose, as in ``ad.where(x > 0, ad.log(x), 0.0)``.
+    backward : bool
+        Look at derivatives, in reverse and in forward mode.
+    inf : bool
+        Count infinities, not only nans. Turn it off for a program that masks
+        with ``-inf``.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> x = ad.tensor([0.0, 4.0], requires_grad=True)
+    >>> with ad.detect_anomaly():
+    ...     ad.sum(ad.sqrt(x)).backward()
+    Traceback (most recent call last):
+        ...
+    adjoint.AnomalyError: [sqrt] its derivative gave 1 inf in 2 values
+      backward, in the derivative of `sqrt`, applied at train.py:3
+      ...
+    """
+    def __init__(
+        self,
+        *,
+        forward: builtins.bool = True,
+        backward: builtins.bool = True,
+        inf: builtins.bool = True,
+    ) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *args: object) -> None: ...
+    def __call__(self, f: _F, /) -> _F: ...

@@ -18,6 +18,7 @@
 #include "deferred.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
+#include "graph/watcher.h"
 #include "source_lines.h"
 
 namespace adjoint::python {
@@ -288,7 +289,7 @@ PyObject* compiled_call(PyObject* self, PyObject* const* args, std::size_t flags
   return guarded([&]() -> PyObject* {
     if (kwnames && PyTuple_GET_SIZE(kwnames) == 0) kwnames = nullptr;
     const auto direct = [&] { return PyObject_Vectorcall(c->f, args, nargs, kwnames); };
-    if (inside_transform()) return direct();
+    if (inside_transform() || open_watcher()) return direct();
     const Call call(args, nargs, kwnames, c->state->static_argnums);
     if (call.special()) return direct();
     const std::shared_ptr<Variant> variant = find_variant(*c->state, c->f, call);
@@ -507,7 +508,8 @@ void init_compile(py::module_& m) {
         "names, is part of the key and must be hashable. Tensors that `f` captures are read again "
         "at every call, and those it rebinds, `.grad` included, are rebound at every call; so a "
         "whole training step can be compiled. What a step returns has no history.\n\n"
-        "`f` is called itself inside other transforms, when an argument requires grad while "
+        "`f` is called itself inside other transforms and `detect_anomaly`, when an argument "
+        "requires grad while "
         "operations are recorded, and when its results would have to be recorded because it "
         "captures tensors that require grad. Python code in `f` runs only while tracing, so it "
         "cannot branch on values: use `ad.where`, or make the argument static.\n\n"

@@ -6,6 +6,7 @@
 namespace adjoint::python {
 
 PyObject* traced_value_error = nullptr;
+PyObject* anomaly_error = nullptr;
 
 namespace {
 
@@ -18,6 +19,7 @@ PyObject* python_type(ErrorKind kind) noexcept {
     case ErrorKind::memory: return PyExc_MemoryError;
     case ErrorKind::buffer: return PyExc_BufferError;
     case ErrorKind::runtime: return PyExc_RuntimeError;
+    case ErrorKind::anomaly: return anomaly_error;
   }
   return PyExc_RuntimeError;
 }

@@ -53,4 +53,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_used()) {
   binding::init_deferred(m);
   binding::init_compile(m);
   binding::init_state(m);
+  binding::init_anomaly(m);
 }

@@ -44,6 +44,7 @@ class TracedValue : public Error {
   explicit TracedValue(const std::string& message) : Error(ErrorKind::type, message) {}
 };
 extern PyObject* traced_value_error;
+extern PyObject* anomaly_error;
 
 /// Turns the C++ exception being handled into the Python one. Call inside `catch (...)`.
 void set_python_error() noexcept;
@@ -163,5 +164,6 @@ void init_transforms(py::module_& m);
 void init_compile(py::module_& m);
 void init_deferred(py::module_& m);
 void init_state(py::module_& m);
+void init_anomaly(py::module_& m);
 
 }  // namespace adjoint::python

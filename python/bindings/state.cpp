@@ -7,6 +7,7 @@
 
 #include "adjoint/transforms.h"
 #include "base/thread_pool.h"
+#include "context.h"
 #include "convert.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
@@ -54,28 +55,6 @@ class Deferral : public FlagContext {
  public:
   explicit Deferral(bool on) : FlagContext(&ThreadState::deferral, on) {}
 };
-
-template <class C, class Init, class... Extra>
-void def_context(py::module_& m, const char* name, const char* doc, Init init,
-                 const Extra&... extra) {
-  py::class_<C>(m, name, py::module_local(), doc)
-      .def(init, extra...)
-      .def("__enter__",
-           [](py::object self) {
-             self.cast<C&>().enter();
-             return self;
-           })
-      .def("__exit__", [](C& self, const py::args&) { self.exit(); })
-      .def("__call__", [](const C& self, py::object f) {
-        // A fresh context per call: this one may be in use, or used by another thread.
-        py::cpp_function fresh([kept = C(self)] {
-          C context = kept;
-          context.forget();
-          return context;
-        });
-        return py::module_::import("adjoint._decorate").attr("inside")(fresh, f);
-      });
-}
 
 // Open while a tape records; may be closed and opened again.
 class TapeScope {

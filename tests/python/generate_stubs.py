@@ -201,10 +201,19 @@ class DType:
     def __hash__(self) -> int: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 """
+CONTEXTS: dict[str, list[str]] = {
+    "no_grad": [],
+    "enable_grad": [],
+    "deferral": ["enabled: builtins.bool"],
+    "detect_anomaly": [
+        "*",
+        *(f"{option}: builtins.bool = True" for option in ("forward", "backward", "inf")),
+    ],
+}
 CONTEXT = """\
 class {name}:
 {doc}
-    def __init__(self{arguments}) -> None: ...
+{init}\
     def __enter__(self) -> Self: ...
     def __exit__(self, *args: object) -> None: ...
     def __call__(self, f: _F, /) -> _F: ...
@@ -400,9 +409,9 @@ def object_method(name: str) -> str:
 
 def class_(name: str, cls: type) -> str:
     doc = docstring(cls.__doc__ or "", 4)
-    if name in ("no_grad", "enable_grad", "deferral"):
-        arguments = ", enabled: builtins.bool" if name == "deferral" else ""
-        return CONTEXT.format(name=name, doc=doc, arguments=arguments)
+    if name in CONTEXTS:
+        init = definition("__init__", ["self", *CONTEXTS[name]], "None", "", 4)
+        return CONTEXT.format(name=name, doc=doc, init=init)
     if cls is _core.DType:
         text = DTYPE.format(doc=doc)
         return text + "".join(

@@ -8,8 +8,9 @@
 
 namespace adjoint {
 
-/// What went wrong; each kind becomes the Python exception of the same name.
-enum class ErrorKind { type, value, index, overflow, memory, buffer, runtime };
+/// What went wrong; each kind becomes the Python exception of the same name (`anomaly`:
+/// adjoint.AnomalyError).
+enum class ErrorKind { type, value, index, overflow, memory, buffer, runtime, anomaly };
 
 /// Every error the library raises on bad input or lack of memory.
 class Error : public std::runtime_error {

@@ -8,6 +8,7 @@
 
 #include "compile/program.h"
 #include "compile/trace.h"
+#include "graph/watcher.h"
 
 namespace adjoint {
 
@@ -37,6 +38,7 @@ class Cache {
   explicit Cache(ListFunction f) : f_(std::move(f)) {}
 
   std::vector<Tensor> call(std::span<const Tensor> inputs) {
+    if (open_watcher()) return f_(inputs);
     bool special = false;
     for (const Tensor& t : inputs) {
       if (!t.defined()) raise(ErrorKind::value, "compile", "an input holds no value");

@@ -43,25 +43,11 @@ std::vector<bool> find_live(const Graph& graph) {
   return live;
 }
 
-/// Values inside a pass are plain values, whatever the thread is doing.
-class PlainScope {
- public:
-  PlainScope() : recording_(false), deferral_(thread_state().deferral) {
-    thread_state().deferral = false;
-  }
-  ~PlainScope() { thread_state().deferral = deferral_; }
-  PlainScope(const PlainScope&) = delete;
-  PlainScope& operator=(const PlainScope&) = delete;
-
- private:
-  RecordingScope recording_;
-  bool deferral_;
-};
-
 }  // namespace
 
 Graph simplify(const Graph& graph) {
-  const PlainScope plain;
+  const RecordingScope unrecorded(false);  // plain values, whatever the thread is doing
+  const DeferralScope undeferred(false);
   const std::vector<bool> live = find_live(graph);
   std::vector<Graph::Index> to(graph.size(), 0);
   Graph out(graph.sources());

@@ -15,25 +15,6 @@ namespace {
 constexpr double kLongWork = 1 << 16;  // adds, above which the host lock is let go
 constexpr std::size_t kStackArena = 2048;
 
-/// Operations inside a program neither record nor defer, whatever the thread is doing.
-class QuietScope {
- public:
-  QuietScope() : state_(thread_state()), recording_(state_.recording), deferral_(state_.deferral) {
-    state_.recording = false;
-    state_.deferral = false;
-  }
-  ~QuietScope() {
-    state_.recording = recording_;
-    state_.deferral = deferral_;
-  }
-  QuietScope(const QuietScope&) = delete;
-  QuietScope& operator=(const QuietScope&) = delete;
-
- private:
-  ThreadState& state_;
-  bool recording_, deferral_;
-};
-
 }  // namespace
 
 /// The values of one run.
@@ -201,7 +182,8 @@ void CompiledProgram::execute(std::span<Node* const> inputs, std::span<Node*> ou
   if (plain_ && plan_.work < kLongWork) {
     run_steps(frame);
   } else {
-    const QuietScope quiet;
+    const RecordingScope unrecorded(false);
+    const DeferralScope undeferred(false);
     if (plan_.work < kLongWork) {
       run_steps(frame);
     } else {

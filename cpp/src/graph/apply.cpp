@@ -10,6 +10,7 @@
 #include "graph/node_pool.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
+#include "graph/watcher.h"
 #include "kernels/strided.h"
 
 namespace adjoint {
@@ -375,9 +376,22 @@ Node* apply_general(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs,
   return out;
 }
 
+/// Nothing waits, so that the value is known here, and the inputs are there to be reported.
+[[gnu::noinline]] Node* apply_watched(Watcher& watcher, const Op& op, std::span<Node* const> inputs,
+                                      AttrsPtr attrs) {
+  const DeferralScope now(false);
+  Tensor out = Tensor::adopt(op.kind == OpKind::elementwise
+                                 ? apply_elementwise(op, inputs, attrs)
+                                 : apply_general(op, inputs, std::move(attrs), 0));
+  watcher.applied(op, inputs, out.node());
+  return out.detach_node();
+}
+
 }  // namespace
 
 Node* apply(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs, std::uint32_t donate) {
+  if (Watcher* watcher = open_watcher()) [[unlikely]]
+    return apply_watched(*watcher, op, inputs, std::move(attrs));
   if (op.kind == OpKind::elementwise) {
     if (Node* out = apply_scalars(op, inputs)) return out;
     return apply_elementwise(op, inputs, attrs);
@@ -391,7 +405,7 @@ bool apply_in_place(const Op& op, Node* target, Node* other) {
       (target->layout.ndim() | other->layout.ndim() | target->level | other->level) ||
       !target->is_ready() || !other->is_ready() || target->storage || target->requires_grad ||
       target->counts.load(std::memory_order_acquire) != Node::kHandle ||
-      (other->requires_grad && thread_state().recording))
+      (other->requires_grad && thread_state().recording) || open_watcher())
     return false;
   const void* src[2] = {&target->bits, other->data()};
   k->vv(src, &target->bits, 1);

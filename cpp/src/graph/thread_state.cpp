@@ -13,12 +13,14 @@
 #include "graph/node_pool.h"
 #include "graph/op.h"
 #include "graph/trace_sink.h"
+#include "graph/watcher.h"
 
 namespace adjoint {
 
 constinit thread_local ThreadState* t_thread_state = nullptr;
 HostLock g_host_lock;
 std::atomic<int> g_open_traces{0};
+std::atomic<int> g_open_watchers{0};
 
 namespace {
 

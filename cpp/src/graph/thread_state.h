@@ -14,6 +14,7 @@
 namespace adjoint {
 
 class TraceSink;
+class Watcher;
 
 struct Level;
 /// Gives an application on boxed inputs its meaning; returns a node with one handle count.
@@ -35,6 +36,7 @@ struct ThreadState {
   std::uint64_t order = 0;     // counter of recorded applications
   bool recording = true;       // off inside no_grad
   bool deferral = true;        // off inside deferral(False)
+  Watcher* watcher = nullptr;  // of anomaly mode
   int open_recorders = 0;      // tapes and reverse transforms: sweeps inside them are recorded
   std::vector<Level> levels;   // level k is levels[k - 1]
   Node* free_nodes = nullptr;  // linked through inline_inputs[0]
@@ -54,20 +56,21 @@ inline ThreadState& thread_state() {
   return s ? *s : make_thread_state();
 }
 
-/// Sets the recording flag for a scope.
-class RecordingScope {
+/// Sets a flag of the thread for a scope.
+template <bool ThreadState::* Flag>
+class FlagScope {
  public:
-  explicit RecordingScope(bool on) : state_(thread_state()), before_(state_.recording) {
-    state_.recording = on;
-  }
-  ~RecordingScope() { state_.recording = before_; }
-  RecordingScope(const RecordingScope&) = delete;
-  RecordingScope& operator=(const RecordingScope&) = delete;
+  explicit FlagScope(bool on) : state_(thread_state()), before_(state_.*Flag) { state_.*Flag = on; }
+  ~FlagScope() { state_.*Flag = before_; }
+  FlagScope(const FlagScope&) = delete;
+  FlagScope& operator=(const FlagScope&) = delete;
 
  private:
   ThreadState& state_;
   bool before_;
 };
+using RecordingScope = FlagScope<&ThreadState::recording>;
+using DeferralScope = FlagScope<&ThreadState::deferral>;
 
 /// Opens a level for a scope.
 class LevelScope {

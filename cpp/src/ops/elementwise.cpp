@@ -360,6 +360,7 @@ void register_elementwise_ops() {
   multiply_record.unit_inputs = 0b11;
   multiply_record.multilinear = mul0_record.multilinear = true;
   divide_record.unit_inputs = 0b10;
+  mul0_record.zero_wins = true;
   family.register_all();
 }
 

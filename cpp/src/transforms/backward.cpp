@@ -14,6 +14,7 @@
 #include "graph/apply.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
+#include "graph/watcher.h"
 #include "transforms/derive.h"
 
 namespace adjoint {
@@ -112,7 +113,7 @@ class Sweep {
     std::uint32_t small = 0;
     for (Slot& slot : slots_) {
       if (slot.node->layout.size() >= kLongStep || ++small % kLongStep == 0) check_interrupt();
-      visit(slot);
+      watcher_ ? watched_visit(slot) : visit(slot);
     }
     if (to_leaves_) add_to_grads();
   }
@@ -238,6 +239,13 @@ class Sweep {
     if (slot.expands) propagate(slot.node, std::move(ct));
   }
 
+  [[gnu::noinline]] void watched_visit(Slot& slot) {
+    watcher_->step(slot.node, [&] { visit(slot); });
+  }
+  [[gnu::noinline]] Tensor watched_part(const RuleArgs& args, int i, Tensor& ct) {
+    return watcher_->derive(args, i, {&ct, 1}, [&] { return input_cotangent(args, i, ct, false); });
+  }
+
   /// Inputs are served from the last to the first: the rule of input 0 gets the cotangent when
   /// nothing else holds it, and may write into its memory.
   void propagate(Node* node, Tensor ct) {
@@ -255,7 +263,8 @@ class Sweep {
         slot.cotangent = op.accumulate(args, std::move(sum), ct);
         continue;
       }
-      Tensor part = input_cotangent(args, static_cast<int>(i), ct, i == 0);
+      const int at = static_cast<int>(i);
+      Tensor part = watcher_ ? watched_part(args, at, ct) : input_cotangent(args, at, ct, i == 0);
       if (part.defined()) add(slot, std::move(part));
     }
   }
@@ -291,6 +300,7 @@ class Sweep {
 
   std::span<const Range> ranges_;
   bool to_leaves_;
+  Watcher* watcher_ = open_watcher();
   Marks marks_;
   SmallVector<Found, 32> found_;
   std::vector<Slot> slots_;

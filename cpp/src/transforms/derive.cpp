@@ -6,6 +6,7 @@
 
 #include "adjoint/ops.h"
 #include "graph/apply.h"
+#include "graph/watcher.h"
 #include "ops/rules.h"
 
 namespace adjoint {
@@ -56,6 +57,24 @@ Tensor multilinear_tangent(const RuleArgs& args, std::span<const Tensor> tangent
   return sum;
 }
 
+Tensor forward_rule(const RuleArgs& args, std::span<const Tensor> tangents) {
+  const Op& op = args.op;
+  Tensor sum;
+  if (op.partial) {
+    for (std::size_t i = 0; i < tangents.size(); ++i)
+      if (tangents[i].defined())
+        accumulate(sum, times(op.partial(args, static_cast<int>(i)), tangents[i]));
+    if (sum.defined() && !std::ranges::equal(sum.shape(), args.output.shape()))
+      sum = broadcast_to(sum, args.output.shape());
+    return sum;
+  }
+  if (op.transpose)
+    return op.multilinear ? multilinear_tangent(args, tangents) : linear_tangent(args, tangents);
+  if (!op.jvp)
+    raise(ErrorKind::runtime, op.name, "the operation has no forward-mode rule: use reverse mode");
+  return op.jvp(args, tangents);
+}
+
 }  // namespace
 
 Tensor input_cotangent(const RuleArgs& args, int i, Tensor& cotangent, bool spent) {
@@ -81,21 +100,9 @@ Tensor input_cotangent(const RuleArgs& args, int i, Tensor& cotangent, bool spen
 }
 
 Tensor output_tangent(const RuleArgs& args, std::span<const Tensor> tangents) {
-  const Op& op = args.op;
-  Tensor sum;
-  if (op.partial) {
-    for (std::size_t i = 0; i < tangents.size(); ++i)
-      if (tangents[i].defined())
-        accumulate(sum, times(op.partial(args, static_cast<int>(i)), tangents[i]));
-    if (sum.defined() && !std::ranges::equal(sum.shape(), args.output.shape()))
-      sum = broadcast_to(sum, args.output.shape());
-    return sum;
-  }
-  if (op.transpose)
-    return op.multilinear ? multilinear_tangent(args, tangents) : linear_tangent(args, tangents);
-  if (!op.jvp)
-    raise(ErrorKind::runtime, op.name, "the operation has no forward-mode rule: use reverse mode");
-  return op.jvp(args, tangents);
+  if (Watcher* watcher = open_watcher()) [[unlikely]]
+    return watcher->derive(args, -1, tangents, [&] { return forward_rule(args, tangents); });
+  return forward_rule(args, tangents);
 }
 
 }  // namespace adjoint
