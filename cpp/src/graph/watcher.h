@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "graph/op.h"
 #include "graph/thread_state.h"
@@ -19,11 +20,16 @@ class Watcher {
   virtual void applied(const Op& op, std::span<Node* const> inputs, Node* out) = 0;
   /// Takes one step of a reverse sweep, which goes through this application.
   virtual void step(const Node* application, const std::function<void()>& take) = 0;
-  /// Runs the derivative rule of an application: what it computes on the way is its own affair, but
-  /// what it gives is looked at. `slopes` are the cotangent that comes in and `input` the one that
-  /// is served; or, where that is negative, the tangents of all inputs (undefined: zero).
-  virtual Tensor derive(const RuleArgs& args, int input, std::span<const Tensor> slopes,
-                        const std::function<Tensor()>& rule) = 0;
+  /// Runs the derivative rule of an application, and looks at what it gives. What it computes on
+  /// the way is its own affair, unless the rule is given by hand (`pull` ops): then it is looked at
+  /// as elsewhere. `slopes` are the cotangent that comes in, and `served` the input whose cotangent
+  /// comes out, or kAllInputs; or they are the tangents of all inputs (undefined: zero) that make
+  /// one of the output, kTangent.
+  virtual std::vector<Tensor> derive(const RuleArgs& args, int served,
+                                     std::span<const Tensor> slopes,
+                                     const std::function<std::vector<Tensor>()>& rule) = 0;
+  static constexpr int kAllInputs = -1;
+  static constexpr int kTangent = -2;
 };
 
 /// Number of open watchers in the process: the cheap test before anything else.

@@ -186,6 +186,20 @@ class Unwatched {
   RecordingScope recording_{false};
 };
 
+/// Gives a variable another value for a scope.
+template <class T>
+class Restored {
+ public:
+  Restored(T& variable, T value) : variable_(variable), before_(std::exchange(variable, value)) {}
+  ~Restored() { variable_ = before_; }
+  Restored(const Restored&) = delete;
+  Restored& operator=(const Restored&) = delete;
+
+ private:
+  T& variable_;
+  T before_;
+};
+
 // ---- The watcher --------------------------------------------------------------------------------
 
 class Anomalies final : public Watcher {
@@ -200,8 +214,8 @@ class Anomalies final : public Watcher {
   Anomalies* outer() const { return outer_; }
   void applied(const Op& op, std::span<Node* const> inputs, Node* out) override;
   void step(const Node* application, const std::function<void()>& take) override;
-  Tensor derive(const RuleArgs& args, int input, std::span<const Tensor> slopes,
-                const std::function<Tensor()>& rule) override;
+  std::vector<Tensor> derive(const RuleArgs& args, int served, std::span<const Tensor> slopes,
+                             const std::function<std::vector<Tensor>()>& rule) override;
 
  private:
   /// What is being differentiated, and where that was applied: by a step of a sweep, or by a rule
@@ -210,6 +224,7 @@ class Anomalies final : public Watcher {
     const Op* op = nullptr;
     Place place;
     bool reverse = false;
+    bool by_hand = false;  // a rule of the user runs, whose operations have lines of their own
   };
 
   bool bad(Node* n) const { return is_bad(n, options_.inf); }
@@ -217,19 +232,20 @@ class Anomalies final : public Watcher {
   const std::string* line() const {
     return options_.find_source ? options_.find_source() : nullptr;
   }
+  bool in_rules() const { return current_.op && !current_.by_hand; }
   Place here() const;
   std::string way() const;
   void look_at_product(std::span<Node* const> inputs);
-  void look_at_slope(const RuleArgs& args, int input, std::span<const Tensor> slopes,
-                     const Tensor& result);
+  void look_at_slope(const RuleArgs& args, int served, std::span<const Tensor> slopes,
+                     const Tensor& result) const;
   [[noreturn]] void report(const Op& op, std::span<Node* const> inputs, Node* out, bool met) const;
 
   Anomalies* outer_;
   AnomalyOptions options_;
   std::shared_ptr<Places> places_;
   Differentiated current_;       // op is null outside of derivatives
-  int rules_ = 0;                // running, one inside another
-  const Op* culprit_ = nullptr;  // the first in the outermost rule to give what is not finite
+  bool rule_runs_ = false;       // a rule runs, so that nothing else counts
+  const Op* culprit_ = nullptr;  // the first in it to give what is not finite
 };
 
 bool Anomalies::any_bad_of(std::span<const Tensor> tensors) const {
@@ -240,32 +256,31 @@ bool Anomalies::any_bad_of(std::span<const Tensor> tensors) const {
 }
 
 Place Anomalies::here() const {
-  if (current_.op) return {current_.place.line, current_.op};
+  if (in_rules()) return {current_.place.line, current_.op};
   return {line()};
 }
 
 /// "forward, at train.py:12".
 std::string Anomalies::way() const {
   if (!current_.op) return "\n  forward, " + at(here());
-  if (!current_.reverse)
-    return "\n  forward mode, in the derivative of " + quoted(*current_.op) + ", applied " +
-           at(current_.place);
-  return "\n  backward, in the derivative of " + quoted(*current_.op) + ", " +
-         applied_at(current_.place);
+  const std::string rule = current_.by_hand ? at(here()) + ", in a derivative given by hand"
+                                            : "in the derivative of " + quoted(*current_.op);
+  if (current_.reverse) return "\n  backward, " + rule + ", " + applied_at(current_.place);
+  return "\n  forward mode, " + rule + ", applied " + at(current_.place);
 }
 
 void Anomalies::applied(const Op& op, std::span<Node* const> inputs, Node* out) {
   if (out->recorded) places_->add(out, here());
-  const bool checked = current_.op ? options_.backward : options_.forward;
+  const bool checked = in_rules() ? options_.backward : options_.forward;
   if (!checked || out->level || inputs.empty() || op.kind == OpKind::view ||
       !is_floating(out->dtype))
     return;
   const Unwatched unwatched;
   if (op.zero_wins) look_at_product(inputs);
-  if ((rules_ && culprit_) || !bad(out)) return;
+  if ((rule_runs_ && culprit_) || !bad(out)) return;
   bool met = false;
   for (Node* in : inputs) met |= bad(in);
-  if (rules_ == 0) report(op, inputs, out, met);
+  if (!rule_runs_) report(op, inputs, out, met);
   if (!met) culprit_ = &op;
 }
 
@@ -273,7 +288,7 @@ void Anomalies::report(const Op& op, std::span<Node* const> inputs, Node* out, b
   std::string text = met ? "met an input that is not finite, and gave " + found_in(out)
                          : "gave " + found_in(out) + " from finite inputs";
   text += way();
-  if (current_.op) text += "\n  where cotangents are added up";
+  if (in_rules()) text += "\n  where cotangents are added up";
   for (std::size_t i = 0; i < inputs.size(); ++i)
     text += line_about("input " + std::to_string(i), inputs[i]);
   text += line_about("result", out) + batch_note();
@@ -300,41 +315,41 @@ void Anomalies::look_at_product(std::span<Node* const> inputs) {
 }
 
 void Anomalies::step(const Node* application, const std::function<void()>& take) {
-  const auto before = current_;
-  // Inside a rule the sweep is that rule's affair.
-  if (rules_ == 0) current_ = {application->op, places_->find(application), true};
-  struct Restore {
-    Anomalies& self;
-    const Differentiated& before;
-    ~Restore() { self.current_ = before; }
-  } const restore{*this, before};
+  if (rule_runs_) return take();  // a sweep inside of a rule is that rule's affair
+  const Restored<Differentiated> current(current_,
+                                         {application->op, places_->find(application), true});
   take();
 }
 
-Tensor Anomalies::derive(const RuleArgs& args, int input, std::span<const Tensor> slopes,
-                         const std::function<Tensor()>& rule) {
-  const auto before = current_;
-  if (!current_.op) current_ = {&args.op, {line()}, false};
-  if (rules_++ == 0) culprit_ = nullptr;
-  struct Restore {
-    Anomalies& self;
-    const Differentiated& before;
-    ~Restore() {
-      self.current_ = before;
-      --self.rules_;
-    }
-  } const restore{*this, before};
-  Tensor result = rule();
-  if (rules_ == 1 && options_.backward) look_at_slope(args, input, slopes, result);
-  return result;
+std::vector<Tensor> Anomalies::derive(const RuleArgs& args, int served,
+                                      std::span<const Tensor> slopes,
+                                      const std::function<std::vector<Tensor>()>& rule) {
+  if (rule_runs_) return rule();
+  Differentiated what = current_;
+  if (!in_rules()) what = {&args.op, {line()}};
+  const Restored<Differentiated> current(current_, what);
+  std::vector<Tensor> results;
+  if (args.op.pull) {
+    what.by_hand = true;
+    const Restored<Differentiated> by_hand(current_, what);
+    results = rule();
+  } else {
+    const Restored<bool> inside(rule_runs_, true);
+    culprit_ = nullptr;
+    results = rule();
+  }
+  if (options_.backward)
+    for (std::size_t i = 0; i < results.size(); ++i)
+      look_at_slope(args, served == kAllInputs ? static_cast<int>(i) : served, slopes, results[i]);
+  return results;
 }
 
 /// Raises when a rule has made something that is not finite.
-void Anomalies::look_at_slope(const RuleArgs& args, int input, std::span<const Tensor> slopes,
-                              const Tensor& result) {
+void Anomalies::look_at_slope(const RuleArgs& args, int served, std::span<const Tensor> slopes,
+                              const Tensor& result) const {
   const Unwatched unwatched;
   if (!any_bad_of({&result, 1})) return;
-  const bool reverse = input >= 0;
+  const bool reverse = served != kTangent;
   const std::string slope = reverse ? "cotangent" : "tangent";
   const auto describe = [&](const std::string& what, const Tensor& t) -> std::string {
     Node* n = value_to_show(t, options_.inf);
@@ -348,11 +363,11 @@ void Anomalies::look_at_slope(const RuleArgs& args, int input, std::span<const T
   const std::uint8_t held = reverse ? args.output.node()->saved : 0x7f;
   for (std::size_t i = 0; i < slopes.size(); ++i)
     text += describe(reverse ? slope : slope + " of input " + std::to_string(i), slopes[i]);
-  for (std::size_t i = 0; i < args.inputs.size() && i < 7; ++i)
-    if (held >> i & 1) text += describe("input " + std::to_string(i), args.inputs[i]);
+  for (std::size_t i = 0; i < args.inputs.size(); ++i)
+    if (held & Node::saved_bit(i)) text += describe("input " + std::to_string(i), args.inputs[i]);
   if (held & kSavesOutput || !reverse) text += describe("result", args.output);
-  text += describe(reverse ? slope + " of input " + std::to_string(input) : "tangent of the result",
-                   result);
+  text += describe(
+      reverse ? slope + " of input " + std::to_string(served) : "tangent of the result", result);
   text += batch_note();
   if (culprit_) text += "\n  first met inside its rule: " + quoted(*culprit_);
   raise(ErrorKind::anomaly, args.op.name, text);

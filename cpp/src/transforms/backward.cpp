@@ -243,7 +243,12 @@ class Sweep {
     watcher_->step(slot.node, [&] { visit(slot); });
   }
   [[gnu::noinline]] Tensor watched_part(const RuleArgs& args, int i, Tensor& ct) {
-    return watcher_->derive(args, i, {&ct, 1}, [&] { return input_cotangent(args, i, ct, false); });
+    return watcher_->derive(args, i, {&ct, 1},
+                            [&] { return std::vector{input_cotangent(args, i, ct, false)}; })[0];
+  }
+  [[gnu::noinline]] std::vector<Tensor> watched_pull(const RuleArgs& args, const Tensor& ct) {
+    return watcher_->derive(args, Watcher::kAllInputs, {&ct, 1},
+                            [&] { return args.op.pull(args, ct); });
   }
 
   /// Inputs are served from the last to the first: the rule of input 0 gets the cotangent when
@@ -271,7 +276,7 @@ class Sweep {
 
   /// All inputs at once.
   void pull(const RuleArgs& args, const Tensor& ct) {
-    std::vector<Tensor> parts = args.op.pull(args, ct);
+    std::vector<Tensor> parts = watcher_ ? watched_pull(args, ct) : args.op.pull(args, ct);
     for (std::size_t i = 0; i < parts.size(); ++i) {
       const std::uint32_t index = marks_.find(args.inputs[i].node());
       if (index && slots_[index - 1].useful && parts[i].defined())

@@ -101,7 +101,8 @@ Tensor input_cotangent(const RuleArgs& args, int i, Tensor& cotangent, bool spen
 
 Tensor output_tangent(const RuleArgs& args, std::span<const Tensor> tangents) {
   if (Watcher* watcher = open_watcher()) [[unlikely]]
-    return watcher->derive(args, -1, tangents, [&] { return forward_rule(args, tangents); });
+    return watcher->derive(args, Watcher::kTangent, tangents,
+                           [&] { return std::vector{forward_rule(args, tangents)}; })[0];
   return forward_rule(args, tangents);
 }
 
