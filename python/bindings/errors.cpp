@@ -1,6 +1,7 @@
 // C++ exceptions at the border to Python.
 #include <new>
 
+#include "base/error_context.h"
 #include "pytensor.h"
 
 namespace adjoint::python {
@@ -24,7 +25,20 @@ PyObject* python_type(ErrorKind kind) noexcept {
   return PyExc_RuntimeError;
 }
 
+// Python 3.11 shows notes under an exception.
+void annotate_python(const std::string& line) {
+  try {
+    throw;
+  } catch (py::error_already_set& e) {
+    const py::gil_scoped_acquire lock;
+    if (py::hasattr(e.value(), "add_note")) e.value().attr("add_note")("  " + line);
+  } catch (...) {
+  }
+}
+
 }  // namespace
+
+void init_error_context() { g_annotate_foreign = annotate_python; }
 
 void set_python_error() noexcept {
   try {

@@ -19,6 +19,7 @@ void init_errors(py::module_& m) {
       bases.ptr(), nullptr);
   if (!traced_value_error) throw_python();
   m.attr("TracedValueError") = borrow(traced_value_error);
+  init_error_context();
   py::register_local_exception_translator([](std::exception_ptr p) {
     try {
       if (p) std::rethrow_exception(p);

@@ -48,6 +48,8 @@ extern PyObject* anomaly_error;
 
 /// Turns the C++ exception being handled into the Python one. Call inside `catch (...)`.
 void set_python_error() noexcept;
+/// Lets exceptions of Python gain lines of context on their way through C++.
+void init_error_context();
 
 /// Runs `f` at the border to Python: an exception becomes Python's, the result null.
 template <class F>

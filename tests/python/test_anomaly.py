@@ -553,6 +553,56 @@ def test_memory_of_nodes_that_is_used_again() -> None:
     assert line("again") in raised(call)
 
 
+# ---- Derivatives given by hand ------------------------------------------------------------------
+
+
+@ad.custom_vjp
+def by_hand(x):
+    return x * x
+
+
+def by_hand_forward(x):
+    return x * x, x
+
+
+def by_hand_backward(x, cotangent):
+    slope = 1.0 / x  # at: hand_rule
+    return (cotangent * slope,)
+
+
+by_hand.defvjp(by_hand_forward, by_hand_backward)
+
+
+def test_a_rule_given_by_hand_has_lines_of_its_own() -> None:
+    def call():
+        return ad.grad(by_hand)(0.0)  # at: hand_call
+
+    text = raised(call)
+    head, way, *_ = text.splitlines()
+    assert head == "[divide] gave 1 inf in 1 value from finite inputs"
+    assert way == (
+        f"  backward, at {line('hand_rule')}, in a derivative given by hand, "
+        f"applied at {line('hand_call')}"
+    )
+    text = raised(call, forward=False)
+    assert text.startswith("[derivative_carrier] its derivative gave 1 inf in 1 value")
+    assert line("hand_call") in text
+
+
+def test_a_checkpoint() -> None:
+    @ad.checkpoint
+    def block(x):
+        y = ad.sqrt(x)  # at: checkpoint
+        return y * 2.0
+
+    text = raised(lambda: ad.grad(lambda x: ad.sum(block(x)))(zeros_and_more()))
+    assert text.startswith("[sqrt] its derivative gave 1 inf in 3 values\n  backward")
+    assert line("checkpoint") in text
+    with ad.detect_anomaly():
+        g = ad.grad(lambda x: ad.sum(block(x)))(ad.tensor([1.0, 4.0]))
+    assert g.tolist() == [1.0, 0.5]
+
+
 # ---- Zero times what is not finite --------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """Bad input: the exception, the words that help, and that nothing was changed by it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -159,3 +161,112 @@ def test_leaking_a_traced_value():
     ad.jvp(lambda a: kept.append(a) or a, (1.0,), (1.0,))
     with pytest.raises(RuntimeError, match="ended"):
         kept[0] + 1.0
+
+
+# ---- Lines of the program that are known where something fails later ----------------------------
+# A line is found by the comment at its end.
+
+HERE = Path(__file__)
+MUCH = (10**13,)
+
+
+def line(comment):
+    lines = HERE.read_text(encoding="utf-8").splitlines()
+    [number] = [i for i, text in enumerate(lines, 1) if text.endswith(f"  # {comment}")]
+    return f"{HERE}:{number}"
+
+
+class Refusal(Exception):
+    pass
+
+
+@ad.custom_vjp
+def refusing(x):
+    return x * 2.0
+
+
+def refuse(residuals, cotangent):
+    raise Refusal("no")
+
+
+refusing.defvjp(lambda x: (x * 2.0, None), refuse)
+
+
+def notes_of(error):
+    return "".join(getattr(error, "__notes__", ()))
+
+
+def test_an_operation_that_fails_in_a_compiled_function_names_its_line():
+    @ad.compile
+    def pick(x, i):
+        y = ad.sin(x)
+        return ad.take(y, i)  # taken
+
+    assert pick(ad.zeros((3,)), ad.tensor([1])).tolist() == [0.0]
+    with pytest.raises(IndexError, match=r"\[take\] index 5 is out of range") as caught:
+        pick(ad.ones((3,)), ad.tensor([5]))
+    assert str(caught.value).endswith(f"\n  in a compiled function: `take` at {line('taken')}")
+    assert pick(ad.zeros((3,)), ad.tensor([2])).tolist() == [0.0]
+
+
+def test_memory_that_is_short_in_a_compiled_function():
+    @ad.compile
+    def large(x):
+        wide = ad.broadcast_to(x, MUCH)
+        return ad.exp(wide)  # too much
+
+    with pytest.raises(MemoryError, match="could not allocate") as caught:
+        large(ad.tensor(1.0))
+    assert f"a group of operations that ends with `exp` at {line('too much')}" in str(caught.value)
+
+
+def test_memory_that_is_short_in_deferred_work():
+    y = ad.exp(ad.broadcast_to(ad.tensor(1.0), MUCH))
+    with pytest.raises(MemoryError, match="could not allocate") as caught:
+        ad.eval(y)
+    assert "in deferred work that ends with `exp` of shape (10000000000000,)" in str(caught.value)
+
+
+def test_a_rule_that_fails_in_a_sweep():
+    """The line is known in anomaly mode; without it, the message says so."""
+
+    def call():
+        w = ad.tensor(1.0, requires_grad=True)
+        wide = ad.broadcast_to(w, MUCH)
+        y = ad.sum(wide[:3])  # sliced
+        y.backward()
+
+    with pytest.raises(MemoryError, match="could not allocate") as caught:
+        call()
+    where = "in a backward sweep, in the derivative of `slice`"
+    assert f"{where}, whose line anomaly mode (detect_anomaly) tells" in str(caught.value)
+    with pytest.raises(MemoryError) as caught, ad.detect_anomaly():
+        call()
+    assert f"{where}, applied at {line('sliced')}" in str(caught.value)
+
+
+def test_an_exception_of_the_user_in_a_sweep_keeps_its_type():
+    def call():
+        return ad.grad(refusing)(1.0)  # refused
+
+    with pytest.raises(Refusal, match="no") as caught:
+        call()
+    with pytest.raises(Refusal, match="no") as watched, ad.detect_anomaly():
+        call()
+    if hasattr(caught.value, "add_note"):
+        assert "in a backward sweep, in a derivative given by hand" in notes_of(caught.value)
+        assert f"applied at {line('refused')}" in notes_of(watched.value)
+
+
+def test_sweeps_inside_of_sweeps_add_their_lines_outwards():
+    def call():
+        w = ad.tensor(1.0, requires_grad=True)
+
+        def inner(v):
+            return ad.sum(ad.broadcast_to(v, MUCH)[:3])
+
+        ad.grad(inner)(w).backward()
+
+    with pytest.raises(MemoryError) as caught:
+        call()
+    assert str(caught.value).count("\n") == 1

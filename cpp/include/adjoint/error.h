@@ -15,11 +15,16 @@ enum class ErrorKind { type, value, index, overflow, memory, buffer, runtime, an
 /// Every error the library raises on bad input or lack of memory.
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+  Error(ErrorKind kind, const std::string& message)
+      : std::runtime_error(message), kind_(kind), text_(message) {}
   ErrorKind kind() const noexcept { return kind_; }
+  const char* what() const noexcept override { return text_.c_str(); }
+  /// A further line of the text: where it happened, as those know who are further out.
+  void add_line(std::string_view line) { text_.append("\n  ").append(line); }
 
  private:
   ErrorKind kind_;
+  std::string text_;
 };
 
 /// Throws `Error` with the text "[op] message".

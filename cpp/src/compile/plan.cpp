@@ -376,6 +376,7 @@ void Planner::lower(std::uint32_t s) {
   step_ = s;
   const Step& step = parts_.steps[s];
   Instruction out{};
+  out.node = step.members.back();
   switch (step.kind) {
     case Step::Kind::single: lower_single(step, out); break;
     case Step::Kind::scalars: lower_scalars(step, out); break;

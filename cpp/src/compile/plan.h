@@ -29,7 +29,7 @@ struct Instruction {
   Kind kind;
   bool keeps_layout = false;  // single: a view, whose result is strided
   std::uint32_t program = 0;  // number among the groups or the scalar programs
-  Graph::Index node = 0;      // single
+  Graph::Index node = 0;      // the last that is computed
   std::uint32_t donors = 0;   // single: bit i: input i is not read again
   PlaceList reads, writes;
   PlaceList givers;  // group: per write, the place whose memory it may take, or kNoPlace

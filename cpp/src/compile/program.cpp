@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/error_context.h"
 #include "compile/verify.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
@@ -158,14 +159,28 @@ void CompiledProgram::run_single(Frame& frame, const Instruction& at) const {
     frame.nodes[result] = n;
 }
 
+/// "in a compiled function: `take` at train.py:12".
+std::string CompiledProgram::place_of(const Instruction& at) const {
+  const Graph::Entry& e = graph_[at.node];
+  std::string out = "in a compiled function: ";
+  if (at.kind != Instruction::Kind::single) out += "a group of operations that ends with ";
+  out.append("`").append(e.op->name).append("`");
+  return e.source ? out + " at " + graph_.sources()[e.source] : out;
+}
+
 void CompiledProgram::run_steps(Frame& frame) const {
   const bool is_long = plan_.work >= kLongWork;
   for (const Instruction& at : plan_.instructions) {
     if (is_long) check_interrupt();
-    switch (at.kind) {
-      case Instruction::Kind::group: run_group(frame, at); break;
-      case Instruction::Kind::scalars: run_scalars(frame, at); break;
-      case Instruction::Kind::single: run_single(frame, at); break;
+    try {
+      switch (at.kind) {
+        case Instruction::Kind::group: run_group(frame, at); break;
+        case Instruction::Kind::scalars: run_scalars(frame, at); break;
+        case Instruction::Kind::single: run_single(frame, at); break;
+      }
+    } catch (...) {
+      add_error_context(place_of(at));
+      throw;
     }
     frame.free(at.frees);
   }

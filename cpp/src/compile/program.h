@@ -32,6 +32,7 @@ class CompiledProgram final : public Program {
   class Frame;
   void check(std::span<const Tensor> inputs) const;
   void run_steps(Frame& frame) const;
+  std::string place_of(const Instruction& at) const;
   void run_group(Frame& frame, const Instruction& at) const;
   void run_scalars(Frame& frame, const Instruction& at) const;
   void run_single(Frame& frame, const Instruction& at) const;

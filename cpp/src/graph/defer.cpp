@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/error_context.h"
 #include "graph/apply.h"
 #include "graph/fuse.h"
 #include "graph/node_pool.h"
@@ -524,6 +525,9 @@ void advance(Node* n, std::span<Node* const> others, std::vector<Tensor>& stack)
     group.give_up();
     g_published.notify_all();
     lock.unlock();
+    add_error_context("in deferred work that ends with `" + std::string(n->op->name) +
+                      "` of shape " + to_string(n->layout.shape()) +
+                      ": without deferral each operation runs at its own line");
     group.settle();
     throw;
   }

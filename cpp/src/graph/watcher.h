@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "graph/op.h"
@@ -18,6 +19,8 @@ class Watcher {
   virtual ~Watcher() = default;
   /// `out` was just computed, and recorded if it is to be. Raises when something is wrong with it.
   virtual void applied(const Op& op, std::span<Node* const> inputs, Node* out) = 0;
+  /// Where this recorded application was made, in words.
+  virtual std::string place_of(const Node* application) const = 0;
   /// Takes one step of a reverse sweep, which goes through this application.
   virtual void step(const Node* application, const std::function<void()>& take) = 0;
   /// Runs the derivative rule of an application, and looks at what it gives. What it computes on

@@ -16,6 +16,7 @@
 #include "graph/trace_sink.h"
 #include "graph/watcher.h"
 #include "ops/structural.h"
+#include "transforms/derive.h"
 
 namespace adjoint {
 
@@ -152,11 +153,9 @@ std::string line_about(const std::string& what, Node* n) {
   return out;
 }
 
-std::string quoted(const Op& op) { return std::string("`").append(op.name).append("`"); }
-
 std::string at(const Place& place) {
   std::string out;
-  if (place.derivative_of) out += "by the derivative of " + quoted(*place.derivative_of) + ", ";
+  if (place.derivative_of) out += "by " + derivative_of(*place.derivative_of) + ", ";
   return out + (place.line ? "at " + *place.line : "at an unknown line");
 }
 
@@ -213,6 +212,9 @@ class Anomalies final : public Watcher {
 
   Anomalies* outer() const { return outer_; }
   void applied(const Op& op, std::span<Node* const> inputs, Node* out) override;
+  std::string place_of(const Node* application) const override {
+    return applied_at(places_->find(application));
+  }
   void step(const Node* application, const std::function<void()>& take) override;
   std::vector<Tensor> derive(const RuleArgs& args, int served, std::span<const Tensor> slopes,
                              const std::function<std::vector<Tensor>()>& rule) override;
@@ -263,8 +265,8 @@ Place Anomalies::here() const {
 /// "forward, at train.py:12".
 std::string Anomalies::way() const {
   if (!current_.op) return "\n  forward, " + at(here());
-  const std::string rule = current_.by_hand ? at(here()) + ", in a derivative given by hand"
-                                            : "in the derivative of " + quoted(*current_.op);
+  std::string rule = current_.by_hand ? at(here()) + ", in " : "in ";
+  rule += derivative_of(*current_.op);
   if (current_.reverse) return "\n  backward, " + rule + ", " + applied_at(current_.place);
   return "\n  forward mode, " + rule + ", applied " + at(current_.place);
 }
@@ -369,7 +371,7 @@ void Anomalies::look_at_slope(const RuleArgs& args, int served, std::span<const 
   text += describe(
       reverse ? slope + " of input " + std::to_string(served) : "tangent of the result", result);
   text += batch_note();
-  if (culprit_) text += "\n  first met inside its rule: " + quoted(*culprit_);
+  if (culprit_) text.append("\n  first met inside its rule: `").append(culprit_->name).append("`");
   raise(ErrorKind::anomaly, args.op.name, text);
 }
 

@@ -10,6 +10,7 @@
 
 #include "adjoint/ops.h"
 #include "adjoint/transforms.h"
+#include "base/error_context.h"
 #include "base/fork.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
@@ -113,7 +114,12 @@ class Sweep {
     std::uint32_t small = 0;
     for (Slot& slot : slots_) {
       if (slot.node->layout.size() >= kLongStep || ++small % kLongStep == 0) check_interrupt();
-      watcher_ ? watched_visit(slot) : visit(slot);
+      try {
+        watcher_ ? watched_visit(slot) : visit(slot);
+      } catch (...) {
+        add_error_context(place_of(slot.node));
+        throw;
+      }
     }
     if (to_leaves_) add_to_grads();
   }
@@ -237,6 +243,12 @@ class Sweep {
     Tensor ct = std::move(slot.cotangent);
     if (slot.source) deliver(slot.node, ct);
     if (slot.expands) propagate(slot.node, std::move(ct));
+  }
+
+  std::string place_of(const Node* node) const {
+    if (!node->op) return "in a backward sweep";
+    return "in a backward sweep, in " + derivative_of(*node->op) + ", " +
+           (watcher_ ? watcher_->place_of(node) : "whose line anomaly mode (detect_anomaly) tells");
   }
 
   [[gnu::noinline]] void watched_visit(Slot& slot) {

@@ -77,6 +77,11 @@ Tensor forward_rule(const RuleArgs& args, std::span<const Tensor> tangents) {
 
 }  // namespace
 
+std::string derivative_of(const Op& op) {
+  if (op.pull) return "a derivative given by hand";
+  return std::string("the derivative of `").append(op.name).append("`");
+}
+
 Tensor input_cotangent(const RuleArgs& args, int i, Tensor& cotangent, bool spent) {
   const Op& op = args.op;
   if (op.partial) {

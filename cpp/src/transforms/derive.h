@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 
 #include "adjoint/tensor.h"
 #include "graph/op.h"
@@ -15,6 +16,9 @@ Tensor input_cotangent(const RuleArgs& args, int i, Tensor& cotangent, bool spen
 /// Tangent of the output for these tangents of the inputs (undefined: zero), of the output's
 /// shape; undefined when it is zero.
 Tensor output_tangent(const RuleArgs& args, std::span<const Tensor> tangents);
+
+/// "the derivative of `sqrt`".
+std::string derivative_of(const Op& op);
 
 /// Tells an open trace that the gradient of this leaf is about to be read or replaced.
 void touch_grad(Leaf* leaf);
