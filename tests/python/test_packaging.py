@@ -89,10 +89,13 @@ def cmake(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def test_the_installed_library_serves_a_cmake_project(prefix: Path, tmp_path: Path) -> None:
-    cmake("-S", ROOT / "tests/cpp/client", "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}")
+@pytest.mark.parametrize("project", ["client", "custom_op"])
+def test_the_installed_library_serves_a_cmake_project(
+    prefix: Path, tmp_path: Path, project: str
+) -> None:
+    cmake("-S", ROOT / "tests/cpp" / project, "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}")
     cmake("--build", tmp_path)
-    done = cpp_cases.run(tmp_path / "client", timeout=60)
+    done = cpp_cases.run(tmp_path / project, timeout=60)
     assert done.returncode == 0, done.stdout
     assert done.stdout
 

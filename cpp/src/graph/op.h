@@ -125,7 +125,7 @@ struct Op {
   Domain domain = {};
 
   // Identities that hold bit for bit, for the compiler.
-  bool involution = false;       // f(f(x)) = x
+  bool involution = false;  // f(f(x)) = x
   double unit = 1;
   std::uint8_t unit_inputs = 0;  // bit i: with `unit` as input i, the result is the other input
 
@@ -143,9 +143,12 @@ std::span<const Op* const> all_ops();
 /// The record of this name; raises when there is none.
 const Op& find_op(std::string_view name);
 const Op* find_op_or_null(std::string_view name) noexcept;
-/// Adds a record. Built-in families are added by `register_builtin_ops`; a program may add its
-/// own at start, before other threads run.
+/// Adds a record. Built-in families are added by `register_builtin_ops`.
 void register_op(Op& op);
+/// Adds a record of a program, which may do so while statics are initialised, maybe before those of
+/// the library: it then waits for the first use of the table, and ends the program if it is
+/// refused.
+void register_later(Op& op);
 /// Defined in ops/: the explicit list of families (a static library drops self-registering files).
 void register_builtin_ops();
 /// The same for the records that transforms are made of; defined there.

@@ -14,6 +14,8 @@ namespace {
 struct Registry {
   std::vector<const Op*> ops;
   std::unordered_map<std::string_view, const Op*> by_name;
+  std::vector<Op*> waiting;  // registered before the built-in ones
+  bool built = false;
 };
 
 Registry& table() {
@@ -21,11 +23,18 @@ Registry& table() {
   return *registry;
 }
 
+/// A record that is refused ends the program, as where statics are initialised.
+void register_waiting() noexcept {
+  for (Op* op : table().waiting) register_op(*op);
+}
+
 void build_once() {
   static std::once_flag once;
   std::call_once(once, [] {
     register_builtin_ops();
     register_transform_ops();
+    table().built = true;
+    register_waiting();
   });
 }
 
@@ -42,11 +51,18 @@ void register_op(Op& op) {
   op.index = static_cast<std::uint16_t>(registry.ops.size());
   const char* kernel = op.kernel ? op.kernel : op.name;
   for (int t = 0; t < kDTypeCount; ++t) {
-    if (op.kind == OpKind::elementwise)
+    if (op.kind == OpKind::elementwise && !op.tiles[t])
       op.tiles[t] = kernels::find_tile(kernel, static_cast<DType>(t));
     if (op.reduces) op.reducers[t] = kernels::find_reduce(kernel, static_cast<DType>(t));
   }
   registry.ops.push_back(&op);
+}
+
+void register_later(Op& op) {
+  if (table().built)
+    register_op(op);
+  else
+    table().waiting.push_back(&op);
 }
 
 std::span<const Op* const> all_ops() {
