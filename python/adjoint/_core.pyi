@@ -553,7 +553,7 @@ def hypot(x1: _Array, x2: _Array, /) -> Tensor:
     """sqrt(x1**2 + x2**2); the derivative at 0 is 0."""
 
 def atan2(x1: _Array, x2: _Array, /) -> Tensor:
-    """Angle of the point (x2, x1), in radians."""
+    """Angle of the point (x2, x1), in radians; the derivative at the origin is 0."""
 
 def floor_divide(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 / x2 rounded down; integers: 0 for division by 0."""

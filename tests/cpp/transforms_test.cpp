@@ -1,13 +1,10 @@
-// Derivatives through the C++ interface: modes and their nestings, special points, depth. All
-// expected numbers are derived by hand.
+// Derivatives through the C++ interface: modes and their nestings, depth. All expected numbers are
+// derived by hand.
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <functional>
-#include <limits>
 #include <vector>
 
-#include "adjoint/compile.h"
 #include "adjoint/ops.h"
 #include "adjoint/transforms.h"
 #include "graph/node.h"
@@ -18,8 +15,6 @@ namespace {
 
 using Numbers = std::vector<double>;
 using Extents = std::vector<std::int64_t>;
-
-constexpr double kInf = std::numeric_limits<double>::infinity();
 
 Tensor vec(const Numbers& v) {
   return Tensor::from_data(v, Extents{static_cast<std::int64_t>(v.size())});
@@ -39,37 +34,6 @@ Function slope(const Function& f) {
   return [f](const Tensor& x) { return jvp(f, x, Tensor(1.0)).second; };
 }
 
-struct Point {
-  const char* name;
-  Function f;
-  double x;
-  double first;
-  double second;
-};
-
-const std::vector<Point>& points() {
-  static const std::vector<Point> table = {
-      {"where(x > 0, sqrt(x), 0) at 0",
-       [](const Tensor& x) { return where(greater(x, Tensor(0.0)), sqrt(x), Tensor(0.0)); }, 0, 0,
-       0},
-      {"(sqrt(x) - 1)**2 at 1", [](const Tensor& x) { return square(sqrt(x) - 1.0); }, 1, 0, 0.5},
-      {"abs at 0", [](const Tensor& x) { return abs(x); }, 0, 0, 0},
-      {"relu at 0", [](const Tensor& x) { return relu(x); }, 0, 0, 0},
-      {"x**0 at 0", [](const Tensor& x) { return pow(x, 0.0); }, 0, 0, 0},
-      {"x**2 at 0", [](const Tensor& x) { return pow(x, 2.0); }, 0, 0, 2},
-      {"x**3 at -2", [](const Tensor& x) { return pow(x, 3.0); }, -2, 12, -12},
-      {"0**y at 2", [](const Tensor& y) { return pow(Tensor(0.0), y); }, 2, 0, 0},
-      {"maximum tie", [](const Tensor& x) { return maximum(square(x), x); }, 1, 1.5, 1},
-      {"clip at its edge",
-       [](const Tensor& x) { return clip(square(x), Tensor(-1.0), Tensor(1.0)); }, 1, 2, 2},
-      {"rounding", [](const Tensor& x) { return floor(x) + round(x) + sign(x); }, 1.3, 0, 0},
-      {"sin(x) / x away from 0",
-       [](const Tensor& x) { return where(equal(x, Tensor(0.0)), Tensor(1.0), sin(x) / x); }, 0, 0,
-       0},
-  };
-  return table;
-}
-
 }  // namespace
 
 TEST_CASE("gradients of several orders") {
@@ -81,63 +45,6 @@ TEST_CASE("gradients of several orders") {
   CHECK(value.item() == 8.0);
   CHECK(first.item() == 12.0);
   CHECK_FALSE(first.requires_grad());
-}
-
-TEST_CASE("special points in every nesting of modes") {
-  for (const Point& p : points()) {
-    CAPTURE(p.name);
-    const Tensor x(p.x);
-    CHECK(grad(p.f)(x).item() == p.first);
-    CHECK(slope(p.f)(x).item() == p.first);
-    CHECK(grad(grad(p.f))(x).item() == p.second);
-    CHECK(grad(slope(p.f))(x).item() == p.second);
-    CHECK(slope(grad(p.f))(x).item() == p.second);
-    CHECK(slope(slope(p.f))(x).item() == p.second);
-    check_close(vmap(grad(p.f))(vec({p.x, p.x})), {p.first, p.first});
-    check_close(vmap(grad(grad(p.f)))(vec({p.x, p.x})), {p.second, p.second});
-  }
-}
-
-TEST_CASE("special points of deferred work") {
-  for (const Point& p : points()) {
-    CAPTURE(p.name);
-    const Tensor x = vec(Numbers(9000, p.x));
-    const Function total = [&](const Tensor& v) { return sum(p.f(v)); };
-    const Numbers first = grad(total)(x).to_vector();
-    const Numbers second =
-        grad([&](const Tensor& v) { return sum(grad(total)(v)); })(x).to_vector();
-    bool equal = true;
-    for (std::size_t i = 0; i < first.size(); ++i)
-      equal &= first[i] == p.first && second[i] == p.second;
-    CHECK(equal);
-  }
-}
-
-TEST_CASE("special points of compiled functions") {
-  for (const Point& p : points()) {
-    CAPTURE(p.name);
-    const auto program = compile([&](std::span<const Tensor> in) {
-      return std::vector<Tensor>{grad(p.f)(in[0]), grad(grad(p.f))(in[0])};
-    });
-    const std::vector<Tensor> out = program(std::vector<Tensor>{Tensor(p.x)});
-    CHECK(out[0].item() == p.first);
-    CHECK(out[1].item() == p.second);
-  }
-}
-
-TEST_CASE("norms, ties and log-sum-exp") {
-  const Function norm = [](const Tensor& x) { return sqrt(sum(square(x))); };
-  check_close(grad(norm)(vec({0, 0})), {0, 0});
-  check_close(grad(norm)(vec({3, 4})), {0.6, 0.8});
-  check_close(grad([](const Tensor& x) { return max(x); })(vec({1, 3, 3})), {0, 0.5, 0.5});
-  check_close(grad([](const Tensor& x) { return std_(x, {}, 0, false); })(vec({2, 2})), {0, 0});
-  const Function logsumexp = [](const Tensor& x) {
-    const Tensor top = max(x);
-    const Tensor m = stop_gradient(where(isfinite(top), top, Tensor(0.0)));
-    return log(sum(exp(x - m))) + m;
-  };
-  check_close(grad(logsumexp)(vec({-kInf, -kInf})), {0, 0});
-  check_close(grad(logsumexp)(vec({1, 1})), {0.5, 0.5});
 }
 
 TEST_CASE("perturbations are not confused") {

@@ -197,6 +197,11 @@ Tensor power_slope(const Tensor& x, const Tensor& exponent, const Tensor& y) {
 Tensor hypot_slope(const Tensor& a, const Tensor& h) {
   return where(equal(h, scalar_like(h, 0)), scalar_like(h, 0), a / h);
 }
+/// a / (a*a + b*b), whose squares may overflow or vanish; 0 at the origin.
+Tensor angle_slope(const Tensor& a, const Tensor& b) {
+  const Tensor h = hypot(a, b);
+  return where(equal(h, scalar_like(h, 0)), scalar_like(h, 0), a / h / h);
+}
 
 }  // namespace
 
@@ -204,8 +209,9 @@ ADJOINT_BINARY(pow, numeric, 3, 3 | kY, "x1 raised to x2.", 0.3, 2, value(mul0(b
                value(power_slope(a, b, y)))
 ADJOINT_BINARY(hypot, floating, 1 | kY, 2 | kY, "sqrt(x1**2 + x2**2); the derivative at 0 is 0.",
                0.3, 2, value(hypot_slope(a, y)), value(hypot_slope(b, y)))
-ADJOINT_BINARY(atan2, floating, 3, 3, "Angle of the point (x2, x1), in radians.", 0.3, 2,
-               value(b / (square(a) + square(b))), value(-a / (square(a) + square(b))))
+ADJOINT_BINARY(atan2, floating, 3, 3,
+               "Angle of the point (x2, x1), in radians; the derivative at the origin is 0.", 0.3,
+               2, value(angle_slope(b, a)), value(angle_slope(-a, b)))
 ADJOINT_BINARY(floor_divide, numeric, 0, 0, "x1 / x2 rounded down; integers: 0 for division by 0.",
                0.3, 3, zero(), zero())
 ADJOINT_BINARY(remainder, numeric, 0, 3, "x1 - floor(x1 / x2) * x2, of the sign of x2.", 0.3, 3,
