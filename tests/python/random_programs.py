@@ -142,9 +142,15 @@ class Program:
         return self.source.count("low") > 1
 
     @property
-    def multiplies(self) -> bool:
-        """Whether a product of matrices takes part."""
-        return "@ " in self.source or "ad.matmul" in self.source
+    def exact(self) -> bool:
+        """Whether every way of running it gives the same bits.
+
+        A matrix product rounds by the layouts of its operands, and a compiled program may have a
+        dense value where eager work has a view. The derivative of a compiled loop adds up what its
+        steps give in an order of its own.
+        """
+        rounding = ("@ ", "ad.matmul", "ad.scan", "ad.while_loop", "ad.cond", "ad.checkpoint")
+        return not any(word in self.source for word in rounding)
 
     def run(self, narrow: bool = True) -> dict[str, Any]:
         """The program's names; with `narrow` off, float64 stands for every float32."""
@@ -484,6 +490,33 @@ def ordering(w: Writer) -> None:
         w.emit(f"ad.take(ad.reshape({a}, (-1,)), {order})")
 
 
+def control(w: Writer) -> None:
+    """Branches and loops, whose bodies close over values of the program."""
+    a = w.pick()
+    x = w.value(a)
+    other = w.choose([n for n in w.floats if w.value(n).dtype == x.dtype])
+    outer = f"ad.mean({other})" if w.value(other).size else "0.5"
+    body = w.choose(
+        ["ad.sin({0}) * {1}", "ad.tanh({0} + {1})", "{0} * 0.9 + {1}", "{0} * {0} * {1}"]
+    )
+    step = body.format("t", outer)
+    kind = w.choose(["cond", "while", "scan", "checkpoint"])
+    if kind == "cond":
+        far = round(float(w.array(a).sum()) + w.choose([-0.5, 0.5]), 3)
+        yes, no = f"lambda t: {step}", "lambda t: 0.5 * t"
+        w.emit(f"ad.cond(ad.sum({a}) > {far}, {yes}, {no}, {a})")
+    elif kind == "while":
+        count = w.choose([0, 1, 3])
+        more, once = f"lambda c: c[0] < {count}", f"lambda c: (c[0] + 1, (lambda t: {step})(c[1]))"
+        w.emit(f"ad.while_loop({more}, {once}, (ad.asarray(0), {a}), max_steps=4)[1]")
+    elif kind == "scan" and x.ndim and 0 < x.shape[0] < 8:
+        backwards = w.chance(0.3)
+        pair = f"lambda t, row: ({step} + 0.3 * row, t * row)"
+        w.emit(f"ad.scan({pair}, {a}[0], {a}, reverse={backwards})[{w.choose([0, 1])}]")
+    else:
+        w.emit(f"ad.checkpoint(lambda t: {body.format('t', '0.7')})({a})")
+
+
 RULES: list[tuple[int, Rule]] = [
     (6, elementwise),
     (3, operator),
@@ -497,6 +530,7 @@ RULES: list[tuple[int, Rule]] = [
     (1, branch),
     (1, casting),
     (1, ordering),
+    (1, control),
 ]
 CHANCES = np.array([chance for chance, _ in RULES]) / sum(chance for chance, _ in RULES)
 
