@@ -33,6 +33,7 @@ class Run:
     def check(self):
         with np.errstate(all="ignore"):
             self.modes(self.scope["f"])
+            self.habits(self.scope["f"])
             h, wide = self.scope["f"], self.wide["f"]
             self.derivative(h, wide)
             for depth, layer in enumerate(self.program.layers):
@@ -90,6 +91,25 @@ class Run:
             sizes.append(float(sum(np.abs(t).sum() for t in terms)))
         pairs = zip(FIRST, values[:4], values[4:], strict=True)
         return sum(c * (a - b) for c, a, b in pairs) / STEP, 1e-7 * max(sizes) + 1e-10
+
+    def habits(self, f):
+        """Gradients by functions of functions, by leaves and by a tape: the same bits."""
+        xs, weigh = self.scope["xs"], self.scope["weigh"]
+        expected = leaves(self.scope["rev"](f)(*xs))
+        owned = [ad.tensor(x, requires_grad=True) for x in xs]
+        loss = weigh(f(*owned))
+        if loss.requires_grad:
+            loss.backward()
+        handles = [ad.Variable(x) for x in xs]
+        with ad.GradientTape() as tape:
+            target = f(*handles)
+        weights = ad.tree.map(self.scope["weights"], target)
+        taped = tape.gradient(target, handles, output_gradients=weights)
+        for x, by_tape, want in zip(owned, taped, expected, strict=True):
+            by_leaf = ad.zeros_like(x) if x.grad is None else x.grad
+            for name, actual in (("backward", by_leaf), ("tape", by_tape)):
+                same = leaves(actual)[0].tobytes() == want.tobytes()
+                assert same, f"{name}: {actual} and {want}"
 
     def batch(self, h, layer):
         xs = self.scope["xs"]
