@@ -37,15 +37,17 @@ _NAMES = {
     "custom_jvp": "_custom",
     "custom_root": "_implicit",
     "custom_vjp": "_custom",
+    "finfo": "_dtypes",
+    "hessian": "_jacobian",
     "host_op": "_host",
+    "iinfo": "_dtypes",
+    "isdtype": "_dtypes",
+    "jacobian": "_jacobian",
     "linearize": "_forward",
+    "result_type": "_dtypes",
     "scan": "_control",
     "taylor": "_forward",
     "while_loop": "_control",
-    "finfo": "_dtypes",
-    "iinfo": "_dtypes",
-    "isdtype": "_dtypes",
-    "result_type": "_dtypes",
 }
 
 __array_api_version__ = "2024.12"
@@ -91,6 +93,8 @@ if TYPE_CHECKING:
     from adjoint._host import host_op as host_op
     from adjoint._implicit import custom_fixed_point as custom_fixed_point
     from adjoint._implicit import custom_root as custom_root
+    from adjoint._jacobian import hessian as hessian
+    from adjoint._jacobian import jacobian as jacobian
     from adjoint._tape import GradientTape as GradientTape
     from adjoint._tape import Variable as Variable
 

@@ -524,8 +524,8 @@ PyObject* make_reverse(const Arguments& args) {
 }
 
 template <TransformKind kind>
-void add_reverse(py::module_& m, const char* doc) {
-  add_function(m, name_of(kind), "(f, argnums=0, has_aux=False)", doc, make_reverse<kind>);
+void add_reverse(py::module_& m, const char* name, const char* doc) {
+  add_function(m, name, "(f, argnums=0, has_aux=False)", doc, make_reverse<kind>);
 }
 
 py::object hessian_vector(py::object f, py::object x, py::object v) {
@@ -563,7 +563,7 @@ py::object make_transform(TransformSpec spec, py::object f) {
 void init_transforms(py::module_& m) {
   make_transform_type();
   add_reverse<TransformKind::grad>(
-      m,
+      m, "grad",
       "Return the function that computes the gradient of the scalar-valued `f`.\n\n"
       "`argnums` chooses the arguments (an int, or a tuple for a tuple of gradients); each "
       "may be a pytree.\nWith `has_aux`, `f` returns ``(value, aux)`` and the result is "
@@ -574,28 +574,16 @@ void init_transforms(py::module_& m) {
       ">>> g = ad.grad(lambda a, b: a * b, argnums=(0, 1))(2.0, 3.0)\n"
       ">>> [x.item() for x in g]\n[3.0, 2.0]");
   add_reverse<TransformKind::value_and_grad>(
-      m,
+      m, "value_and_grad",
       "Return the function that computes ``(f(x), gradient)`` in one pass; see `grad`.\n\n"
       "Examples\n--------\n"
       ">>> import adjoint as ad\n"
       ">>> value, gradient = ad.value_and_grad(ad.square)(3.0)\n"
       ">>> value.item(), gradient.item()\n(9.0, 6.0)");
-  add_reverse<TransformKind::jacobian>(
-      m,
-      "Return the function that computes all first derivatives of `f`: shape "
-      "``output.shape + input.shape``.\n\n"
-      "Examples\n--------\n"
-      ">>> import adjoint as ad\n"
-      ">>> ad.jacobian(ad.square)(ad.tensor([1.0, 3.0])).tolist()\n"
-      "[[2.0, 0.0], [0.0, 6.0]]");
-  add_reverse<TransformKind::hessian>(
-      m,
-      "Return the function that computes the second derivatives of the scalar-valued "
-      "`f`: shape ``x.shape + x.shape``.\n\n"
-      "Examples\n--------\n"
-      ">>> import adjoint as ad\n"
-      ">>> ad.hessian(lambda x: x[0] * x[1])(ad.tensor([1.0, 3.0])).tolist()\n"
-      "[[0.0, 1.0], [1.0, 0.0]]");
+  add_reverse<TransformKind::jacobian>(m, "_jacobian",
+                                       "All first derivatives, by one batched backward sweep.");
+  add_reverse<TransformKind::hessian>(m, "_hessian",
+                                      "All second derivatives, reverse over reverse.");
   m.def("vjp", &vector_jacobian, py::arg("f"),
         "Return ``(f(*primals), pullback)``; the pullback maps cotangents of the output to a tuple "
         "of cotangents, one per primal, and may be called again.\n\n"
