@@ -36,6 +36,9 @@ WORKLOADS = (
     "mlp_small",
     "mlp_digits",
     "lstm",
+    "adbench_gmm",
+    "adbench_ba",
+    "adbench_lstm",
     "char_gpt",
     "vector_math",
 )
