@@ -38,6 +38,7 @@ WORKLOADS = (
     "lstm",
     "adbench_gmm",
     "adbench_ba",
+    "adbench_hand",
     "adbench_lstm",
     "char_gpt",
     "vector_math",

@@ -1,9 +1,9 @@
 """What the four problems of the ADBench suite share: how a library runs one of their cases.
 
-The problems are those of F. Srajer, Z. Kukelova, A. Fitzgibbon, "A benchmark of selected algorithmic
-differentiation tools on some problems in computer vision and machine learning", Optim. Methods
-Softw. 33 (2018) 889-906, at sizes of its data. Each objective is written once, with the names that
-the libraries have in common; what they name differently is handed in.
+The problems are those of F. Srajer, Z. Kukelova, A. Fitzgibbon, "A benchmark of selected
+algorithmic differentiation tools on some problems in computer vision and machine learning", Optim.
+Methods Softw. 33 (2018) 889-906, at sizes of its data. Each objective is written once, with the
+names that the libraries have in common; what they name differently is handed in.
 """
 
 from types import SimpleNamespace

@@ -1,8 +1,8 @@
 """ADBench's bundle adjustment: 31843 observations of 7776 points by 49 cameras.
 
-An observation's reprojection error depends on 11 parameters of a camera, 3 of a point and a weight.
-The Jacobian is the block of each observation, 2 by 15, and the derivative of the error of its weight:
-the entries of the sparse matrix, in its order.
+An observation's reprojection error depends on 11 parameters of a camera, 3 of a point and a
+weight. The Jacobian is the block of each observation, 2 by 15, and the derivative of the error of
+its weight: the entries of the sparse matrix, in its order.
 """
 
 from contract import AtLeast
@@ -49,7 +49,7 @@ def rotated(xp, angles, point):
 
 
 def projected(xp, p):
-    """Return where a camera (11 parameters) sees a point (the next 3), times the weight (the last)."""
+    """Return where a camera (11 parameters) sees a point (the next 3)."""
     centre = p[11] - p[3], p[12] - p[4], p[13] - p[5]
     x, y, z = rotated(xp, (p[0], p[1], p[2]), centre)
     u, v = x / z, y / z
@@ -64,9 +64,10 @@ def reprojection(xp, p, measured):
     return xp.stack((p[14] * (u - measured[0]), p[14] * (v - measured[1])), 0)
 
 
-def gathered(xp, seen, cams, points, weights):
-    """Return the 15 parameters of each observation."""
-    return xp.concat((cams[seen[0]], points[seen[1]], weights[:, None]), 1)
+def gathered(seen, cams, points, weights):
+    """Return the 15 parameters of each observation, parameter by parameter."""
+    of_cameras = [cams[:, k][seen[0]] for k in range(11)]
+    return (*of_cameras, *(points[:, k][seen[1]] for k in range(3)), weights)
 
 
 def mapped(library, f):
@@ -108,9 +109,10 @@ def function_of(library, case, seen, measured):
     by_observation = errors if case == "objective" else jacobian_of(library, errors)
 
     def f(cams, points, weights):
-        parameters = gathered(xp, seen, cams, points, weights)
-        of_weights = 1.0 - weights * weights if case == "objective" else -2.0 * weights
-        return mapped(library, by_observation)(parameters, measured), of_weights
+        found = mapped(library, by_observation)(gathered(seen, cams, points, weights), measured)
+        if case == "objective":
+            return found, 1.0 - weights * weights
+        return xp.stack(found, 2), -2.0 * weights
 
     return f
 
@@ -125,8 +127,8 @@ def reference(case, instance=None):
         angles, centred = p[:, :3], p[:, 11:14] - p[:, 3:6]
         theta = np.sqrt((angles * angles).sum(1))[:, None]
         k = np.zeros((len(p), 3, 3), p.dtype)
-        for i, j, l in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-            k[:, l, j], k[:, j, l] = angles[:, i], -angles[:, i]
+        for i in range(3):
+            k[:, i - 1, i - 2], k[:, i - 2, i - 1] = angles[:, i], -angles[:, i]
         once = np.einsum("pij,pj->pi", k, centred)
         twice = np.einsum("pij,pj->pi", k, once)
         x = centred + once * np.sin(theta) / theta + twice * (1 - np.cos(theta)) / theta**2

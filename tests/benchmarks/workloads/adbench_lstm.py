@@ -1,10 +1,12 @@
 """ADBench's LSTM: two layers of 14 units without mixing, over 1024 characters of 14 bits.
 
 Its units work element by element: the forget and output gates see the input, the other two the
-layer's own last output, so that all steps of a layer have their first two gates at once and only the
-rest is a recurrence. The loss is the cross-entropy of the next character's bits, where ADBench adds
-2 to the sum of exponentials.
+layer's own last output, so that all steps of a layer have their first two gates at once and only
+the rest is a recurrence. The loss is the cross-entropy of the next character's bits, where ADBench
+adds 2 to the sum of exponentials.
 """
+
+import itertools
 
 from contract import AtLeast
 from workloads import adbench
@@ -88,7 +90,7 @@ def loss_by_definition(parameters, shape, state, characters):
     hidden = [state[k, 0] for k in range(layers)]
     cell = [state[k, 1] for k in range(layers)]
     total = 0.0
-    for now, then in zip(characters[:-1], characters[1:], strict=True):
+    for now, then in itertools.pairwise(characters):
         x = now * extra[..., 0, :]
         for k in range(layers):
             w, b = main[..., k, 0, :, :], main[..., k, 1, :, :]
