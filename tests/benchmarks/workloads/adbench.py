@@ -24,6 +24,7 @@ def names(library):
             asarray=ad.asarray,
             concat=lambda parts, axis: ad.concat(parts, axis=axis),
             stack=lambda parts, axis: ad.stack(parts, axis=axis),
+            take=lambda x, places, axis: ad.take(x, places, axis=axis),
             logsumexp=logsumexp,
             sigmoid=ad.sigmoid,
         )
@@ -35,6 +36,7 @@ def names(library):
             asarray=torch.as_tensor,
             concat=torch.cat,
             stack=torch.stack,
+            take=lambda x, places, axis: torch.index_select(x, axis, places),
             logsumexp=torch.logsumexp,
             sigmoid=torch.sigmoid,
         )
@@ -46,6 +48,7 @@ def names(library):
         asarray=jax.numpy.asarray,
         concat=jax.numpy.concatenate,
         stack=jax.numpy.stack,
+        take=jax.numpy.take,
         logsumexp=jax.scipy.special.logsumexp,
         sigmoid=jax.nn.sigmoid,
     )

@@ -64,10 +64,10 @@ def reprojection(xp, p, measured):
     return xp.stack((p[14] * (u - measured[0]), p[14] * (v - measured[1])), 0)
 
 
-def gathered(seen, cams, points, weights):
+def gathered(xp, seen, cams, points, weights):
     """Return the 15 parameters of each observation, parameter by parameter."""
-    of_cameras = [cams[:, k][seen[0]] for k in range(11)]
-    return (*of_cameras, *(points[:, k][seen[1]] for k in range(3)), weights)
+    of_cameras = [xp.take(cams[:, k], seen[0], 0) for k in range(11)]
+    return (*of_cameras, *(xp.take(points[:, k], seen[1], 0) for k in range(3)), weights)
 
 
 def mapped(library, f):
@@ -109,7 +109,7 @@ def function_of(library, case, seen, measured):
     by_observation = errors if case == "objective" else jacobian_of(library, errors)
 
     def f(cams, points, weights):
-        found = mapped(library, by_observation)(gathered(seen, cams, points, weights), measured)
+        found = mapped(library, by_observation)(gathered(xp, seen, cams, points, weights), measured)
         if case == "objective":
             return found, 1.0 - weights * weights
         return xp.stack(found, 2), -2.0 * weights

@@ -67,11 +67,11 @@ def objective_of(xp, points, gamma, m):
         logs, rest = factors[:, :d], factors[:, d:]
         diagonal = xp.exp(logs)
         entries = xp.concat((diagonal, rest, 0.0 * logits[:, None]), 1)
-        q = xp.reshape(entries[:, below], (k, d, d))
+        q = xp.reshape(xp.take(entries, below, 1), (k, d, d))
         precision = q.mT @ q
         linear = (precision @ means[:, :, None])[:, :, 0]
         scale = logits + xp.sum(logs, axis=1) - 0.5 * xp.sum(linear * means, axis=1)
-        quadratic = xp.reshape(precision, (k, d * d))[:, above] * counts
+        quadratic = xp.take(xp.reshape(precision, (k, d * d)), above, 1) * counts
         weights = xp.concat((quadratic, linear, scale[:, None]), 1)
         likelihood = xp.sum(xp.logsumexp(monomials @ weights.T, 1)) - n * xp.logsumexp(logits, 0)
         squares = xp.sum(diagonal * diagonal) + xp.sum(rest * rest)
