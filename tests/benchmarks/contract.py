@@ -3,7 +3,7 @@
 A workload is a module in `workloads/` with
 
     CASES       the cases it is run for, by name ("" if there is only one)
-    UNIT        "s" (CPU seconds), "B" (bytes) or "arrays"
+    UNIT        "s" (CPU seconds), "B" (bytes), "arrays" or "ratio"
     VARIANTS    label -> factory; a factory takes a case, sets up, and returns `run`
     reference   case -> the expected result of the first run(), in float64 and by another route
     TOLERANCE   largest deviation allowed, relative to the largest entry of each array

@@ -54,7 +54,7 @@ def names(library):
     )
 
 
-_COMMON = ("cos", "exp", "log", "reshape", "sin", "sqrt", "sum", "tanh", "where")
+_COMMON = ("cos", "exp", "log", "mean", "reshape", "sin", "sqrt", "sum", "tanh", "where")
 
 
 def run(library, compiled, f, *arguments):
