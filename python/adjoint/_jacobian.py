@@ -145,6 +145,7 @@ def hessian(
     [6.0, 2.0, 0.0]
     """
     if sparsity is None:
+        # Reverse mode twice: forward mode over it costs more in every case but the widest losses.
         dense: Callable[..., Any] = _core._hessian(f, argnums, has_aux)
         return dense
     return _sparse_hessian(f, sparsity, argnums, has_aux)
@@ -190,14 +191,14 @@ class _Call:
             )
         return value
 
-    def run(self, *chosen: Any) -> tuple[Any, Any]:
-        """Return output and aux, which is None if there is none."""
+    def run(self, *chosen: Any) -> Any:
         args = list(self.args)
         for i, value in zip(self.positions, chosen, strict=True):
             args[i] = value
-        return self.split(self.f(*args, **self.kwargs))
+        return self.f(*args, **self.kwargs)
 
     def split(self, result: Any) -> tuple[Any, Any]:
+        """Return output and aux, which is None if there is none."""
         if not self.has_aux:
             return result, None
         if not isinstance(result, tuple) or len(result) != 2:
@@ -219,10 +220,12 @@ class _Call:
 
     def along(self, directions: Sequence[Any]) -> tuple[Any, Any]:
         """Return the derivatives along a batch of directions, with the batch as axis 0, and aux."""
+        if not self.has_aux:
+            return vmap(lambda *along: jvp(self.run, self.primals, along)[1])(*directions), None
         seen: list[Any] = []
 
         def function(*chosen: Any) -> Any:
-            output, aux = self.run(*chosen)
+            output, aux = self.split(self.run(*chosen))
             seen[:] = tree.flatten(aux)
             return output, {i: x for i, x in enumerate(seen[0]) if isinstance(x, Tensor)}
 
@@ -239,26 +242,29 @@ class _Call:
     def forward(self) -> Any:
         """Return the Jacobian and aux, one direction per element of the inputs."""
         unit = _core.eye(self.size)
-        ends = [0, *itertools.accumulate(leaf.size for leaf in self.leaves)]
-        blocks = [slice(*ends[k : k + 2]) for k in range(len(self.leaves))]
         directions = [
-            _core.reshape(unit[:, block].astype(x.dtype, copy=False), (self.size, *x.shape))
-            for block, x in zip(blocks, self.leaves, strict=True)
+            _core.reshape(block.astype(x.dtype, copy=False), (self.size, *x.shape))
+            for block, x in zip(self.cut(unit), self.leaves, strict=True)
         ]
         batched, aux = self.along(self.structure.unflatten(directions))
 
         def row(derivative: Tensor) -> Any:
             columns = _core.moveaxis(self._floating("the result is", derivative), 0, -1)
             parts = [
-                _core.reshape(columns[..., block], (*derivative.shape[1:], *x.shape)).astype(
-                    x.dtype, copy=False
-                )
-                for block, x in zip(blocks, self.leaves, strict=True)
+                _core.reshape(block, (*block.shape[:-1], *x.shape)).astype(x.dtype, copy=False)
+                for block, x in zip(self.cut(columns), self.leaves, strict=True)
             ]
             rows = self.structure.unflatten(parts)
             return rows[0] if self.single else rows
 
         return self.result(tree.map(row, batched), aux)
+
+    def cut(self, columns: Tensor) -> list[Tensor]:
+        """Return the part of the last axis that belongs to each array of the inputs."""
+        if len(self.leaves) == 1:
+            return [columns]
+        ends = itertools.accumulate((x.size for x in self.leaves), initial=0)
+        return [columns[..., start:end] for start, end in itertools.pairwise(ends)]
 
     def one_array(self) -> Tensor:
         if not self.single or len(self.leaves) != 1:
@@ -283,7 +289,7 @@ class _Call:
 
         def function(*chosen: Any) -> Any:
             nonlocal aux
-            output, aux = self.run(*chosen)
+            output, aux = self.split(self.run(*chosen))
             return self.one_output(output)
 
         y, pull = vjp(function, *self.primals)
