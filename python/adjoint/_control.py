@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjoint import _core, tree
-from adjoint._core import Tensor
+from adjoint._core import Tensor, TreeDef
 from adjoint._custom import (
     Maybe,
     Tensors,
@@ -324,7 +324,7 @@ class _Shape:
         return [(x.shape, x.dtype) for x in tensors]
 
     @staticmethod
-    def _text(treedef: tree.TreeDef, tensors: Tensors) -> str:
+    def _text(treedef: TreeDef, tensors: Tensors) -> str:
         return repr(tree.unflatten(treedef, [f"{x.dtype}{x.shape}" for x in tensors]))
 
 

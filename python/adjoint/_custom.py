@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjoint import _core, tree
-from adjoint._core import Tensor
+from adjoint._core import Tensor, TreeDef
 
 __all__ = ["checkpoint", "custom_jvp", "custom_vjp"]
 
@@ -37,7 +37,7 @@ def is_floating(x: Any) -> bool:
 class Frame:
     """A tree without the tensors in it."""
 
-    def __init__(self, leaves: list[Any], treedef: tree.TreeDef) -> None:
+    def __init__(self, leaves: list[Any], treedef: TreeDef) -> None:
         self._treedef = treedef
         self._places = [i for i, x in enumerate(leaves) if isinstance(x, Tensor)]
         self._leaves = [None if isinstance(x, Tensor) else x for x in leaves]
@@ -117,7 +117,7 @@ def stopped(tensors: Sequence[Tensor]) -> Tensors:
 def pull_at(
     f: Callable[[Tensors], Sequence[Tensor | None]],
     point: Tensors,
-    cotangents: Maybe,
+    cotangents: Sequence[Tensor | None],
     captured: Sequence[Tensor] = (),
 ) -> Maybe:
     """Return the cotangents of the inputs of `f` at `point`, and of values that `f` closes over.
@@ -126,7 +126,7 @@ def pull_at(
     """
     fixed = [None if is_floating(x) else x for x in point]
 
-    def run(moving: Tensors) -> Tensors:
+    def run(moving: Tensors) -> Maybe:
         rest = iter(moving)
         outputs = f([next(rest) if x is None else x for x in fixed])
         return [x for x in outputs if x is None or is_floating(x)]
@@ -369,7 +369,7 @@ class custom_jvp:
         def push(inputs: Tensors, tangents: Maybe) -> Maybe:
             moving = [t for t, moves in zip(tangents, frame.floating, strict=True) if moves]
             _, given = _pair(rule(frame.fill(inputs), frame.spread(moving)), f"{who}: rule")
-            return floats(out.gather(given, f"{who}: rule"))
+            return list(floats(out.gather(given, f"{who}: rule")))
 
         return out.fill(attach(values, tensors, None, push))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjoint import _core, tree
+from adjoint._core import TreeDef
 from adjoint._custom import Tensors, is_floating
 
 __all__ = ["linearize", "taylor"]
@@ -44,7 +45,7 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
     (6.0, 23.0)
     """
     point, treedef = _point(primals, "linearize")
-    structure: list[tree.TreeDef] = []
+    structure: list[TreeDef] = []
 
     def run(inputs: Tensors) -> Tensors:
         leaves, out = tree.flatten(f(*tree.unflatten(treedef, inputs)))
@@ -56,7 +57,7 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
 
     def pushforward(*tangents: Any) -> Any:
         given = _tangents(treedef, tangents, specs, "pushforward")
-        return tree.unflatten(structure[0], linear(given))
+        return tree.unflatten(structure[0], linear.replay(given))
 
     return tree.unflatten(structure[0], outputs), pushforward
 
@@ -107,7 +108,7 @@ def taylor(
     point, treedef = _point(tuple(primals), "taylor")
     specs = [(x.shape, x.dtype) for x in point]
     direction = _tangents(treedef, tuple(tangents), specs, "taylor")
-    structure: list[tree.TreeDef] = []
+    structure: list[TreeDef] = []
 
     def run(inputs: Tensors) -> Tensors:
         leaves, out = tree.flatten(f(*tree.unflatten(treedef, inputs)))
@@ -118,7 +119,7 @@ def taylor(
     return [tree.unflatten(structure[0], row) for row in rows]
 
 
-def _point(primals: tuple[Any, ...], who: str) -> tuple[Tensors, tree.TreeDef]:
+def _point(primals: tuple[Any, ...], who: str) -> tuple[Tensors, TreeDef]:
     leaves, treedef = tree.flatten(primals)
     point = [_core.asarray(x) for x in leaves]
     if not point:
@@ -131,9 +132,7 @@ def _point(primals: tuple[Any, ...], who: str) -> tuple[Tensors, tree.TreeDef]:
     return point, treedef
 
 
-def _tangents(
-    treedef: tree.TreeDef, tangents: tuple[Any, ...], specs: list[Any], who: str
-) -> Tensors:
+def _tangents(treedef: TreeDef, tangents: tuple[Any, ...], specs: list[Any], who: str) -> Tensors:
     parts = treedef.flatten_up_to(tangents)
     out = []
     for part, (shape, dtype) in zip(parts, specs, strict=True):

@@ -196,7 +196,7 @@ def custom_fixed_point(
     >>> import adjoint as ad
     >>> cosine = ad.custom_fixed_point(lambda x, a: ad.cos(a * x))
     >>> round(ad.grad(lambda a: cosine(0.5, a))(1.0).item(), 9)
-    -0.297473249
+    -0.297474342
     """
 
     def iterate(g: Callable[[Any], Any], x0: Any) -> Any:

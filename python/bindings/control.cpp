@@ -52,7 +52,7 @@ class Linear {
   explicit Linear(GraphPtr graph) : graph_(std::move(graph)) {
     for (const Tensor& c : graph_->constants()) plain_ &= !c.node()->level && !c.requires_grad();
   }
-  py::list operator()(const py::sequence& inputs) {
+  py::list replay(const py::sequence& inputs) {
     const std::vector<Tensor> in = tensors_of(inputs);
     bool plain = plain_;
     for (const Tensor& t : in) plain &= !t.node()->level && !is_differentiated(t);
@@ -154,7 +154,7 @@ void init_control(py::module_& m) {
         }
         return out;
       });
-  py::class_<Linear>(m, "_Linear", py::module_local()).def("__call__", &Linear::operator());
+  py::class_<Linear>(m, "_Linear", py::module_local()).def("replay", &Linear::replay);
   m.def("_linearize", &linearize_list);
   m.def("_taylor", &taylor_list);
   m.def("_trace_body", &trace_body);

@@ -102,7 +102,13 @@ PARAMETERS_OF = {
 }
 TREE_TRANSFORM = "Callable[..., Any]"
 RESULTS = {
-    **dict.fromkeys(("grad", "value_and_grad", "jacobian", "hessian", "vmap"), TREE_TRANSFORM),
+    **dict.fromkeys(("grad", "value_and_grad", "_jacobian", "_hessian", "vmap"), TREE_TRANSFORM),
+    **dict.fromkeys(("_attach_derivative", "_barrier", "_captured_before"), "list[Tensor]"),
+    **dict.fromkeys(("_call_cond", "_call_while", "_call_scan", "_call_host"), "list[Tensor]"),
+    **dict.fromkeys(("_sweep_since", "replay", "flatten_up_to"), "list[Any]"),
+    **dict.fromkeys(("_any_differentiated", "_any_boxed", "_any_true"), "builtins.bool"),
+    **dict.fromkeys(("_tracing", "_is_batched", "_is_traced"), "builtins.bool"),
+    **dict.fromkeys(("_recorded_run", "_trace_body", "_linearize"), "tuple[Any, ...]"),
     **dict.fromkeys(("broadcast_arrays", "meshgrid"), "list[Tensor]"),
     **dict.fromkeys(("unstack", "nonzero", "split"), "tuple[Tensor, ...]"),
     **dict.fromkeys(("unique_all", "unique_counts", "unique_inverse"), "Any"),
@@ -128,6 +134,7 @@ RESULTS = {
     "leaves": "list[Any]",
     "structure": "TreeDef",
     "_sweep": "list[Tensor]",
+    "_taylor": "list[list[Tensor]]",
     "__array_namespace__": "ModuleType",
     "__dlpack__": "object",
     "__dlpack_device__": "tuple[int, int]",
