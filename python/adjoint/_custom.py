@@ -105,8 +105,21 @@ def floats(values: Sequence[Any]) -> Tensors:
 
 
 def differentiated(values: Sequence[Any]) -> bool:
-    """Whether a derivative with respect to any of the values is wanted."""
-    return _core._any_differentiated(floats(values))
+    """Whether a derivative with respect to any of the values is wanted, now or of a traced body."""
+    moving = floats(values)
+    return _core._any_differentiated(moving) or _core._any_in_body(moving)
+
+
+def refuse_captured(values: Sequence[Any], who: str) -> None:
+    """Raise if values that were made from stopped arguments have a derivative all the same.
+
+    It would be lost at the second order, where the arguments move it.
+    """
+    if _core._any_differentiated(floats(values)):
+        raise ValueError(
+            f"[{who}] the function closes over a value that is differentiated: pass it as an "
+            "argument"
+        )
 
 
 def stopped(tensors: Sequence[Tensor]) -> Tensors:
@@ -234,8 +247,8 @@ class custom_vjp:
     Parameters
     ----------
     f : callable
-        From trees of tensors to a tree of tensors. What it closes over keeps its own derivative;
-        what the rule speaks of are the arguments.
+        From trees of tensors to a tree of tensors. The rule speaks of its arguments, so it must not
+        close over values that are differentiated.
 
     Examples
     --------
@@ -286,6 +299,7 @@ class custom_vjp:
         result, residuals = _pair(forward(*frame.fill(stopped(tensors))), f"{who}: forward")
         kept, saved = take_apart(residuals)
         out, values = take_apart(result)
+        refuse_captured(values + saved, who)
         count = len(tensors)
 
         def pull(inputs: Tensors, cotangents: Tensors) -> Maybe:
@@ -317,8 +331,8 @@ class custom_jvp:
     Parameters
     ----------
     f : callable
-        From trees of tensors to a tree of tensors. What it closes over keeps its own derivative;
-        what the rule speaks of are the arguments.
+        From trees of tensors to a tree of tensors. The rule speaks of its arguments, so it must not
+        close over values that are differentiated.
 
     Examples
     --------
@@ -365,6 +379,7 @@ class custom_jvp:
             raise RuntimeError(f"[{who}] has no rule: call defjvp(rule) first")
         rule = self._rule
         out, values = take_apart(self._f(*frame.fill(stopped(tensors))))
+        refuse_captured(values, who)
 
         def push(inputs: Tensors, tangents: Maybe) -> Maybe:
             moving = [t for t, moves in zip(tangents, frame.floating, strict=True) if moves]
@@ -383,8 +398,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     Reverse mode keeps the arguments of the call instead of every intermediate value in it: memory
     falls, and the work of the call is done twice (Griewank and Walther, 2000). The result and all
     derivatives are those of `f`, which must give the same values when it is run again. Tensors
-    that `f` closes over are differentiated too; under `vmap` pass them as arguments, or their part
-    of the work is kept.
+    that `f` closes over are differentiated too; inside `vmap` and forward transforms pass them as
+    arguments, or everything is kept.
 
     Parameters
     ----------
@@ -417,7 +432,10 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         start = _core._order()
         out, values = take_apart(run(stopped(tensors)))
         captured: Tensors = []
-        if not _core._any_boxed(tensors + values):
+        if _core._any_boxed(tensors + values) or _core._any_in_body(values):
+            if differentiated(values):  # it closes over what another transform differentiates
+                return f(*args, **kwargs)
+        else:
             captured = _core._captured_before(values, start)
             values = stopped(values)
         inputs = tensors + captured

@@ -22,6 +22,7 @@ from adjoint._custom import (
     floats,
     pull_at,
     push_at,
+    refuse_captured,
     stopped,
     take_apart,
 )
@@ -93,7 +94,9 @@ def _implicit(
         fixed = frame.fill(stopped(given))
         start = tree.map(lambda x: _core.stop_gradient(_core.asarray(x)), x0)
         out, found = take_apart(solver(lambda x: given_to_solver(x, *fixed), start))
-        values = _with_implicit_derivative(f, out, frame, stopped(found), given, solve)
+        found = stopped(found)
+        refuse_captured(take_apart(f(out.fill(found), *fixed))[1], "custom_root")
+        values = _with_implicit_derivative(f, out, frame, found, given, solve)
         return out.fill(values)
 
     return root

@@ -131,7 +131,7 @@ PyObject* call_vmap(const TransformSpec& spec, PyObject* f, PyObject* const* arg
     for (std::size_t k = 0; k < out.leaves.size(); ++k) {
       const Tensor& y = out.leaves[k];
       if (!axes[k]) {
-        if (y.node()->level > 0 && y.node()->box == Box::batch)
+        if (level.holds(y))
           raise(ErrorKind::value, "vmap",
                 "out_axes is None for an output that differs along the batch: give it an axis");
         results.push_back(y);

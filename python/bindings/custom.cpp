@@ -72,10 +72,9 @@ py::list attach_derivative(const py::sequence& values, const py::sequence& input
   return to_list(with_derivative(outs, tensors_of(inputs), std::move(rule)));
 }
 
-bool any_differentiated(const py::sequence& items) {
-  for (const Tensor& t : tensors_of(items))
-    if (is_differentiated(t)) return true;
-  return false;
+template <bool test(const Tensor&) noexcept>
+bool any_of(const py::sequence& items) {
+  return std::ranges::any_of(tensors_of(items), test);
 }
 
 // Inside a dual or a batch.
@@ -143,7 +142,8 @@ std::vector<Tensor> tensors_of(const py::sequence& items) {
 
 void init_custom(py::module_& m) {
   m.def("_attach_derivative", &attach_derivative);
-  m.def("_any_differentiated", &any_differentiated);
+  m.def("_any_differentiated", &any_of<is_differentiated>);
+  m.def("_any_in_body", &any_of<is_in_body>);
   m.def("_any_boxed", &any_boxed);
   m.def("_barrier", &barrier_list);
   m.def("_sweep_since", &sweep_since);

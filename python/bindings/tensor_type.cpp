@@ -133,6 +133,7 @@ enum Slot : int {
   kPositive,
   kAbs,
   kInvert,
+  kSquare,
   kSlotCount,
 };
 constexpr std::array<const char*, kSlotCount> kSlotOps = {"add",
@@ -157,7 +158,8 @@ constexpr std::array<const char*, kSlotCount> kSlotOps = {"add",
                                                           "negative",
                                                           "positive",
                                                           "abs",
-                                                          "bitwise_invert"};
+                                                          "bitwise_invert",
+                                                          "square"};
 std::array<const Op*, kSlotCount> g_slot_ops = {};
 
 // "x @ y" is the only operator whose operation need not be a single record.
@@ -230,8 +232,17 @@ PyObject* unary_slot(PyObject* a) {
   return unary(S, a);
 }
 
+bool is_two(PyObject* o) {
+  int overflow = 0;
+  if (PyLong_CheckExact(o)) return PyLong_AsLongAndOverflow(o, &overflow) == 2;
+  return PyFloat_CheckExact(o) && PyFloat_AS_DOUBLE(o) == 2;
+}
+
+// The commonest exponent has an operation of its own, exactly rounded and cheaper at every order.
 PyObject* power_slot(PyObject* a, PyObject* b, PyObject* modulus) {
   if (modulus != Py_None) Py_RETURN_NOTIMPLEMENTED;
+  if (is_exact_tensor(a) && is_floating(as_tensor(a)->node->dtype) && is_two(b))
+    return unary(kSquare, a);
   return binary(kPow, a, b);
 }
 

@@ -106,7 +106,9 @@ RESULTS = {
     **dict.fromkeys(("_attach_derivative", "_barrier", "_captured_before"), "list[Tensor]"),
     **dict.fromkeys(("_call_cond", "_call_while", "_call_scan", "_call_host"), "list[Tensor]"),
     **dict.fromkeys(("_sweep_since", "replay", "flatten_up_to"), "list[Any]"),
-    **dict.fromkeys(("_any_differentiated", "_any_boxed", "_any_true"), "builtins.bool"),
+    **dict.fromkeys(
+        ("_any_differentiated", "_any_in_body", "_any_boxed", "_any_true"), "builtins.bool"
+    ),
     **dict.fromkeys(("_tracing", "_is_batched", "_is_traced"), "builtins.bool"),
     **dict.fromkeys(("_recorded_run", "_trace_body", "_linearize"), "tuple[Any, ...]"),
     **dict.fromkeys(("broadcast_arrays", "meshgrid"), "list[Tensor]"),

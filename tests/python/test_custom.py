@@ -80,16 +80,18 @@ NESTINGS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "grad of jvp": lambda f: ad.grad(lambda x, y: ad.sum(directional(f)(x, y)), argnums=(0, 1)),
     "jvp of vmap": lambda f: directional(ad.vmap(f)),
     "vmap of grad": lambda f: ad.vmap(ad.grad(lambda a, b: f(a, b) ** 2)),
-    "vmap, one mapped": lambda f: lambda x, y: ad.vmap(
-        ad.grad(lambda a, b: ad.sum(f(a * y, b) ** 2), argnums=(0, 1)), in_axes=(0, None)
-    )(x, y),
+    "vmap, one mapped": lambda f: (
+        lambda x, y: ad.vmap(
+            ad.grad(lambda a, b: ad.sum(f(a * y, b) ** 2), argnums=(0, 1)), in_axes=(0, None)
+        )(x, y)
+    ),
     "grad of vmap": lambda f: ad.grad(
         lambda x, y: ad.sum(ad.vmap(lambda a: f(a, y[0]) ** 2)(x)), argnums=(0, 1)
     ),
     "vmap of grad of grad": lambda f: ad.vmap(ad.grad(ad.grad(lambda a, b: f(a, b) ** 2))),
-    "third order": lambda f: lambda x, y: ad.vmap(
-        ad.grad(ad.grad(ad.grad(lambda a, b: f(a, a * b))))
-    )(x, y),
+    "third order": lambda f: (
+        lambda x, y: ad.vmap(ad.grad(ad.grad(ad.grad(lambda a, b: f(a, a * b)))))(x, y)
+    ),
     "linearize": lambda f: lambda x, y: ad.linearize(f, x, y)[1](y, x),
     "taylor": lambda f: lambda x, y: ad.taylor(f, (x, y), (y, x), 3),
     "vjp": lambda f: lambda x, y: ad.vjp(f, x, y)[1](x),
@@ -166,23 +168,52 @@ def test_several_results_trees_and_arguments_without_derivative() -> None:
     f.defvjp(lambda tree, n, index: (f(tree, n, index), n), backward)
     index = ad.tensor([0, 2])
     for run in (f, lambda *args: ad.compile(lambda t, i: f(t, 2, i))(args[0], args[2])):
-        out = ad.grad(lambda t, run=run: ad.sum(run(t, 2, index)["p"]) + 7 * run(t, 2, index)["q"][0])
+        out = ad.grad(
+            lambda t, run=run: ad.sum(run(t, 2, index)["p"]) + 7 * run(t, 2, index)["q"][0]
+        )
         g = out({"a": ad.tensor(X), "b": ad.tensor(Y)})
         assert g["a"].tolist() == [2.0, 2.0, 2.0]
         assert g["b"].tolist() == [7.0, 7.0, 7.0]
 
 
-def test_what_a_function_closes_over_keeps_its_own_derivative() -> None:
+def test_a_differentiated_value_must_be_an_argument() -> None:
     weight = ad.tensor(3.0, requires_grad=True)
-
-    @ad.custom_jvp
-    def f(x: Any) -> Any:
-        return weight * x
-
+    f = ad.custom_jvp(lambda x: weight * x)
     f.defjvp(lambda p, t: (weight * p[0], weight * t[0]))
-    f(ad.tensor(5.0, requires_grad=True)).backward()
-    assert weight.grad is not None
-    assert weight.grad.item() == 5.0
+    with pytest.raises(
+        ValueError, match=r"\[custom_jvp.*closes over a value that is differentiated"
+    ):
+        f(ad.tensor(5.0, requires_grad=True))
+    g = ad.custom_vjp(lambda x: weight * x)
+    g.defvjp(lambda x: (weight * x, None), lambda _, ct: (weight * ct,))
+    with pytest.raises(ValueError, match=r"\[custom_vjp.*pass it as an argument"):
+        g(ad.tensor(5.0, requires_grad=True))
+    root = ad.custom_root(lambda x, a: x - a * weight, lambda g, x: ad.tensor(6.0))
+    with pytest.raises(ValueError, match=r"\[custom_root\] the function closes over"):
+        ad.grad(lambda a: root(1.0, a))(2.0)
+
+
+def test_checkpoint_of_a_function_that_closes_over_the_input() -> None:
+    # f(x) = sin(x) x: 2 cos(x) - x sin(x) and its derivative, whichever modes give them.
+    x = 0.7
+    f = lambda x: ad.checkpoint(lambda t: ad.sin(t) * x)(x)  # noqa: E731
+    r, d = ad.grad, lambda f: lambda x: ad.jvp(f, (x,), (1.0,))[1]
+    second = 2 * np.cos(x) - x * np.sin(x)
+    third = -3 * np.sin(x) - x * np.cos(x)
+    for a in (r, d):
+        for b in (r, d):
+            np.testing.assert_allclose(a(b(f))(x).item(), second, rtol=1e-13)
+            for c in (r, d):
+                np.testing.assert_allclose(a(b(c(f)))(x).item(), third, rtol=1e-13)
+    batch = ad.grad(lambda x: ad.sum(ad.vmap(f)(x)))(ad.tensor([x, x]))
+    np.testing.assert_allclose(batch.numpy(), [np.cos(x) * x + np.sin(x)] * 2, rtol=1e-13)
+
+
+def test_checkpoint_in_batches_of_batches() -> None:
+    x = np.array([[0.3, 1.2], [-0.7, 2.0]])
+    f = ad.vmap(ad.vmap(ad.checkpoint(ad.sin)))
+    tangent = ad.jvp(f, (ad.tensor(x),), (ad.ones((2, 2)),))[1]
+    np.testing.assert_allclose(tangent.numpy(), np.cos(x), rtol=1e-15)
 
 
 def test_methods_and_keywords() -> None:

@@ -83,6 +83,8 @@ class TransformLevel {
   Tensor make_dual(const Tensor& x, const Tensor& tangent) const;
   /// dual: (primal, tangent); the tangent is undefined where the value does not depend.
   std::pair<Tensor, Tensor> split_dual(const Tensor& y) const;
+  /// Whether y is a box of this level.
+  bool holds(const Tensor& y) const;
   /// batch: x mapped over `axis`.
   Tensor make_batched(const Tensor& x, int axis) const;
   /// batch: the stacked value with the batch at `axis`; an unmapped value is repeated.

@@ -28,8 +28,9 @@ std::size_t hash_application(const Op& op, std::span<const Graph::Index> inputs,
   return h | 1;
 }
 
+/// A value that may stand for any equal one: it has no history to be told apart by.
 bool is_single(const Node* value) {
-  return !value->level && value->layout.size() == 1 && value->is_ready();
+  return !value->level && !value->requires_grad && value->layout.size() == 1 && value->is_ready();
 }
 
 std::uint64_t bits_of(Node* value) {

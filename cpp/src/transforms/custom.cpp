@@ -209,25 +209,21 @@ std::vector<Tensor> with_derivative(std::span<const Tensor> values, std::span<co
   return out;
 }
 
-namespace {
-
-bool is_nested(const Node* box) {
-  const auto& levels = thread_state().levels;
-  return box->level <= levels.size() && levels[box->level - 1u].trace &&
-         levels[box->level - 1u].trace->nested();
-}
-
-}  // namespace
-
 bool is_differentiated(const Tensor& x) noexcept {
   const bool recording = thread_state().recording;
   for (const Node* n = x.node(); n; n = n->primal) {
     if (recording && n->requires_grad) return true;
-    if (!n->level) return false;
-    if (n->box == Box::trace) return is_nested(n);
+    if (!n->level || n->box == Box::trace) return false;
     if (n->box == Box::dual && n->tangent) return true;
   }
   return false;
+}
+
+bool is_in_body(const Tensor& x) noexcept {
+  const Node* n = x.node();
+  while (n->level && n->box != Box::trace) n = n->primal;
+  const auto& levels = thread_state().levels;
+  return n->level && n->level <= levels.size() && levels[n->level - 1u].trace->nested();
 }
 
 Tensor barrier(const Tensor& x) {

@@ -54,9 +54,10 @@ class JointRule : public DerivativeRule {
 std::vector<Tensor> with_derivative(std::span<const Tensor> values, std::span<const Tensor> inputs,
                                     IntrusivePtr<const JointRule> rule);
 
-/// Whether a derivative with respect to x is wanted now, by recording or by a forward transform, or
-/// may be wanted of the graph that is being traced.
+/// Whether a derivative with respect to x is wanted now, by recording or by a forward transform.
 bool is_differentiated(const Tensor& x) noexcept;
+/// Whether x belongs to a graph that may be differentiated once it is traced.
+bool is_in_body(const Tensor& x) noexcept;
 
 /// The same value; in a program, work on it is not merged with work on x.
 Tensor barrier(const Tensor& x);

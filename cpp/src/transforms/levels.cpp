@@ -134,8 +134,12 @@ Tensor TransformLevel::make_dual(const Tensor& x, const Tensor& tangent) const {
 
 std::pair<Tensor, Tensor> TransformLevel::split_dual(const Tensor& y) const {
   Node* n = y.node();
-  if (n->level != level_ || n->box_serial != serial_) return {y, Tensor()};
+  if (!holds(y)) return {y, Tensor()};
   return {Tensor::share(n->primal), n->tangent ? Tensor::share(n->tangent) : Tensor()};
+}
+
+bool TransformLevel::holds(const Tensor& y) const {
+  return y.node()->level == level_ && y.node()->box_serial == serial_;
 }
 
 Tensor TransformLevel::make_batched(const Tensor& x, int axis) const {
@@ -150,8 +154,7 @@ Tensor TransformLevel::make_batched(const Tensor& x, int axis) const {
 Tensor TransformLevel::split_batched(const Tensor& y, int axis) const {
   Node* n = y.node();
   const int at = normalize_axis(axis, y.ndim() + 1, "vmap");
-  if (n->level == level_ && n->box_serial == serial_)
-    return move_axis(Tensor::share(n->primal), 0, at);
+  if (holds(y)) return move_axis(Tensor::share(n->primal), 0, at);
   Dims shape{batch_size_};
   shape.append(y.shape().data(), y.shape().size());
   return move_axis(broadcast_to(y, shape), 0, at);
