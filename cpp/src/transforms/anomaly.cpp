@@ -330,6 +330,7 @@ std::vector<Tensor> Anomalies::derive(const RuleArgs& args, int served,
   Differentiated what = current_;
   if (!in_rules()) what = {&args.op, {line()}};
   const Restored<Differentiated> current(current_, what);
+  culprit_ = nullptr;
   std::vector<Tensor> results;
   if (args.op.pull) {
     what.by_hand = true;
@@ -337,7 +338,6 @@ std::vector<Tensor> Anomalies::derive(const RuleArgs& args, int served,
     results = rule();
   } else {
     const Restored<bool> inside(rule_runs_, true);
-    culprit_ = nullptr;
     results = rule();
   }
   if (options_.backward)

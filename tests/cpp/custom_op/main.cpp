@@ -162,6 +162,31 @@ void check_squash() {
   check(adjoint::hessian(total)(x), {4.0 / 125, 0, 0, 0, 0, 0, 0, 0, -4.0 / 27}, "its hessian");
 }
 
+/// Three operands, one of them a single number; integers become float64.
+struct Mix {
+  template <class T>
+  static T apply(T a, T b, T t) {
+    return a + t * (b - a);
+  }
+};
+
+void check_mix() {
+  const adjoint::Operation mix = adjoint::register_op(adjoint::ElementwiseOp{
+      .name = "mix",
+      .kernels = adjoint::element_kernels<Mix>(),
+      .partial = [](const adjoint::Application& m, int input) -> Tensor {
+        const Tensor& t = m.inputs[2];
+        return input == 0 ? 1.0 - t : input == 1 ? t : m.inputs[1] - m.inputs[0];
+      }});
+  const Tensor a = vec({1, 2}), b = vec({5, 10});
+  check(mix(a, b, 0.25), {2, 4}, "mix");
+  check(adjoint::grad([&](const Tensor& t) { return sum(mix(a, b, t)); })(0.25), {12}, "its slope");
+  check(adjoint::grad([&](const Tensor& v) { return sum(mix(v, b, 0.25)); })(a), {0.75, 0.75},
+        "its gradient");
+  const Tensor whole = Tensor::from_data(std::vector<std::int64_t>{0, 4}, Shape{2});
+  check(mix(whole, b, 0.5), {2.5, 7}, "mix of integers");
+}
+
 /// Large enough to be deferred with what is around it: the same bits as element by element.
 void check_deferred() {
   Numbers values(50000);
@@ -251,6 +276,7 @@ void check_anomalies() {
 
 int main() {
   check_squash();
+  check_mix();
   check_deferred();
   check_horner();
   check_errors();
