@@ -97,6 +97,10 @@ def fwd(h):
     return lambda *xs: ad.jvp(h, xs, directions(xs))[1]
 
 
+def linear(h):
+    return lambda *xs: ad.linearize(h, *xs)[1](*directions(xs))
+
+
 def curve(h):
     return lambda *xs: ad.hvp(lambda ys: weigh(h(*ys)), xs, directions(xs))
 
@@ -123,7 +127,7 @@ def loop(h, axis=0, shared=0):
     return looped
 '''.lstrip()
 
-DERIVATIVES = ("rev", "pull", "fwd", "curve")
+DERIVATIVES = ("rev", "pull", "fwd", "linear", "curve")
 SMALL, LARGE = 48, 40_000  # elements of a value at most
 
 
@@ -146,10 +150,11 @@ class Program:
         """Whether every way of running it gives the same bits.
 
         A matrix product rounds by the layouts of its operands, and a compiled program may have a
-        dense value where eager work has a view. The derivative of a compiled loop adds up what its
-        steps give in an order of its own.
+        dense value where eager work has a view. The derivatives of compiled loops, and of functions
+        that are traced to be linearised, add up their parts in an order of their own.
         """
         rounding = ("@ ", "ad.matmul", "ad.scan", "ad.while_loop", "ad.cond", "ad.checkpoint")
+        rounding += ("= linear(",)
         return not any(word in self.source for word in rounding)
 
     def run(self, narrow: bool = True) -> dict[str, Any]:

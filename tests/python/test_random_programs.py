@@ -34,6 +34,8 @@ class Run:
         with np.errstate(all="ignore"):
             self.modes(self.scope["f"])
             self.habits(self.scope["f"])
+            if self.program.seed % 4 == 0:
+                self.matrices(self.wide["f"], self.wide)
             h, wide = self.scope["f"], self.wide["f"]
             self.derivative(h, wide)
             for depth, layer in enumerate(self.program.layers):
@@ -110,6 +112,31 @@ class Run:
             for name, actual in (("backward", by_leaf), ("tape", by_tape)):
                 same = leaves(actual)[0].tobytes() == want.tobytes()
                 assert same, f"{name}: {actual} and {want}"
+
+    @staticmethod
+    def matrices(f, scope):
+        """Jacobian and Hessian times the direction, against products that build neither."""
+        xs, every = scope["xs"], tuple(range(len(scope["xs"])))
+        moves = scope["directions"](xs)
+
+        def along(rows):
+            pairs = [(m.numpy(), d.numpy()) for m, d in zip(rows, moves, strict=True)]
+            return sum(np.tensordot(m, d, axes=d.ndim) for m, d in pairs)
+
+        def agree(matrices, products, what):
+            parts = [rows if isinstance(rows, tuple) else (rows,) for rows in matrices]
+            for rows, product in zip(parts, ad.tree.leaves(products), strict=True):
+                got, want = along(rows), product.numpy()
+                bound = 1e-9 * (1 + np.abs(want).max(initial=0.0))
+                np.testing.assert_allclose(got, want, rtol=0, atol=bound, err_msg=what)
+
+        outputs = f(*xs)
+        jacobian = ad.jacobian(f, every)(*xs)
+        many = jacobian if isinstance(outputs, tuple) else (jacobian,)
+        agree(many, scope["fwd"](f)(*xs), "jacobian")
+        agree(many, scope["linear"](f)(*xs), "linearize")
+        hessian = ad.hessian(lambda *ys: scope["weigh"](f(*ys)), every)(*xs)
+        agree(hessian, scope["curve"](f)(*xs), "hessian")
 
     def batch(self, h, layer):
         xs = self.scope["xs"]
