@@ -303,12 +303,26 @@ def _paths(arg: Any) -> Iterator[str]:
     elif isinstance(arg, (tuple, list)):
         children = [(f"[{i}]", value) for i, value in enumerate(arg)]
     else:
-        count = len(ad.tree.leaves(arg))
-        yield from [""] if count == 1 else [f", leaf {j}" for j in range(count)]
+        yield from _paths_of_object(arg)
         return
     for step, value in children:
         for path in _paths(value):
             yield step + path
+
+
+def _paths_of_object(arg: Any) -> Iterator[str]:
+    """Yield the same for a leaf, or for an instance of a registered class."""
+    leaves = ad.tree.leaves(arg)
+    if len(leaves) == 1 and leaves[0] is arg:
+        yield ""
+        return
+    attributes = {
+        id(leaf): f".{name}{path}"
+        for name, value in getattr(arg, "__dict__", {}).items()
+        for path, leaf in zip(_paths(value), ad.tree.leaves(value), strict=True)
+    }
+    for j, leaf in enumerate(leaves):
+        yield attributes.get(id(leaf), f", leaf {j}")
 
 
 def _joined(tensors: Sequence[ad.Tensor]) -> ad.Tensor:

@@ -90,3 +90,11 @@ def test_orders_one_to_eight(name, nesting, derivatives):
     for order, step in enumerate(NESTINGS[nesting], 1):
         derivative = step(derivative)
         assert derivative(x).item() == pytest.approx(derivatives[name][order], rel=1e-10), order
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_taylor_series(name, derivatives):
+    f, at = FUNCTIONS[name]
+    series = ad.taylor(lambda x: f(ours, x), (at,), (1.0,), ORDERS)
+    for order, value in enumerate(series):
+        assert value.item() == pytest.approx(derivatives[name][order], rel=1e-10), order

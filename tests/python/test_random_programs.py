@@ -131,10 +131,10 @@ class Run:
                 np.testing.assert_allclose(got, want, rtol=0, atol=bound, err_msg=what)
 
         outputs = f(*xs)
-        jacobian = ad.jacobian(f, every)(*xs)
-        many = jacobian if isinstance(outputs, tuple) else (jacobian,)
-        agree(many, scope["fwd"](f)(*xs), "jacobian")
-        agree(many, scope["linear"](f)(*xs), "linearize")
+        for mode, product in (("forward", "linear"), ("reverse", "fwd")):
+            jacobian = ad.jacobian(f, every, mode=mode)(*xs)
+            many = jacobian if isinstance(outputs, tuple) else (jacobian,)
+            agree(many, scope[product](f)(*xs), f"jacobian, {mode} mode")
         hessian = ad.hessian(lambda *ys: scope["weigh"](f(*ys)), every)(*xs)
         agree(hessian, scope["curve"](f)(*xs), "hessian")
 

@@ -102,6 +102,16 @@ def test_forward(point):
 
 
 @points
+def test_linearized(point):
+    x = at(point)
+    push = ad.linearize(loss_of(point), x)[1]
+    for direction, expected in zip(basis(x), point.gradient, strict=True):
+        check(push(direction), expected, "linearize")
+    for mode in ("forward", "reverse"):
+        check(ad.jacobian(loss_of(point), mode=mode)(x), point.gradient, f"jacobian, {mode} mode")
+
+
+@points
 def test_batched(point):
     x = ad.asarray(np.tile(np.array(point.x, dtype=float), (COPIES, 1)))
     check(ad.vmap(ad.grad(loss_of(point)))(x), point.gradient, "vmap of grad")

@@ -165,6 +165,22 @@ def test_the_argument_is_named_with_its_path():
     )
 
 
+def test_parameters_of_a_module_are_named_by_attribute():
+    class Half(ad.nn.Module):
+        def __init__(self):
+            self.inner = ad.nn.Linear(2, 1, dtype=ad.float64)
+            self.scale = ad.tensor(2.0, requires_grad=True)
+
+        def forward(self, x):
+            return self.inner(x) * ad.stop_gradient(self.scale)
+
+    def loss(model):
+        return ad.sum(model(ad.ones((1, 2))))
+
+    with pytest.raises(AssertionError, match=r"rev: model\.scale \(argument 0\), entry \(\)"):
+        check_grads(loss, [Half()])
+
+
 def test_names_of_parameters():
     def several(first, *others):
         return first + ad.stop_gradient(others[1]) ** 2 + others[0]
