@@ -63,7 +63,7 @@ class Colouring:
             return direct
         # An entry whose row has another column of its colour is found as its mirror image.
         ends = np.concatenate([self.rows, self.cols]), np.concatenate([self.cols, self.rows])
-        every = np.unique(ends[0] * size + ends[1])
+        every = _different(ends[0] * size + ends[1])
         crowd = np.sort(self.colours[every % size] * size + every // size)
         alone = np.searchsorted(crowd, direct, "right") - np.searchsorted(crowd, direct) == 1
         return np.where(alone, direct, self.colours[self.rows] * size + self.cols)
@@ -160,10 +160,16 @@ def constant(array: npt.NDArray[Any]) -> ad.Tensor:
     return ad.asarray(array, copy=False)
 
 
+def _different(values: Indices) -> Indices:
+    """Return the different values, none negative, in ascending order."""
+    values = np.sort(values)
+    return values[np.diff(values, prepend=-1) > 0]
+
+
 def _lists(keys: Indices, values: Indices, size: int) -> list[list[int]]:
     """Return, for each key below `size`, its different values in ascending order."""
     stride = int(values.max(initial=0)) + 1
-    pairs = np.unique(keys * stride + values)
+    pairs = _different(keys * stride + values)
     ends = np.cumsum(np.bincount(pairs // stride, minlength=size)).tolist()
     flat = (pairs % stride).tolist()
     return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
