@@ -29,6 +29,7 @@ __all__ = [
     "Colouring",
     "Pattern",
     "colour_columns",
+    "colour_either",
     "colour_symmetric",
     "constant",
 ]
@@ -210,6 +211,16 @@ def colour_columns(rows: Indices, cols: Indices) -> Colouring:
         if members[column]:
             colours[column] = colour.bit_length() - 1
     return Colouring(rows, cols, colours)
+
+
+def colour_either(rows: Indices, cols: Indices) -> tuple[Colouring, bool]:
+    """Return the colouring of columns or of rows that has fewer, and whether it is of columns."""
+    columns = colour_columns(rows, cols)
+    # The entries of one column need as many colours of rows.
+    if columns.count <= np.bincount(cols, minlength=1).max():
+        return columns, True
+    of_rows = colour_columns(cols, rows)
+    return (columns, True) if columns.count <= of_rows.count else (of_rows, False)
 
 
 class _Stars:

@@ -299,16 +299,17 @@ class _Call:
 def _sparse_jacobian(
     f: Callable[..., Any], mode: str, sparsity: Any, *how: Any
 ) -> Callable[..., Any]:
-    from adjoint._coloring import Pattern, colour_columns
+    from adjoint._coloring import Pattern, colour_columns, colour_either
 
     pattern = Pattern.read("jacobian", sparsity)
-    found = {}
-    if mode != "reverse":
-        found["forward"] = colour_columns(pattern.rows, pattern.cols)
-    if mode != "forward":
-        found["reverse"] = colour_columns(pattern.cols, pattern.rows)
-    best = min(found, key=lambda mode: found[mode].count)
-    return _sparse("jacobian", f, pattern, found[best], best == "forward", *how)
+    rows, cols = pattern.rows, pattern.cols
+    if mode == "auto":
+        colouring, forward = colour_either(rows, cols)
+    elif mode == "forward":
+        colouring, forward = colour_columns(rows, cols), True
+    else:
+        colouring, forward = colour_columns(cols, rows), False
+    return _sparse("jacobian", f, pattern, colouring, forward, *how)
 
 
 def _sparse_hessian(f: Callable[..., Any], sparsity: Any, *how: Any) -> Callable[..., Any]:

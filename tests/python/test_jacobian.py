@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse
 
 import adjoint as ad
-from adjoint._coloring import Pattern, colour_columns, colour_symmetric
+from adjoint._coloring import Pattern, colour_columns, colour_either, colour_symmetric
 
 MODES = ("auto", "forward", "reverse")
 X = np.array([0.5, -1.25, 2.0, 0.75, -0.5])
@@ -275,6 +275,11 @@ def test_blocks_and_full_rows():
     assert colour_columns(rows, cols).count == 2 and colour_columns(cols, rows).count == 3
     rows, cols = np.nonzero(np.ones((2, 30)))
     assert colour_columns(rows, cols).count == 30 and colour_columns(cols, rows).count == 2
+    for pattern in PATTERNS.values():
+        rows, cols = np.nonzero(pattern)
+        best, forward = colour_either(rows, cols)
+        counts = colour_columns(rows, cols).count, colour_columns(cols, rows).count
+        assert best.count == min(counts) and forward == (counts[0] <= counts[1])
 
 
 def test_columns_of_a_colour_do_not_meet():
