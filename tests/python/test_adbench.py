@@ -220,9 +220,11 @@ def text():
 
 
 @COMPILED
-def test_lstm(compiled):
+@pytest.mark.parametrize("scan", [False, True], ids=["loop", "scan"])
+def test_lstm(compiled, scan):
     parameters, *rest = text()
-    f = adbench_lstm.objective_of(XP, *rest)
+    steps = adbench_lstm.scanned(ad.scan) if scan else adbench_lstm.recurrence
+    f = adbench_lstm.objective_of(XP, *rest, steps)
     close(called(f, compiled, *parameters), PUBLISHED["lstm"]["objective"])
     gradients = called(ad.grad(f, (0, 1)), compiled, *parameters)
     close(np.concatenate([g.numpy().ravel() for g in gradients]), PUBLISHED["lstm"]["gradient"])

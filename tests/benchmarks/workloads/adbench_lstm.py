@@ -40,20 +40,21 @@ def recurrence(xp, forget, output, write, h, c):
     return xp.stack(outputs, 0)
 
 
-def scan(xp, forget, output, write, h, c):
-    """The same as JAX compiles it in little time."""
-    import jax
+def scanned(scan):
+    """Return the same by a library's loop that compiles as one step."""
 
-    (w_in, w_change), (b_in, b_change) = write
+    def steps(xp, forget, output, write, h, c):
+        (w_in, w_change), (b_in, b_change) = write
 
-    def step(state, gates):
-        h, c = state
-        f, o = gates
-        c = c * f + xp.sigmoid(h * w_in + b_in) * xp.tanh(h * w_change + b_change)
-        h = o * xp.tanh(c)
-        return (h, c), h
+        def step(carried, gates):
+            (h, c), (f, o) = carried, gates
+            c = c * f + xp.sigmoid(h * w_in + b_in) * xp.tanh(h * w_change + b_change)
+            h = o * xp.tanh(c)
+            return (h, c), h
 
-    return jax.lax.scan(step, (h, c), (forget, output))[1]
+        return scan(step, (h, c), (forget, output))[1]
+
+    return steps
 
 
 def objective_of(xp, state, characters, steps=recurrence):
@@ -120,16 +121,21 @@ def reference(case, instance=None):
     return [slopes[: main.size].reshape(main.shape), slopes[main.size :].reshape(extra.shape)]
 
 
-def factory(library, compiled, case):
-    _, xp = adbench.names(library)
+def factory(library, compiled, case, scan=False):
+    module, xp = adbench.names(library)
     parameters, state, characters = data()
-    steps = scan if library == "jax" else recurrence
+    steps = recurrence
+    if scan:
+        steps = scanned(module.lax.scan if library == "jax" else module.scan)
     f = objective_of(xp, state, characters, steps)
     if case == "gradient":
         f = adbench.gradient(library, f, 2)
     return adbench.run(library, compiled, f, *map(xp.asarray, parameters))
 
 
-# An unrolled loop takes jax.jit minutes to compile.
-VARIANTS = adbench.variants(factory)
-VARIANTS["jax.jit, scan"] = VARIANTS.pop("jax.jit")
+# The loop written out takes jax.jit minutes to compile.
+VARIANTS = {
+    **adbench.variants(factory, jax=False),
+    "adjoint compiled, scan": lambda case: factory("adjoint", True, case, scan=True),
+    "jax.jit, scan": lambda case: factory("jax", True, case, scan=True),
+}
