@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse
 
 import adjoint as ad
+from adjoint import _jacobian
 from adjoint._coloring import Pattern, colour_columns, colour_either, colour_symmetric
 
 MODES = ("auto", "forward", "reverse")
@@ -450,6 +451,58 @@ def test_a_hessian_takes_one_gradient_per_call():
     for _ in range(2):
         close(derivative(ad.asarray(np.full(7, 2.0))), np.diag(np.full(7, 48.0)))
     assert len(calls) == 2
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """The sizes of the batches of directions, as they are run."""
+    sizes = []
+
+    def spy(f):
+        def mapped(*directions):
+            sizes.append(ad.tree.leaves(directions)[0].shape[0])
+            return ad.vmap(f)(*directions)
+
+        return mapped
+
+    monkeypatch.setattr(_jacobian, "vmap", spy)
+    return sizes
+
+
+def test_a_direction_is_run_per_colour(passes):
+    x = ad.asarray(np.linspace(1.0, 2.0, 30))
+    for lower, upper in ((1, 1), (0, 2), (4, 3)):
+        pattern = band(30, lower, upper)
+        for mode in MODES:
+            ad.jacobian(residuals(pattern)[0], mode=mode, sparsity=pattern)(x)
+        assert passes == [lower + upper + 1] * 3
+        passes.clear()
+    tall = np.kron(np.ones((5, 1)), np.eye(30)) > 0
+    ad.jacobian(residuals(tall)[0], sparsity=tall)(x)
+    ad.jacobian(residuals(tall.T)[0], sparsity=tall.T)(ad.ones((150,)))
+    ad.hessian(coupled(arrow(30))[0], sparsity=arrow(30))(x)
+    assert passes == [1, 1, 2]
+    passes.clear()
+    ad.jacobian(lambda x: ad.concat([x, x], axis=0))(x)
+    assert passes == [30]
+
+
+def test_hessian_with_a_pattern_aux_and_a_tree():
+    def f(k, p):
+        return k * ad.sum(p["x"] ** 3), (k, "note")
+
+    derivative = ad.hessian(f, argnums=1, has_aux=True, sparsity=np.eye(2, dtype=bool))
+    h, (k, note) = derivative(2.0, {"x": ad.tensor([1.0, 3.0])})
+    close(h, np.diag([12.0, 36.0]))
+    assert k == 2.0 and note == "note"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_constant_functions(mode):
+    x = ad.ones((2,))
+    for f in (lambda x: 3.0, lambda x: ad.ones((3,))):
+        assert not ad.jacobian(f, mode=mode)(x).numpy().any()
+    assert not ad.jacobian(lambda x: ad.ones((2,)), mode=mode, sparsity=([0], [1]))(x).item()
 
 
 def test_patterns_are_read_once():

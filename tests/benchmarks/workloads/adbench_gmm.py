@@ -69,7 +69,7 @@ def objective_of(xp, points, gamma, m):
         entries = xp.concat((diagonal, rest, 0.0 * logits[:, None]), 1)
         q = xp.reshape(xp.take(entries, below, 1), (k, d, d))
         precision = q.mT @ q
-        linear = (precision @ means[:, :, None])[:, :, 0]
+        linear = xp.sum(precision * means[:, None, :], axis=2)
         scale = logits + xp.sum(logs, axis=1) - 0.5 * xp.sum(linear * means, axis=1)
         quadratic = xp.take(xp.reshape(precision, (k, d * d)), above, 1) * counts
         weights = xp.concat((quadratic, linear, scale[:, None]), 1)
