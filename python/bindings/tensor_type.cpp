@@ -232,18 +232,17 @@ PyObject* unary_slot(PyObject* a) {
   return unary(S, a);
 }
 
-bool is_two(PyObject* o) {
+bool is_square(PyObject* base, PyObject* exponent) {
+  if (!is_exact_tensor(base) || !is_floating(as_tensor(base)->node->dtype)) return false;
   int overflow = 0;
-  if (PyLong_CheckExact(o)) return PyLong_AsLongAndOverflow(o, &overflow) == 2;
-  return PyFloat_CheckExact(o) && PyFloat_AS_DOUBLE(o) == 2;
+  if (PyLong_CheckExact(exponent)) return PyLong_AsLongAndOverflow(exponent, &overflow) == 2;
+  return PyFloat_CheckExact(exponent) && PyFloat_AS_DOUBLE(exponent) == 2;
 }
 
 // The commonest exponent has an operation of its own, exactly rounded and cheaper at every order.
 PyObject* power_slot(PyObject* a, PyObject* b, PyObject* modulus) {
   if (modulus != Py_None) Py_RETURN_NOTIMPLEMENTED;
-  if (is_exact_tensor(a) && is_floating(as_tensor(a)->node->dtype) && is_two(b))
-    return unary(kSquare, a);
-  return binary(kPow, a, b);
+  return is_square(a, b) ? unary(kSquare, a) : binary(kPow, a, b);
 }
 
 PyObject* matmul_slot(PyObject* a, PyObject* b) {
@@ -315,7 +314,7 @@ PyObject* in_place_slot(PyObject* a, PyObject* b) {
 
 PyObject* in_place_power_slot(PyObject* a, PyObject* b, PyObject* modulus) {
   if (modulus != Py_None) Py_RETURN_NOTIMPLEMENTED;
-  return in_place(kPow, a, b);
+  return is_square(a, b) ? in_place(kMultiply, a, a) : in_place(kPow, a, b);
 }
 
 PyObject* in_place_matmul_slot(PyObject* a, PyObject* b) {
