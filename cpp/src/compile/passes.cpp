@@ -12,11 +12,23 @@ namespace {
 
 constexpr std::int64_t kFoldSize = 256;  // elements up to which a constant is worth keeping
 
-/// A custom op with a payload calls a function of the user, who counts its calls.
+/// Elements in memory: what is repeated counts once.
+std::int64_t stored_size(const Node* value) {
+  std::int64_t n = 1;
+  for (int axis = 0; axis < value->layout.ndim(); ++axis)
+    if (value->layout.strides()[axis] != 0) n *= value->layout.shape()[axis];
+  return n;
+}
+
+/// Whether an application to constants is run now: where the result is small, a view, or about as
+/// large as what it replaces. A custom op with a payload calls a function of the user, who counts
+/// its calls.
 bool foldable(const Graph& graph, Graph::Index i) {
   const Graph::Entry& e = graph[i];
-  if (e.size() > kFoldSize || e.op->fallible || (e.attrs && e.attrs->payload)) return false;
-  return e.op->kind != OpKind::custom;
+  if (e.op->fallible || e.op->kind == OpKind::custom || (e.attrs && e.attrs->payload)) return false;
+  std::int64_t room = kFoldSize;
+  for (const Graph::Index in : graph.inputs_of(i)) room += 2 * stored_size(graph.value_of(in));
+  return e.op->kind == OpKind::view || e.size() <= room;
 }
 
 Tensor run_node(const Graph& graph, Graph::Index i, std::span<const Graph::Index> inputs) {
