@@ -270,3 +270,39 @@ def test_sweeps_inside_of_sweeps_add_their_lines_outwards():
     with pytest.raises(MemoryError) as caught:
         call()
     assert str(caught.value).count("\n") == 1
+
+
+def test_an_exception_of_a_callback_in_a_compiled_function():
+    def limited(x):
+        if np.sum(x) > 10:
+            raise Refusal("too large")
+        return np.sin(x)
+
+    called = ad.host_op(limited, shape=lambda x: x)
+
+    @ad.compile
+    def f(x):
+        return called(x * 1.0) + 1.0  # called
+
+    assert f(ad.zeros((3,))).tolist() == [1.0, 1.0, 1.0]
+    with pytest.raises(Refusal, match="too large") as caught:
+        f(ad.full((3,), 100.0))
+    if hasattr(caught.value, "add_note"):
+        assert notes_of(caught.value).endswith(f" at {line('called')}")
+    assert f(ad.zeros((3,))).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_an_operation_that_fails_in_a_loop_of_a_compiled_function_names_both_lines():
+    @ad.compile
+    def loop(x, indices):
+        def step(total, i):
+            return total + ad.take(x, i), i  # in the loop
+
+        return ad.scan(step, 0.0, indices)[0]  # the loop
+
+    assert loop(ad.ones((3,)), ad.tensor([1, 2])).item() == 2.0
+    with pytest.raises(IndexError, match=r"\[take\] index 7") as caught:
+        loop(ad.ones((3,)), ad.tensor([1, 7]))
+    _, inner, outer = str(caught.value).splitlines()
+    assert inner.endswith(f"`take` at {line('in the loop')}")
+    assert outer.endswith(f" at {line('the loop')}")

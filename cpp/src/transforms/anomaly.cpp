@@ -294,7 +294,8 @@ void Anomalies::report(const Op& op, std::span<Node* const> inputs, Node* out, b
   for (std::size_t i = 0; i < inputs.size(); ++i)
     text += line_about("input " + std::to_string(i), inputs[i]);
   text += line_about("result", out) + batch_note();
-  if (met) text += "\n  such an input is data, or was computed outside of the block";
+  if (met)
+    text += "\n  such an input is data, or came from a host operation or from outside of the block";
   raise(ErrorKind::anomaly, op.name, text);
 }
 
