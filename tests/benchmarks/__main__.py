@@ -39,6 +39,8 @@ WORKLOADS = (
     "hessian",
     "sample_gradients",
     "derivative_cost",
+    "checkpoint_memory",
+    "checkpoint_time",
     "adbench_gmm",
     "adbench_ba",
     "adbench_hand",
