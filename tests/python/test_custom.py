@@ -412,3 +412,20 @@ def test_a_deep_chain_of_rules_is_freed_without_recursion() -> None:
         return x
 
     assert 0 < ad.grad(loss)(0.5).item() < 1
+
+
+# ---- linear parts --------------------------------------------------------------------------------
+
+
+def test_equal_values_of_different_history_stay_apart_in_a_linear_part():
+    def slope(a, b):
+        return ad.linearize(lambda a, b: a * b, a, b)[1](1.0, 1.0)
+
+    for value in (0.5, 1.0, 0.0):  # 1 is the unit of the product
+        assert [g.item() for g in ad.grad(slope, (0, 1))(value, value)] == [1.0, 1.0]
+
+    def f(x):
+        return ad.exp(x - ad.stop_gradient(x)) * x * x  # with slope x² + 2x
+
+    linear = ad.grad(lambda x: ad.linearize(f, x)[1](1.0))(0.3)
+    assert linear.item() == pytest.approx(0.3**2 + 2 * 0.3 + 2 * 0.3 + 2, rel=1e-14)

@@ -29,9 +29,11 @@ std::size_t hash_application(const Op& op, std::span<const Graph::Index> inputs,
 }
 
 /// A value that may stand for any equal one: it has no history to be told apart by.
-bool is_single(const Node* value) {
-  return !value->level && !value->requires_grad && value->layout.size() == 1 && value->is_ready();
+bool is_plain(const Node* value) {
+  return !value->level && !value->requires_grad && value->is_ready();
 }
+
+bool is_single(const Node* value) { return is_plain(value) && value->layout.size() == 1; }
 
 std::uint64_t bits_of(Node* value) {
   std::uint64_t bits = 0;
@@ -154,8 +156,7 @@ bool Graph::matches(Index i, const Op& op, std::span<const Index> inputs,
 /// Whether every element of this value is known to have the bits of `number`.
 bool Graph::is_known(Index i, double number) const {
   const Entry& e = entries_[i];
-  if (e.kind != Kind::constant || e.size() == 0 || value_of(i)->level || !value_of(i)->is_ready())
-    return false;
+  if (e.kind != Kind::constant || e.size() == 0 || !is_plain(value_of(i))) return false;
   const auto strides = value_of(i)->layout.strides();
   if (e.size() != 1 && std::ranges::any_of(strides, [](std::int64_t s) { return s != 0; }))
     return false;
