@@ -233,7 +233,7 @@ PyObject* unary_slot(PyObject* a) {
 }
 
 bool is_square(PyObject* base, PyObject* exponent) {
-  if (!is_exact_tensor(base) || !is_floating(as_tensor(base)->node->dtype)) return false;
+  if (!is_tensor(base) || !is_floating(as_tensor(base)->node->dtype)) return false;
   int overflow = 0;
   if (PyLong_CheckExact(exponent)) return PyLong_AsLongAndOverflow(exponent, &overflow) == 2;
   return PyFloat_CheckExact(exponent) && PyFloat_AS_DOUBLE(exponent) == 2;
