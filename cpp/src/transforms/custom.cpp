@@ -223,7 +223,9 @@ bool is_in_body(const Tensor& x) noexcept {
   const Node* n = x.node();
   while (n->level && n->box != Box::trace) n = n->primal;
   const auto& levels = thread_state().levels;
-  return n->level && n->level <= levels.size() && levels[n->level - 1u].trace->nested();
+  if (!n->level || n->level > levels.size()) return false;
+  const TraceSink* trace = levels[n->level - 1u].trace;
+  return trace && trace->nested();
 }
 
 Tensor barrier(const Tensor& x) {
