@@ -122,6 +122,14 @@ def test_second_order():
     assert outer.gradient(first, w).item() == 18.0
 
 
+def test_a_variable_is_squared_as_a_tensor_is():
+    values = ad.linspace(0.1, 3.0, 500)
+    w = ad.Variable(values)
+    with ad.GradientTape() as tape:
+        y = ad.sum((w**2) ** 2)
+    assert bool(ad.all(tape.gradient(y, w) == ad.grad(lambda x: ad.sum((x**2) ** 2))(values)))
+
+
 def test_watched_variables():
     w, v, u = ad.Variable(1.0), ad.Variable(2.0), ad.Variable(3.0)
     with ad.GradientTape() as tape:
