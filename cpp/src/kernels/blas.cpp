@@ -243,22 +243,6 @@ Index offset_of(const Batch& batch, const Index* strides, Index number) {
   return offset;
 }
 
-/// Whether the matrices of `x` follow each other so that the whole is one matrix of more rows.
-bool is_tall(const Batch& batch, const BatchOperand& x, Index rows) {
-  Index expected = rows * x.row;
-  for (int d = batch.ndim - 1; d >= 0; --d) {
-    if (batch.shape[d] != 1 && x.batch[d] != expected) return false;
-    expected *= batch.shape[d];
-  }
-  return true;
-}
-
-bool is_common(const Batch& batch, const BatchOperand& x) {
-  for (int d = 0; d < batch.ndim; ++d)
-    if (batch.shape[d] != 1 && x.batch[d] != 0) return false;
-  return true;
-}
-
 template <class T>
 void multiply_batch(const Batch& batch, Index m, Index n, Index k, const BatchOperand& a,
                     const BatchOperand& b, T* c) {
@@ -267,8 +251,6 @@ void multiply_batch(const Batch& batch, Index m, Index n, Index k, const BatchOp
   const Matrix<T> first_a{static_cast<const T*>(a.data), a.row, a.col};
   const Matrix<T> first_b{static_cast<const T*>(b.data), b.row, b.col};
   if (count == 0) return;
-  if (is_common(batch, b) && is_tall(batch, a, m))
-    return multiply(count * m, n, k, first_a, first_b, c);
   const auto run = [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
       Matrix<T> one_a = first_a;

@@ -93,6 +93,17 @@ void integer_stack(const Node* out, Layout::Extents stack, std::int64_t k, const
   }
 }
 
+/// A stack of matrices times one matrix is one product of all rows. Whether it is one is decided by
+/// shapes, since that decides the bits: a matrix that is repeated along a stack is a stack.
+void run_rows_product(Node* out, Node* a, Node* b) {
+  const Tensor rows = contiguous(a);
+  const std::int64_t n = b->layout.shape().back();
+  const std::int64_t k = a->layout.shape().back();
+  const auto strides = b->layout.strides().last(2);
+  kernels::matmul(out->dtype, out->layout.size() / n, n, k, rows.node()->data(), k, 1, b->data(),
+                  strides[0], strides[1], out->data());
+}
+
 void run_matmul(Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
   allocate_value(out, "matmul");
   const auto shape = out->layout.shape();
@@ -113,6 +124,9 @@ void run_matmul(Node* out, std::span<Node* const> in, const Attrs*, std::uint32_
         integer_stack(out, stack, k, static_cast<const T*>(a), sa, static_cast<const T*>(b), sb,
                       static_cast<T*>(out->data()));
     });
+  } else if (!stack.empty() &&
+             product(in[1]->layout.shape().first(in[1]->layout.shape().size() - 2)) == 1) {
+    run_rows_product(out, in[0], in[1]);
   } else if (stack.empty()) {
     kernels::matmul(out->dtype, m, n, k, a, sa.row, sa.col, b, sb.row, sb.col, out->data());
   } else {
