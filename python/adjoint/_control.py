@@ -11,6 +11,7 @@ In the first half are the calls, on lists of tensors; in the second the public f
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -462,18 +463,31 @@ def scan(
         for t in reversed(range(steps)) if reverse else range(steps):
             state, y = step(state, [x[t] for x in rows])
             kept.append(y)
-        if not kept:
-            raise ValueError("[scan] there is no step to take: length is 0")
         if reverse:
             kept.reverse()
         stacked = [_core.stack(column) for column in zip(*kept, strict=True)]
+        if not kept:  # one step on zeros tells what its rows are like
+            _, y = step(state, [_core.zeros(x.shape[1:], dtype=x.dtype) for x in rows])
+            stacked = [_core.zeros((0, *part.shape), dtype=part.dtype) for part in y]
     return tree.unflatten(carry.treedef, state), tree.unflatten(ys[0].treedef, stacked)
+
+
+def _count(value: Any, who: str, what: str) -> int:
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"[{who}] {what} must be an int, not a {type(value).__name__}") from None
+    if count < 0:
+        raise ValueError(f"[{who}] {what} must not be negative, got {count}")
+    return count
 
 
 def _scan_length(rows: Tensors, length: int | None) -> int:
     if any(x.shape == () for x in rows):
         raise ValueError("[scan] xs must have an axis 0 to take rows from; an entry is 0-d")
-    lengths = {x.shape[0] for x in rows} | (set() if length is None else {int(length)})
+    lengths = {x.shape[0] for x in rows}
+    if length is not None:
+        lengths.add(_count(length, "scan", "length"))
     if len(lengths) != 1:
         raise ValueError(
             "[scan] the number of steps is unknown: pass xs or length"
@@ -521,8 +535,8 @@ def while_loop(
     >>> ad.jvp(ad.compile(double), (3.0,), (1.0,))[1].item()
     64.0
     """
-    if max_steps is not None and max_steps < 0:
-        raise ValueError(f"[while_loop] max_steps must not be negative, got {max_steps}")
+    if max_steps is not None:
+        max_steps = _count(max_steps, "while_loop", "max_steps")
     carry = _Shape("while_loop", init, _SAME)
 
     def goes_on(values: Tensors) -> Tensor:
@@ -532,7 +546,7 @@ def while_loop(
         return carry.like(body_fn(tree.unflatten(carry.treedef, values)))
 
     state = carry.tensors
-    if _core._tracing():
+    if _core._tracing() or _core._is_traced(goes_on(state)):
         state = _repeat(goes_on, step, state, -1 if max_steps is None else max_steps)
         return tree.unflatten(carry.treedef, state)
     taken = 0

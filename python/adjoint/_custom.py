@@ -115,7 +115,7 @@ def refuse_captured(values: Sequence[Any], who: str) -> None:
 
     It would be lost at the second order, where the arguments move it.
     """
-    if _core._any_differentiated(floats(values)):
+    if differentiated(values):
         raise ValueError(
             f"[{who}] the function closes over a value that is differentiated: pass it as an "
             "argument"
@@ -214,20 +214,32 @@ def attach(values: Tensors, inputs: Tensors, pull: Pull | None, push: Push | Non
     return [next(attached) if is_floating(x) else x for x in values]
 
 
-def positional(
-    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, ...]:
-    """Return the arguments of a call of `f` by position alone."""
-    if not kwargs:
-        return args
-    bound = inspect.signature(f).bind(*args, **kwargs)
-    bound.apply_defaults()
-    if bound.kwargs:
-        raise TypeError(
-            f"[{_name(f)}] has a derivative given by hand and takes {', '.join(bound.kwargs)} by "
-            "keyword alone: make them positional arguments"
-        )
-    return bound.args
+class Positional:
+    """How the arguments of a function are given by position alone, defaults included."""
+
+    def __init__(self, f: Callable[..., Any]) -> None:
+        self._name = _name(f)
+        try:
+            self._signature: inspect.Signature | None = inspect.signature(f)
+        except (TypeError, ValueError):  # some built-in functions have none
+            self._signature = None
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Return the positional arguments of a call."""
+        if self._signature is None and not kwargs:
+            return args
+        if self._signature is None:
+            raise TypeError(f"[{self._name}] takes no arguments by name here")
+        if not kwargs and len(args) == len(self._signature.parameters):
+            return args
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        if bound.kwargs:
+            raise TypeError(
+                f"[{self._name}] has a derivative given by hand and takes "
+                f"{', '.join(bound.kwargs)} by keyword alone: make them positional arguments"
+            )
+        return bound.args
 
 
 def _name(f: Callable[..., Any]) -> str:
@@ -270,6 +282,7 @@ class custom_vjp:
             raise TypeError(f"[custom_vjp] needs a function, not a {type(f).__name__}")
         functools.update_wrapper(self, f)
         self._f = f
+        self._positional = Positional(f)
         self._rule: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
     def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
@@ -288,7 +301,7 @@ class custom_vjp:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return ``f(*args)``."""
-        args = positional(self._f, args, kwargs)
+        args = self._positional(args, kwargs)
         frame, tensors = take_apart(args)
         if not differentiated(tensors):
             return self._f(*args)
@@ -353,6 +366,7 @@ class custom_jvp:
             raise TypeError(f"[custom_jvp] needs a function, not a {type(f).__name__}")
         functools.update_wrapper(self, f)
         self._f = f
+        self._positional = Positional(f)
         self._rule: Callable[..., Any] | None = None
 
     def defjvp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
@@ -370,7 +384,7 @@ class custom_jvp:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return ``f(*args)``."""
-        args = positional(self._f, args, kwargs)
+        args = self._positional(args, kwargs)
         frame, tensors = take_apart(args)
         if not differentiated(tensors):
             return self._f(*args)
@@ -432,7 +446,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         start = _core._order()
         out, values = take_apart(run(stopped(tensors)))
         captured: Tensors = []
-        if _core._any_boxed(tensors + values) or _core._any_in_body(values):
+        if _core._any_boxed(tensors + values) or _core._any_in_body(floats(tensors + values)):
             if differentiated(values):  # it closes over what another transform differentiates
                 return f(*args, **kwargs)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -103,8 +104,14 @@ def taylor(
     >>> [d.item() for d in ad.taylor(lambda x: x**3, (2.0,), (1.0,), 4)]
     [8.0, 12.0, 12.0, 6.0, 0.0]
     """
+    order = operator.index(order)
     if order < 0:
         raise ValueError(f"[taylor] order must not be negative, got {order}")
+    for what, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, (tuple, list)):
+            raise TypeError(f"[taylor] {what} must be a tuple with one entry per argument")
+    if len(primals) != len(tangents):
+        raise ValueError(f"[taylor] {len(primals)} primals, but {len(tangents)} tangents")
     point, treedef = _point(tuple(primals), "taylor")
     specs = [(x.shape, x.dtype) for x in point]
     direction = _tangents(treedef, tuple(tangents), specs, "taylor")

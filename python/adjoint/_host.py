@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from adjoint import _core
-from adjoint._core import Tensor
+from adjoint._core import DType, Tensor
 from adjoint._custom import Maybe, Tensors, attach, differentiated, is_floating, stopped
 
 __all__ = ["host_op"]
@@ -77,7 +77,7 @@ def host_op(
         inputs = [_core.asarray(x) for x in args]
         answer = shape(*(Spec(x.shape, x.dtype) for x in inputs))
         single = not isinstance(answer, list)
-        specs = [Spec(*s) for s in ([answer] if single else answer)]
+        specs = [_spec(s, name) for s in ([answer] if single else answer)]
         values = _values(f, name, specs, stopped(inputs), vectorized)
         if differentiated(inputs):
             values = attach(
@@ -88,6 +88,16 @@ def host_op(
     op.__name__ = op.__qualname__ = name
     op.__doc__ = f.__doc__
     return op
+
+
+def _spec(answer: Any, name: str) -> Spec:
+    if isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], tuple):
+        if all(isinstance(n, int) for n in answer[0]) and isinstance(answer[1], DType):
+            return Spec(*answer)
+    raise TypeError(
+        f"[{name}] shape= must return a pair (shape, dtype), or a list of pairs for several "
+        f"results, not {answer!r}"
+    )
 
 
 def _pull(
@@ -134,6 +144,8 @@ def _values(
 
     def batch(inner: Tensors, mapped: list[bool], size: int) -> Tensors:
         whole = [Spec((size, *s.shape), s.dtype) for s in specs]
+        if size == 0 and not vectorized:
+            return [_core.zeros(s.shape, dtype=s.dtype) for s in whole]
         pairs = zip(inner, mapped, strict=True)
         rows = [x if has else _core.broadcast_to(x, (size, *x.shape)) for x, has in pairs]
         return _values(f if vectorized else _member_by_member(f), name, whole, rows, vectorized)

@@ -20,6 +20,7 @@ from adjoint._custom import (
     attach,
     differentiated,
     floats,
+    is_floating,
     pull_at,
     push_at,
     refuse_captured,
@@ -78,10 +79,11 @@ def custom_root(
     >>> round(ad.grad(lambda a: square_root(1.0, a))(4.0).item(), 12)
     0.25
     """
-    return _implicit(f, f, solver, linear_solve or _solve_dense)
+    return _implicit("custom_root", f, f, solver, linear_solve or _solve_dense)
 
 
 def _implicit(
+    who: str,
     f: Callable[..., Any],
     given_to_solver: Callable[..., Any],
     solver: Callable[[Callable[[Any], Any], Any], Any],
@@ -93,13 +95,23 @@ def _implicit(
         frame, given = take_apart(args)
         fixed = frame.fill(stopped(given))
         start = tree.map(lambda x: _core.stop_gradient(_core.asarray(x)), x0)
-        out, found = take_apart(solver(lambda x: given_to_solver(x, *fixed), start))
-        found = stopped(found)
-        refuse_captured(take_apart(f(out.fill(found), *fixed))[1], "custom_root")
-        values = _with_implicit_derivative(f, out, frame, found, given, solve)
+        found = tree.map(_core.asarray, solver(lambda x: given_to_solver(x, *fixed), start))
+        _check_root(who, start, found)
+        out, values = take_apart(found)
+        values = stopped(values)
+        refuse_captured(take_apart(f(out.fill(values), *fixed))[1], who)
+        values = _with_implicit_derivative(f, out, frame, values, given, solve)
         return out.fill(values)
 
     return root
+
+
+def _check_root(who: str, start: Any, found: Any) -> None:
+    leaves = tree.leaves(found)
+    if not leaves or not all(is_floating(x) for x in leaves):
+        raise TypeError(f"[{who}] x must be floating tensors, got {[x.dtype for x in leaves]}")
+    if tree.structure(start) != tree.structure(found):
+        raise TypeError(f"[{who}] the solver must return a tree like x0, not {found!r}")
 
 
 def _with_implicit_derivative(
@@ -120,7 +132,7 @@ def _with_implicit_derivative(
         leaves = take_apart(f(out.fill(x), *frame.fill(args)))[1]
         if [y.shape for y in leaves] != [shape for shape, _ in out.specs]:
             raise ValueError(
-                "[custom_root] f must return a tree like x: shapes "
+                "[custom_root] the equation must return a tree like x: shapes "
                 f"{[y.shape for y in leaves]} and {[shape for shape, _ in out.specs]}"
             )
         return leaves
@@ -213,7 +225,8 @@ def custom_fixed_point(
     def residual(x: Any, *args: Any) -> Any:
         return tree.map(lambda a, b: a - b, x, f(x, *args))
 
-    return _implicit(residual, f, solver or iterate, linear_solve or _solve_dense)
+    solve = linear_solve or _solve_dense
+    return _implicit("custom_fixed_point", residual, f, solver or iterate, solve)
 
 
 # ---- The default linear solve --------------------------------------------------------------------

@@ -219,7 +219,13 @@ class _Call:
         return result
 
     def along(self, directions: Sequence[Any]) -> tuple[Any, Any]:
-        """Return the derivatives along a batch of directions, with the batch as axis 0, and aux."""
+        """Return the derivatives along a batch of directions, with the batch as axis 0, and aux.
+
+        As in reverse mode they are recorded inside of other recorders only.
+        """
+        if not _core._recorders_open() and _core.is_grad_enabled():
+            with _core.no_grad():
+                return self.along(directions)
         if not self.has_aux:
             return vmap(lambda *along: jvp(self.run, self.primals, along)[1])(*directions), None
         seen: list[Any] = []

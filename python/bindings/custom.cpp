@@ -72,7 +72,7 @@ py::list attach_derivative(const py::sequence& values, const py::sequence& input
   return to_list(with_derivative(outs, tensors_of(inputs), std::move(rule)));
 }
 
-template <bool test(const Tensor&) noexcept>
+template <auto test>
 bool any_of(const py::sequence& items) {
   return std::ranges::any_of(tensors_of(items), test);
 }
@@ -100,12 +100,12 @@ py::list sweep_since(const py::sequence& outputs, const py::sequence& cotangents
   const std::vector<Tensor> cs = tensors_of(cotangents);
   std::vector<Tensor> xs;
   for (const py::handle s : leaves) xs.push_back(handle_of(as_tensor(s.ptr())));
-  const std::vector<Tensor> found = captured_before(ys, start);
+  const std::vector<Tensor> found = captured_before(ys, start, xs);
   for (const Tensor& c : tensors_of(captured)) {
     if (std::ranges::find(found, c.node(), &Tensor::node) == found.end())
       raise(ErrorKind::runtime, "checkpoint",
-            "a tensor that the function closes over was assigned to since the function ran: pass "
-            "it as an argument, or differentiate before it changes");
+            "a tensor that the function closes over is not the one it used when it ran: it was "
+            "assigned to since, or the tape that watched it has ended; pass it as an argument");
     xs.push_back(c);
   }
   const std::pair<std::uint64_t, std::uint64_t> range(start + 1, ~std::uint64_t{0});
@@ -144,6 +144,7 @@ void init_custom(py::module_& m) {
   m.def("_attach_derivative", &attach_derivative);
   m.def("_any_differentiated", &any_of<is_differentiated>);
   m.def("_any_in_body", &any_of<is_in_body>);
+  m.def("_recorders_open", [] { return thread_state().open_recorders > 0; });
   m.def("_any_boxed", &any_boxed);
   m.def("_barrier", &barrier_list);
   m.def("_sweep_since", &sweep_since);

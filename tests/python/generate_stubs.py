@@ -109,7 +109,7 @@ RESULTS = {
     **dict.fromkeys(
         ("_any_differentiated", "_any_in_body", "_any_boxed", "_any_true"), "builtins.bool"
     ),
-    **dict.fromkeys(("_tracing", "_is_batched", "_is_traced"), "builtins.bool"),
+    **dict.fromkeys(("_tracing", "_is_batched", "_is_traced", "_recorders_open"), "builtins.bool"),
     **dict.fromkeys(("_recorded_run", "_trace_body", "_linearize"), "tuple[Any, ...]"),
     **dict.fromkeys(("broadcast_arrays", "meshgrid"), "list[Tensor]"),
     **dict.fromkeys(("unstack", "nonzero", "split"), "tuple[Tensor, ...]"),

@@ -187,9 +187,10 @@ def test_an_empty_scan_and_rows_of_few_bytes() -> None:
         lambda x: ad.scan(lambda c, r: (c + r, r), ad.zeros((), dtype=ad.float32), x)
     )(small)
     assert (carry.item(), rows.tolist()) == (1.5, [1.5])
-    carry, rows = ad.compile(total)(ad.tensor(np.zeros(0)))
-    assert carry.item() == 0.0
-    assert rows.shape == (0,)
+    for run in (total, ad.compile(total)):
+        carry, rows = run(ad.tensor(np.zeros(0)))
+        assert carry.item() == 0.0
+        assert rows.shape == (0,)
 
 
 def test_errors() -> None:
@@ -210,6 +211,11 @@ def test_errors() -> None:
     unbounded = lambda x: ad.while_loop(lambda y: y < 9, lambda y: y * x, x)  # noqa: E731
     with pytest.raises(ValueError, match=r"\[while_loop\] reverse mode.*max_steps="):
         ad.compile(ad.grad(unbounded))(2.0)
+    for run in (ad.compile, lambda f: f):
+        with pytest.raises(ValueError, match=r"\[scan\] length must not be negative"):
+            run(lambda x: ad.scan(lambda c, _: (c, c), x, length=-3))(1.0)
+    with pytest.raises(TypeError, match=r"\[while_loop\] max_steps must be an int, not a float"):
+        ad.while_loop(lambda y: y < 9, lambda y: y + 1, 1.0, max_steps=2.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="max_steps must not be negative"):
         ad.while_loop(lambda y: y < 9, lambda y: y, 1.0, max_steps=-1)
 

@@ -277,6 +277,21 @@ def test_checkpoint_notices_that_a_parameter_was_assigned_to() -> None:
         out.backward()
 
 
+def test_checkpoint_refuses_what_it_cannot_find_again() -> None:
+    x = ad.tensor(2.0)
+    with ad.GradientTape() as tape:
+        tape.watch(x)
+        y = ad.checkpoint(lambda a: ad.sin(a) * x)(x)
+    with pytest.raises(RuntimeError, match="the tape that watched it has ended"):
+        tape.gradient(y, x)
+    w = ad.tensor(2.0, requires_grad=True)
+    y = ad.checkpoint(lambda a: ad.sin(a) * w * w)(w)
+    with ad.no_grad():
+        w += 1.0
+    with pytest.raises(RuntimeError, match="assigned to since"):
+        y.backward()
+
+
 def test_checkpoint_in_a_program_computes_again() -> None:
     f = ad.checkpoint(lambda x: ad.sin(x) * x)
     text = str(ad.compile(ad.grad(lambda x: ad.sum(f(f(x))))).program(ad.tensor(X)))
@@ -321,6 +336,22 @@ def test_root_has_the_derivative_of_the_equation(linear_solve: Any) -> None:
     np.testing.assert_allclose(found.numpy(), second, rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.parametrize("found", [2.0, np.float64(2.0), np.array(2.0)])
+def test_solvers_may_return_plain_numbers(found: Any) -> None:
+    root = ad.custom_root(lambda x, a: x * x - a, lambda g, x: found)
+    for run in (ad.grad(lambda a: 3 * a + root(1.0, a)), lambda a: 3 + ad.grad(root, 1)(1.0, a)):
+        assert run(4.0).item() == 3.25
+
+
+def test_a_root_must_be_floating_and_like_its_start() -> None:
+    with pytest.raises(TypeError, match=r"\[custom_root\] x must be floating"):
+        ad.custom_root(lambda x, a: x * x - a, lambda g, x: ad.tensor(2))(1.0, 4.0)
+    with pytest.raises(TypeError, match=r"\[custom_root\] the solver must return a tree like x0"):
+        ad.custom_root(lambda x, a: x[0] - a, lambda g, x: x[0])((1.0,), 4.0)
+    with pytest.raises(TypeError, match=r"\[custom_fixed_point\]"):
+        ad.custom_fixed_point(lambda x, a: x, lambda g, x: x)(1, 3.0)
+
+
 def test_singular_root_is_an_error() -> None:
     root = ad.custom_root(lambda x, a: x * 0 + a, lambda g, x: x)
     with pytest.raises(ValueError, match=r"\[custom_root\].*singular"):
@@ -344,6 +375,51 @@ def test_fixed_point_of_the_cosine() -> None:
 
 
 # ---- Errors, and what is kept --------------------------------------------------------------------
+
+
+def test_the_rule_may_call_its_function_in_every_trace() -> None:
+    @ad.custom_vjp
+    def cube(x: Any) -> Any:
+        return x**3
+
+    cube.defvjp(lambda x: (cube(x), x), lambda x, ct: (ct * 3 * x**2,))
+    assert [d.item() for d in ad.taylor(cube, (2.0,), (1.0,), 3)] == [8.0, 12.0, 12.0, 6.0]
+    chosen = lambda x: ad.cond(x > 0, cube, cube, x)  # noqa: E731
+    twice = lambda x: ad.scan(lambda c, _: (cube(c), None), x, length=2)[0]  # noqa: E731
+    assert ad.compile(ad.grad(chosen))(2.0).item() == 12.0
+    assert ad.compile(ad.grad(twice))(2.0).item() == 9 * 2.0**8
+
+
+def test_a_rule_in_a_trace_must_not_close_over_it() -> None:
+    def scaled(w: Any) -> Any:
+        f = ad.custom_vjp(lambda x: x * w)
+        f.defvjp(lambda x: (x * w, None), lambda _, ct: (ct * w,))
+        return f
+
+    with pytest.raises(ValueError, match="closes over a value that is differentiated"):
+        ad.taylor(lambda w: scaled(w)(w), (5.0,), (1.0,), 2)
+    step = lambda c, _: (scaled(c)(c), None)  # noqa: E731
+    with pytest.raises(ValueError, match="closes over a value that is differentiated"):
+        ad.compile(lambda x: ad.scan(step, x, length=2)[0])(2.0)
+
+
+def test_defaults_are_arguments_of_the_rule() -> None:
+    power = ad.custom_vjp(lambda x, n=2: x**n)
+    power.defvjp(lambda x, n: (x**n, (x, n)), lambda r, ct: (ct * r[1] * r[0] ** (r[1] - 1), None))
+    assert ad.grad(power)(3.0).item() == 6.0
+    assert ad.grad(lambda x: power(x=x))(3.0).item() == 6.0
+
+
+@pytest.mark.parametrize("vectorized", [False, True])
+def test_host_operations_of_empty_batches(vectorized: bool) -> None:
+    op = ad.host_op(lambda x: x, shape=lambda x: x, vectorized=vectorized)
+    assert ad.vmap(op)(ad.zeros((0, 3))).shape == (0, 3)
+
+
+def test_host_operations_say_what_shape_must_return() -> None:
+    for answer in (lambda x: (x, x), lambda x: x.shape):
+        with pytest.raises(TypeError, match=r"shape= must return a pair"):
+            ad.host_op(np.exp, shape=answer)(1.0)
 
 
 def test_errors_name_the_function_and_the_fix() -> None:

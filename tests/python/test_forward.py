@@ -103,6 +103,31 @@ def test_taylor_follows_what_the_function_closes_over() -> None:
     np.testing.assert_allclose(a.grad.item(), -4 * np.sin(1.0) - 4 * 0.5 * np.cos(1.0), rtol=1e-14)
 
 
+@pytest.mark.parametrize(
+    "f, expected",
+    [
+        (lambda x: ad.sin(ad.floor(x)), [np.sin(1.0), 0, 0]),
+        (lambda x: ad.exp(ad.round(x)) * x, [1.5 * np.exp(2.0), np.exp(2.0), 0]),
+        (
+            lambda x: ad.cond(x > 0, lambda x: ad.sin(x), lambda x: x, x),
+            [np.sin(1.5), np.cos(1.5), -np.sin(1.5)],
+        ),
+        (lambda x: ad.scan(lambda c, _: (c * x, None), x, length=3)[0], [1.5**4, 13.5, 27.0]),
+        (
+            lambda x: ad.while_loop(lambda y: y < 5, lambda y: y * y, x, max_steps=5),
+            [1.5**4, 13.5, 27.0],
+        ),
+        (
+            lambda x: ad.custom_root(lambda r, a: r**2 - a, lambda g, r: 1.5)(1.0, x * x),
+            [1.5, 1.0, 0.0],
+        ),
+    ],
+)
+def test_taylor_of_steps_branches_loops_and_roots(f: Any, expected: list[float]) -> None:
+    found = [d.item() for d in ad.taylor(f, (1.5,), (1.0,), 2)]
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
+
+
 def work(order: int) -> int:
     """Nodes that one more run of `taylor` makes."""
     f = lambda x: ad.exp(ad.sin(x)) / (1 + x * x)  # noqa: E731
@@ -160,6 +185,10 @@ def test_errors() -> None:
         ad.linearize(lambda x: x, 1)
     with pytest.raises(TypeError, match=r"\[taylor\] needs the point"):
         ad.taylor(lambda: 1.0, (), (), 2)
+    with pytest.raises(TypeError, match=r"\[taylor\] primals must be a tuple"):
+        ad.taylor(ad.sin, 1.0, 1.0, 2)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"\[taylor\] 1 primals, but 2 tangents"):
+        ad.taylor(ad.sin, (1.0,), (1.0, 2.0), 2)
     with pytest.raises(ValueError, match=r"\[taylor\] order must not be negative"):
         ad.taylor(ad.sin, (1.0,), (1.0,), -1)
     with pytest.raises(ValueError, match=r"\[pushforward\].*shapes \(3,\) and \(2,\)"):

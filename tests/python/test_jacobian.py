@@ -572,3 +572,15 @@ def test_a_sparse_matrix_is_no_tensor():
     derivative = ad.jacobian(ad.square, sparsity=scipy.sparse.eye_array(3, format="csr"))
     with pytest.raises(ad.TracedValueError):
         ad.grad(lambda x: ad.sum(ad.asarray(derivative(x).data)))(X3)
+
+
+@pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
+@pytest.mark.parametrize("n", [2, 3])
+def test_leaves_see_no_more_of_a_jacobian_than_of_a_gradient(n, mode):
+    w = ad.tensor(3.0, requires_grad=True)
+    x = ad.ones(n)
+    found = ad.jacobian(lambda x: w * ad.concat([x, x])[:3] ** 2, mode=mode)(x)
+    assert not found.requires_grad
+    with ad.GradientTape() as tape:
+        y = ad.sum(ad.jacobian(lambda x: w * ad.concat([x, x])[:3] ** 2, mode=mode)(x))
+    assert tape.gradient(y, w).item() == 6.0

@@ -203,7 +203,7 @@ class Scan final : public BatchedCallee {
 
 ClosedGraph trace_closed(const ListFunction& f, std::span<const ResultSpec> arguments,
                          SourceFinder find_source, const char* what) {
-  Trace trace(std::move(find_source), current_trace());
+  Trace trace(std::move(find_source), any_trace());
   std::vector<Tensor> inputs;
   for (const ResultSpec& spec : arguments) inputs.push_back(trace.argument(spec.dtype, spec.shape));
   const std::vector<Tensor> results = f(inputs);

@@ -37,8 +37,8 @@ class Series {
   /// Undefined where zero. Must be asked for in ascending order of nodes within each order.
   Tensor coefficient(Index i, std::size_t k) {
     if (k > 0 && !varies(i)) return {};
-    if (const auto velocity = velocity_of_.find(i); velocity != velocity_of_.end())
-      return scaled(coefficient(velocity->second, k + 1), static_cast<double>(k + 1));
+    if (const auto known = velocity_of_.find(i); known != velocity_of_.end())
+      return velocity_at(known->second, k);
     if (trace_.graph()[i].kind == Graph::Kind::input) {
       const std::vector<Tensor>& given = coefficients_[i];
       return k < given.size() ? given[k] : Tensor();
@@ -55,6 +55,14 @@ class Series {
  private:
   static Tensor scaled(const Tensor& x, double factor) {
     return !x.defined() || factor == 1 ? x : x * factor;
+  }
+
+  /// Coefficient k of x'; what applications start from is a value even where it is zero.
+  Tensor velocity_at(Index x, std::size_t k) {
+    Tensor c = scaled(coefficient(x, k + 1), static_cast<double>(k + 1));
+    if (c.defined() || k > 0) return c;
+    const Graph::Entry& e = trace_.graph()[x];
+    return zeros(e.shape, e.dtype);
   }
 
   /// Whether the value depends on t.

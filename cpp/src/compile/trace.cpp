@@ -103,7 +103,23 @@ Node* Trace::constant(Node* value) {
   return box(graph_.add_constant(value), value->dtype, value->layout.shape());
 }
 
+bool Trace::moves(const Node* box) {
+  if ((!outer_ && !hidden_) || !is_own(box)) return false;
+  while (moves_.size() <= box->trace_index) {
+    const auto i = static_cast<Graph::Index>(moves_.size());
+    const Graph::Entry& e = graph_[i];
+    bool any = e.kind == Graph::Kind::input && is_floating(e.dtype);
+    if (e.kind == Graph::Kind::constant)
+      any = graph_.value_of(i)->level || graph_.value_of(i)->requires_grad;
+    if (e.kind == Graph::Kind::apply && e.op->differentiable())
+      for (const Graph::Index in : graph_.inputs_of(i)) any = any || moves_[in];
+    moves_.push_back(any);
+  }
+  return moves_[box->trace_index];
+}
+
 void Trace::touch(Node** at, const std::function<IntrusivePtr<const Payload>()>& owner) {
+  if (hidden_) return;
   if (outer_) {
     outer_->touch(at, owner);
     if ((!*at || (*at)->level < level_) && !seen_.contains(at))

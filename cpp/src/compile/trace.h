@@ -73,7 +73,7 @@ class Trace final : public TraceSink {
   void refuse_rebinding(const char* what);
   ~Trace() override;
 
-  bool nested() const noexcept override { return outer_ || hidden_; }
+  bool moves(const Node* box) override;
   Node* record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) override;
   Node* constant(Node* value) override;
   void touch(Node** place, const std::function<IntrusivePtr<const Payload>()>& owner) override;
@@ -103,6 +103,7 @@ class Trace final : public TraceSink {
   std::vector<Touched> touched_;
   std::unordered_map<Node**, std::size_t> touched_at_;
   bool captures_history_ = false;
+  std::vector<bool> moves_;  // by node: a derivative may reach it
   TraceSink* outer_;
   bool hidden_;
   struct Seen {

@@ -120,6 +120,15 @@ LevelScope::~LevelScope() {
   state.levels.resize(level_ - 1);
 }
 
+TraceSink* any_trace() noexcept {
+  if (TraceSink* trace = current_trace()) return trace;
+  const ThreadState* state = t_thread_state;
+  if (!state) return nullptr;
+  for (auto it = state->levels.rbegin(); it != state->levels.rend(); ++it)
+    if (it->trace) return it->trace;
+  return nullptr;
+}
+
 TraceSink* current_trace() noexcept {
   const ThreadState* state = t_thread_state;
   if (!state) return nullptr;

@@ -15,8 +15,8 @@ namespace adjoint {
 class TraceSink {
  public:
   virtual ~TraceSink() = default;
-  /// Whether the graph will be differentiated after it is traced.
-  virtual bool nested() const noexcept = 0;
+  /// Whether the graph may be differentiated once it is traced, and `box` has a derivative in it.
+  virtual bool moves(const Node* box) = 0;
   /// One application of which at least one input is traced, or which has none: a boxed result
   /// with one handle count. Inputs of lower level are constants.
   virtual Node* record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) = 0;
@@ -40,5 +40,7 @@ inline std::optional<WeakKind> traced_weak_kind(const Node* n) noexcept {
 extern std::atomic<int> g_open_traces;
 /// The innermost trace open on this thread, or null.
 TraceSink* current_trace() noexcept;
+/// The same, or else the innermost trace that its function does not notice.
+TraceSink* any_trace() noexcept;
 
 }  // namespace adjoint

@@ -219,13 +219,13 @@ bool is_differentiated(const Tensor& x) noexcept {
   return false;
 }
 
-bool is_in_body(const Tensor& x) noexcept {
+bool is_in_body(const Tensor& x) {
   const Node* n = x.node();
   while (n->level && n->box != Box::trace) n = n->primal;
   const auto& levels = thread_state().levels;
   if (!n->level || n->level > levels.size()) return false;
-  const TraceSink* trace = levels[n->level - 1u].trace;
-  return trace && trace->nested();
+  TraceSink* trace = levels[n->level - 1u].trace;
+  return trace && trace->moves(n);
 }
 
 Tensor barrier(const Tensor& x) {
@@ -236,10 +236,12 @@ Tensor barrier(const Tensor& x) {
   return apply(barrier_record, {&x}, held);
 }
 
-std::vector<Tensor> captured_before(std::span<const Tensor> outputs, std::uint64_t start) {
+std::vector<Tensor> captured_before(std::span<const Tensor> outputs, std::uint64_t start,
+                                    std::span<const Tensor> arguments) {
   std::vector<Tensor> out;
   std::vector<Node*> stack;
   std::unordered_set<const Node*> seen;
+  for (const Tensor& x : arguments) seen.insert(x.node());
   const auto push = [&](Node* n) {
     if (!n->requires_grad || !seen.insert(n).second) return;
     if (n->order <= start || !n->recorded)
