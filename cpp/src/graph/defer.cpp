@@ -549,9 +549,25 @@ void materialize(Node* node) {
   materialize(std::span<Node* const>(&node, 1));
 }
 
+namespace {
+
+/// Elements of the largest of these values and their inputs. A node keeps its edges at least until
+/// it is published, which takes the lock.
+std::int64_t largest_of(std::span<const Tensor> values) {
+  const std::lock_guard lock(g_lock);
+  std::int64_t size = 0;
+  for (const Tensor& t : values) {
+    size = std::max(size, t.size());
+    if (t.node()->is_ready()) continue;
+    for (const Node* in : t.node()->inputs()) size = std::max(size, in->layout.size());
+  }
+  return size;
+}
+
+}  // namespace
+
 void materialize(std::span<Node* const> nodes) {
   std::vector<Tensor> stack;
-  std::int64_t work = 0;
   for (Node* n : nodes) {
     if (n->level)
       raise(ErrorKind::runtime, "eval",
@@ -559,13 +575,10 @@ void materialize(std::span<Node* const> nodes) {
     if (state_of(n) == State::dropped)
       raise(ErrorKind::runtime, "eval", "the value was released: no rule had saved it");
     if (!n->is_ready()) stack.push_back(Tensor::share(n));
-    work = std::max(work, n->layout.size());
-    for (Node* in : n->is_ready() ? std::span<Node* const>() : n->inputs())
-      work = std::max(work, in->layout.size());
   }
   if (stack.empty()) return;
   std::unique_ptr<WithoutHostLock> unlocked;
-  if (work >= kLongWork) unlocked = std::make_unique<WithoutHostLock>();
+  if (largest_of(stack) >= kLongWork) unlocked = std::make_unique<WithoutHostLock>();
   for (bool started = false; !stack.empty();) {
     Node* n = stack.back().node();
     if (n->is_ready()) {
