@@ -22,11 +22,14 @@ from adjoint._custom import (
     Tensors,
     attach,
     differentiated,
+    filled,
+    flatten_tensors,
     floats,
-    is_floating,
+    placed,
     pull_at,
     push_at,
     recomputation,
+    repeated,
     stopped,
 )
 
@@ -46,18 +49,6 @@ def _split(values: Sequence[Any], *counts: int) -> list[list[Any]]:
     return [*parts, list(values[start:])]
 
 
-def _merge(values: Sequence[Tensor], moving: Sequence[Any]) -> list[Any]:
-    """Return `moving` at the places of the floating values, None at the others."""
-    rest = iter(moving)
-    return [next(rest) if is_floating(x) else None for x in values]
-
-
-def _filled(values: Sequence[Tensor], slopes: Maybe) -> Tensors:
-    """Return the slopes of the floating values, zeros where they are None."""
-    pairs = zip(values, slopes, strict=True)
-    return [_core.zeros_like(x) if t is None else t for x, t in pairs if is_floating(x)]
-
-
 def _batched(f: ListFunction, mapped: Sequence[bool], size: int) -> ListFunction:
     """Return `f` over a batch on axis 0 of the values that `mapped` marks; all results have it."""
     axes = tuple(0 if has else None for has in mapped)
@@ -66,15 +57,9 @@ def _batched(f: ListFunction, mapped: Sequence[bool], size: int) -> ListFunction
         if any(mapped):
             return list(_core.vmap(lambda *xs: f(list(xs)), in_axes=axes)(*values))
         outputs = f(values)
-        return _repeated(outputs, [False for _ in outputs], size)
+        return repeated(outputs, [False for _ in outputs], size)
 
     return run
-
-
-def _repeated(values: Tensors, mapped: Sequence[bool], size: int) -> Tensors:
-    """Return the values, all with the batch as axis 0."""
-    pairs = zip(values, mapped, strict=True)
-    return [x if has else _core.broadcast_to(x, (size, *x.shape)) for x, has in pairs]
 
 
 def _aligned(flags: Tensor, x: Tensor) -> Tensor:
@@ -121,7 +106,7 @@ def _cond(if_true: Body, if_false: Body, inputs: Tensors, shared: int, of_true: 
             zeros = [_core.zeros_like(x) for x in floats(own)]
             return floats(of_both) + zeros + floats(of_other)
 
-        return _merge(inputs, _choose(inputs[0], first, second, list(cotangents)))
+        return placed(inputs, _choose(inputs[0], first, second, list(cotangents)))
 
     def push(inputs: Tensors, tangents: Maybe) -> Maybe:
         both, own, other = parts(inputs)
@@ -192,7 +177,7 @@ def _scan(
         zeros = [_core.zeros_like(x) for x in floats(fixed)]
         out = _loop(back, of_carry + zeros, kept + arrays + of_rows, length, not reverse)
         to_carry, to_fixed, to_rows = _split(out, moving, len(zeros))
-        return _merge(inputs, to_carry + to_rows + to_fixed)
+        return placed(inputs, to_carry + to_rows + to_fixed)
 
     def push(inputs: Tensors, tangents: Maybe) -> Maybe:
         carry, arrays, fixed = _split(inputs, carried, rows)
@@ -202,12 +187,12 @@ def _scan(
         def step(state: Tensors, row: Tensors) -> tuple[Tensors, Tensors]:
             c, tc = _split(state, carried)
             x, tx = _split(row, rows)
-            slopes = [*_merge(c, tc), *_merge(x, tx), *of_fixed]
+            slopes = [*placed(c, tc), *placed(x, tx), *of_fixed]
             values, out = push_at(body.replay, [*c, *x, *fixed], slopes)
             return values[:carried] + out[:moving], out[moving:]
 
-        start = carry + _filled(carry, of_carry)
-        out = _loop(step, start, arrays + _filled(arrays, of_rows), length, reverse)
+        start = carry + filled(carry, of_carry)
+        out = _loop(step, start, arrays + filled(arrays, of_rows), length, reverse)
         return list(out[carried:])
 
     def batch(inner: Tensors, mapped: list[bool], size: int) -> Tensors:
@@ -221,7 +206,7 @@ def _scan(
         has_row = mapped[carried : carried + rows]
         pairs = zip(arrays, has_row, strict=True)
         arrays = [_core.moveaxis(x, 0, 1) if has else x for x, has in pairs]
-        out = _loop(step, _repeated(carry, mapped[:carried], size), arrays, length, reverse)
+        out = _loop(step, repeated(carry, mapped[:carried], size), arrays, length, reverse)
         return out[:carried] + [_core.moveaxis(y, 0, 1) for y in out[carried:]]
 
     def run(inputs: Tensors) -> Tensors:
@@ -268,10 +253,10 @@ def _while(
 
         def step(state: Tensors) -> Tensors:
             c, tc = _split(state, carried)
-            values, slopes = push_at(body.replay, [*c, *fixed], [*_merge(c, tc), *of_fixed])
+            values, slopes = push_at(body.replay, [*c, *fixed], [*placed(c, tc), *of_fixed])
             return values + slopes
 
-        start = carry + _filled(carry, of_carry)
+        start = carry + filled(carry, of_carry)
         out = _repeat(lambda s: test.replay([*s[:carried], *tested])[0], step, start, limit)
         return list(out[carried:])
 
@@ -290,7 +275,7 @@ def _while(
             pairs = zip(c, step_all([*c, *fixed]), strict=True)
             return [_core.where(_aligned(going, x), new, x) for x, new in pairs]
 
-        return _repeat(goes_on, step, _repeated(carry, mapped[:carried], size), limit)
+        return _repeat(goes_on, step, repeated(carry, mapped[:carried], size), limit)
 
     def run(inputs: Tensors) -> Tensors:
         return list(_core._call_while(test, body, carried, limit, batch, inputs))
@@ -306,13 +291,11 @@ class _Shape:
 
     def __init__(self, who: str, value: Any, what: str) -> None:
         self._who, self._what = who, what
-        leaves, self.treedef = tree.flatten(value)
-        self.tensors = [_core.asarray(x) for x in leaves]
+        self.tensors, self.treedef = flatten_tensors(value)
 
     def like(self, value: Any) -> Tensors:
         """Return the tensors of `value`; raise unless it is like the first one."""
-        leaves, treedef = tree.flatten(value)
-        tensors = [_core.asarray(x) for x in leaves]
+        tensors, treedef = flatten_tensors(value)
         if treedef != self.treedef or self._specs(tensors) != self._specs(self.tensors):
             raise TypeError(
                 f"[{self._who}] {self._what}: {self._text(self.treedef, self.tensors)} and "
@@ -379,7 +362,7 @@ def cond(
         return tree.unflatten(shape.treedef, chosen)
     if not _core._is_traced(pred):
         return (true_fn if _core._any_true(pred) else false_fn)(*operands)
-    shared, treedef = tree.flatten(operands)
+    shared, treedef = flatten_tensors(operands)
     shapes: list[_Shape] = []
 
     def of(function: Callable[..., Any]) -> ListFunction:
@@ -391,7 +374,7 @@ def cond(
 
         return run
 
-    chosen = _choose(pred, of(true_fn), of(false_fn), [_core.asarray(x) for x in shared])
+    chosen = _choose(pred, of(true_fn), of(false_fn), shared)
     return tree.unflatten(shapes[0].treedef, chosen)
 
 
@@ -440,8 +423,7 @@ def scan(
     (6.0, [1.0, 3.0, 6.0])
     """
     carry = _Shape("scan", init, _SAME)
-    leaves, rows_def = tree.flatten(xs)
-    rows = [_core.asarray(x) for x in leaves]
+    rows, rows_def = flatten_tensors(xs)
     steps = _scan_length(rows, length)
     ys: list[_Shape] = []
 
@@ -546,17 +528,17 @@ def while_loop(
         return carry.like(body_fn(tree.unflatten(carry.treedef, values)))
 
     state = carry.tensors
-    if _core._tracing() or _core._is_traced(goes_on(state)):
+    going = None if _core._tracing() else goes_on(state)
+    if going is None or _core._is_traced(going):
         state = _repeat(goes_on, step, state, -1 if max_steps is None else max_steps)
         return tree.unflatten(carry.treedef, state)
     taken = 0
-    while taken != max_steps:
-        going = goes_on(state)
-        if not _core._any_true(going):
-            break
+    while taken != max_steps and _core._any_true(going):
         fresh = step(state)
         if _core._is_batched(going):
             fresh = [_core.where(going, new, x) for x, new in zip(state, fresh, strict=True)]
         state = fresh
         taken += 1
+        if taken != max_steps:
+            going = goes_on(state)
     return tree.unflatten(carry.treedef, state)

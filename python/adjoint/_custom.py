@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from adjoint import _core, tree
 from adjoint._core import Tensor, TreeDef
+from adjoint._dtypes import is_floating
 
 __all__ = ["checkpoint", "custom_jvp", "custom_vjp"]
 
@@ -27,11 +28,6 @@ Push = Callable[[Tensors, Maybe], Maybe]
 
 
 # ---- What the rules are built from ---------------------------------------------------------------
-
-
-def is_floating(x: Any) -> bool:
-    """Whether `x` is a value that derivatives can reach."""
-    return isinstance(x, Tensor) and x.dtype.kind == "real floating"
 
 
 class Frame:
@@ -127,6 +123,36 @@ def stopped(tensors: Sequence[Tensor]) -> Tensors:
     return [_core.stop_gradient(x) for x in tensors]
 
 
+def flatten_tensors(value: Any) -> tuple[Tensors, TreeDef]:
+    """Return the leaves of a tree, all made tensors, and its structure."""
+    leaves, treedef = tree.flatten(value)
+    return [_core.asarray(x) for x in leaves], treedef
+
+
+def replaced(values: Sequence[Any], moving: Iterable[Any]) -> list[Any]:
+    """Return the values with others in the places of the floating tensors."""
+    rest = iter(moving)
+    return [next(rest) if is_floating(x) else x for x in values]
+
+
+def placed(values: Sequence[Any], moving: Iterable[Any]) -> list[Any]:
+    """Return `moving` in the places of the floating tensors among the values, None elsewhere."""
+    rest = iter(moving)
+    return [next(rest) if is_floating(x) else None for x in values]
+
+
+def filled(values: Sequence[Tensor], slopes: Maybe) -> Tensors:
+    """Return the slopes of the floating values, zeros where they are None."""
+    pairs = zip(values, slopes, strict=True)
+    return [_core.zeros_like(x) if t is None else t for x, t in pairs if is_floating(x)]
+
+
+def repeated(values: Tensors, mapped: Sequence[bool], size: int) -> Tensors:
+    """Return the values of a batch of `size`, all with the batch as axis 0."""
+    pairs = zip(values, mapped, strict=True)
+    return [x if has else _core.broadcast_to(x, (size, *x.shape)) for x, has in pairs]
+
+
 def pull_at(
     f: Callable[[Tensors], Sequence[Tensor | None]],
     point: Tensors,
@@ -137,11 +163,9 @@ def pull_at(
 
     `cotangents` has one entry per floating output; what is not floating gets None.
     """
-    fixed = [None if is_floating(x) else x for x in point]
 
     def run(moving: Tensors) -> Maybe:
-        rest = iter(moving)
-        outputs = f([next(rest) if x is None else x for x in fixed])
+        outputs = f(replaced(point, moving))
         return [x for x in outputs if x is None or is_floating(x)]
 
     outputs, leaves, start = _core._recorded_run(run, floats(point))
@@ -153,25 +177,18 @@ def pull_at(
         if pairs
         else [None for _ in [*leaves, *captured]]
     )
-    return [next(found) if x is None else None for x in fixed] + list(found)
+    return placed(point, found) + list(found)
 
 
 def push_at(
     f: Callable[[Tensors], Sequence[Tensor]], point: Tensors, tangents: Maybe
 ) -> tuple[Tensors, Tensors]:
     """Return the outputs of `f` at `point`, and the tangents of the floating ones."""
-    fixed = [None if is_floating(x) else x for x in point]
-    direction = [
-        _core.zeros_like(x) if t is None else t
-        for x, t in zip(point, tangents, strict=True)
-        if is_floating(x)
-    ]
 
     def run(moving: Tensors) -> Tensors:
-        rest = iter(moving)
-        return list(f([next(rest) if x is None else x for x in fixed]))
+        return list(f(replaced(point, moving)))
 
-    values, slopes = _core.jvp(run, (floats(point),), (direction,))
+    values, slopes = _core.jvp(run, (floats(point),), (filled(point, tangents),))
     return values, floats(slopes)
 
 
@@ -188,15 +205,12 @@ def attach(values: Tensors, inputs: Tensors, pull: Pull | None, push: Push | Non
 
     def transposed_push(inputs: Tensors, cotangents: Tensors) -> Maybe:
         assert push is not None
-        fixed = [None if is_floating(x) else x for x in inputs]
 
         def linear(tangents: Tensors) -> Maybe:
-            rest = iter(tangents)
-            return push(inputs, [next(rest) if x is None else None for x in fixed])
+            return push(inputs, placed(inputs, tangents))
 
         zeros = [_core.zeros_like(x) for x in floats(inputs)]
-        found = iter(pull_at(linear, zeros, list(cotangents)))
-        return [next(found) if x is None else None for x in fixed]
+        return placed(inputs, pull_at(linear, zeros, list(cotangents)))
 
     def transposed_pull(inputs: Tensors, tangents: Maybe) -> Maybe:
         assert pull is not None
@@ -210,8 +224,7 @@ def attach(values: Tensors, inputs: Tensors, pull: Pull | None, push: Push | Non
         return pull_at(linear, zeros, moving)
 
     rule = (pull or transposed_push, push or transposed_pull)
-    attached = iter(_core._attach_derivative(outputs, inputs, *rule))
-    return [next(attached) if is_floating(x) else x for x in values]
+    return replaced(values, _core._attach_derivative(outputs, inputs, *rule))
 
 
 class Positional:
@@ -249,7 +262,32 @@ def _name(f: Callable[..., Any]) -> str:
 # ---- The public functions ------------------------------------------------------------------------
 
 
-class custom_vjp:
+class _Custom:
+    """A function that has a rule where a derivative is wanted, and is itself elsewhere."""
+
+    def __init__(self, f: Callable[..., Any]) -> None:
+        kind = type(self).__name__
+        if not callable(f):
+            raise TypeError(f"[{kind}] needs a function, not a {type(f).__name__}")
+        functools.update_wrapper(self, f)
+        self._f = f
+        self._positional = Positional(f)
+        self._who = f"{kind} of {_name(f)}"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return ``f(*args)``."""
+        args = self._positional(args, kwargs)
+        frame, tensors = take_apart(args)
+        return self._by_rule(frame, tensors) if differentiated(tensors) else self._f(*args)
+
+    def _by_rule(self, frame: Frame, tensors: Tensors) -> Any:
+        raise NotImplementedError
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+
+class custom_vjp(_Custom):
     """Give a function a reverse-mode derivative of your own.
 
     Decorate `f` and then name the two halves of the rule by `defvjp`. Every transform uses the
@@ -278,11 +316,7 @@ class custom_vjp:
     """
 
     def __init__(self, f: Callable[..., Any]) -> None:
-        if not callable(f):
-            raise TypeError(f"[custom_vjp] needs a function, not a {type(f).__name__}")
-        functools.update_wrapper(self, f)
-        self._f = f
-        self._positional = Positional(f)
+        super().__init__(f)
         self._rule: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
     def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
@@ -299,13 +333,8 @@ class custom_vjp:
         """
         self._rule = (forward, backward)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return ``f(*args)``."""
-        args = self._positional(args, kwargs)
-        frame, tensors = take_apart(args)
-        if not differentiated(tensors):
-            return self._f(*args)
-        who = f"custom_vjp of {_name(self._f)}"
+    def _by_rule(self, frame: Frame, tensors: Tensors) -> Any:
+        who = self._who
         if self._rule is None:
             raise RuntimeError(f"[{who}] has no rule: call defvjp(forward, backward) first")
         forward, backward = self._rule
@@ -325,9 +354,6 @@ class custom_vjp:
 
         return out.fill(attach(values, tensors + stopped(saved), pull, None))
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
-
 
 def _pair(result: Any, who: str) -> tuple[Any, Any]:
     if not isinstance(result, tuple) or len(result) != 2:
@@ -335,7 +361,7 @@ def _pair(result: Any, who: str) -> tuple[Any, Any]:
     return result
 
 
-class custom_jvp:
+class custom_jvp(_Custom):
     """Give a function a forward-mode derivative of your own.
 
     Decorate `f` and then name the rule by `defjvp`. Every transform uses it: reverse mode its
@@ -362,11 +388,7 @@ class custom_jvp:
     """
 
     def __init__(self, f: Callable[..., Any]) -> None:
-        if not callable(f):
-            raise TypeError(f"[custom_jvp] needs a function, not a {type(f).__name__}")
-        functools.update_wrapper(self, f)
-        self._f = f
-        self._positional = Positional(f)
+        super().__init__(f)
         self._rule: Callable[..., Any] | None = None
 
     def defjvp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
@@ -382,13 +404,8 @@ class custom_jvp:
         self._rule = rule
         return rule
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return ``f(*args)``."""
-        args = self._positional(args, kwargs)
-        frame, tensors = take_apart(args)
-        if not differentiated(tensors):
-            return self._f(*args)
-        who = f"custom_jvp of {_name(self._f)}"
+    def _by_rule(self, frame: Frame, tensors: Tensors) -> Any:
+        who = self._who
         if self._rule is None:
             raise RuntimeError(f"[{who}] has no rule: call defjvp(rule) first")
         rule = self._rule
@@ -401,9 +418,6 @@ class custom_jvp:
             return list(floats(out.gather(given, f"{who}: rule")))
 
         return out.fill(attach(values, tensors, None, push))
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:

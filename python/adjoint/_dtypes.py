@@ -9,6 +9,12 @@ from adjoint._core import DType, Tensor
 
 __all__ = ["can_cast", "finfo", "iinfo", "isdtype", "result_type"]
 
+
+def is_floating(x: Any) -> bool:
+    """Whether `x` is a tensor that derivatives can reach."""
+    return isinstance(x, Tensor) and x.dtype.kind == "real floating"
+
+
 _ALL = tuple(
     DType(name)
     for name in (

@@ -8,7 +8,8 @@ from typing import Any
 
 from adjoint import _core, tree
 from adjoint._core import TreeDef
-from adjoint._custom import Tensors, is_floating
+from adjoint._custom import Tensors, flatten_tensors
+from adjoint._dtypes import is_floating
 
 __all__ = ["linearize", "taylor"]
 
@@ -46,21 +47,15 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
     (6.0, 23.0)
     """
     point, treedef = _point(primals, "linearize")
-    structure: list[TreeDef] = []
-
-    def run(inputs: Tensors) -> Tensors:
-        leaves, out = tree.flatten(f(*tree.unflatten(treedef, inputs)))
-        structure.append(out)
-        return [_core.asarray(y) for y in leaves]
-
-    outputs, linear = _core._linearize(run, point)
+    listed = _Listed(f, treedef)
+    outputs, linear = _core._linearize(listed, point)
     specs = [(x.shape, x.dtype) for x in point]
 
     def pushforward(*tangents: Any) -> Any:
         given = _tangents(treedef, tangents, specs, "pushforward")
-        return tree.unflatten(structure[0], linear.replay(given))
+        return listed.tree(linear.replay(given))
 
-    return tree.unflatten(structure[0], outputs), pushforward
+    return listed.tree(outputs), pushforward
 
 
 def taylor(
@@ -115,20 +110,30 @@ def taylor(
     point, treedef = _point(tuple(primals), "taylor")
     specs = [(x.shape, x.dtype) for x in point]
     direction = _tangents(treedef, tuple(tangents), specs, "taylor")
-    structure: list[TreeDef] = []
+    listed = _Listed(f, treedef)
+    rows = _core._taylor(listed, point, direction, order)
+    return [listed.tree(row) for row in rows]
 
-    def run(inputs: Tensors) -> Tensors:
-        leaves, out = tree.flatten(f(*tree.unflatten(treedef, inputs)))
-        structure.append(out)
-        return [_core.asarray(y) for y in leaves]
 
-    rows = _core._taylor(run, point, direction, order)
-    return [tree.unflatten(structure[0], row) for row in rows]
+class _Listed:
+    """A function of trees as one of lists, which remembers the structure of what it returned."""
+
+    def __init__(self, f: Callable[..., Any], treedef: TreeDef) -> None:
+        self._f, self._treedef = f, treedef
+        self._out: TreeDef | None = None
+
+    def __call__(self, inputs: Tensors) -> Tensors:
+        tensors, self._out = flatten_tensors(self._f(*tree.unflatten(self._treedef, inputs)))
+        return tensors
+
+    def tree(self, tensors: Tensors) -> Any:
+        """Return a list of outputs as the function would."""
+        assert self._out is not None
+        return tree.unflatten(self._out, tensors)
 
 
 def _point(primals: tuple[Any, ...], who: str) -> tuple[Tensors, TreeDef]:
-    leaves, treedef = tree.flatten(primals)
-    point = [_core.asarray(x) for x in leaves]
+    point, treedef = flatten_tensors(primals)
     if not point:
         raise TypeError(f"[{who}] needs the point at which to differentiate: ad.{who}(f, x)")
     for x in point:

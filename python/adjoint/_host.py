@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from adjoint import _core
 from adjoint._core import DType, Tensor
-from adjoint._custom import Maybe, Tensors, attach, differentiated, is_floating, stopped
+from adjoint._custom import Maybe, Tensors, attach, differentiated, repeated, stopped
+from adjoint._dtypes import is_floating
 
 __all__ = ["host_op"]
 
@@ -146,8 +147,7 @@ def _values(
         whole = [Spec((size, *s.shape), s.dtype) for s in specs]
         if size == 0 and not vectorized:
             return [_core.zeros(s.shape, dtype=s.dtype) for s in whole]
-        pairs = zip(inner, mapped, strict=True)
-        rows = [x if has else _core.broadcast_to(x, (size, *x.shape)) for x, has in pairs]
+        rows = repeated(inner, mapped, size)
         return _values(f if vectorized else _member_by_member(f), name, whole, rows, vectorized)
 
     return list(_core._call_host(run, [tuple(s) for s in specs], batch, inputs))

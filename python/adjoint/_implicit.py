@@ -20,13 +20,13 @@ from adjoint._custom import (
     attach,
     differentiated,
     floats,
-    is_floating,
     pull_at,
     push_at,
     refuse_captured,
     stopped,
     take_apart,
 )
+from adjoint._dtypes import is_floating
 from adjoint._host import host_op
 
 __all__ = ["custom_fixed_point", "custom_root"]

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from adjoint import _core, tree
 from adjoint._core import Tensor, TreeDef
+from adjoint._dtypes import is_floating
 
 __all__ = ["GradientTape", "Variable"]
 
@@ -336,7 +337,7 @@ def _checked(op: str, value: Any, what: str) -> list[Tensor]:
     for x in leaves:
         if not isinstance(x, Tensor):
             raise TypeError(f"[GradientTape.{op}] {what} must be Tensors, not {type(x).__name__}")
-        if not _is_floating(x):
+        if not is_floating(x):
             raise TypeError(
                 f"[GradientTape.{op}] {what} of dtype {x.dtype} has no derivative: use a floating "
                 "tensor"
@@ -394,10 +395,6 @@ class _Pause:
         self._tape._resume()
 
 
-def _is_floating(x: Tensor) -> bool:
-    return x.dtype.kind == "real floating"
-
-
 class Variable(Tensor):
     """A tensor that is meant to change: its value is replaced by `assign`.
 
@@ -427,7 +424,7 @@ class Variable(Tensor):
         self = super().__new__(cls, _core.asarray(initial_value, dtype=dtype).detach())
         self._trainable = bool(trainable)
         self.name = name
-        if trainable and _is_floating(self):
+        if trainable and is_floating(self):
             self.requires_grad_(True)
         return self
 

@@ -172,6 +172,19 @@ def test_derivatives_given_by_hand_and_stops_hold_inside_of_bodies() -> None:
         np.testing.assert_allclose(wrap(ad.grad(h))(0.4).item(), expected, rtol=1e-14)
 
 
+def test_a_condition_is_asked_once_per_step() -> None:
+    for limit, steps, asked in ((None, 4, 5), (2, 2, 2), (0, 0, 1)):
+        calls = 0
+
+        def below(x: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return x < 4
+
+        out = ad.while_loop(below, lambda x: x + 1, ad.tensor(0.0), max_steps=limit)
+        assert (out.item(), calls) == (steps, asked)
+
+
 def test_programs_do_not_grow_with_the_steps() -> None:
     def program(length: int) -> int:
         f = lambda x: ad.scan(lambda c, _: (ad.sin(c) * x, None), x, length=length)[0]  # noqa: E731

@@ -8,6 +8,12 @@ names that the libraries have in common; what they name differently is handed in
 
 from types import SimpleNamespace
 
+from contract import AtLeast
+
+TOLERANCE = 1e-10
+BEYOND_TORCH = (AtLeast(1, "torch"), AtLeast(1, "torch", "adjoint compiled"))
+BARS = (*BEYOND_TORCH, AtLeast(1, "jax.jit", "adjoint compiled"))
+
 
 def names(library):
     """Return the functions of a library, by one set of names, and its float64 constructor."""

@@ -5,17 +5,12 @@ weight. The Jacobian is the block of each observation, 2 by 15, and the derivati
 its weight: the entries of the sparse matrix, in its order.
 """
 
-from contract import AtLeast
 from workloads import adbench
 
 CASES = ("objective", "jacobian")
 UNIT = "s"
-TOLERANCE = 1e-10
-BARS = (
-    AtLeast(1, "torch"),
-    AtLeast(1, "torch", "adjoint compiled"),
-    AtLeast(1, "jax.jit", "adjoint compiled"),
-)
+TOLERANCE = adbench.TOLERANCE
+BARS = adbench.BARS
 
 
 def data(cameras=49, points=7776, observations=31843):

@@ -7,17 +7,12 @@ linear in the monomials of a point, so that all of them are one matrix product.
 
 import math
 
-from contract import AtLeast
 from workloads import adbench
 
 CASES = ("objective", "gradient")
 UNIT = "s"
-TOLERANCE = 1e-10
-BARS = (
-    AtLeast(1, "torch"),
-    AtLeast(1, "torch", "adjoint compiled"),
-    AtLeast(1, "jax.jit", "adjoint compiled"),
-)
+TOLERANCE = adbench.TOLERANCE
+BARS = adbench.BARS
 
 
 def data(d=10, k=200, n=1000):

@@ -6,17 +6,12 @@ coordinates each, which are parameters too ("complicated"): its Jacobian is two 
 and 26 dense ones.
 """
 
-from contract import AtLeast
 from workloads import adbench
 
 CASES = ("simple objective", "simple jacobian", "complicated objective", "complicated jacobian")
 UNIT = "s"
-TOLERANCE = 1e-10
-BARS = (
-    AtLeast(1, "torch"),
-    AtLeast(1, "torch", "adjoint compiled"),
-    AtLeast(1, "jax.jit", "adjoint compiled"),
-)
+TOLERANCE = adbench.TOLERANCE
+BARS = adbench.BARS
 BONES, VERTICES, POINTS = 22, 544, 100
 
 

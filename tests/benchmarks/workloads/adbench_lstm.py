@@ -8,13 +8,12 @@ adds 2 to the sum of exponentials.
 
 import itertools
 
-from contract import AtLeast
 from workloads import adbench
 
 CASES = ("objective", "gradient")
 UNIT = "s"
-TOLERANCE = 1e-10
-BARS = (AtLeast(1, "torch"), AtLeast(1, "torch", "adjoint compiled"))
+TOLERANCE = adbench.TOLERANCE
+BARS = adbench.BEYOND_TORCH
 
 
 def data(layers=2, characters=1024, bits=14):
