@@ -26,23 +26,16 @@ struct Body {
   GraphPtr graph;
 };
 
-std::vector<ResultSpec> outputs_of(const Graph& graph) {
-  std::vector<ResultSpec> out;
-  for (const Graph::Index i : graph.outputs()) out.push_back({graph[i].dtype, graph[i].shape});
-  return out;
-}
-
 ListFunction list_function(const py::object& f) {
   return [&f](std::span<const Tensor> inputs) { return tensors_of(f(to_list(inputs))); };
 }
 
 // `f` maps a list of tensors like `examples` to a list of tensors.
 py::tuple trace_body(const py::object& f, const py::sequence& examples, const std::string& what) {
-  std::vector<ResultSpec> specs;
-  for (const Tensor& t : tensors_of(examples)) specs.push_back({t.dtype(), Dims(t.shape())});
   SourceLines lines;
-  ClosedGraph closed =
-      trace_closed(list_function(f), specs, [&lines] { return lines.current(); }, what.c_str());
+  ClosedGraph closed = trace_closed(
+      list_function(f), specs_of(tensors_of(examples)), [&lines] { return lines.current(); },
+      what.c_str());
   return py::make_tuple(Body{std::move(closed.graph)}, to_list(closed.captured));
 }
 
@@ -81,7 +74,7 @@ py::list taylor_list(const py::object& f, const py::sequence& primals, const py:
 }
 
 // `f(inner, mapped, size)` gives the results for a batch, which is axis 0 of what `mapped` marks.
-BatchFunction batch_function(py::object f) {
+Callee::Batch batch_function(py::object f) {
   const auto held = std::make_shared<Callback>(std::move(f));
   return [held](const BatchArgs& args) {
     const py::gil_scoped_acquire lock;
@@ -94,8 +87,8 @@ BatchFunction batch_function(py::object f) {
 // A Python function of a list of tensors that returns the results as tensors.
 class HostCallee final : public Callee {
  public:
-  HostCallee(std::vector<ResultSpec> specs, py::object f, BatchFunction batch)
-      : Callee(std::move(specs)), f_(std::move(f)), batch_(std::move(batch)) {}
+  HostCallee(std::vector<ResultSpec> specs, py::object f, Batch batch)
+      : Callee(std::move(specs), std::move(batch)), f_(std::move(f)) {}
   void run(std::span<Node* const> inputs, std::span<Node* const> outputs) const override {
     const py::gil_scoped_acquire lock;
     py::list arguments;
@@ -106,21 +99,13 @@ class HostCallee final : public Callee {
       copy_value(values[i].node(), outputs[i]->data());
     }
   }
-  std::vector<Tensor> batch(const BatchArgs& args) const override { return batch_(args); }
 
  private:
   Callback f_;
-  BatchFunction batch_;
 };
 
 py::list results(IntrusivePtr<const Callee> callee, const py::sequence& inputs) {
   return to_list(call(std::move(callee), tensors_of(inputs)));
-}
-
-// The value below every dual and batch.
-const Node* innermost(const Node* n) {
-  while (n->level && n->box != Box::trace) n = n->primal;
-  return n;
 }
 
 bool is_batched(const py::object& x) {
@@ -147,7 +132,7 @@ void init_control(py::module_& m) {
            })
       .def_property_readonly("outputs", [](const Body& b) {
         py::list out;
-        for (const ResultSpec& spec : outputs_of(*b.graph)) {
+        for (const ResultSpec& spec : b.graph->results()) {
           py::list shape;
           for (const std::int64_t n : spec.shape) shape.append(n);
           out.append(py::make_tuple(py::tuple(shape), borrow(dtype_object(spec.dtype))));

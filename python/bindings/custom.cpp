@@ -35,12 +35,6 @@ std::vector<Tensor> from_list(const py::object& result, std::span<const ResultSp
   return out;
 }
 
-std::vector<ResultSpec> specs_of(std::span<const Tensor> tensors) {
-  std::vector<ResultSpec> out;
-  for (const Tensor& t : tensors) out.push_back({t.dtype(), Dims(t.shape())});
-  return out;
-}
-
 // `pull(inputs, cotangents)` and `push(inputs, tangents)` give lists with None for zero.
 class PythonRule final : public JointRule {
  public:
@@ -78,11 +72,7 @@ bool any_of(const py::sequence& items) {
 }
 
 // Inside a dual or a batch.
-bool any_boxed(const py::sequence& items) {
-  for (const Tensor& t : tensors_of(items))
-    if (t.node()->level && t.node()->box != Box::trace) return true;
-  return false;
-}
+bool is_boxed(const Tensor& x) { return innermost(x.node()) != x.node(); }
 
 // The same values, for a program as far as possible from being known as such.
 py::list barrier_list(const py::sequence& items) {
@@ -140,12 +130,18 @@ std::vector<Tensor> tensors_of(const py::sequence& items) {
   return out;
 }
 
+std::vector<ResultSpec> specs_of(std::span<const Tensor> tensors) {
+  std::vector<ResultSpec> out;
+  for (const Tensor& t : tensors) out.push_back({t.dtype(), Dims(t.shape())});
+  return out;
+}
+
 void init_custom(py::module_& m) {
   m.def("_attach_derivative", &attach_derivative);
   m.def("_any_differentiated", &any_of<is_differentiated>);
   m.def("_any_in_body", &any_of<is_in_body>);
   m.def("_recorders_open", [] { return thread_state().open_recorders > 0; });
-  m.def("_any_boxed", &any_boxed);
+  m.def("_any_boxed", &any_of<is_boxed>);
   m.def("_barrier", &barrier_list);
   m.def("_sweep_since", &sweep_since);
   m.def("_recorded_run", &recorded_run);

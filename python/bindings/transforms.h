@@ -32,6 +32,8 @@ Tensor scalar_output(PyObject* o, const char* op);
 py::list to_list(std::span<const Tensor> tensors);
 /// The values of handles of Python.
 std::vector<Tensor> tensors_of(const py::sequence& handles);
+/// What they are like.
+std::vector<ResultSpec> specs_of(std::span<const Tensor> tensors);
 
 /// The new Python callable of a transform.
 enum class TransformKind : std::uint8_t { grad, value_and_grad, jacobian, hessian, vmap };

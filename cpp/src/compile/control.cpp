@@ -11,12 +11,6 @@ namespace adjoint {
 
 namespace {
 
-std::vector<ResultSpec> results_of(const Graph& graph) {
-  std::vector<ResultSpec> out;
-  for (const Graph::Index i : graph.outputs()) out.push_back({graph[i].dtype, graph[i].shape});
-  return out;
-}
-
 /// The results of one run of a program; released when replaced.
 class Values {
  public:
@@ -60,20 +54,10 @@ std::vector<Node*> joined(std::span<Node* const> head, std::span<Node* const> ta
   return out;
 }
 
-class BatchedCallee : public Callee {
+class Cond final : public Callee {
  public:
-  BatchedCallee(std::vector<ResultSpec> results, BatchFunction batch)
-      : Callee(std::move(results)), batch_(std::move(batch)) {}
-  std::vector<Tensor> batch(const BatchArgs& args) const override { return batch_(args); }
-
- private:
-  BatchFunction batch_;
-};
-
-class Cond final : public BatchedCallee {
- public:
-  Cond(const Graph& if_true, const Graph& if_false, std::size_t shared, BatchFunction batch)
-      : BatchedCallee(results_of(if_true), std::move(batch)),
+  Cond(const Graph& if_true, const Graph& if_false, std::size_t shared, Batch batch)
+      : Callee(if_true.results(), std::move(batch)),
         if_true_(if_true),
         if_false_(if_false),
         shared_(shared) {}
@@ -94,11 +78,11 @@ class Cond final : public BatchedCallee {
   std::size_t shared_;
 };
 
-class While final : public BatchedCallee {
+class While final : public Callee {
  public:
   While(const Graph& condition, const Graph& body, std::size_t carried, std::int64_t limit,
-        BatchFunction batch)
-      : BatchedCallee(results_of(body), std::move(batch)),
+        Batch batch)
+      : Callee(body.results(), std::move(batch)),
         condition_(condition),
         body_(body),
         carried_(carried),
@@ -127,11 +111,11 @@ class While final : public BatchedCallee {
   std::int64_t limit_;
 };
 
-class Scan final : public BatchedCallee {
+class Scan final : public Callee {
  public:
   Scan(const Graph& body, std::size_t carried, std::size_t rows, std::int64_t length, bool reverse,
-       BatchFunction batch)
-      : BatchedCallee(stacked(body, carried, length), std::move(batch)),
+       Batch batch)
+      : Callee(stacked(body, carried, length), std::move(batch)),
         body_(body),
         carried_(carried),
         rows_(rows),
@@ -165,7 +149,7 @@ class Scan final : public BatchedCallee {
  private:
   static std::vector<ResultSpec> stacked(const Graph& body, std::size_t carried,
                                          std::int64_t length) {
-    std::vector<ResultSpec> out = results_of(body);
+    std::vector<ResultSpec> out = body.results();
     for (std::size_t i = carried; i < out.size(); ++i)
       out[i].shape = prefixed(length, out[i].shape);
     return out;
@@ -215,18 +199,18 @@ ClosedGraph trace_closed(const ListFunction& f, std::span<const ResultSpec> argu
 }
 
 IntrusivePtr<const Callee> make_cond(const Graph& if_true, const Graph& if_false,
-                                     std::size_t shared, BatchFunction batch) {
+                                     std::size_t shared, Callee::Batch batch) {
   return IntrusivePtr<const Callee>(new Cond(if_true, if_false, shared, std::move(batch)));
 }
 
 IntrusivePtr<const Callee> make_while(const Graph& condition, const Graph& body,
                                       std::size_t carried, std::int64_t limit,
-                                      BatchFunction batch) {
+                                      Callee::Batch batch) {
   return IntrusivePtr<const Callee>(new While(condition, body, carried, limit, std::move(batch)));
 }
 
 IntrusivePtr<const Callee> make_scan(const Graph& body, std::size_t carried, std::size_t rows,
-                                     std::int64_t length, bool reverse, BatchFunction batch) {
+                                     std::int64_t length, bool reverse, Callee::Batch batch) {
   return IntrusivePtr<const Callee>(
       new Scan(body, carried, rows, length, reverse, std::move(batch)));
 }

@@ -25,21 +25,18 @@ struct ClosedGraph {
 ClosedGraph trace_closed(const ListFunction& f, std::span<const ResultSpec> arguments,
                          SourceFinder find_source, const char* what);
 
-/// The results of a call for a batch.
-using BatchFunction = std::function<std::vector<Tensor>(const BatchArgs&)>;
-
 /// Inputs: a bool, what both functions take, what the first has captured, what the second has.
 IntrusivePtr<const Callee> make_cond(const Graph& if_true, const Graph& if_false,
-                                     std::size_t shared, BatchFunction batch);
+                                     std::size_t shared, Callee::Batch batch);
 
 /// Inputs: the carried values, what `condition` has captured, what `body` has. At most `limit`
 /// steps unless it is negative.
 IntrusivePtr<const Callee> make_while(const Graph& condition, const Graph& body,
-                                      std::size_t carried, std::int64_t limit, BatchFunction batch);
+                                      std::size_t carried, std::int64_t limit, Callee::Batch batch);
 
 /// Inputs: the carried values, arrays whose rows the steps take in turn, what `body` has captured.
 /// Results: the carried values, then what the steps return, stacked.
 IntrusivePtr<const Callee> make_scan(const Graph& body, std::size_t carried, std::size_t rows,
-                                     std::int64_t length, bool reverse, BatchFunction batch);
+                                     std::int64_t length, bool reverse, Callee::Batch batch);
 
 }  // namespace adjoint

@@ -211,6 +211,42 @@ std::uint32_t Graph::add_source(std::string place) {
 
 // ------------------------------------------------------------------------------------- using
 
+std::vector<ResultSpec> Graph::results() const {
+  std::vector<ResultSpec> out;
+  for (const Index o : outputs_) out.push_back({entries_[o].dtype, entries_[o].shape});
+  return out;
+}
+
+std::vector<bool> Graph::needed_by(std::span<const Index> nodes, bool derivatives) const {
+  std::vector<bool> needed(entries_.size(), false);
+  for (const Index i : nodes) needed[i] = true;
+  for (auto i = static_cast<Index>(entries_.size()); i-- > 0;) {
+    const Entry& e = entries_[i];
+    if (!needed[i] || e.kind != Kind::apply || (e.op->fixed_value && !derivatives)) continue;
+    for (const Index in : inputs_of(i)) needed[in] = true;
+  }
+  return needed;
+}
+
+bool Reach::passes(const Graph& graph, Graph::Index i, std::size_t operand) {
+  if (operand < 8 && graph[i].op->constant_inputs >> operand & 1) return false;
+  return reaches(graph, graph.inputs_of(i)[operand]);
+}
+
+bool Reach::reaches(const Graph& graph, Graph::Index i) {
+  while (known_.size() <= i) {
+    const auto next = static_cast<Graph::Index>(known_.size());
+    const Graph::Entry& e = graph[next];
+    bool any = e.kind == Graph::Kind::input && is_floating(e.dtype);
+    if (e.kind == Graph::Kind::constant && captured_)
+      any = graph.value_of(next)->level || graph.value_of(next)->requires_grad;
+    if (e.kind == Graph::Kind::apply && e.op->differentiable())
+      for (std::size_t k = 0; k < e.count && !any; ++k) any = passes(graph, next, k);
+    known_.push_back(any);
+  }
+  return known_[i];
+}
+
 Graph Graph::closed(std::vector<Tensor>& captured) const {
   Graph out(sources_);
   std::vector<Index> to(entries_.size());

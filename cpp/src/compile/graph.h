@@ -54,6 +54,10 @@ class Graph {
   }
   std::span<const Index> inputs() const noexcept { return inputs_; }
   std::span<const Index> outputs() const noexcept { return outputs_; }
+  /// Shapes and dtypes of the outputs.
+  std::vector<ResultSpec> results() const;
+  /// The nodes whose values these depend on, or, with `derivatives`, their derivatives too.
+  std::vector<bool> needed_by(std::span<const Index> nodes, bool derivatives = false) const;
   std::span<const Tensor> constants() const noexcept { return constants_; }
   const std::vector<std::string>& sources() const noexcept { return sources_; }
   /// The value of a constant.
@@ -87,6 +91,20 @@ class Graph {
   std::vector<std::uint32_t> table_;  // open addressing: 1 + entry, 0 when free
   std::size_t hashed_ = 0;
   bool captures_levels_ = false;
+};
+
+/// Which nodes a derivative reaches from the inputs, for a graph that still grows.
+class Reach {
+ public:
+  /// `captured`: also from constants that belong to open levels or require grad.
+  explicit Reach(bool captured) : captured_(captured) {}
+  bool reaches(const Graph& graph, Graph::Index i);
+  /// Whether it reaches node i by way of this operand.
+  bool passes(const Graph& graph, Graph::Index i, std::size_t operand);
+
+ private:
+  bool captured_;
+  std::vector<bool> known_;
 };
 
 /// The graph without what its outputs do not need, and with small constant parts computed. The

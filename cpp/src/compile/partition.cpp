@@ -45,7 +45,6 @@ class Partitioner {
   bool in_scalars(Index i) {
     return cluster_[i] != kNone && clusters_[cluster_[i]].kind == Step::Kind::scalars;
   }
-  std::vector<bool> find_live() const;
   void collect(Partition& out, const std::vector<bool>& live);
   void mark_crossings(Partition& out, const std::vector<bool>& live);
   void order(Partition& out);
@@ -189,15 +188,6 @@ void Partitioner::place(Index i) {
   }
 }
 
-std::vector<bool> Partitioner::find_live() const {
-  std::vector<bool> live(graph_.size(), false);
-  for (const Index o : graph_.outputs()) live[o] = true;
-  for (auto i = static_cast<Index>(graph_.size()); i-- > 0;)
-    if (live[i])
-      for (const Index in : graph_.inputs_of(i)) live[in] = true;
-  return live;
-}
-
 /// Roots become steps.
 void Partitioner::collect(Partition& out, const std::vector<bool>& live) {
   std::vector<std::uint32_t> number(clusters_.size(), kNone);
@@ -256,7 +246,7 @@ void Partitioner::order(Partition& out) {
 }
 
 Partition Partitioner::run() {
-  const std::vector<bool> live = find_live();
+  const std::vector<bool> live = graph_.needed_by(graph_.outputs());
   for (Index i = 0; i < graph_.size(); ++i)
     if (live[i] && graph_[i].kind == Graph::Kind::apply) place(i);
   Partition out;

@@ -44,34 +44,23 @@ Tensor fixed_value(const Graph::Entry& e) {
   return out;
 }
 
-std::vector<bool> find_live(const Graph& graph) {
-  std::vector<bool> live(graph.size(), false);
-  for (const Graph::Index o : graph.outputs()) live[o] = true;
-  for (const Graph::Index i : graph.inputs()) live[i] = true;
-  for (auto i = static_cast<Graph::Index>(graph.size()); i-- > 0;)
-    if (live[i])
-      for (const Graph::Index in : graph.inputs_of(i))
-        live[in] = live[in] || graph[i].kind != Graph::Kind::apply || !graph[i].op->fixed_value;
-  return live;
-}
-
 }  // namespace
 
 Graph simplify(const Graph& graph) {
   const RecordingScope unrecorded(false);  // plain values, whatever the thread is doing
   const DeferralScope undeferred(false);
-  const std::vector<bool> live = find_live(graph);
+  const std::vector<bool> live = graph.needed_by(graph.outputs());
   std::vector<Graph::Index> to(graph.size(), 0);
   Graph out(graph.sources());
   bool folded = false;
   std::vector<Graph::Index> inputs;
   for (Graph::Index i = 0; i < graph.size(); ++i) {
-    if (!live[i]) continue;
     const Graph::Entry& e = graph[i];
     if (e.kind == Graph::Kind::input) {
       to[i] = out.add_input(e.dtype, e.shape);
       continue;
     }
+    if (!live[i]) continue;
     if (e.kind == Graph::Kind::constant) {
       to[i] = out.add_constant(graph.value_of(i));
       continue;

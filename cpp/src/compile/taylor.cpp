@@ -36,7 +36,7 @@ class Series {
 
   /// Undefined where zero. Must be asked for in ascending order of nodes within each order.
   Tensor coefficient(Index i, std::size_t k) {
-    if (k > 0 && !varies(i)) return {};
+    if (k > 0 && !reach_.reaches(trace_.graph(), i)) return {};
     if (const auto known = velocity_of_.find(i); known != velocity_of_.end())
       return velocity_at(known->second, k);
     if (trace_.graph()[i].kind == Graph::Kind::input) {
@@ -65,23 +65,7 @@ class Series {
     return zeros(e.shape, e.dtype);
   }
 
-  /// Whether the value depends on t.
-  bool varies(Index i) {
-    while (varies_.size() <= i) {
-      const Index n = static_cast<Index>(varies_.size());
-      const Graph::Entry& e = trace_.graph()[n];
-      bool any = e.kind == Graph::Kind::input;
-      if (e.kind == Graph::Kind::apply && e.op->differentiable())
-        for (std::size_t k = 0; k < e.count; ++k) any = any || moves(n, k);
-      varies_.push_back(any);
-    }
-    return varies_[i];
-  }
-  bool moves(Index i, std::size_t input) {
-    const Graph::Entry& e = trace_.graph()[i];
-    if (input < 8 && e.op->constant_inputs >> input & 1) return false;
-    return varies_[trace_.graph().inputs_of(i)[input]];
-  }
+  bool moves(Index i, std::size_t input) { return reach_.passes(trace_.graph(), i, input); }
 
   std::vector<Tensor> inputs_at(Index i, std::size_t k) {
     std::vector<Tensor> out;
@@ -191,21 +175,11 @@ class Series {
 
   Trace& trace_;
   std::unordered_map<Index, std::vector<Tensor>> coefficients_;
-  std::vector<bool> varies_;
+  Reach reach_{false};  // which values depend on t
   std::unordered_map<Index, bool> linear_;
   std::unordered_map<Index, Index> slopes_;
   std::unordered_map<Index, Index> velocities_, velocity_of_;
 };
-
-/// Nodes below `size` that the outputs depend on.
-std::vector<bool> needed(const Graph& graph, std::span<const Index> outputs) {
-  std::vector<bool> live(graph.size(), false);
-  for (const Index o : outputs) live[o] = true;
-  for (auto i = static_cast<Index>(graph.size()); i-- > 0;)
-    if (live[i])
-      for (const Index in : graph.inputs_of(i)) live[in] = true;
-  return live;
-}
 
 }  // namespace
 
@@ -239,7 +213,7 @@ std::vector<std::vector<Tensor>> taylor(const ListFunction& f, std::span<const T
     const RecordingScope unrecorded(false);
     for (const Tensor& y : f(arguments)) outputs.push_back(trace->index(y));
   }
-  const std::vector<bool> live = needed(trace->graph(), outputs);
+  const std::vector<bool> live = trace->graph().needed_by(outputs, true);
   Series series(*trace, primals, tangents);
   std::vector<std::vector<Tensor>> out;
   double factorial = 1;

@@ -104,18 +104,8 @@ Node* Trace::constant(Node* value) {
 }
 
 bool Trace::moves(const Node* box) {
-  if ((!outer_ && !hidden_) || !is_own(box)) return false;
-  while (moves_.size() <= box->trace_index) {
-    const auto i = static_cast<Graph::Index>(moves_.size());
-    const Graph::Entry& e = graph_[i];
-    bool any = e.kind == Graph::Kind::input && is_floating(e.dtype);
-    if (e.kind == Graph::Kind::constant)
-      any = graph_.value_of(i)->level || graph_.value_of(i)->requires_grad;
-    if (e.kind == Graph::Kind::apply && e.op->differentiable())
-      for (const Graph::Index in : graph_.inputs_of(i)) any = any || moves_[in];
-    moves_.push_back(any);
-  }
-  return moves_[box->trace_index];
+  return (outer_ || hidden_) && is_own(box) &&
+         reach_.reaches(graph_, static_cast<Graph::Index>(box->trace_index));
 }
 
 void Trace::touch(Node** at, const std::function<IntrusivePtr<const Payload>()>& owner) {

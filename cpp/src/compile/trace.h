@@ -103,7 +103,7 @@ class Trace final : public TraceSink {
   std::vector<Touched> touched_;
   std::unordered_map<Node**, std::size_t> touched_at_;
   bool captures_history_ = false;
-  std::vector<bool> moves_;  // by node: a derivative may reach it
+  Reach reach_{true};
   TraceSink* outer_;
   bool hidden_;
   struct Seen {

@@ -180,6 +180,12 @@ struct Node {
   }
 };
 
+/// The value below every dual and batch: of level 0, or a place in a trace.
+inline const Node* innermost(const Node* n) noexcept {
+  while (n->level && n->box != Box::trace) n = n->primal;
+  return n;
+}
+
 /// A node with one handle count, ready state, no op; the caller fills the value.
 Node* new_node(DType dtype, Layout layout);
 /// The same with memory for a contiguous value (none is needed for at most 8 bytes).

@@ -120,21 +120,23 @@ LevelScope::~LevelScope() {
   state.levels.resize(level_ - 1);
 }
 
-TraceSink* any_trace() noexcept {
-  if (TraceSink* trace = current_trace()) return trace;
+namespace {
+
+TraceSink* innermost_trace(bool hidden) noexcept {
   const ThreadState* state = t_thread_state;
   if (!state) return nullptr;
   for (auto it = state->levels.rbegin(); it != state->levels.rend(); ++it)
-    if (it->trace) return it->trace;
+    if (it->trace && it->hidden == hidden) return it->trace;
   return nullptr;
 }
 
-TraceSink* current_trace() noexcept {
-  const ThreadState* state = t_thread_state;
-  if (!state) return nullptr;
-  for (auto it = state->levels.rbegin(); it != state->levels.rend(); ++it)
-    if (it->trace && !it->hidden) return it->trace;
-  return nullptr;
+}  // namespace
+
+TraceSink* current_trace() noexcept { return innermost_trace(false); }
+
+TraceSink* any_trace() noexcept {
+  TraceSink* trace = current_trace();
+  return trace ? trace : innermost_trace(true);
 }
 
 }  // namespace adjoint

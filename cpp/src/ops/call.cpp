@@ -1,3 +1,5 @@
+// Results lie in a block at multiples of a cache line, in order. Under a batch a block has the
+// batch in front of its bytes, so that a result's part of it is strided.
 #include "ops/call.h"
 
 #include "ops/structural.h"
@@ -42,6 +44,30 @@ std::int64_t block_bytes(std::span<const ResultSpec> results) {
   return bytes;
 }
 
+/// What one member of the batch is like, whose shape is `batch`, of each value.
+std::vector<ResultSpec> members(std::span<Node* const> values, Layout::Extents batch) {
+  std::vector<ResultSpec> out;
+  for (const Node* n : values)
+    out.push_back({n->dtype, Dims(n->layout.shape().subspan(batch.size()))});
+  return out;
+}
+
+/// Memory for a block, and its parts for results of which each member of the batch is like this.
+std::vector<Tensor> open_block(Node* block, std::span<const ResultSpec> results) {
+  allocate_value(block, "call");
+  const auto batch = block->layout.shape().first(block->layout.shape().size() - 1);
+  std::vector<Tensor> parts;
+  std::int64_t offset = 0;
+  for (const ResultSpec& member : results) {
+    ResultSpec whole{member.dtype, Dims(batch)};
+    whole.shape.append(member.shape.data(), member.shape.size());
+    parts.push_back(Tensor::adopt(new_node(whole.dtype, Layout(whole.shape))));
+    view_part(parts.back().node(), block, part_attrs(whole, offset).get());
+    offset += bytes_of(member);
+  }
+  return parts;
+}
+
 Family family;
 
 Op& part_record = family.define(
@@ -84,29 +110,18 @@ Op& pack_record = family.define(
      .infer =
          [](std::span<Node* const> in, const Attrs* attrs) {
            Dims shape = attrs->ints;  // of the batch
-           std::int64_t bytes = kAlignment;
-           for (const Node* n : in) {
-             const auto rest = n->layout.shape().subspan(shape.size());
-             bytes += bytes_of({n->dtype, Dims(rest)});
-           }
-           shape.push_back(bytes);
+           shape.push_back(block_bytes(members(in, attrs->ints)));
            return ResultSpec{DType::uint8, shape};
          },
      .run =
          [](Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
-           allocate_value(out, "call");
-           std::int64_t offset = 0;
-           for (Node* n : in) {
-             const ResultSpec spec{n->dtype, Dims(n->layout.shape())};
-             const Tensor part = Tensor::adopt(new_node(spec.dtype, Layout(spec.shape)));
-             view_part(part.node(), out, part_attrs(spec, offset).get());
-             const Tensor dense = contiguous(n);
-             kernels::strided_copy(itemsize(spec.dtype), spec.shape, dense.node()->data(),
-                                   byte_strides(dense.node()->layout.strides(), spec.dtype),
-                                   part.node()->data(),
-                                   byte_strides(part.node()->layout.strides(), spec.dtype));
-             offset += bytes_of(
-                 {spec.dtype, Dims(Layout::Extents(spec.shape).subspan(attrs->ints.size()))});
+           const std::vector<Tensor> parts = open_block(out, members(in, attrs->ints));
+           for (std::size_t i = 0; i < in.size(); ++i) {
+             const Layout& from = in[i]->layout;
+             Node* to = parts[i].node();
+             kernels::strided_copy(itemsize(to->dtype), from.shape(), in[i]->data(),
+                                   byte_strides(from.strides(), to->dtype), to->data(),
+                                   byte_strides(to->layout.strides(), to->dtype));
            }
          },
      .internal = true});
@@ -130,16 +145,9 @@ Op& call_record =
                        },
                    .run =
                        [](Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
-                         allocate_value(out, "call");
-                         std::vector<Tensor> parts;
+                         const auto parts = open_block(out, callee_of(attrs).results());
                          std::vector<Node*> nodes;
-                         std::int64_t offset = 0;
-                         for (const ResultSpec& spec : callee_of(attrs).results()) {
-                           parts.push_back(Tensor::adopt(new_node(spec.dtype, Layout(spec.shape))));
-                           nodes.push_back(parts.back().node());
-                           view_part(nodes.back(), out, part_attrs(spec, offset).get());
-                           offset += bytes_of(spec);
-                         }
+                         for (const Tensor& part : parts) nodes.push_back(part.node());
                          callee_of(attrs).run(in, nodes);
                        },
                    .internal = true,

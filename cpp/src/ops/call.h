@@ -2,6 +2,7 @@
 // has one result, so the results of a call lie in one block of bytes, of which they are views.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -13,15 +14,19 @@ namespace adjoint {
 /// What a call runs. It has no derivative: whoever makes the call attaches one.
 class Callee : public Payload {
  public:
-  explicit Callee(std::vector<ResultSpec> results) : results_(std::move(results)) {}
+  /// The results for a batch, each with it as axis 0.
+  using Batch = std::function<std::vector<Tensor>(const BatchArgs&)>;
+
+  Callee(std::vector<ResultSpec> results, Batch batch)
+      : results_(std::move(results)), batch_(std::move(batch)) {}
   const std::vector<ResultSpec>& results() const noexcept { return results_; }
   /// Fills the contiguous `outputs` from ready inputs of level 0.
   virtual void run(std::span<Node* const> inputs, std::span<Node* const> outputs) const = 0;
-  /// The results for a batch, which is their axis 0.
-  virtual std::vector<Tensor> batch(const BatchArgs& args) const = 0;
+  std::vector<Tensor> batch(const BatchArgs& args) const { return batch_(args); }
 
  private:
   std::vector<ResultSpec> results_;
+  Batch batch_;
 };
 
 std::vector<Tensor> call(IntrusivePtr<const Callee> callee, std::span<const Tensor> inputs);

@@ -3,7 +3,7 @@
 // of a cotangent and a partial is `mul0`, so a partial may be infinite where the cotangent is 0.
 #include <numbers>
 
-#include "ops/rules.h"
+#include "ops/structural.h"
 
 namespace adjoint {
 
@@ -302,24 +302,17 @@ Tensor astype(const Tensor& x, DType dtype) {
 }
 
 // The edge between a leaf made by a transform and the value it was made from.
-static Op& alias_record = family.define(
-    {.name = "alias",
-     .signature = "(x, /)",
-     .doc = "The same value under a name of its own.",
-     .kind = OpKind::view,
-     .arity = 1,
-     .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
-     .batch = [](const BatchArgs& args) { return args.inputs[0]; },
-     .infer = [](std::span<Node* const> in,
-                 const Attrs*) { return ResultSpec{in[0]->dtype, Dims(in[0]->layout.shape())}; },
-     .run =
-         [](Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
-           out->bits = in[0]->bits;
-           out->layout = in[0]->layout;
-           out->storage = in[0]->storage;
-           if (out->storage) retain(out->storage);
-         },
-     .internal = true});
+static Op& alias_record =
+    family.define({.name = "alias",
+                   .signature = "(x, /)",
+                   .doc = "The same value under a name of its own.",
+                   .kind = OpKind::view,
+                   .arity = 1,
+                   .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
+                   .batch = [](const BatchArgs& args) { return args.inputs[0]; },
+                   .infer = infer_same,
+                   .run = run_same,
+                   .internal = true});
 
 #define ADJOINT_BITWISE(fn, text)                                      \
   static Op& fn##_record = family.define({.name = #fn,                 \

@@ -61,6 +61,14 @@ inline void share_value(Node* out, const Node* in, Layout layout) {
   if (out->storage) retain(out->storage);
 }
 
+/// For records whose value is that of input 0.
+inline ResultSpec infer_same(std::span<Node* const> in, const Attrs*) {
+  return {in[0]->dtype, Dims(in[0]->layout.shape())};
+}
+inline void run_same(Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
+  share_value(out, in[0], in[0]->layout);
+}
+
 /// `out` takes over the memory of `in`, which apply found to be free for it.
 inline void take_value(Node* out, Node* in) {
   out->storage = std::exchange(in->storage, nullptr);

@@ -120,25 +120,21 @@ Op& barrier_record = family.define(
          [](const BatchArgs& args) {
            return apply(args.op, {&args.inputs[0]}, same_attrs(args.attrs));
          },
-     .infer = [](std::span<Node* const> in,
-                 const Attrs*) { return ResultSpec{in[0]->dtype, Dims(in[0]->layout.shape())}; },
-     .run = [](Node* out, std::span<Node* const> in, const Attrs*,
-               std::uint32_t) { share_value(out, in[0], in[0]->layout); },
+     .infer = infer_same,
+     .run = run_same,
      .internal = true});
 
-[[maybe_unused]] Op& stop_record = family.define(
-    {.name = "stop_gradient",
-     .signature = "(x, /)",
-     .doc = "The same value; no derivative passes.",
-     .kind = OpKind::view,
-     .arity = 1,
-     .batch = [](const BatchArgs& args) { return apply(args.op, {&args.inputs[0]}); },
-     .infer = [](std::span<Node* const> in,
-                 const Attrs*) { return ResultSpec{in[0]->dtype, Dims(in[0]->layout.shape())}; },
-     .run = [](Node* out, std::span<Node* const> in, const Attrs*,
-               std::uint32_t) { share_value(out, in[0], in[0]->layout); },
-     .internal = true,
-     .transparent = true});
+[[maybe_unused]] Op& stop_record =
+    family.define({.name = "stop_gradient",
+                   .signature = "(x, /)",
+                   .doc = "The same value; no derivative passes.",
+                   .kind = OpKind::view,
+                   .arity = 1,
+                   .batch = [](const BatchArgs& args) { return apply(args.op, {&args.inputs[0]}); },
+                   .infer = infer_same,
+                   .run = run_same,
+                   .internal = true,
+                   .transparent = true});
 
 Tensor carrier(std::span<const Tensor> inputs, ResultSpec spec,
                IntrusivePtr<const DerivativeRule> rule) {
@@ -220,8 +216,7 @@ bool is_differentiated(const Tensor& x) noexcept {
 }
 
 bool is_in_body(const Tensor& x) {
-  const Node* n = x.node();
-  while (n->level && n->box != Box::trace) n = n->primal;
+  const Node* n = innermost(x.node());
   const auto& levels = thread_state().levels;
   if (!n->level || n->level > levels.size()) return false;
   TraceSink* trace = levels[n->level - 1u].trace;
