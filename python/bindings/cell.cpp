@@ -27,7 +27,7 @@ struct AccessList {
   PyObject* dict;  // id -> Variable, owned
   AccessList* outer;
 };
-thread_local AccessList* t_access = nullptr;
+ADJOINT_THREAD_LOCAL AccessList* t_access = nullptr;
 
 }  // namespace
 

@@ -13,6 +13,7 @@
 
 #include "adjoint/error.h"
 #include "adjoint/tensor.h"
+#include "base/tls.h"
 #include "graph/node.h"
 #include "graph/trace_sink.h"
 
@@ -117,7 +118,7 @@ void pop_access_list() noexcept;
 
 /// Reverse transforms (not tapes) open on this thread: values connected to their inputs leave them
 /// only by `.item()`, `.numpy()` and `.detach()`.
-extern thread_local int t_open_reverse;
+extern ADJOINT_THREAD_LOCAL int t_open_reverse;
 class ReverseScope {
  public:
   ReverseScope() { ++t_open_reverse; }

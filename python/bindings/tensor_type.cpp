@@ -18,7 +18,7 @@
 namespace adjoint::python {
 
 PyTypeObject* tensor_type = nullptr;
-thread_local int t_open_reverse = 0;
+ADJOINT_THREAD_LOCAL int t_open_reverse = 0;
 
 namespace {
 

@@ -17,7 +17,7 @@
 
 namespace adjoint {
 
-constinit thread_local ThreadState* t_thread_state = nullptr;
+ADJOINT_THREAD_LOCAL ThreadState* t_thread_state = nullptr;
 HostLock g_host_lock;
 std::atomic<int> g_open_traces{0};
 std::atomic<int> g_open_watchers{0};

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "adjoint/tensor.h"
+#include "base/tls.h"
 #include "graph/node.h"
 
 namespace adjoint {
@@ -49,7 +50,7 @@ struct ThreadState {
   }
 };
 
-extern constinit thread_local ThreadState* t_thread_state;
+extern ADJOINT_THREAD_LOCAL ThreadState* t_thread_state;
 ThreadState& make_thread_state();
 inline ThreadState& thread_state() {
   ThreadState* s = t_thread_state;

@@ -18,6 +18,7 @@
 
 #include "adjoint/error.h"
 #include "base/fork.h"
+#include "base/tls.h"
 
 namespace adjoint {
 namespace {
@@ -96,7 +97,7 @@ struct ThreadCache {
   ThreadCache* previous = nullptr;
 };
 
-thread_local ThreadCache* thread_cache = nullptr;
+ADJOINT_THREAD_LOCAL ThreadCache* thread_cache = nullptr;
 
 void* from_system(std::size_t size) noexcept {
   if (size < kMapped) return std::aligned_alloc(kAlign, size);
