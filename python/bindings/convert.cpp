@@ -9,6 +9,7 @@
 #include "foreign.h"
 #include "graph/apply.h"
 #include "graph/op.h"
+#include "numbers.h"
 
 namespace adjoint::python {
 
@@ -228,7 +229,7 @@ Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional
       raise(ErrorKind::value, op,
             "copy=False cannot convert " + std::string(name(t.dtype())) + " to " +
                 std::string(name(*dtype)));
-    return dtype ? cast_to(t, *dtype) : t;
+    return dtype ? cast_to(t, *dtype) : strong_value(std::move(t));
   }
   Tensor t;
   if (number_kind(o) && !std::string_view(Py_TYPE(o)->tp_name).starts_with("numpy.")) {

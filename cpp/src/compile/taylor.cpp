@@ -167,7 +167,7 @@ class Series {
     if (known != velocities_.end()) return trace_.value(known->second);
     const Graph::Entry& e = trace_.graph()[x];
     const Dims shape = e.shape;
-    Tensor out = trace_.argument(e.dtype, shape);
+    Tensor out = trace_.argument({e.dtype, shape});
     velocities_[x] = trace_.index(out);
     velocity_of_[trace_.index(out)] = x;
     return out;
@@ -175,7 +175,7 @@ class Series {
 
   Trace& trace_;
   std::unordered_map<Index, std::vector<Tensor>> coefficients_;
-  Reach reach_{false};  // which values depend on t
+  Reach reach_;  // which values depend on t
   std::unordered_map<Index, bool> linear_;
   std::unordered_map<Index, Index> slopes_;
   std::unordered_map<Index, Index> velocities_, velocity_of_;
@@ -191,7 +191,7 @@ Linearized linearize(const ListFunction& f, std::span<const Tensor> primals) {
     const TransformLevel level = TransformLevel::dual();
     std::vector<Tensor> duals;
     for (const Tensor& x : primals)
-      duals.push_back(level.make_dual(x, trace->argument(x.dtype(), x.shape())));
+      duals.push_back(level.make_dual(x, trace->argument({x.dtype(), Dims(x.shape())})));
     for (const Tensor& y : f(duals)) {
       auto [primal, tangent] = level.split_dual(y);
       if (!tangent.defined()) tangent = zeros(primal.shape(), primal.dtype());
@@ -207,7 +207,7 @@ std::vector<std::vector<Tensor>> taylor(const ListFunction& f, std::span<const T
                                         std::span<const Tensor> tangents, int order) {
   const std::unique_ptr<Trace> trace = Trace::hidden();
   std::vector<Tensor> arguments;
-  for (const Tensor& x : primals) arguments.push_back(trace->argument(x.dtype(), x.shape()));
+  for (const Tensor& x : primals) arguments.push_back(trace->argument({x.dtype(), Dims(x.shape())}));
   std::vector<Index> outputs;
   {
     const RecordingScope unrecorded(false);

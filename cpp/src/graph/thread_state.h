@@ -14,6 +14,7 @@
 
 namespace adjoint {
 
+class CellScope;
 class TraceSink;
 class Watcher;
 
@@ -40,6 +41,10 @@ struct ThreadState {
   Watcher* watcher = nullptr;  // of anomaly mode
   int open_recorders = 0;      // tapes and reverse transforms: sweeps inside them are recorded
   std::vector<Level> levels;   // level k is levels[k - 1]
+  std::uint16_t constant_levels = 0;  // levels that were open when no_grad was entered
+  CellScope* cells = nullptr;         // innermost first
+  std::uint64_t birth = 0;            // of cells made now
+  std::uint32_t number = 0;           // of the thread, from 1
   Node* free_nodes = nullptr;  // linked through inline_inputs[0]
   std::uint32_t free_count = 0;
   std::int64_t next_check = 0;              // of interrupts: steady clock, ns
@@ -56,6 +61,9 @@ inline ThreadState& thread_state() {
   ThreadState* s = t_thread_state;
   return s ? *s : make_thread_state();
 }
+
+/// The birth of what is made now on this thread.
+inline std::uint64_t current_birth() noexcept { return t_thread_state ? t_thread_state->birth : 0; }
 
 /// Sets a flag of the thread for a scope.
 template <bool ThreadState::* Flag>

@@ -124,6 +124,18 @@ Op& barrier_record = family.define(
      .run = run_same,
      .internal = true});
 
+Op& attached_record =
+    family.define({.name = "attached",
+                   .signature = "(value, carrier, /)",
+                   .doc = "The value, with the derivative of the carrier.",
+                   .kind = OpKind::view,
+                   .arity = 2,
+                   .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
+                   .constant_inputs = 1,
+                   .infer = infer_same,
+                   .run = run_same,
+                   .internal = true});
+
 [[maybe_unused]] Op& stop_record =
     family.define({.name = "stop_gradient",
                    .signature = "(x, /)",
@@ -205,12 +217,22 @@ std::vector<Tensor> with_derivative(std::span<const Tensor> values, std::span<co
   return out;
 }
 
+std::vector<Tensor> recorded_with_derivative(std::span<const Tensor> values,
+                                             std::span<const Tensor> inputs,
+                                             IntrusivePtr<const JointRule> rule) {
+  const JointRule& joint = *rule;
+  std::vector<Tensor> out =
+      joint.split(carrier(inputs, joint.whole(), IntrusivePtr<const DerivativeRule>(rule.get())));
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = apply(attached_record, {&values[i], &out[i]});
+  return out;
+}
+
 bool is_differentiated(const Tensor& x) noexcept {
   const bool recording = thread_state().recording;
   for (const Node* n = x.node(); n; n = n->primal) {
     if (recording && n->requires_grad) return true;
     if (!n->level || n->box == Box::trace) return false;
-    if (n->box == Box::dual && n->tangent) return true;
+    if (n->box == Box::dual && n->tangent && n->level > thread_state().constant_levels) return true;
   }
   return false;
 }
@@ -239,9 +261,9 @@ std::vector<Tensor> captured_before(std::span<const Tensor> outputs, std::uint64
   for (const Tensor& x : arguments) seen.insert(x.node());
   const auto push = [&](Node* n) {
     if (!n->requires_grad || !seen.insert(n).second) return;
-    if (n->order <= start || !n->recorded)
+    if (n->order <= start || (n->leaf && n->leaf->order <= start))
       out.push_back(Tensor::share(n));
-    else
+    else if (n->recorded)
       stack.push_back(n);
   };
   for (const Tensor& y : outputs) push(y.node());

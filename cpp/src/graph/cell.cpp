@@ -1,0 +1,176 @@
+#include "graph/cell.h"
+
+#include <mutex>
+
+#include "adjoint/error.h"
+#include "graph/apply.h"
+#include "graph/thread_state.h"
+
+namespace adjoint {
+
+std::atomic<int> g_open_cell_scopes{0};
+
+namespace {
+
+// A birth is the number of the thread above the serial number of the innermost scope: what another
+// thread makes is from outside of every scope of this one.
+constexpr int kSerialBits = 40;
+std::atomic<std::uint64_t> g_scope_serial{0};
+
+std::mutex g_gradients;
+
+class LeafOwner final : public Payload {
+ public:
+  explicit LeafOwner(Leaf* leaf) : leaf_(leaf) { retain_owner(leaf_); }
+  ~LeafOwner() override { release_owner(leaf_); }
+
+ private:
+  Leaf* leaf_;
+};
+
+class GradientLock {
+ public:
+  GradientLock() { lock_gradients(); }
+  ~GradientLock() { unlock_gradients(); }
+  GradientLock(const GradientLock&) = delete;
+  GradientLock& operator=(const GradientLock&) = delete;
+};
+
+CellScope* scope_of(const Cell& cell) noexcept {
+  const ThreadState* state = t_thread_state;
+  CellScope* scope = state ? state->cells : nullptr;
+  return scope && scope->is_outside(cell) ? scope : nullptr;
+}
+
+Tensor load(const Cell& cell) {
+  if (cell.kind == Cell::Kind::gradient) return load_gradient(static_cast<Leaf*>(cell.who));
+  return *cell.at ? Tensor::share(*cell.at) : Tensor();
+}
+
+void store(const Cell& cell, Tensor value) {
+  Node* fresh = kept_value(cell, std::move(value)).detach_node();
+  if (cell.kind == Cell::Kind::gradient) {
+    const GradientLock lock;
+    std::swap(*cell.at, fresh);
+  } else {
+    std::swap(*cell.at, fresh);
+  }
+  if (fresh) release_handle(fresh);
+}
+
+}  // namespace
+
+Cell gradient_cell(Leaf* leaf) noexcept {
+  return {Cell::Kind::gradient, &leaf->grad, leaf->birth, nullptr, leaf, [](void* who) {
+            return IntrusivePtr<const Payload>(new LeafOwner(static_cast<Leaf*>(who)));
+          }};
+}
+
+Tensor read_cell(const Cell& cell) {
+  CellScope* scope = scope_of(cell);
+  return scope ? scope->read(cell) : load(cell);
+}
+
+void write_cell(const Cell& cell, Tensor value) {
+  if (CellScope* scope = scope_of(cell)) return scope->write(cell, std::move(value));
+  store(cell, std::move(value));
+}
+
+void check_write(const Cell& cell, const Tensor& value) {
+  if (CellScope* scope = scope_of(cell)) scope->check(cell, value);
+}
+
+Tensor kept_value(const Cell& cell, Tensor value) {
+  if (!cell.leaf) return value;
+  return Tensor::adopt(alias(value.node(), cell.leaf, false));
+}
+
+bool is_guarded(const Cell& cell) noexcept { return scope_of(cell) != nullptr; }
+
+void refuse_outside(const Cell& cell, const char* what) {
+  for (CellScope* scope = scope_of(cell); scope; scope = scope->outer()) {
+    const char* op = scope->refuses_leaves();
+    if (op && scope->is_outside(cell))
+      raise(ErrorKind::runtime, what,
+            std::string("inside ") + op +
+                " this would reach a tensor from outside once and not at every run: do it outside");
+  }
+}
+
+// --------------------------------------------------------------------------------- CellScope
+
+CellScope::CellScope() : serial_(g_scope_serial.fetch_add(1, std::memory_order_relaxed) + 1) {
+  ThreadState& state = thread_state();
+  outer_ = state.cells;
+  birth_before_ = state.birth;
+  state.cells = this;
+  state.birth = std::uint64_t{state.number} << kSerialBits | serial_;
+  g_open_cell_scopes.fetch_add(1, std::memory_order_relaxed);
+}
+
+CellScope::~CellScope() { close(); }
+
+void CellScope::close() noexcept {
+  if (!std::exchange(open_, false)) return;
+  ThreadState& state = thread_state();
+  state.cells = outer_;
+  state.birth = birth_before_;
+  g_open_cell_scopes.fetch_sub(1, std::memory_order_relaxed);
+}
+
+bool CellScope::is_outside(const Cell& cell) const noexcept {
+  constexpr std::uint64_t mask = (std::uint64_t{1} << kSerialBits) - 1;
+  return cell.birth >> kSerialBits != thread_state().number || (cell.birth & mask) < serial_;
+}
+
+Tensor CellScope::read_outside(const Cell& cell) {
+  return outer_ && outer_->is_outside(cell) ? outer_->read(cell) : load(cell);
+}
+
+void CellScope::write_outside(const Cell& cell, Tensor value) {
+  if (outer_ && outer_->is_outside(cell)) return outer_->write(cell, std::move(value));
+  store(cell, std::move(value));
+}
+
+void CellScope::check_outside(const Cell& cell, const Tensor& value) {
+  if (outer_ && outer_->is_outside(cell)) outer_->check(cell, value);
+}
+
+void RefusingScope::check(const Cell&, const Tensor&) {
+  raise(ErrorKind::runtime, op_,
+        "the function assigns to a tensor, or to a generator's state, outside of it: carry the "
+        "value through the loop, or return it");
+}
+
+void RefusingScope::write(const Cell& cell, Tensor value) { check(cell, value); }
+
+// --------------------------------------------------------------------------------- gradients
+
+void lock_gradients() { g_gradients.lock(); }
+void unlock_gradients() { g_gradients.unlock(); }
+
+Tensor load_gradient(Leaf* leaf) {
+  const GradientLock lock;
+  return leaf->grad ? Tensor::share(leaf->grad) : Tensor();
+}
+
+bool exchange_gradients(std::span<GradientChange> changes) {
+  const GradientLock lock;
+  for (const GradientChange& c : changes)
+    if (c.leaf->grad != c.expected.node()) return false;
+  for (GradientChange& c : changes) {
+    Node* before = c.value.detach_node();
+    std::swap(c.leaf->grad, before);
+    c.value = Tensor::adopt(before);  // released by the caller, without the lock
+  }
+  return true;
+}
+
+void drop_gradient(Leaf* leaf) noexcept {
+  lock_gradients();
+  Node* dropped = std::exchange(leaf->grad, nullptr);
+  unlock_gradients();
+  if (dropped) release_handle(dropped);
+}
+
+}  // namespace adjoint
