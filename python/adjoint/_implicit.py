@@ -99,7 +99,8 @@ def _implicit(
         _check_root(who, start, found)
         out, values = take_apart(found)
         values = stopped(values)
-        refuse_captured(take_apart(f(out.fill(values), *fixed))[1], who)
+        begun = _core._order()
+        refuse_captured(take_apart(f(out.fill(values), *fixed))[1], begun, who)
         values = _with_implicit_derivative(f, out, frame, values, given, solve)
         return out.fill(values)
 

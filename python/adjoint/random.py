@@ -10,7 +10,7 @@ counter) alone, the same on every machine and for every number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -33,7 +33,8 @@ class Generator:
     Attributes
     ----------
     state : Tensor
-        Key and counter, two uint64 words; each draw rebinds it to the next counter.
+        Key and counter, two uint64 words; each draw rebinds it to the next counter. Inside `vmap`
+        each member of the batch gets numbers of its own from a generator that was made outside.
 
     Examples
     --------
@@ -55,7 +56,7 @@ class Generator:
         self, shape: Shape = (), low: Any = 0.0, high: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
         """Draw from the uniform distribution on [low, high)."""
-        unit = _core._random_uniform(*self._next(shape), _floating("uniform", dtype))
+        unit = self._draw(_core._random_uniform, shape, _floating("uniform", dtype))
         if type(low) is float and type(high) is float and (low, high) == (0.0, 1.0):
             return unit
         scaled: Tensor = low + (high - low) * unit
@@ -65,7 +66,7 @@ class Generator:
         self, shape: Shape = (), mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
         """Draw from the normal distribution."""
-        unit = _core._random_normal(*self._next(shape), _floating("normal", dtype))
+        unit = self._draw(_core._random_normal, shape, _floating("normal", dtype))
         if type(mean) is float and type(std) is float and (mean, std) == (0.0, 1.0):
             return unit
         scaled: Tensor = mean + std * unit
@@ -79,7 +80,7 @@ class Generator:
             low, high = 0, low
         if not low < high:
             raise ValueError(f"[integers] needs low < high, got {low} and {high}")
-        drawn = _core._random_integers(*self._next(shape), low, high)
+        drawn = self._draw(_core._random_integers, shape, low, high)
         return drawn if dtype is None else _core.astype(drawn, DType(dtype))
 
     def permutation(self, n: int) -> Tensor:
@@ -92,16 +93,20 @@ class Generator:
         numbers = keys.tolist()
         return _core.asarray(sorted(range(n), key=numbers.__getitem__), dtype=_core.int64)
 
-    def _next(self, shape: Shape) -> tuple[Tensor, tuple[int, ...]]:
-        """Return the state to draw `shape` from, and step over what the draw uses."""
+    def _draw(self, kind: Callable[..., Tensor], shape: Shape, *parameters: Any) -> Tensor:
+        """Draw `shape`, and step over what the draw uses.
+
+        Each member of a batch that the generator is from outside of gets numbers of its own.
+        """
         dims = (shape.__index__(),) if hasattr(shape, "__index__") else tuple(shape)
         if any(extent < 0 for extent in dims):
             raise ValueError(f"[random] negative extent in shape {dims}")
+        dims = (*_core._batches_of(self.state), *dims)
         state = self.state.detach()
         # One block of the cipher gives four 32-bit words; two are kept per element.
         blocks = prod(dims) // 2 + 1
         self.state.rebind_(state + _core.asarray([0, blocks], dtype=_core.uint64))
-        return state, dims
+        return _core._as_batched(kind(state, dims, *parameters), self.state)
 
     def __repr__(self) -> str:
         return f"Generator(state={self.state.tolist()})"

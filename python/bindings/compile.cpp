@@ -179,6 +179,11 @@ PyObject* run_variant(const Variant& v, const Call& call) {
   }
 }
 
+bool in_batch() {
+  return std::ranges::any_of(thread_state().levels,
+                             [](const Level& level) { return level.kind == Box::batch; });
+}
+
 PyObject* compiled_call(PyObject* self, PyObject* const* args, std::size_t flags,
                         PyObject* kwnames) noexcept {
   const auto nargs = static_cast<std::size_t>(PyVectorcall_NARGS(flags));
@@ -189,7 +194,9 @@ PyObject* compiled_call(PyObject* self, PyObject* const* args, std::size_t flags
     if (any_trace() || open_watcher()) return direct();
     Call call(args, nargs, kwnames, c->state->static_argnums);
     const std::shared_ptr<const Variant> variant = c->state->find(c->f, call);
-    return variant->function ? run_variant(*variant, call) : direct();
+    // Each member of a batch draws numbers of its own, which the function itself sees to.
+    const bool direct_draws = variant->draws && in_batch();
+    return variant->function && !direct_draws ? run_variant(*variant, call) : direct();
   });
 }
 

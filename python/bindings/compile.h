@@ -105,6 +105,7 @@ struct Variant {
   /// Arguments that the function reached as captured handles too.
   std::vector<std::pair<std::uint32_t, Identity>> bound;
   std::vector<std::uint32_t> donated;  // inputs
+  bool draws = false;                  // random numbers
   bool kept = true;                    // worth remembering: nothing of an open transform is in it
   bool single = false;                 // one tensor, no structure
   TreeDef def;                         // of what the function returned

@@ -187,6 +187,8 @@ std::shared_ptr<const Variant> trace_call(const CompiledFunction& c, PyObject* f
     variant->leaves.clear();
     return variant;
   }
+  for (Graph::Index i = 0; i < traced.graph.size(); ++i)
+    variant->draws |= traced.graph[i].op && traced.graph[i].op->draws;
   variant->donated = donated_inputs(c, call);
   GraphFunction::Mask recorded = recorded_outputs(traced, results);
   variant->function =

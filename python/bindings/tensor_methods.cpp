@@ -342,7 +342,7 @@ py::object rebuild(py::object cls, py::object dtype, py::object shape, py::bytes
     self = wrapped(std::move(value));
   } else {
     self = steal(type->tp_alloc(type, 0));
-    as_tensor(self.ptr())->birth = current_birth();
+    as_tensor(self.ptr())->birth = next_birth();
     as_tensor(self.ptr())->node = value.detach_node();
   }
   if (requires_grad) set_requires_grad_value(self.ptr(), true);

@@ -40,7 +40,7 @@ void clear_fields(PyTensor* t) noexcept {
   t->dict = nullptr;
   t->name = nullptr;
   t->basic_view = false;
-  t->birth = current_birth() & ((std::uint64_t{1} << 63) - 1);
+  t->birth = next_birth() & ((std::uint64_t{1} << 63) - 1);
 }
 
 PyTensor* new_object() noexcept {

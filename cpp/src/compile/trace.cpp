@@ -48,6 +48,7 @@ class Trace::Cells final : public CellScope {
   }
   void check(const Cell&, const Tensor&) override {}
   const char* refuses_leaves() const noexcept override { return "compile"; }
+  bool is_trace() const noexcept override { return true; }
 
  private:
   const Redirect* redirected(const Cell& cell) {

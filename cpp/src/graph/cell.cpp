@@ -12,11 +12,6 @@ std::atomic<int> g_open_cell_scopes{0};
 
 namespace {
 
-// A birth is the number of the thread above the serial number of the innermost scope: what another
-// thread makes is from outside of every scope of this one.
-constexpr int kSerialBits = 40;
-std::atomic<std::uint64_t> g_scope_serial{0};
-
 std::mutex g_gradients;
 
 class LeafOwner final : public Payload {
@@ -99,12 +94,11 @@ void refuse_outside(const Cell& cell, const char* what) {
 
 // --------------------------------------------------------------------------------- CellScope
 
-CellScope::CellScope() : serial_(g_scope_serial.fetch_add(1, std::memory_order_relaxed) + 1) {
+CellScope::CellScope() {
   ThreadState& state = thread_state();
   outer_ = state.cells;
-  birth_before_ = state.birth;
+  opened_ = state.births;
   state.cells = this;
-  state.birth = std::uint64_t{state.number} << kSerialBits | serial_;
   g_open_cell_scopes.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -112,15 +106,13 @@ CellScope::~CellScope() { close(); }
 
 void CellScope::close() noexcept {
   if (!std::exchange(open_, false)) return;
-  ThreadState& state = thread_state();
-  state.cells = outer_;
-  state.birth = birth_before_;
+  thread_state().cells = outer_;
   g_open_cell_scopes.fetch_sub(1, std::memory_order_relaxed);
 }
 
+/// What another thread makes is from outside of every scope of this one.
 bool CellScope::is_outside(const Cell& cell) const noexcept {
-  constexpr std::uint64_t mask = (std::uint64_t{1} << kSerialBits) - 1;
-  return cell.birth >> kSerialBits != thread_state().number || (cell.birth & mask) < serial_;
+  return cell.birth >> kBirthBits != opened_ >> kBirthBits || cell.birth <= opened_;
 }
 
 Tensor CellScope::read_outside(const Cell& cell) {

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "graph/node.h"
 
@@ -60,6 +61,7 @@ class CellScope {
   virtual void check(const Cell& cell, const Tensor& value) { check_outside(cell, value); }
   /// Why a handle from outside cannot be made a leaf here; null where it can.
   virtual const char* refuses_leaves() const noexcept { return nullptr; }
+  virtual bool is_trace() const noexcept { return false; }
   CellScope* outer() const noexcept { return outer_; }
 
  protected:
@@ -72,21 +74,20 @@ class CellScope {
 
  private:
   CellScope* outer_;
-  std::uint64_t serial_;
-  std::uint64_t birth_before_;
+  std::uint64_t opened_;  // the last birth before
   bool open_ = true;
 };
 
 /// For functions that are run other than once in the program's own order: writing raises.
 class RefusingScope final : public CellScope {
  public:
-  explicit RefusingScope(const char* op) : op_(op) {}
+  explicit RefusingScope(std::string op) : op_(std::move(op)) {}
   void write(const Cell& cell, Tensor value) override;
   void check(const Cell& cell, const Tensor& value) override;
-  const char* refuses_leaves() const noexcept override { return op_; }
+  const char* refuses_leaves() const noexcept override { return op_.c_str(); }
 
  private:
-  const char* op_;
+  std::string op_;
 };
 
 /// Guards the gradients of all leaves while one is read or replaced, never while work runs.

@@ -80,7 +80,7 @@ using AttrsPtr = IntrusivePtr<const Attrs>;
 /// What a handle owns when it wants gradients. Nodes point to it weakly: when the last handle is
 /// gone the gradient is dropped, so no cycle can form at any order of differentiation.
 struct Leaf {
-  Leaf() noexcept;
+  Leaf();
   std::atomic<std::uint32_t> references{1};  // handles and nodes
   std::atomic<std::uint32_t> owners{1};      // handles
   bool requires_grad = true;

@@ -27,7 +27,7 @@ namespace {
 
 std::atomic<std::uint32_t> g_level_serial{0};
 
-std::atomic<std::uint32_t> g_thread_count{0};
+std::atomic<std::uint64_t> g_thread_count{0};
 
 std::mutex g_states_mutex;
 std::int64_t g_live_of_ended_threads = 0;
@@ -83,7 +83,7 @@ ThreadState& make_thread_state() {
   all_ops();  // whoever makes a node may apply a record directly: the table has to be complete
   static const pthread_key_t key = set_up_process();
   auto* state = new ThreadState;
-  state->number = g_thread_count.fetch_add(1, std::memory_order_relaxed) + 1;
+  state->births = (g_thread_count.fetch_add(1, std::memory_order_relaxed) + 1) << kBirthBits;
   state->deferral = defers_by_default();
   t_thread_state = state;
   pthread_setspecific(key, state);

@@ -43,8 +43,7 @@ struct ThreadState {
   std::vector<Level> levels;   // level k is levels[k - 1]
   std::uint16_t constant_levels = 0;  // levels that were open when no_grad was entered
   CellScope* cells = nullptr;         // innermost first
-  std::uint64_t birth = 0;            // of cells made now
-  std::uint32_t number = 0;           // of the thread, from 1
+  std::uint64_t births = 0;           // of cells: the thread's number, then a counter
   Node* free_nodes = nullptr;  // linked through inline_inputs[0]
   std::uint32_t free_count = 0;
   std::int64_t next_check = 0;              // of interrupts: steady clock, ns
@@ -62,8 +61,9 @@ inline ThreadState& thread_state() {
   return s ? *s : make_thread_state();
 }
 
-/// The birth of what is made now on this thread.
-inline std::uint64_t current_birth() noexcept { return t_thread_state ? t_thread_state->birth : 0; }
+/// The birth of a cell that is made now: no other in the process has it.
+inline std::uint64_t next_birth() { return ++thread_state().births; }
+constexpr int kBirthBits = 46;  // of the counter
 
 /// Sets a flag of the thread for a scope.
 template <bool ThreadState::* Flag>

@@ -237,6 +237,25 @@ bool is_differentiated(const Tensor& x) noexcept {
   return false;
 }
 
+namespace {
+
+/// Whether recorded work leads from the node to one from before `start`.
+bool leads_before(const Node* from, std::uint64_t start) {
+  std::vector<const Node*> stack{from};
+  std::unordered_set<const Node*> seen{from};
+  while (!stack.empty()) {
+    const Node* n = stack.back();
+    stack.pop_back();
+    if (n->order <= start || (n->leaf && n->leaf->order <= start)) return true;
+    if (!n->recorded) continue;
+    for (const Node* in : n->inputs())
+      if (in->requires_grad && seen.insert(in).second) stack.push_back(in);
+  }
+  return false;
+}
+
+}  // namespace
+
 bool is_in_body(const Tensor& x) {
   const Node* n = innermost(x.node());
   const auto& levels = thread_state().levels;
@@ -253,26 +272,14 @@ Tensor barrier(const Tensor& x) {
   return apply(barrier_record, {&x}, held);
 }
 
-std::vector<Tensor> captured_before(std::span<const Tensor> outputs, std::uint64_t start,
-                                    std::span<const Tensor> arguments) {
-  std::vector<Tensor> out;
-  std::vector<Node*> stack;
-  std::unordered_set<const Node*> seen;
-  for (const Tensor& x : arguments) seen.insert(x.node());
-  const auto push = [&](Node* n) {
-    if (!n->requires_grad || !seen.insert(n).second) return;
-    if (n->order <= start || (n->leaf && n->leaf->order <= start))
-      out.push_back(Tensor::share(n));
-    else if (n->recorded)
-      stack.push_back(n);
-  };
-  for (const Tensor& y : outputs) push(y.node());
-  while (!stack.empty()) {
-    Node* n = stack.back();
-    stack.pop_back();
-    for (Node* in : n->inputs()) push(in);
+bool is_connected(const Tensor& x, std::uint64_t start) {
+  const ThreadState& state = thread_state();
+  for (const Node* n = x.node();; n = n->primal) {
+    if (state.recording && n->requires_grad && leads_before(n, start)) return true;
+    if (!n->level || n->box == Box::trace) break;
+    if (n->box == Box::dual && n->tangent && n->level > state.constant_levels) return true;
   }
-  return out;
+  return is_in_body(x);
 }
 
 }  // namespace adjoint

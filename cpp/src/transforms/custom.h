@@ -69,10 +69,9 @@ bool is_in_body(const Tensor& x);
 /// The same value; in a program, work on it is not merged with work on x.
 Tensor barrier(const Tensor& x);
 
-/// The values that `outputs` depend on by recorded work, and that were made or recorded, or belong to
-/// a leaf that was made, before the thread's order counter passed `start`. The walk ends at
-/// `arguments`.
-std::vector<Tensor> captured_before(std::span<const Tensor> outputs, std::uint64_t start,
-                                    std::span<const Tensor> arguments = {});
+/// Whether a derivative of x is wanted with respect to what was made or recorded, or to a leaf that
+/// was made, before the thread's order counter passed `start`: what transforms inside have made of
+/// their own inputs does not count.
+bool is_connected(const Tensor& x, std::uint64_t start);
 
 }  // namespace adjoint

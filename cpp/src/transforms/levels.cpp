@@ -123,6 +123,7 @@ class DualCells final : public CellScope {
 class BatchCells final : public CellScope {
  public:
   explicit BatchCells(std::uint16_t level) : level_(level) {}
+  std::uint16_t level() const noexcept { return level_; }
   void write(const Cell& cell, Tensor value) override {
     check(cell, value);
     write_outside(cell, std::move(value));
@@ -163,6 +164,18 @@ Tensor box_batch(const Level& level, Tensor inner) {
   Node* n = new_box(Box::batch, level, inner.dtype(), inner.shape().subspan(1));
   n->primal = inner.detach_node();
   return Tensor::adopt(n);
+}
+
+std::vector<Level> batches_around(const Cell& cell) {
+  const ThreadState& state = thread_state();
+  std::vector<Level> out;
+  for (CellScope* scope = state.cells; scope && scope->is_outside(cell); scope = scope->outer()) {
+    if (scope->is_trace()) break;
+    if (const auto* batch = dynamic_cast<const BatchCells*>(scope))
+      out.push_back(state.levels[batch->level() - 1u]);
+  }
+  std::ranges::reverse(out);
+  return out;
 }
 
 // ---------------------------------------------------------------------------- TransformLevel
