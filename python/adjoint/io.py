@@ -72,7 +72,7 @@ def save(
     target = _path("save", path)
     views = _views(tensors)
     text = _header(views, {} if metadata is None else metadata)
-    chunks = [len(text).to_bytes(8, "little"), text]
+    chunks: list[bytes | memoryview] = [len(text).to_bytes(8, "little"), text]
     chunks += [view if view.c_contiguous else view.tobytes() for _, _, view in views if view.nbytes]
     try:
         found: os.stat_result | None = os.stat(target)
@@ -249,7 +249,7 @@ def _read_header(file: IO[bytes], want_metadata: bool = False) -> tuple[dict[str
     text = _read(file, length)
     if len(text) < length:
         raise ValueError(f"[io.load] a header of {length} bytes does not fit the file")
-    header = _parsed(text)
+    header = _parsed(bytes(text))
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ValueError("[io.load] the metadata does not map str to str")

@@ -1,5 +1,6 @@
 """Files: against the safetensors package, on links, modes and devices, and with broken headers."""
 
+import copy
 import doctest
 import errno
 import importlib
@@ -441,9 +442,9 @@ def mutated(rng):
         if rng.random() < 0.2 and key in where:
             del where[key]
         elif isinstance(where.get(key), list) and where[key] and rng.random() < 0.5:
-            where[key][rng.randrange(len(where[key]))] = rng.choice(VALUES)
+            where[key][rng.randrange(len(where[key]))] = copy.deepcopy(rng.choice(VALUES))
         else:
-            where[key] = rng.choice(VALUES)
+            where[key] = copy.deepcopy(rng.choice(VALUES))
     text = json.dumps(header, separators=rng.choice([(",", ":"), (", ", " : ")])).encode()
     content = bytearray(file_of(text, bytes(12) + b"\1"))
     for _ in range(rng.choice([0, 0, 0, 1, 1, 2, 5])):
