@@ -350,7 +350,7 @@ def _parts(params: Any) -> list[Any]:
     stack = [params]
     while stack:
         part = stack.pop()
-        if callable(getattr(part, "parameters", None)):
+        if callable(getattr(part, "parameters", None)) and not isinstance(part, type):
             found += part.parameters()
         elif isinstance(part, Mapping):
             stack += reversed([*part.values()])
