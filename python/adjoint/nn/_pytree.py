@@ -88,24 +88,24 @@ class _Flattening:
         slots: list[tuple[Path, int]] = []
         attributes: list[tuple[Any, Spec]] = []
         contents = [attributes]  # of the containers that are open
-        for event in place.events:
-            if event.kind == "open":
+        for kind, path, value in place.events:
+            if kind == "open":
                 contents.append([])
                 continue
-            if event.kind == "close":
-                spec = self._box(event.value, contents.pop())
-            elif event.kind == "parameter":
-                index = self._leaf(event.value, registry.slots.get(event.path))
-                slots.append((event.path, index))
-                spec = ("leaf", index)
-            elif event.kind == "module":
-                spec = ("module", self._module_of[id(event.value)])
-            elif type(event.value) is list:  # which may change in place
-                spec = ("list", (event.value, tuple(event.value)))
+            if kind == "parameter":
+                index = self._leaf(value, registry.slots.get(path))
+                slots.append((path, index))
+                spec: Spec = ("leaf", index)
+            elif kind == "close":
+                spec = self._box(value, contents.pop())
+            elif kind == "module":
+                spec = ("module", self._module_of[id(value)])
+            elif type(value) is list:  # which may change in place
+                spec = ("list", (value, tuple(value)))
             else:
-                spec = ("same", event.value)
-            contents[-1].append((event.path[-1], spec))
-        frozen = [event.value for event in place.events if event.kind == "frozen"]
+                spec = ("same", value)
+            contents[-1].append((path[-1], spec))
+        frozen = [value for kind, _, value in place.events if kind == "frozen"]
         return Record(type(place.module), attributes, dict(registry.buffers), slots, frozen)
 
     def _leaf(self, value: Any, slot: object) -> int:

@@ -8,14 +8,13 @@ to it, so that shared modules and pointers to a parent are no trouble.
 
 from __future__ import annotations
 
-import abc
 import collections
 import dataclasses
 import functools
 import types
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard, TypeVar
 
 import adjoint as ad
 from adjoint.optim import Optimizer
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 Path = tuple[Any, ...]  # the attribute, then a key per container
+T = TypeVar("T")
 Kind = Literal["parameter", "frozen", "buffer", "module", "constant", "open", "close"]
 
 _PLAIN = frozenset({bool, bytes, complex, float, int, str, type(None)})
@@ -37,24 +37,25 @@ _CODE = (
     types.FunctionType,
     types.MethodType,
     types.ModuleType,
+    classmethod,
+    property,
+    staticmethod,
     # They refer to parameters that have their place elsewhere.
     Optimizer,
     ad.GradientTape,
 )
+_HOME = "adjoint.nn.module"
+_TENSORS = frozenset({"parameter", "frozen", "buffer"})
 _CLOSED = (set, frozenset, collections.deque, types.MappingProxyType)
 
 
-class Event(NamedTuple):
-    """One thing found in a module; a container is opened, then its items come, then it closes."""
+# One thing found in a module. A container is opened, then its items come, then it closes.
+Event = tuple[Kind, Path, Any]
 
-    kind: Kind
-    path: Path
-    value: Any
 
-    @property
-    def name(self) -> str:
-        """The dotted name inside the module."""
-        return ".".join(map(str, self.path))
+def dotted(path: Path) -> str:
+    """Return the name inside the module of what stands at a path."""
+    return ".".join(map(str, path))
 
 
 class Registry:
@@ -65,14 +66,17 @@ class Registry:
         # Where a pytree was put together with a leaf, which may be anything, and which leaf it was.
         self.slots: dict[Path, object] = {}
         # Tensors that were parameters when they were last seen, so that freezing loses none.
-        self._seen: weakref.WeakValueDictionary[int, ad.Tensor] = weakref.WeakValueDictionary()
+        self._seen: dict[int, weakref.ref[ad.Tensor]] = {}
 
     def see(self, tensor: ad.Tensor) -> None:
         """Keep in mind that a tensor is a parameter of the module."""
-        self._seen[id(tensor)] = tensor
+        key, seen = id(tensor), self._seen
+        if key not in seen or seen[key]() is not tensor:
+            seen[key] = weakref.ref(tensor, lambda _: seen.pop(key, None))
 
     def has_seen(self, tensor: ad.Tensor) -> bool:
-        return self._seen.get(id(tensor)) is tensor
+        found = self._seen.get(id(tensor))
+        return found is not None and found() is tensor
 
     def forget(self, name: str, value: Any = None) -> None:
         """Drop the slots of an attribute, or keep the one that a tensor takes over."""
@@ -86,16 +90,19 @@ class Registry:
         return other
 
     def __getstate__(self) -> tuple[dict[str, bool], dict[Path, object], list[ad.Tensor]]:
-        return dict(self.buffers), dict(self.slots), list(self._seen.values())
+        seen = [tensor for ref in self._seen.values() if (tensor := ref()) is not None]
+        return dict(self.buffers), dict(self.slots), seen
 
     def __setstate__(
         self, state: tuple[dict[str, bool], dict[Path, object], list[ad.Tensor]]
     ) -> None:
         self.buffers, self.slots, seen = state
-        self._seen = weakref.WeakValueDictionary((id(x), x) for x in seen)
+        self._seen = {}
+        for tensor in seen:
+            self.see(tensor)
 
 
-class Holder(abc.ABC):
+class Holder:
     """What a `Module` is to the walk; here so that this file need not import it."""
 
     _registry: Registry
@@ -109,23 +116,59 @@ class Holder(abc.ABC):
         return self
 
 
+def _class_of(value: Any) -> str:
+    """Return what the type of a value makes of it; asked so often that it is remembered."""
+    cls = type(value)
+    return _classes.get(cls) or _remember(_classes, cls, _classified(cls))
+
+
+_classes: dict[type, str] = {}
+
+
+def _remember(table: dict[type, T], cls: type, value: T) -> T:
+    if len(table) > 10_000:  # somebody makes classes in a loop
+        table.clear()
+    table[cls] = value
+    return value
+
+
+def _classified(cls: type) -> str:
+    if cls in _PLAIN:
+        return "plain"
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return "named tuple"
+    if issubclass(cls, (list, tuple)):
+        return "sequence"
+    for base, name in ((ad.Tensor, "tensor"), (Holder, "module"), (dict, "dict")):
+        if issubclass(cls, base):
+            return name
+    if issubclass(cls, _CODE):
+        return "code"
+    return "dataclass" if dataclasses.is_dataclass(cls) else "object"
+
+
 def is_module(value: Any) -> TypeGuard[Module]:
     return isinstance(value, Holder)
 
 
+def is_plain(value: Any) -> bool:
+    """Return whether nothing can be in a value, at the speed of C for long lists of numbers."""
+    cls = type(value)
+    return cls in _PLAIN or ((cls is list or cls is tuple) and _PLAIN.issuperset(map(type, value)))
+
+
 def is_trainable(value: Any) -> bool:
     """Return whether a value is a tensor that gradients accumulate in."""
-    return isinstance(value, ad.Tensor) and value.requires_grad and value.is_leaf
+    return _class_of(value) == "tensor" and value.requires_grad and value.is_leaf
 
 
-def attributes(module: Module) -> Iterator[tuple[str, Any]]:
-    """Yield the attributes that a module was given, those in slots of its class too."""
-    for name, value in vars(module).items():
-        if name != "_registry":
-            yield name, value
+def attributes(module: Module) -> list[tuple[str, Any]]:
+    """Return the attributes that a module was given, those in slots of its class too."""
+    found = [item for item in vars(module).items() if item[0] != "_registry"]
     for name in slot_names(type(module)):
         if hasattr(module, name):
-            yield name, getattr(module, name)
+            found.append((name, getattr(module, name)))
+    return found
 
 
 def events(module: Module) -> list[Event]:
@@ -138,69 +181,74 @@ def events_of(module: Module, named: Iterable[tuple[str, Any]]) -> list[Event]:
     found: list[Event] = []
     registry = module._registry
     above = {path[:k] for path in registry.slots for k in range(1, len(path))}
-    inside: set[int] = set()  # the containers that are open
-    stack: list[Event] = [Event("open", (name,), value) for name, value in named]
-    stack.reverse()
-    while stack:
-        event = stack.pop()
-        path, value = event.path, event.value
-        if event.kind == "close":
-            inside.discard(id(value))
-            found.append(event)
-            continue
+    for name, value in named:
+        path = (name,)
         kind = _kind(registry, path, value)
-        items = None
-        if kind == "constant" and (path in above or not _is_plain(value)):
-            items = contents(value)
-        if items is None:
-            found.append(Event(kind, path, value))
-            continue
-        if id(value) in inside:
-            raise ValueError(
-                f"[{type(module).__name__}] the container at {event.name!r} holds itself"
-            )
-        inside.add(id(value))
-        found.append(event)
-        stack.append(Event("close", path, value))
-        stack += [Event("open", (*path, key), item) for key, item in reversed(items)]
+        # Most attributes are numbers or tensors: nothing is in them.
+        if kind != "constant" or type(value) in _PLAIN or _class_of(value) == "tensor":
+            found.append((kind, path, value))
+        elif path in above or not is_plain(value):
+            _open(found, module, above, path, value)
+        else:
+            found.append((kind, path, value))
     return found
 
 
+def _open(found: list[Event], module: Module, above: set[Path], path: Path, value: Any) -> None:
+    """Find what is in a value, and in what is in it, if it is a container."""
+    inside: set[int] = set()  # the containers that are open
+    stack: list[tuple[Path, Any, bool]] = [(path, value, False)]
+    while stack:
+        path, value, closing = stack.pop()
+        if closing:
+            inside.discard(id(value))
+            found.append(("close", path, value))
+            continue
+        kind = _kind(module._registry, path, value)
+        items = None
+        if kind == "constant" and (path in above or not is_plain(value)):
+            items = contents(value)
+        if items is None:
+            found.append((kind, path, value))
+            continue
+        if id(value) in inside:
+            raise ValueError(
+                f"[{type(module).__name__}] the container at {dotted(path)!r} holds itself"
+            )
+        inside.add(id(value))
+        found.append(("open", path, value))
+        stack.append((path, value, True))
+        stack += [((*path, key), item, False) for key, item in reversed(items)]
+
+
 def _kind(registry: Registry, path: Path, value: Any) -> Kind:
-    if path in registry.slots:
+    if registry.slots and path in registry.slots:
         return "parameter"
-    if isinstance(value, ad.Tensor):
+    cls = _classes.get(type(value)) or _class_of(value)
+    if cls == "plain":
+        return "constant"
+    if cls == "tensor":
         if len(path) == 1 and path[0] in registry.buffers:
             return "buffer"
-        if is_trainable(value):
+        if value.requires_grad and value.is_leaf:
             registry.see(value)
             return "parameter"
         return "frozen" if registry.has_seen(value) else "constant"
-    return "module" if is_module(value) else "constant"
-
-
-def _is_plain(value: Any) -> bool:
-    """Return whether nothing can be in a value, at the speed of C for long lists of numbers."""
-    kind = type(value)
-    return kind in _PLAIN or (
-        (kind is list or kind is tuple) and _PLAIN.issuperset(map(type, value))
-    )
+    return "module" if cls == "module" else "constant"
 
 
 def contents(value: Any) -> list[tuple[Any, Any]] | None:
     """Return the items of a container with their keys, None of what is not looked into."""
-    kind = type(value)
-    if kind in _PLAIN or isinstance(value, (ad.Tensor, Holder)):
+    cls = _class_of(value)
+    if cls in ("plain", "tensor", "module", "code"):
         return None
-    if isinstance(value, dict):
+    if cls == "dict":
         return list(value.items())
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
+    if cls == "named tuple":
         return list(zip(value._fields, value, strict=True))
-    if isinstance(value, (list, tuple)):
+    if cls == "sequence":
         return list(enumerate(value))
-    if isinstance(value, _CODE):
-        return None
-    if dataclasses.is_dataclass(value):
+    if cls == "dataclass":
         fields = dict.fromkeys(field.name for field in dataclasses.fields(value))
         names = fields | dict.fromkeys(getattr(value, "__dict__", ()))
         return [(name, getattr(value, name)) for name in names if hasattr(value, name)]
@@ -214,9 +262,7 @@ class Place(NamedTuple):
     prefix: str  # empty or ending in a dot
     module: Module
     events: list[Event]
-
-    def children(self) -> Iterator[tuple[str, Module]]:
-        return ((event.name, event.value) for event in self.events if event.kind == "module")
+    children: list[tuple[str, Module]]
 
 
 def survey(root: Module, check: bool = True) -> list[Place]:
@@ -232,9 +278,10 @@ def survey(root: Module, check: bool = True) -> list[Place]:
         if id(module) in seen:
             continue
         seen.add(id(module))
-        place = Place(prefix, module, events(module))
-        places.append(place)
-        stack += [(f"{prefix}{name}.", child) for name, child in reversed([*place.children()])]
+        found = events(module)
+        children = [(dotted(path), value) for kind, path, value in found if kind == "module"]
+        places.append(Place(prefix, module, found, children))
+        stack += [(f"{prefix}{name}.", child) for name, child in reversed(children)]
     if check:
         _refuse_hidden(places, seen)
     return places
@@ -247,26 +294,28 @@ def state_names(root: Module) -> list[tuple[str, ad.Tensor]]:
     """
     known = {id(place.module): place for place in survey(root)}
     found: list[tuple[str, ad.Tensor]] = []
-    path: dict[int, None] = {}
+    above: dict[int, None] = {}
     done: set[int] = set()
     looping: set[int] = set()
-    stack: list[tuple[str, Module] | None] = [("", root)]  # None: the last module of path is done
+    stack: list[tuple[str, Module] | None] = [("", root)]  # None: the last of above is done
     while stack:
         top = stack.pop()
         if top is None:
-            done.add(path.popitem()[0])
+            done.add(above.popitem()[0])
             continue
         prefix, module = top
-        if id(module) in path or (id(module) in done and id(module) in looping):
-            looping.update(path)
+        if id(module) in above or (id(module) in done and id(module) in looping):
+            looping.update(above)
             continue
         place = known[id(module)]
-        path[id(module)] = None
+        above[id(module)] = None
         found += [
-            (prefix + event.name, event.value) for event in place.events if _lasts(place, event)
+            (prefix + dotted(path), value)
+            for kind, path, value in place.events
+            if kind in _TENSORS and _lasts(module, kind, path)
         ]
         stack.append(None)
-        stack += [(f"{prefix}{name}.", child) for name, child in reversed([*place.children()])]
+        stack += [(f"{prefix}{name}.", child) for name, child in reversed(place.children)]
     counts = collections.Counter(name for name, _ in found)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
@@ -277,49 +326,64 @@ def state_names(root: Module) -> list[tuple[str, ad.Tensor]]:
     return found
 
 
-def _lasts(place: Place, event: Event) -> bool:
-    if event.kind == "buffer":
-        return place.module._registry.buffers[event.path[0]]
-    return event.kind in ("parameter", "frozen")
-
-
-def _is_tensor(event: Event) -> bool:
-    return event.kind in ("parameter", "frozen", "buffer")
+def _lasts(module: Module, kind: Kind, path: Path) -> bool:
+    return kind != "buffer" or module._registry.buffers[path[0]]
 
 
 # ---- What cannot be registered -------------------------------------------------------------------
 
 
 def _refuse_hidden(places: list[Place], modules: set[int]) -> None:
-    own = {id(e.value) for place in places for e in place.events if _is_tensor(e)}
-    for place in places:
-        for name, value in _unopened(place):
-            for item in _hidden(value):
-                if id(item) in own or id(item) in modules:
-                    continue
-                if is_module(item) and not _is_left_out(item, modules):
-                    continue
-                raise TypeError(_hidden_message(place, name, value, item))
+    suspects = [(place, name, value) for place in places for name, value in _unopened(place)]
+    if not suspects:
+        return
+    own = {id(x) for place in places for kind, _, x in place.events if kind in _TENSORS}
+    for place, name, value in suspects:
+        for item in _hidden(value):
+            if id(item) in own or id(item) in modules:
+                continue
+            if is_module(item) and not _is_left_out(item, modules):
+                continue
+            raise TypeError(_hidden_message(place, name, value, item))
 
 
-def _unopened(place: Place) -> Iterator[tuple[str, Any]]:
-    """Yield the objects of a module that were not looked into, and what its class holds."""
-    for event in place.events:
-        registered = event.kind == "open" and not is_item_by_item(event.value)
-        if registered or (event.kind == "constant" and type(event.value) not in _PLAIN):
-            yield event.name, event.value
-    own = {event.path[0] for event in place.events}
+def _unopened(place: Place) -> list[tuple[str, Any]]:
+    """Return the objects of a module that were not looked into, and what its class holds."""
+    found = [
+        (dotted(path), value)
+        for kind, path, value in place.events
+        if (kind == "constant" or kind == "open") and _class_of(value) == "object"
+    ]
     for cls in type(place.module).__mro__:
-        if cls is Holder:
+        if cls.__module__ == _HOME:
             break
-        for name, value in vars(cls).items():
-            if name not in own and type(value) not in _PLAIN and not isinstance(value, _CODE):
-                yield f"{cls.__name__}.{name}", [value]
+        for name in _data_names(cls):
+            if all(path[0] != name for _, path, _ in place.events):
+                found.append((f"{cls.__name__}.{name}", [vars(cls)[name]]))
+    return found
+
+
+def _data_names(cls: type) -> tuple[str, ...]:
+    """Return the attributes of a class that are no code; again where it has got more of them."""
+    count, names = _data.get(cls, (-1, ()))
+    if count != len(vars(cls)):
+        names = tuple(
+            name
+            for name, value in vars(cls).items()
+            if not name.startswith("__")
+            and name != "_abc_impl"
+            and _class_of(value) not in ("plain", "code")
+        )
+        _remember(_data, cls, (len(vars(cls)), names))
+    return names
+
+
+_data: dict[type, tuple[int, tuple[str, ...]]] = {}
 
 
 def is_item_by_item(value: Any) -> bool:
     """Return whether a container has items of its own, rather than those its pytree gives it."""
-    return isinstance(value, (dict, list, tuple)) or dataclasses.is_dataclass(value)
+    return _class_of(value) != "object"
 
 
 def _hidden(value: Any) -> Iterator[Any]:
@@ -340,8 +404,6 @@ def _hidden(value: Any) -> Iterator[Any]:
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    if isinstance(value, _CODE) or isinstance(value, ad.Tensor):
-        return ()
     if isinstance(value, types.MappingProxyType):
         return [*value.values()]
     if isinstance(value, (*_CLOSED, list)):
@@ -358,7 +420,7 @@ def _is_left_out(module: Module, modules: set[int]) -> bool:
     places = survey(module, check=False)
     if any(id(place.module) in modules for place in places):
         return False
-    return any(_is_tensor(event) for place in places for event in place.events)
+    return any(kind in _TENSORS for place in places for kind, _, _ in place.events)
 
 
 def _hidden_message(place: Place, name: str, value: Any, item: Any) -> str:
@@ -375,12 +437,17 @@ def _hidden_message(place: Place, name: str, value: Any, item: Any) -> str:
 
 
 def slot_names(cls: type) -> tuple[str, ...]:
-    names: list[str] = []
+    known = _slots.get(cls)
+    return _remember(_slots, cls, tuple(_slot_names(cls))) if known is None else known
+
+
+_slots: dict[type, tuple[str, ...]] = {}
+
+
+def _slot_names(cls: type) -> Iterator[str]:
     for base in reversed(cls.__mro__):
         slots = vars(base).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else tuple(slots):
-            if name in ("__dict__", "__weakref__"):
-                continue
-            private = name.startswith("__") and not name.endswith("__")
-            names.append(f"_{base.__name__.lstrip('_')}{name}" if private else name)
-    return tuple(names)
+            if name not in ("__dict__", "__weakref__"):
+                private = name.startswith("__") and not name.endswith("__")
+                yield f"_{base.__name__.lstrip('_')}{name}" if private else name

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import adjoint as ad
+from adjoint.nn._walk import is_module
 from adjoint.nn.module import Module
 
 __all__ = ["Linear", "ReLU", "Sequential", "Tanh"]
@@ -168,10 +169,10 @@ class Sequential(Module):
         return x
 
     def __iter__(self) -> Iterator[Module]:
-        return (layer for _, layer in self.children())
+        return filter(is_module, vars(self).values())
 
     def __len__(self) -> int:
-        return sum(1 for _ in self.children())
+        return sum(1 for _ in self)
 
     def __getitem__(self, index: int) -> Module:
         return list(self)[index]

@@ -10,7 +10,7 @@ a dict.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import adjoint as ad
@@ -19,9 +19,11 @@ from adjoint.nn._walk import (
     Holder,
     attributes,
     contents,
+    dotted,
     events,
     events_of,
     is_module,
+    is_plain,
     is_trainable,
     slot_names,
     state_names,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Module"]
 
 
-class Module(Holder):
+class Module(Holder, abc.ABC):
     """Base class of models and layers; a subclass defines `forward`.
 
     A *parameter* is a leaf that requires grad and that is assigned to an attribute, or put into a
@@ -81,10 +83,14 @@ class Module(Holder):
         if name in registry.buffers:
             self._assign_buffer(name, value)
             return
-        found = events_of(self, [(name, value)])  # which sees the parameters in it
+        kinds: Collection[str] = ()
+        if not is_plain(value):
+            found = events_of(self, [(name, value)])  # which sees the parameters in it
+            kinds = {kind for kind, _, _ in found}
         if is_trainable(vars(self).get(name)):
-            self._refuse_to_lose(name, value, {event.kind for event in found})
-        registry.forget(name, value)
+            self._refuse_to_lose(name, value, kinds)
+        if registry.slots:
+            registry.forget(name, value)
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -189,8 +195,8 @@ class Module(Holder):
         object.__setattr__(self, name, tensor)
         self._registry.buffers[name] = persistent
 
-    def _refuse_to_lose(self, name: str, value: Any, kinds: set[str]) -> None:
-        if value is None or kinds & {"parameter", "frozen", "module"}:
+    def _refuse_to_lose(self, name: str, value: Any, kinds: Collection[str]) -> None:
+        if value is None or not {"parameter", "frozen", "module"}.isdisjoint(kinds):
             return
         what = "a tensor that is" if isinstance(value, ad.Tensor) else f"a {type(value).__name__},"
         raise TypeError(
@@ -240,7 +246,7 @@ class Module(Holder):
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """Yield the direct submodules with their names; those in a list are ``name.0``, ..."""
-        return ((event.name, event.value) for event in events(self) if event.kind == "module")
+        return ((dotted(path), value) for kind, path, value in events(self) if kind == "module")
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and every module inside it, each once, parents first."""
@@ -274,10 +280,10 @@ class Module(Holder):
     def _named_once(self, *kinds: str) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         for place in survey(self):
-            for event in place.events:
-                if event.kind in kinds and id(event.value) not in seen:
-                    seen.add(id(event.value))
-                    yield place.prefix + event.name, event.value
+            for kind, path, value in place.events:
+                if kind in kinds and id(value) not in seen:
+                    seen.add(id(value))
+                    yield place.prefix + dotted(path), value
 
     # ---- State -----------------------------------------------------------------------------------
 
@@ -351,11 +357,11 @@ class Module(Holder):
         _check_bool(f"{type(self).__name__}.requires_grad_", "requires_grad", requires_grad)
         for place in survey(self):
             registry = place.module._registry
-            for event in place.events:
-                if event.kind in ("parameter", "frozen") and isinstance(event.value, ad.Tensor):
-                    event.value.requires_grad_(requires_grad)
-                    registry.see(event.value)
-                    registry.slots.pop(event.path, None)
+            for kind, path, value in place.events:
+                if kind in ("parameter", "frozen") and isinstance(value, ad.Tensor):
+                    value.requires_grad_(requires_grad)
+                    registry.see(value)
+                    registry.slots.pop(path, None)
         return self
 
     def zero_grad(self) -> None:
