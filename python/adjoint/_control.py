@@ -11,11 +11,11 @@ In the first half are the calls, on lists of tensors; in the second the public f
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjoint import _core, tree
+from adjoint._arguments import as_count, check_flag, check_function
 from adjoint._core import Tensor, TreeDef
 from adjoint._custom import (
     Maybe,
@@ -354,6 +354,8 @@ def cond(
     >>> ad.compile(ad.grad(f))(3.0).item()
     6.0
     """
+    check_function("cond", "true_fn", true_fn)
+    check_function("cond", "false_fn", false_fn)
     pred = _predicate(pred, "cond")
     frame, tensors = take_apart(operands)
 
@@ -427,6 +429,8 @@ def scan(
     >>> total.item(), sums.tolist()
     (6.0, [1.0, 3.0, 6.0])
     """
+    check_function("scan", "f", f)
+    check_flag("scan", "reverse", reverse)
     carry = _Shape("scan", init, _SAME)
     rows, rows_def = flatten_tensors(xs)
     steps = _scan_length(rows, length)
@@ -460,22 +464,12 @@ def scan(
     return tree.unflatten(carry.treedef, state), tree.unflatten(ys[0].treedef, stacked)
 
 
-def _count(value: Any, who: str, what: str) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"[{who}] {what} must be an int, not a {type(value).__name__}") from None
-    if count < 0:
-        raise ValueError(f"[{who}] {what} must not be negative, got {count}")
-    return count
-
-
 def _scan_length(rows: Tensors, length: int | None) -> int:
     if any(x.shape == () for x in rows):
         raise ValueError("[scan] xs must have an axis 0 to take rows from; an entry is 0-d")
     lengths = {x.shape[0] for x in rows}
     if length is not None:
-        lengths.add(_count(length, "scan", "length"))
+        lengths.add(as_count("scan", "length", length))
     if len(lengths) != 1:
         raise ValueError(
             "[scan] the number of steps is unknown: pass xs or length"
@@ -523,8 +517,10 @@ def while_loop(
     >>> ad.jvp(ad.compile(double), (3.0,), (1.0,))[1].item()
     64.0
     """
+    check_function("while_loop", "cond_fn", cond_fn)
+    check_function("while_loop", "body_fn", body_fn)
     if max_steps is not None:
-        max_steps = _count(max_steps, "while_loop", "max_steps")
+        max_steps = as_count("while_loop", "max_steps", max_steps)
     carry = _Shape("while_loop", init, _SAME)
 
     def run(function: Callable[[Any], Any], values: Tensors) -> Any:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from adjoint import _core, tree
+from adjoint._arguments import check_function
 from adjoint._core import Tensor, TreeDef
 from adjoint._dtypes import is_floating
 
@@ -328,6 +329,8 @@ class custom_vjp(_Custom):
             `f`, each a tree like the argument or None for zero. It must be linear in `cotangent`,
             a tree like the output.
         """
+        check_function("custom_vjp.defvjp", "forward", forward)
+        check_function("custom_vjp.defvjp", "backward", backward)
         self._rule = (forward, backward)
 
     def _by_rule(self, frame: Frame, tensors: Tensors) -> Any:
@@ -400,6 +403,7 @@ class custom_jvp(_Custom):
             ``(output, tangent)``. It must be linear in `tangents`, which are zeros where an
             argument does not vary.
         """
+        check_function("custom_jvp.defjvp", "the rule", rule)
         self._rule = rule
         return rule
 

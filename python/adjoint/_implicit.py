@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adjoint import _core, tree
+from adjoint._arguments import as_count, check_at_least_zero, check_function
 from adjoint._control import while_loop
 from adjoint._core import Tensor
 from adjoint._custom import (
@@ -79,7 +80,9 @@ def custom_root(
     >>> round(ad.grad(lambda a: square_root(1.0, a))(4.0).item(), 12)
     0.25
     """
-    return _implicit("custom_root", f, f, solver, linear_solve or _solve_dense)
+    return _implicit(
+        "custom_root", f, f, solver, _solve_dense if linear_solve is None else linear_solve
+    )
 
 
 def _implicit(
@@ -90,6 +93,8 @@ def _implicit(
     solve: LinearSolve,
 ) -> Callable[..., Any]:
     """Return the function that solves ``f(x, *args) = 0`` by what the solver finds."""
+    for what, given in (("f", given_to_solver), ("solver", solver), ("linear_solve", solve)):
+        check_function(who, what, given)
 
     def root(x0: Any, *args: Any) -> Any:
         frame, given = take_apart(args)
@@ -214,6 +219,8 @@ def custom_fixed_point(
     >>> round(ad.grad(lambda a: cosine(0.5, a))(1.0).item(), 9)
     -0.297474342
     """
+    check_at_least_zero("custom_fixed_point", "tol", tol)
+    max_steps = as_count("custom_fixed_point", "max_steps", max_steps)
 
     def iterate(g: Callable[[Any], Any], x0: Any) -> Any:
         def moves(state: tuple[Any, Any]) -> Tensor:
@@ -226,8 +233,10 @@ def custom_fixed_point(
     def residual(x: Any, *args: Any) -> Any:
         return tree.map(lambda a, b: a - b, x, f(x, *args))
 
-    solve = linear_solve or _solve_dense
-    return _implicit("custom_fixed_point", residual, f, solver or iterate, solve)
+    solve = _solve_dense if linear_solve is None else linear_solve
+    return _implicit(
+        "custom_fixed_point", residual, f, iterate if solver is None else solver, solve
+    )
 
 
 # ---- The default linear solve --------------------------------------------------------------------

@@ -15,7 +15,9 @@ from math import prod
 from typing import Any
 
 from adjoint import _core
+from adjoint._arguments import as_count
 from adjoint._core import DType, Tensor
+from adjoint._dtypes import iinfo
 
 __all__ = ["Generator"]
 
@@ -56,6 +58,7 @@ class Generator:
         self, shape: Shape = (), low: Any = 0.0, high: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
         """Draw from the uniform distribution on [low, high)."""
+        _check_order("uniform", "low", low, "high", high)
         unit = self._draw(_core._random_uniform, shape, _floating("uniform", dtype))
         if type(low) is float and type(high) is float and (low, high) == (0.0, 1.0):
             return unit
@@ -66,6 +69,7 @@ class Generator:
         self, shape: Shape = (), mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
         """Draw from the normal distribution."""
+        _check_order("normal", "0", 0, "std", std)
         unit = self._draw(_core._random_normal, shape, _floating("normal", dtype))
         if type(mean) is float and type(std) is float and (mean, std) == (0.0, 1.0):
             return unit
@@ -78,15 +82,19 @@ class Generator:
         """Draw integers from [low, high), or from [0, low) when `high` is left out."""
         if high is None:
             low, high = 0, low
+        low, high = _as_int("integers", "low", low), _as_int("integers", "high", high)
         if not low < high:
             raise ValueError(f"[integers] needs low < high, got {low} and {high}")
+        chosen = _core.int64 if dtype is None else DType(dtype)
+        limits, drawn_in = iinfo(chosen), iinfo(_core.int64)
+        if low < max(limits.min, drawn_in.min) or high > min(limits.max + 1, drawn_in.max):
+            raise ValueError(f"[integers] [{low}, {high}) does not fit {chosen}, or int64")
         drawn = self._draw(_core._random_integers, shape, low, high)
-        return drawn if dtype is None else _core.astype(drawn, DType(dtype))
+        return drawn if dtype is None else _core.astype(drawn, chosen)
 
     def permutation(self, n: int) -> Tensor:
         """Return the integers below `n` in random order."""
-        if n < 0:
-            raise ValueError(f"[permutation] needs n >= 0, got {n}")
+        n = as_count("permutation", "n", n)
         keys = self.uniform((n,))
         if hasattr(_core, "argsort"):
             return _core.argsort(keys)
@@ -98,9 +106,9 @@ class Generator:
 
         Each member of a batch that the generator is from outside of gets numbers of its own.
         """
-        dims = (shape.__index__(),) if hasattr(shape, "__index__") else tuple(shape)
-        if any(extent < 0 for extent in dims):
-            raise ValueError(f"[random] negative extent in shape {dims}")
+        several = isinstance(shape, Sequence) and not isinstance(shape, (str, bytes))
+        given: Any = shape if several else (shape,)
+        dims = tuple(as_count("random", "an extent of the shape", extent) for extent in given)
         dims = (*_core._batches_of(self.state), *dims)
         state = self.state.detach()
         # One block of the cipher gives four 32-bit words; two are kept per element.
@@ -117,3 +125,18 @@ def _floating(op: str, dtype: Any) -> DType:
     if chosen.kind != "real floating":
         raise TypeError(f"[{op}] dtype must be floating, got {chosen}")
     return chosen
+
+
+def _as_int(op: str, what: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"[{op}] {what} must be an int, not {value!r}")
+    return int(value.__index__())
+
+
+def _check_order(op: str, what: str, low: Any, other: str, high: Any) -> None:
+    """Raise unless two limits are numbers in order; tensors are not looked into."""
+    for name, value in ((what, low), (other, high)):
+        if isinstance(value, (bool, str, bytes)) or value is None:
+            raise TypeError(f"[{op}] {name} must be a number or a tensor, not {value!r}")
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)) and not low <= high:
+        raise ValueError(f"[{op}] {other} must be at least {what}, got {low} and {high}")

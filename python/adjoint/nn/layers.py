@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import operator
 import secrets
 from collections.abc import Iterator
 from typing import Any
 
 import adjoint as ad
+from adjoint.nn._walk import is_module
 from adjoint.nn.module import Module
 
 __all__ = ["Linear", "ReLU", "Sequential", "Tanh"]
@@ -58,16 +60,21 @@ class Linear(Module):
         dtype: ad.DType | None = None,
         generator: ad.random.Generator | None = None,
     ) -> None:
+        in_features, out_features = _size(in_features), _size(out_features)
         if in_features < 1 or out_features < 1:
             raise ValueError(
                 f"[Linear] needs at least one feature on each side, got {in_features} and "
                 f"{out_features}"
             )
-        dtype = ad.float32 if dtype is None else dtype
+        if not isinstance(bias, bool):
+            raise TypeError(f"[Linear] bias must be True or False, not {bias!r}")
+        dtype = ad.float32 if dtype is None else ad.DType(dtype)
         if not ad.isdtype(dtype, "real floating"):
             raise TypeError(f"[Linear] dtype must be a real floating type, got {dtype}")
         if generator is None:
             generator = ad.random.Generator(secrets.randbits(63))
+        if not isinstance(generator, ad.random.Generator):
+            raise TypeError(f"[Linear] generator must be an ad.random.Generator, not {generator!r}")
         bound = 1.0 / math.sqrt(in_features)
 
         def initial(shape: tuple[int, ...], name: str) -> ad.Tensor:
@@ -81,6 +88,7 @@ class Linear(Module):
 
     def forward(self, x: ad.Tensor) -> ad.Tensor:
         """Map the last axis of `x`, of length ``in_features``; earlier axes are batches."""
+        x = ad.asarray(x)
         if x.dtype != self.weight.dtype:
             raise TypeError(
                 f"[Linear] input of dtype {x.dtype} for parameters of dtype {self.weight.dtype}: "
@@ -161,13 +169,22 @@ class Sequential(Module):
         return x
 
     def __iter__(self) -> Iterator[Module]:
-        return (layer for _, layer in self.children())
+        return filter(is_module, vars(self).values())
 
     def __len__(self) -> int:
-        return sum(1 for _ in self.children())
+        return sum(1 for _ in self)
 
     def __getitem__(self, index: int) -> Module:
         return list(self)[index]
+
+
+def _size(value: int) -> int:
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise TypeError(f"[Linear] a number of features must be an int, not {value!r}")
 
 
 def _public_name(dtype: ad.DType) -> str:
