@@ -1,10 +1,10 @@
 """A plain interpreter of programs with state: adjoint's names on NumPy arrays, and nothing of it.
 
-A handle holds a value; a value is an array, or a `Dual` or a `Batch` of values at a level. Each
-transform that is open has a level of its own, higher than those it stands in; level 0 is that of
-the recorded leaves. A gradient is read off the tangents of all entries at once, so functions run
-once, as state demands; a batch is a list of its members. `compile` and `checkpoint` call their
-function. What assignment means in each of them is decided in `_assign` and nowhere else.
+A handle holds a value of `plain_values`. Each transform that is open has a level of its own, higher
+than those it stands in; level 0 is that of the recorded leaves. A gradient is read off the tangents
+of all entries at once, so functions run once, as state demands; a batch is a list of its members.
+`compile` and `checkpoint` call their function. What assignment means in each of them is decided in
+`_assign` and nowhere else.
 
 Only the numbers of a `Generator` are asked of the library, drawn eagerly from the state at hand.
 """
@@ -12,7 +12,6 @@ Only the numbers of a `Generator` are asked of the library, drawn eagerly from t
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -20,208 +19,12 @@ from typing import Any
 
 import numpy as np
 
+import plain_values as values
+from plain_values import Batch, Dual
+
 
 class Refused(Exception):
     """The library must raise here."""
-
-
-# ---- values --------------------------------------------------------------------------------------
-
-
-class Dual:
-    """A primal and its tangents, one per direction; a missing one is not connected."""
-
-    __slots__ = ("level", "primal", "tangents")
-
-    def __init__(self, level: int, primal: Any, tangents: dict[Any, Any]) -> None:
-        self.level, self.primal, self.tangents = level, primal, tangents
-
-
-class Batch:
-    """One value per member."""
-
-    __slots__ = ("level", "members")
-
-    def __init__(self, level: int, members: list[Any]) -> None:
-        self.level, self.members = level, members
-
-
-def _level(value: Any) -> int:
-    return value.level if isinstance(value, (Dual, Batch)) else -1
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    while isinstance(value, (Dual, Batch)):
-        value = value.primal if isinstance(value, Dual) else value.members[0]
-    return np.shape(value)
-
-
-def _strip(value: Any, drop: Callable[[int], bool]) -> Any:
-    """The value without the tangents of the levels that `drop` names."""
-    if isinstance(value, Batch):
-        return Batch(value.level, [_strip(member, drop) for member in value.members])
-    if not isinstance(value, Dual):
-        return value
-    primal = _strip(value.primal, drop)
-    if drop(value.level):
-        return primal
-    return Dual(value.level, primal, {k: _strip(t, drop) for k, t in value.tangents.items()})
-
-
-def _depends(value: Any, level: int) -> bool:
-    """Whether the value differs along the batch of a level."""
-    if isinstance(value, Batch):
-        return value.level == level or any(_depends(m, level) for m in value.members)
-    if isinstance(value, Dual):
-        return any(_depends(v, level) for v in (value.primal, *value.tangents.values()))
-    return False
-
-
-def _primitive(run: Callable[..., Any], rule: Callable[..., Any] | None = None) -> Any:
-    """An operation on values: `run` on arrays, `rule(out, primals, tangents)` for one direction.
-
-    A tangent of None is zero; without a rule there is no derivative.
-    """
-
-    def op(*xs: Any) -> Any:
-        top = max(map(_level, xs))
-        if top < 0:
-            return np.asarray(run(*xs))
-        at = [_level(x) == top for x in xs]
-        if any(isinstance(x, Batch) for x, here in zip(xs, at, strict=True) if here):
-            count = next(len(x.members) for x, here in zip(xs, at, strict=True) if here)
-            pairs = list(zip(xs, at, strict=True))
-            return Batch(top, [op(*[x.members[i] if h else x for x, h in pairs]) for i in range(count)])
-        primals = [x.primal if here else x for x, here in zip(xs, at, strict=True)]
-        out = op(*primals)
-        if rule is None:
-            return out
-        duals = [x.tangents if here else {} for x, here in zip(xs, at, strict=True)]
-        keys = dict.fromkeys(itertools.chain(*duals))
-        return Dual(top, out, {k: rule(out, primals, [d.get(k) for d in duals]) for k in keys})
-
-    return op
-
-
-def _linear(run: Callable[..., Any]) -> Any:
-    """An operation that is linear in its one operand."""
-    op = _primitive(run, lambda out, p, t: op(t[0]))
-    return op
-
-
-def _spread(shape: tuple[int, ...]) -> Any:
-    return _linear(lambda x: np.broadcast_to(x, shape))
-
-
-def _terms(out: Any, *terms: Any) -> Any:
-    """The sum of the terms that are there, in the shape of the result."""
-    there = [term for term in terms if term is not None]
-    total = there[0] if len(there) == 1 else _add(*there)
-    shape = _shape(out)
-    return total if _shape(total) == shape else _spread(shape)(total)
-
-
-def _times(tangent: Any, factor: Callable[[], Any]) -> Any:
-    return None if tangent is None else _multiply(tangent, factor())
-
-
-_add = _primitive(np.add, lambda out, p, t: _terms(out, *t))
-_negate = _linear(np.negative)
-_subtract = _primitive(
-    np.subtract, lambda out, p, t: _terms(out, t[0], None if t[1] is None else _negate(t[1]))
-)
-_multiply = _primitive(
-    np.multiply,
-    lambda out, p, t: _terms(out, _times(t[0], lambda: p[1]), _times(t[1], lambda: p[0])),
-)
-_divide = _primitive(
-    np.true_divide,
-    lambda out, p, t: _terms(
-        out,
-        _times(t[0], lambda: _divide(np.asarray(1.0), p[1])),
-        _times(t[1], lambda: _negate(_divide(out, p[1]))),
-    ),
-)
-
-
-def _slope(run: Callable[..., Any], slope: Callable[[Any, Any], Any]) -> Any:
-    """An elementwise operation of one operand; `slope(x, out)` is its derivative."""
-    return _primitive(run, lambda out, p, t: _multiply(t[0], slope(p[0], out)))
-
-
-_one = np.asarray(1.0)
-_sin = _slope(np.sin, lambda x, y: _cos(x))
-_cos = _slope(np.cos, lambda x, y: _negate(_sin(x)))
-_exp = _slope(np.exp, lambda x, y: y)
-_log = _slope(np.log, lambda x, y: _divide(_one, x))
-_tanh = _slope(np.tanh, lambda x, y: _subtract(_one, _multiply(y, y)))
-_sqrt = _slope(np.sqrt, lambda x, y: _divide(np.asarray(0.5), y))
-_square = _slope(np.square, lambda x, y: _multiply(np.asarray(2.0), x))
-_sigmoid = _slope(lambda x: 1 / (1 + np.exp(-x)), lambda x, y: _multiply(y, _subtract(_one, y)))
-
-
-def _power(n: int) -> Any:
-    return _slope(lambda x: x**n, lambda x, y: _multiply(np.asarray(float(n)), _power(n - 1)(x)))
-
-
-_matmul = _primitive(
-    np.matmul,
-    lambda out, p, t: _terms(
-        out,
-        None if t[0] is None else _matmul(t[0], p[1]),
-        None if t[1] is None else _matmul(p[0], t[1]),
-    ),
-)
-
-
-def _zero(tangent: Any, value: Any) -> Any:
-    return np.zeros(_shape(value)) if tangent is None else tangent
-
-
-_where = _primitive(
-    np.where, lambda out, p, t: _where(p[0], _zero(t[1], p[1]), _zero(t[2], p[2]))
-)
-_greater = _primitive(np.greater)
-_less = _primitive(np.less)
-
-
-def _stack(values: list[Any]) -> Any:
-    """Along a new first axis."""
-    op = _primitive(
-        lambda *xs: np.stack(xs),
-        lambda out, p, t: op(*[_zero(ti, pi) for ti, pi in zip(t, p, strict=True)]),
-    )
-    return op(*values)
-
-
-def _take(value: Any, key: Any) -> Any:
-    """Reading by an index, as a choice of positions."""
-    positions = np.arange(int(np.prod(_shape(value)))).reshape(_shape(value))[key]
-    return _linear(lambda x: np.reshape(x, -1)[positions])(value)
-
-
-def _put(value: Any, key: Any, new: Any) -> Any:
-    shape = _shape(value)
-    positions = np.arange(int(np.prod(shape))).reshape(shape)[key]
-
-    def run(x: Any, v: Any) -> Any:
-        out = np.array(x).reshape(-1)
-        out[positions] = v
-        return out.reshape(shape)
-
-    op = _primitive(run, lambda out, p, t: op(_zero(t[0], p[0]), _zero(t[1], p[1])))
-    return op(value, new)
-
-
-def _put_where(value: Any, mask: Any, new: Any) -> Any:
-    return _where(mask, new, value)
-
-
-def _seed(level: int, value: Any, name: Any) -> Dual:
-    """The value with a direction for each of its entries."""
-    shape = _shape(value)
-    units = np.eye(int(np.prod(shape)))
-    return Dual(level, value, {(name, i): unit.reshape(shape) for i, unit in enumerate(units)})
 
 
 # ---- levels --------------------------------------------------------------------------------------
@@ -257,7 +60,7 @@ def _level_of(kind: str) -> Iterator[int]:
         _state.open.pop()
 
 
-class no_grad:  # noqa: N801
+class no_grad:
     """What is computed inside is constant to every level that was open outside."""
 
     def __enter__(self) -> None:
@@ -269,9 +72,9 @@ class no_grad:  # noqa: N801
 
 def _seen(value: Any) -> Any:
     """The value as `no_grad` lets it be seen."""
-    if _state.hidden and _level(value) >= 0:
+    if _state.hidden and values.level_of(value) >= 0:
         edge = _state.hidden[-1]
-        return _strip(value, lambda level: level <= edge)
+        return values.strip(value, lambda level: level <= edge)
     return value
 
 
@@ -296,15 +99,15 @@ class Tensor:
     @property
     def value(self) -> Any:
         if self.leaf is not None:
-            return _seed(0, self._value, self.leaf)
-        while _level(self._value) > 0 and not _state.is_open(self._value.level):
+            return values.seeded(0, self._value, self.leaf)
+        while values.level_of(self._value) > 0 and not _state.is_open(self._value.level):
             self._value = self._value.primal
         return self._value
 
     # -- reading --
     @property
     def shape(self) -> tuple[int, ...]:
-        return _shape(self._value)
+        return values.shape_of(self._value)
 
     @property
     def ndim(self) -> int:
@@ -316,75 +119,75 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        return _level(self.value) >= 0
+        return values.level_of(self.value) >= 0
 
     def numpy(self) -> Any:
-        value = _strip(self.value, lambda level: True)
-        assert _level(value) < 0, "a batch has left its transform"
+        value = values.strip(self.value, lambda level: True)
+        assert values.level_of(value) < 0, "a batch has left its transform"
         return np.array(value)
 
     def item(self) -> Any:
         return self.numpy().item()
 
     @property
-    def T(self) -> Tensor:  # noqa: N802
-        return _wrap(_linear(np.transpose)(self.value))
+    def T(self) -> Tensor:
+        return _wrap(values.linear(np.transpose)(self.value))
 
     def detach(self) -> Tensor:
-        return Tensor(_strip(self.value, lambda level: True))
+        return Tensor(values.strip(self.value, lambda level: True))
 
     def __getitem__(self, key: Any) -> Tensor:
-        return _wrap(_take(self.value, _plain_key(key)))
+        return _wrap(values.take(self.value, _plain_key(key)))
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __add__(self, other: Any) -> Tensor:
-        return _wrap(_add(self.value, _raw(other)))
+        return _wrap(values.add(self.value, _raw(other)))
 
     def __sub__(self, other: Any) -> Tensor:
-        return _wrap(_subtract(self.value, _raw(other)))
+        return _wrap(values.subtract(self.value, _raw(other)))
 
     def __mul__(self, other: Any) -> Tensor:
-        return _wrap(_multiply(self.value, _raw(other)))
+        return _wrap(values.multiply(self.value, _raw(other)))
 
     def __truediv__(self, other: Any) -> Tensor:
-        return _wrap(_divide(self.value, _raw(other)))
+        return _wrap(values.divide(self.value, _raw(other)))
 
     def __matmul__(self, other: Any) -> Tensor:
-        return _wrap(_matmul(self.value, _raw(other)))
+        return _wrap(values.matmul(self.value, _raw(other)))
 
     def __radd__(self, other: Any) -> Tensor:
-        return _wrap(_add(_raw(other), self.value))
+        return _wrap(values.add(_raw(other), self.value))
 
     def __rsub__(self, other: Any) -> Tensor:
-        return _wrap(_subtract(_raw(other), self.value))
+        return _wrap(values.subtract(_raw(other), self.value))
 
     def __rmul__(self, other: Any) -> Tensor:
-        return _wrap(_multiply(_raw(other), self.value))
+        return _wrap(values.multiply(_raw(other), self.value))
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return _wrap(_divide(_raw(other), self.value))
+        return _wrap(values.divide(_raw(other), self.value))
 
     def __pow__(self, n: int) -> Tensor:
-        return _wrap(_power(n)(self.value))
+        return _wrap(values.power(n)(self.value))
 
     def __neg__(self) -> Tensor:
-        return _wrap(_negate(self.value))
+        return _wrap(values.negate(self.value))
 
     def __gt__(self, other: Any) -> Tensor:
-        return _wrap(_greater(self.value, _raw(other)))
+        return _wrap(values.greater(self.value, _raw(other)))
 
     def __lt__(self, other: Any) -> Tensor:
-        return _wrap(_less(self.value, _raw(other)))
+        return _wrap(values.less(self.value, _raw(other)))
 
     # -- assigning --
     def __setitem__(self, key: Any, new: Any) -> None:
         new = _raw(new)
-        if isinstance(key, Tensor) and _raw_dtype(key.value) == bool:
-            _assign(self, _put_where(self.value, key.value, new))
+        if isinstance(key, Tensor) and _raw_dtype(key.value).kind == "b":
+            _assign(self, values.put_where(self.value, key.value, new))
         else:
-            _assign(self, _put(self.value, _plain_key(key), new))
+            _assign(self, values.put(self.value, _plain_key(key), new))
 
     def rebind_(self, new: Any) -> Tensor:
         _assign(self, _raw(new))
@@ -413,9 +216,9 @@ class Tensor:
 
     def backward(self) -> None:
         value = self.value
-        if _level(value) != 0 or _state.hidden:
+        if values.level_of(value) != 0 or _state.hidden:
             raise Refused("nothing to differentiate")
-        assert _shape(value) == () or self.size == 1
+        assert values.shape_of(value) == () or self.size == 1
         leaves = dict.fromkeys(leaf for leaf, _ in value.tangents)
         for leaf in leaves:
             parts = [t.reshape(()) for (one, _), t in value.tangents.items() if one is leaf]
@@ -434,18 +237,18 @@ def _assign(handle: Tensor, value: Any) -> None:
     """Rebind the handle, as the table of assignment inside transforms has it."""
     if handle.leaf is not None and not _state.hidden:
         raise Refused("a leaf is rebound while operations are recorded")
-    if _shape(value) != handle.shape:
-        raise Refused(f"{handle.shape} is rebound to {_shape(value)}")
+    if values.shape_of(value) != handle.shape:
+        raise Refused(f"{handle.shape} is rebound to {values.shape_of(value)}")
     value = _seen(value)
     if handle.leaf is not None:
-        value = _strip(value, lambda level: level == 0)
+        value = values.strip(value, lambda level: level == 0)
     outside = [(level, kind) for level, kind in _state.open if level > handle.birth]
     for level, kind in reversed(outside):
         if kind == "loop":
             raise Refused("a loop assigns to a handle from outside")
         if kind == "jvp":
-            value = _strip(value, functools.partial(int.__eq__, level))
-        if kind == "vmap" and _depends(value, level):
+            value = values.strip(value, functools.partial(int.__eq__, level))
+        if kind == "vmap" and values.depends(value, level):
             raise Refused("vmap assigns what differs along the batch to a handle from outside")
     old = handle._value
     for journal in _state.journals:
@@ -479,8 +282,13 @@ def _unary(op: Any) -> Callable[[Any], Tensor]:
     return lambda x: _wrap(op(_raw(x)))
 
 
-sin, cos, exp, log = _unary(_sin), _unary(_cos), _unary(_exp), _unary(_log)
-tanh, sqrt, square, sigmoid = _unary(_tanh), _unary(_sqrt), _unary(_square), _unary(_sigmoid)
+sin, cos, exp, log = _unary(values.sin), _unary(values.cos), _unary(values.exp), _unary(values.log)
+tanh, sqrt, square, sigmoid = (
+    _unary(values.tanh),
+    _unary(values.sqrt),
+    _unary(values.square),
+    _unary(values.sigmoid),
+)
 float64 = np.float64
 
 
@@ -501,27 +309,27 @@ def zeros(shape: Any) -> Tensor:
 
 
 def zeros_like(x: Any) -> Tensor:
-    return Tensor(np.zeros(_shape(_raw(x))))
+    return Tensor(np.zeros(values.shape_of(_raw(x))))
 
 
 def where(c: Any, a: Any, b: Any) -> Tensor:
-    return _wrap(_where(_raw(c), _raw(a), _raw(b)))
+    return _wrap(values.where(_raw(c), _raw(a), _raw(b)))
 
 
-def sum(x: Any, axis: int | None = None) -> Tensor:  # noqa: A001
-    return _wrap(_linear(lambda v: np.sum(v, axis=axis))(_raw(x)))
+def sum(x: Any, axis: int | None = None) -> Tensor:
+    return _wrap(values.linear(lambda v: np.sum(v, axis=axis))(_raw(x)))
 
 
 def mean(x: Any, axis: int | None = None) -> Tensor:
-    return _wrap(_linear(lambda v: np.mean(v, axis=axis))(_raw(x)))
+    return _wrap(values.linear(lambda v: np.mean(v, axis=axis))(_raw(x)))
 
 
 def reshape(x: Any, shape: Any) -> Tensor:
-    return _wrap(_linear(lambda v: np.reshape(v, shape))(_raw(x)))
+    return _wrap(values.linear(lambda v: np.reshape(v, shape))(_raw(x)))
 
 
 def stack(xs: Any) -> Tensor:
-    return _wrap(_stack([_raw(x) for x in xs]))
+    return _wrap(values.stack([_raw(x) for x in xs]))
 
 
 def stop_gradient(x: Any) -> Tensor:
@@ -554,7 +362,7 @@ tree = SimpleNamespace(map=_map, leaves=_leaves)
 def _leave(value: Any, level: int | None = None) -> Tensor:
     """What a transform returns: without its level, and without history unless one is open still."""
     inside = {level} if _state.open else {level, 0}
-    return Tensor(_strip(value, inside.__contains__))
+    return Tensor(values.strip(value, inside.__contains__))
 
 
 def _differentiate(f: Any, argnums: Any, has_aux: bool, args: tuple[Any, ...]) -> Any:
@@ -562,16 +370,18 @@ def _differentiate(f: Any, argnums: Any, has_aux: bool, args: tuple[Any, ...]) -
     with _level_of("grad") as level:
         inner = [Tensor(_raw(x)) if k in chosen else x for k, x in enumerate(args)]
         for k in chosen:
-            inner[k] = Tensor(_seed(level, inner[k].value, k))
+            inner[k] = Tensor(values.seeded(level, inner[k].value, k))
         out, aux = f(*inner) if has_aux else (f(*inner), None)
         raw, aux = _raw(out), _map(_raw, aux)
-    assert _shape(raw) == ()
-    tangents = raw.tangents if _level(raw) == level else {}
+    assert values.shape_of(raw) == ()
+    tangents = raw.tangents if values.level_of(raw) == level else {}
     parts = []
     for k in chosen:
-        shape = _shape(_raw(args[k]))
+        shape = values.shape_of(_raw(args[k]))
         entries = [tangents.get((k, i), np.zeros(())) for i in range(int(np.prod(shape)))]
-        parts.append(_leave(_linear(lambda v, s=shape: np.reshape(v, s))(_stack(entries))))
+        parts.append(
+            _leave(values.linear(lambda v, s=shape: np.reshape(v, s))(values.stack(entries)))
+        )
     gradient = parts[0] if isinstance(argnums, int) else tuple(parts)
     return _leave(raw, level), gradient, _map(lambda x: _leave(x, level), aux)
 
@@ -599,8 +409,8 @@ def jvp(f: Any, primals: Any, tangents: Any) -> Any:
         out = _map(_raw, f(*inner))
 
     def slope(value: Any) -> Tensor:
-        found = value.tangents.get(0) if _level(value) == level else None
-        return _leave(np.zeros(_shape(value)) if found is None else found)
+        found = value.tangents.get(0) if values.level_of(value) == level else None
+        return _leave(np.zeros(values.shape_of(value)) if found is None else found)
 
     return _map(lambda v: _leave(v, level), out), _map(slope, out)
 
@@ -608,11 +418,13 @@ def jvp(f: Any, primals: Any, tangents: Any) -> Any:
 def vmap(f: Any, in_axes: Any = 0) -> Any:
     def call(*args: Any) -> Any:
         axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(args)
-        sizes = {_shape(_raw(x))[a] for x, a in zip(args, axes, strict=True) if a is not None}
+        sizes = {
+            values.shape_of(_raw(x))[a] for x, a in zip(args, axes, strict=True) if a is not None
+        }
         (size,) = sizes
 
         def member(x: Any, axis: int, i: int) -> Any:
-            return _linear(lambda v: np.take(v, i, axis=axis))(x)
+            return values.linear(lambda v: np.take(v, i, axis=axis))(x)
 
         with _level_of("vmap") as level:
             inner = []
@@ -624,15 +436,15 @@ def vmap(f: Any, in_axes: Any = 0) -> Any:
             out = _map(_raw, f(*inner))
 
         def together(value: Any) -> Tensor:
-            same = _level(value) != level
-            return Tensor(_stack([value] * size if same else value.members))
+            same = values.level_of(value) != level
+            return Tensor(values.stack([value] * size if same else value.members))
 
         return _map(together, out)
 
     return call
 
 
-def compile(f: Any) -> Any:  # noqa: A001
+def compile(f: Any) -> Any:
     """The function itself; a call that raises leaves no trace."""
 
     def call(*args: Any) -> Any:
@@ -662,23 +474,29 @@ def _own(node: Any) -> Any:
 
 
 def _same(a: Any, b: Any) -> None:
-    if [_shape(_raw(x)) for x in _leaves(a)] != [_shape(_raw(x)) for x in _leaves(b)]:
+    if [values.shape_of(_raw(x)) for x in _leaves(a)] != [
+        values.shape_of(_raw(x)) for x in _leaves(b)
+    ]:
         raise Refused("a step changes a shape")
 
 
-def scan(f: Any, init: Any, xs: Any = None, length: int | None = None, reverse: bool = False) -> Any:
+def scan(
+    f: Any, init: Any, xs: Any = None, length: int | None = None, reverse: bool = False
+) -> Any:
     count = _leaves(xs)[0].shape[0] if length is None else length
     carry, rows = _map(_raw, init), []
     for t in reversed(range(count)) if reverse else range(count):
         with _level_of("loop"):
-            row = _map(lambda x, i=t: Tensor(_take(_raw(x), i)), xs)
+            row = _map(lambda x, i=t: Tensor(values.take(_raw(x), i)), xs)
             new, y = f(_map(Tensor, carry), row)
             _same(carry, new)
             carry = _map(_raw, new)
             rows.append(_map(_raw, y))
     if reverse:
         rows.reverse()
-    columns = [_wrap(_stack(list(column))) for column in zip(*map(_leaves, rows), strict=True)]
+    columns = [
+        _wrap(values.stack(list(column))) for column in zip(*map(_leaves, rows), strict=True)
+    ]
     cursor = iter(columns)
     return _map(Tensor, carry), _map(lambda _: next(cursor), rows[0])
 
@@ -698,9 +516,9 @@ def while_loop(goes_on: Any, body: Any, init: Any, max_steps: int) -> Any:
 
 
 def cond(pred: Any, yes: Any, no: Any, *operands: Any) -> Any:
-    chosen = _strip(_raw(pred), lambda level: True)
+    chosen = values.strip(_raw(pred), lambda level: True)
     with _level_of("loop"):
-        if _level(chosen) < 0:
+        if values.level_of(chosen) < 0:
             out = (yes if chosen else no)(*operands)
             return _map(lambda x: Tensor(_raw(x)), out)
         first, second = yes(*operands), no(*operands)
@@ -709,13 +527,13 @@ def cond(pred: Any, yes: Any, no: Any, *operands: Any) -> Any:
 
 
 def _any(flag: Any) -> bool:
-    flag = _strip(flag, lambda level: True)
+    flag = values.strip(flag, lambda level: True)
     return any(map(_any, flag.members)) if isinstance(flag, Batch) else bool(flag)
 
 
 def _choose(flag: Any, new: Any, old: Any) -> Any:
-    flag = _strip(flag, lambda level: True)
-    return _where(flag, new, old) if _level(flag) >= 0 else (new if flag else old)
+    flag = values.strip(flag, lambda level: True)
+    return values.where(flag, new, old) if values.level_of(flag) >= 0 else (new if flag else old)
 
 
 # ---- generators, modules, optimizers -------------------------------------------------------------

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import plain_handles
-from stateful_programs import Program, write
+from stateful_programs import write
 
 LIMIT = 1e4  # larger values end the comparison: rounding would decide
 TOLERANCE = 1e-8
@@ -191,7 +191,8 @@ def main() -> None:
         if given.show:
             print(write(seed).source, f"\n# {kind}: {detail}")
     for wrapper in sorted({w for w, _ in counts}, key=lambda w: -counts[w, True]):
-        print(f"{counts[wrapper, True]:6} of {sum(counts[wrapper, k] for k in (True, False)):6}  {wrapper}")
+        wrong, right = counts[wrapper, True], counts[wrapper, False]
+        print(f"{wrong:6} of {wrong + right:6}  {wrapper}")
     for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1])):
         wrappers = collections.Counter(w for _, w, _ in found).most_common(4)
         print(f"{len(found):6}  {kind}  seeds {[s for s, _, _ in found[:5]]}  {wrappers}")

@@ -11,9 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from stateful_writer import Function, Name, Rules, Shape, Writer
 
@@ -91,6 +88,7 @@ def partly(h):
 
     return mapped
 '''
+
 
 @dataclass(frozen=True)
 class Program:
@@ -247,7 +245,8 @@ class ProgramWriter(Writer):
         self.indent -= 1
         if wrapper:
             self.put(f"{name} = {wrapper}({name})")
-        self.functions.append(Function(name, tuple(takes), takes[0], mutates, touches))
+        alone = wrapper == "ad.checkpoint"
+        self.functions.append(Function(name, tuple(takes), takes[0], mutates, touches, alone))
 
     def results(self, scope: list[Name], bare: bool) -> str:
         """A tree of results; some are handles that exist already."""
@@ -291,13 +290,14 @@ class ProgramWriter(Writer):
                 self.write(target, self.scope, Rules())
 
     leaves = 0
+    alone = False  # arguments are new tensors: what checkpoint does to handles is not determined
 
     def argument(self, shape: Shape, extent: int, numbers: bool) -> str:
         """A handle, a temporary, a new tensor, or a number."""
         dims = tuple(extent if n == "n" else n for n in shape)
         same = [n for n in self.scope if n.shape == dims and not n.number and not n.leaf]
         if same and self.chance(0.7):
-            return str(self.choose(same).text)
+            return str(self.choose(same).text) + " + 0.0" * self.alone
         if not dims and numbers and self.chance(0.5):
             return self.number()
         if self.chance(0.2):
@@ -337,6 +337,7 @@ def _transformed(w: ProgramWriter) -> tuple[str, ...]:
     w.watch()
     shapes: list[Shape] = [*SHAPES, ("n",), (2, "n")]
     takes = [w.choose(shapes) for _ in range(int(w.rng.integers(1, 4)))]
+    w.alone = "ad.checkpoint" in layers
     own = {"rev", "aux", "ad.checkpoint"}.isdisjoint(layers)
     numbers = not own and {"fwd", "batch", "partly"}.isdisjoint(layers)
     free = batched and not w.bold
@@ -362,10 +363,8 @@ def _training(w: ProgramWriter) -> tuple[str, ...]:
     params += ["m.weight"] if w.modules else []
     optimizer = w.chance(0.5)
     if optimizer:
-        kind = w.choose(
-            ["SGD([{}], learning_rate=0.1)", "SGD([{}], learning_rate=0.05, momentum=0.9)"]
-            + ["Adam([{}], learning_rate=0.1)"]
-        )
+        kinds = ["SGD([{}], learning_rate=0.1)", "Adam([{}], learning_rate=0.1)"]
+        kind = w.choose([*kinds, "SGD([{}], learning_rate=0.05, momentum=0.9)"])
         w.put(f"opt = ad.optim.{kind.format(', '.join(params))}")
     for _ in range(int(w.choose([0, 0, 1, 2]))):
         w.a_helper(False, True)
@@ -374,6 +373,7 @@ def _training(w: ProgramWriter) -> tuple[str, ...]:
     layers = w.choose(["", "ad.compile", "ad.compile", "ad.compile"])
     if not inside:
         layers = w.choose([layers, layers, "ad.checkpoint", "ad.compile ad.checkpoint"])
+    w.alone = "checkpoint" in layers
     takes = [w.choose([*SHAPES, ("n",)]) for _ in range(int(w.rng.integers(1, 3)))]
     rules = Rules(outside=w.choose([0.0, 0.3]), draw=True, record=True)
     scope = w.function("f", takes, rules, True, int(w.rng.integers(0, 4)), params)

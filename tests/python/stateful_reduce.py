@@ -20,6 +20,7 @@ from stateful_check import compare, run
 from stateful_programs import HEADER, write
 
 BODIES = ("body", "orelse")
+COMPOUND = (ast.BinOp, ast.Call, ast.Tuple, ast.UnaryOp, ast.Subscript)
 
 
 def still_fails(source: str, kind: str) -> bool:
@@ -33,7 +34,7 @@ def still_fails(source: str, kind: str) -> bool:
             warnings.simplefilter("ignore")
             found = compare(source)
             os.write(pipe, (found.kind if found else "").encode())
-        except BaseException:  # noqa: BLE001  # what is no program shows no difference
+        except BaseException:  # what is no program shows no difference
             os._exit(1)
         finally:
             os._exit(0)
@@ -84,9 +85,9 @@ def _slots(tree: ast.AST) -> Iterator[tuple[Any, str, int | None, ast.expr]]:
         for name, value in ast.iter_fields(node):
             entries = enumerate(value) if isinstance(value, list) else [(None, value)]
             for place, entry in entries:
-                if isinstance(entry, ast.BinOp | ast.Call | ast.Tuple | ast.UnaryOp | ast.Subscript):
-                    if isinstance(getattr(entry, "ctx", ast.Load()), ast.Load):
-                        yield node, name, place, entry
+                read = isinstance(getattr(entry, "ctx", ast.Load()), ast.Load)
+                if isinstance(entry, COMPOUND) and read:
+                    yield node, name, place, entry
 
 
 def _parts(expression: ast.expr) -> list[ast.expr]:
@@ -147,6 +148,7 @@ def standing_alone(seed: int, kind: str) -> str:
     prelude = write(seed).source
     prelude = prelude[: prelude.rindex("return mapped\n") + len("return mapped\n")]
     own = reduced(seed, kind)
-    lines = [f"# {label}, {name}: {value}" for label, name, value in run(prelude + own, plain_handles)[0]]
+    wanted = run(prelude + own, plain_handles)[0]
+    lines = [f"# {label}, {name}: {value}" for label, name, value in wanted]
     text = re.sub(r"\n{3,}", "\n\n\n", f"{HEADER}\n{prelude}\n\n{own}\n")
     return text + "\nfor entry in seen:\n    print(*entry)\n" + "\n".join(lines) + "\n"

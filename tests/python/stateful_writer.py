@@ -43,6 +43,7 @@ class Function:
     gives: Shape
     mutates: bool  # assigns to its arguments
     touches: bool  # assigns to handles from outside, or draws
+    alone: bool = False  # its arguments are new tensors
 
 
 @dataclass
@@ -444,7 +445,8 @@ class Writer:
             self.put(f"{k}, {c} = {k}c")
             own = [Name(c, start.shape)]
             inner = self.within(scope, rules, own, int(self.rng.integers(1, 3)))
-            carry = c if self.chance(0.5) else f"ad.tanh({c} + {self.expression(inner, start.shape, 1)})"
+            more = self.expression(inner, start.shape, 1)
+            carry = c if self.chance(0.5) else f"ad.tanh({c} + {more})"
             self.put(f"return {k} + 1, {carry}")
         count = int(self.rng.integers(1, 4))
         test = f"lambda {k}c: {k}c[0] < {count}"
@@ -493,7 +495,7 @@ class Writer:
                 options = [n for n in options if not n.frozen and not n.leaf]
                 if rules.batched or not rules.outside:
                     options = [n for n in options if not n.outside]
-            if options and self.chance(0.8):
+            if options and not f.alone and self.chance(0.8):
                 args.append(self.choose(options).text)
             else:
                 args.append(f"ad.asarray({self.expression(scope, shape, 1)}) * 0.9")
@@ -506,7 +508,8 @@ class Writer:
             return
         shape = self.choose([(), (2,), (3,), (2, 3)])
         name = self.fresh("t")
-        self.put(f"{name} = {self.choose(self.drawers)}.{self.choose(['uniform', 'normal'])}({shape})")
+        how = self.choose(["uniform", "normal"])
+        self.put(f"{name} = {self.choose(self.drawers)}.{how}({shape})")
         scope.append(Name(name, shape))
 
     def module(self, scope: list[Name], rules: Rules) -> None:
