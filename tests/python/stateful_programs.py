@@ -103,6 +103,10 @@ class Program:
         return " > ".join(reversed(self.layers)) or "plain"
 
 
+BACKWARD = """
+if isinstance(out, ad.Tensor):
+    call("backward {}", lambda: out.backward())
+""".strip()
 SHAPES: list[Shape] = [(3,), (3,), (2, 3), (), (3, 3), (2,)]
 TRANSFORMS = ("rev", "aux", "fwd", "batch", "partly")
 LAYERS = (*TRANSFORMS, "ad.compile", "ad.compile", "ad.checkpoint")
@@ -225,7 +229,12 @@ class ProgramWriter(Writer):
         self.put(f"def {name}({', '.join(args)}):")
         self.indent += 1
         at = len(self.lines)
-        own = [Name(x, shape, frozen=frozen) for x, shape in zip(args, takes, strict=True)]
+        # An argument without axes may be a Python number where `calls` hands in such.
+        numbers = [self.numbered and shape == () for shape in takes]
+        own = [
+            Name(x, shape, frozen=frozen, number=number)
+            for x, shape, number in zip(args, takes, numbers, strict=True)
+        ]
         inner = [*self.scope, *own, *own]
         self.statements(inner, rules, count)
         self.declare(at, {n for n in [*rules.names, *moved] if self.is_global(n)}, "global")
@@ -239,7 +248,9 @@ class ProgramWriter(Writer):
         mutates = wrapper != "ad.checkpoint" and self.chance(0.5)
         outside = 0.5 if touches else 0.0
         rules = Rules(outside=outside, draw=touches, batched=batched, record=record)
+        self.touched = touches
         scope = self.function(name, takes, rules, not mutates, int(self.rng.integers(1, 4)))
+        touches = self.touched
         x = next(n.text for n in scope if n.text.startswith("x"))
         self.put(f"return {self.tied(scope, takes[0], x)}")
         self.indent -= 1
@@ -290,6 +301,7 @@ class ProgramWriter(Writer):
                 self.write(target, self.scope, Rules())
 
     leaves = 0
+    numbered = False
     alone = False  # arguments are new tensors: what checkpoint does to handles is not determined
 
     def argument(self, shape: Shape, extent: int, numbers: bool) -> str:
@@ -340,6 +352,7 @@ def _transformed(w: ProgramWriter) -> tuple[str, ...]:
     w.alone = "ad.checkpoint" in layers
     own = {"rev", "aux", "ad.checkpoint"}.isdisjoint(layers)
     numbers = not own and {"fwd", "batch", "partly"}.isdisjoint(layers)
+    w.numbered = numbers
     free = batched and not w.bold
     rules = Rules(outside=w.choose([0.0, 0.3, 0.5]), draw=not free, batched=free)
     scope = w.function("f", takes, rules, not own, int(w.rng.integers(1, 7)))
@@ -385,7 +398,7 @@ def _training(w: ProgramWriter) -> tuple[str, ...]:
     w.put("F = f")
     for layer in layers.split():
         w.put(f"F = {layer}(F)")
-    w.calls(takes, False, "" if inside else 'call("backward {}", lambda: out.backward())')
+    w.calls(takes, False, "" if inside else BACKWARD)
     named = [layer.removeprefix("ad.") for layer in layers.split()]
     return (("step" if inside else "loss") + " with history" * w.history, *named)
 

@@ -477,6 +477,7 @@ class Writer:
 
     bold = False  # now and then assigns where it must not
     history = False  # handles that are no leaves may be given values with history
+    touched = False  # whether what was written assigns to handles from outside
     in_loop = 0
 
     def helper(self, scope: list[Name], rules: Rules) -> None:
@@ -488,6 +489,7 @@ class Writer:
         if not fitting:
             return
         f = self.choose(fitting)
+        self.touched |= f.touches
         args = []
         for shape in f.takes:
             options = [n for n in scope if n.shape == shape]
@@ -506,6 +508,7 @@ class Writer:
     def draw(self, scope: list[Name], rules: Rules) -> None:
         if (self.in_loop or rules.batched) and not self.bold:
             return
+        self.touched = True
         shape = self.choose([(), (2,), (3,), (2, 3)])
         name = self.fresh("t")
         how = self.choose(["uniform", "normal"])
@@ -515,6 +518,7 @@ class Writer:
     def module(self, scope: list[Name], rules: Rules) -> None:
         if (self.in_loop or rules.batched) and not self.bold:
             return
+        self.touched = True
         text, shape = self.choose(self.modules)
         name = self.fresh("t")
         self.put(f"{name} = {text}(ad.asarray({self.expression(scope, shape, 1)}))")
