@@ -18,24 +18,15 @@ from stateful_check import InvalidProgramError, compare, expected
 from stateful_programs import HEADER, Program, write
 from stateful_reduce import reduced
 
-PROGRAMS = int(os.environ.get("ADJOINT_RANDOM_PROGRAMS", "640"))
+PROGRAMS = int(os.environ.get("ADJOINT_RANDOM_PROGRAMS", "900"))
 SEED = int(os.environ.get("ADJOINT_RANDOM_SEED", "0"))
 
-# Families of programs that fall short; remove one to hold the library to it.
-FALLING_SHORT = {
-    "plain",
-    "compile",
-    "transforms",
-    "compile in transforms",
-    "checkpoint",
-    "step",
-    "loss",
-    "history in state",
-}
-FAMILIES = sorted(
-    {"plain", "compile", "transforms", "compile in transforms", "checkpoint"}
-    | {"step", "loss", "history in state"}
+FAMILIES = (
+    *("plain", "compile", "transforms", "compile in transforms", "checkpoint"),
+    *("step", "loss", "history in state"),
 )
+# What is not yet as it must be; a family that is taken out is held to it.
+FALLING_SHORT = set(FAMILIES)
 
 
 def family(program: Program) -> str:
