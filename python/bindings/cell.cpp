@@ -88,23 +88,7 @@ void refuse_implicit_exit(const Node* node, const char* what) {
                     "x.numpy() or x.detach()");
 }
 
-Tensor host_value(Node* node, const char* what) {
-  Tensor held = Tensor::share(node);
-  while (held.node()->level > 0) {
-    Node* n = held.node();
-    if (n->box == Box::batch)
-      throw TracedValue("[" + std::string(what) +
-                        "] inside vmap a tensor stands for a whole batch and has no single value: "
-                        "use ad.where to choose, or return the value and read it outside");
-    if (n->box == Box::trace)
-      throw TracedValue("[" + std::string(what) +
-                        "] inside compile a tensor has no value yet: use ad.where to choose, "
-                        "make the argument static, or return the value and read it outside");
-    held = Tensor::share(n->primal);
-  }
-  materialize(held.node());
-  return held;
-}
+Tensor host_value(Node* node, const char* what) { return known_value(node, what); }
 
 PyObject* element_to_python(Node* node) {
   const void* p = node->data();

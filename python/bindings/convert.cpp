@@ -156,7 +156,7 @@ Tensor cast_to(const Tensor& t, DType dtype) {
 Tensor stack_items(const Nested& nested, std::optional<DType> dtype, const char* op) {
   py::list parts;
   for (PyObject* item : nested.items)
-    parts.append(wrapped(tensor_from_python(item, dtype, std::nullopt, op)));
+    parts.append(wrapped(known_from_python(item, dtype, std::nullopt, op)));
   const py::module_ core = py::module_::import("adjoint._core");
   py::object all = core.attr("stack")(parts);
   py::list shape;
@@ -220,8 +220,8 @@ Tensor constant_in_trace(Tensor t) {
   return trace ? Tensor::adopt(trace->constant(t.node())) : t;
 }
 
-Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
-                          const char* op) {
+Tensor known_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
+                         const char* op) {
   if (is_tensor(o)) {
     Tensor t = Tensor::share(read_node(as_tensor(o)));
     if (copy == false && dtype && *dtype != t.dtype())
@@ -247,7 +247,13 @@ Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional
   }
   if (copy == false && !t.node()->storage && (number_kind(o) || is_sequence(o)))
     raise(ErrorKind::value, op, "copy=False, but a " + type_name(o) + " can only be copied");
-  return constant_in_trace(std::move(t));
+  return t;
+}
+
+Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
+                          const char* op) {
+  Tensor t = known_from_python(o, dtype, copy, op);
+  return is_tensor(o) ? t : constant_in_trace(std::move(t));
 }
 
 Tensor tensor_argument(PyObject* o, const char* op) {

@@ -21,6 +21,7 @@ PyObject* python_type(ErrorKind kind) noexcept {
     case ErrorKind::buffer: return PyExc_BufferError;
     case ErrorKind::runtime: return PyExc_RuntimeError;
     case ErrorKind::anomaly: return anomaly_error;
+    case ErrorKind::traced: return traced_value_error;
   }
   return PyExc_RuntimeError;
 }
@@ -45,8 +46,6 @@ void set_python_error() noexcept {
     throw;
   } catch (py::error_already_set& e) {
     e.restore();
-  } catch (const TracedValue& e) {
-    PyErr_SetString(traced_value_error ? traced_value_error : PyExc_TypeError, e.what());
   } catch (const Error& e) {
     PyErr_SetString(python_type(e.kind()), e.what());
   } catch (const py::builtin_exception& e) {

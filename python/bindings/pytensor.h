@@ -42,7 +42,7 @@ inline PyTensor* as_tensor(PyObject* o) noexcept { return reinterpret_cast<PyTen
 /// TracedValueError, which is both a TypeError and a RuntimeError.
 class TracedValue : public Error {
  public:
-  explicit TracedValue(const std::string& message) : Error(ErrorKind::type, message) {}
+  explicit TracedValue(const std::string& message) : Error(ErrorKind::traced, message) {}
 };
 extern PyObject* traced_value_error;
 extern PyObject* anomaly_error;
