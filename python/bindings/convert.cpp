@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "adjoint/ops.h"
 #include "foreign.h"
 #include "graph/apply.h"
 #include "graph/op.h"
@@ -154,17 +155,13 @@ Tensor cast_to(const Tensor& t, DType dtype) {
 
 // Tensors (or foreign arrays) inside lists are stacked, so that derivatives pass through.
 Tensor stack_items(const Nested& nested, std::optional<DType> dtype, const char* op) {
-  py::list parts;
+  std::vector<Tensor> parts;
+  parts.reserve(nested.items.size());
   for (PyObject* item : nested.items)
-    parts.append(wrapped(known_from_python(item, dtype, std::nullopt, op)));
-  const py::module_ core = py::module_::import("adjoint._core");
-  py::object all = core.attr("stack")(parts);
-  py::list shape;
-  for (const std::int64_t n : nested.shape) shape.append(n);
-  for (const std::int64_t n : as_tensor(PyList_GET_ITEM(parts.ptr(), 0))->node->layout.shape())
-    shape.append(n);
-  py::object out = core.attr("reshape")(all, py::tuple(shape));
-  return handle_of(as_tensor(out.ptr()));
+    parts.push_back(known_from_python(item, dtype, std::nullopt, op));
+  Dims shape(nested.shape);
+  shape.append(parts[0].shape().data(), parts[0].shape().size());
+  return reshape(stack(parts, 0), shape);
 }
 
 Tensor from_sequence(PyObject* o, std::optional<DType> dtype, const char* op) {

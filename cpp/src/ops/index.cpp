@@ -262,7 +262,13 @@ Tensor merged_indices(const Selection& s, bool boxed) {
   for (const IndexArray& a : s.arrays)
     each.push_back(a.is_mask() ? positions_of(a.given) : a.given);
   const Dims shape = common_shape(each);
-  if (product(shape) == 0) return zeros(shape, DType::int64);  // as in NumPy: nothing is looked at
+  if (product(shape) == 0) {  // as in NumPy, only single integers are looked at
+    Tensor none = zeros(shape, DType::int64);
+    for (const IndexArray& a : s.arrays)
+      if (!a.is_mask() && a.given.ndim() == 0)
+        none = add(none, wrap_indices(a.given, a.extent, a.axis));
+    return none;
+  }
   Tensor all;
   for (std::size_t j = 0; j < each.size(); ++j) {
     const IndexArray& a = s.arrays[j];

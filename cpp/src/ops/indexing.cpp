@@ -244,19 +244,30 @@ AttrsPtr along(std::int64_t axis, const Attrs* attrs) {
             " of length " + std::to_string(extent));
 }
 
+template <class T>
+bool outside(T i, std::int64_t extent) {
+  if constexpr (std::is_unsigned_v<T>)
+    return std::uint64_t{i} >= static_cast<std::uint64_t>(extent);
+  return (static_cast<std::int64_t>(i) < -extent) | (static_cast<std::int64_t>(i) >= extent);
+}
+
 /// Writes the indices as positions in [0, extent); raises IndexError for the first that is none.
 void write_positions(const char* op, Node* indices, const Attrs* attrs, std::int64_t extent,
                      std::int64_t* to) {
   const Tensor dense = contiguous(indices);
   with_type(indices->dtype, [&]<class T>(T) {
     if constexpr (std::is_integral_v<T>) {
-      const auto* p = static_cast<const T*>(dense.node()->data());
-      for (std::int64_t k = 0; k < dense.size(); ++k) {
-        if (std::cmp_less(p[k], -extent) || std::cmp_greater_equal(p[k], extent))
-          raise_out_of_range(op, attrs, std::to_string(p[k]), extent);
-        to[k] = static_cast<std::int64_t>(p[k]);
-        if (to[k] < 0) to[k] += extent;
+      const std::span given(static_cast<const T*>(dense.node()->data()),
+                            static_cast<std::size_t>(dense.size()));
+      bool any_outside = false;
+      for (const T i : given) {
+        any_outside |= outside(i, extent);
+        const auto at = static_cast<std::int64_t>(i);
+        *to++ = at + (at < 0 ? extent : 0);
       }
+      if (!any_outside) return;
+      const auto first = std::ranges::find_if(given, [&](T i) { return outside(i, extent); });
+      raise_out_of_range(op, attrs, std::to_string(*first), extent);
     }
   });
 }
