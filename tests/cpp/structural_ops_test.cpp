@@ -344,16 +344,6 @@ TEST_CASE("take and its errors") {
   check_error([&] { take(zeros(Dims{0}), integers({0}, {1}), 0); }, ErrorKind::index, {"length 0"});
 }
 
-TEST_CASE("put_rows: the last of equal indices stays") {
-  const Tensor x = zeros(Dims{3, 2});
-  const Tensor value = Tensor::from_data(Values{1, 2, 3, 4, 5, 6}, Dims{3, 2});
-  check_values(put_rows(x, integers({0, 2, -3}, {3}), value), {3, 2}, {5, 6, 0, 0, 3, 4});
-  check_error([&] { put_rows(x, integers({0, 3, 1}, {3}), value); }, ErrorKind::index,
-              {"[put_rows]", "index 3", "length 3"});
-  check_error([&] { put_rows(x, integers({0, 1}, {2}), value); }, ErrorKind::value,
-              {"(3, 2)", "(2, 2)"});
-}
-
 TEST_CASE("derivatives of gathers and scatters, repeated indices included") {
   const Tensor i = integers({2, 0, -1, 2}, {2, 2});
   for (const int axis : {0, 1}) {

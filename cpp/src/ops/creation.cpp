@@ -238,7 +238,7 @@ Tensor arange_exact(WideInt start, WideInt stop, WideInt step, DType dtype) {
                 true);
 }
 
-Tensor arange(std::int64_t start, std::int64_t stop, std::int64_t step, DType dtype) {
+Tensor arange_integers(std::int64_t start, std::int64_t stop, std::int64_t step, DType dtype) {
   return arange_exact(start, stop, step, dtype);
 }
 
