@@ -552,7 +552,8 @@ TEST_CASE("creation") {
   check_values(arange(0, 5, 2, DType::int64), {3}, {0, 2, 4});
   check_values(arange(5, 0, -2, DType::float64), {3}, {5, 3, 1});
   check_values(arange(0, -1, 1, DType::float32), {0}, {});
-  check_values(arange(254, 258, 1, DType::uint8), {4}, {254, 255, 0, 1});
+  check_values(arange(254, 256, 1, DType::uint8), {2}, {254, 255});
+  check_error([] { arange(254, 258, 1, DType::uint8); }, ErrorKind::overflow, {"257", "uint8"});
   check_values(linspace(0, 1, 5, true, DType::float64), {5}, {0, 0.25, 0.5, 0.75, 1});
   check_values(linspace(0, 1, 4, false, DType::float64), {4}, {0, 0.25, 0.5, 0.75});
   check_values(linspace(2, 3, 1, true, DType::float64), {1}, {2});

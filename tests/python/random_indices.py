@@ -24,14 +24,18 @@ class Case:
         if self.large:
             shape = [(9000,), (96, 90)][self.below(2)]
         else:
-            shape = tuple(int(self.rng.choice([0, 1, 2, 3, 4, 5], p=[0.06, 0.16, 0.2, 0.2, 0.2, 0.18])) for _ in range(self.below(5)))
+            shape = tuple(
+                int(self.rng.choice([0, 1, 2, 3, 4, 5], p=[0.06, 0.16, 0.2, 0.2, 0.2, 0.18]))
+                for _ in range(self.below(5))
+            )
         self.dtype = DTYPES[self.below(len(DTYPES))]
         self.array = self.values(shape)
         self.key = self.draw_key(shape)
         self.other = tuple(self.varied(k) for k in self.key)
 
     def __repr__(self) -> str:
-        return f"seed {self.seed}: {self.array.dtype}{self.array.shape}[{self.key!r}] (other: {self.other!r})"
+        array = f"{self.array.dtype}{self.array.shape}"
+        return f"seed {self.seed}: {array}[{self.key!r}], other key {self.other!r}"
 
     # ---- drawing
 
@@ -55,7 +59,10 @@ class Case:
         broadcast = self.draw_index_shape()
         ellipsis = False
         while axis < len(shape) and not self.chance(0.08):
-            kind = self.rng.choice(["int", "slice", "new", "ellipsis", "array", "mask", "bool"], p=[0.16, 0.2, 0.07, 0.07, 0.36, 0.1, 0.04])
+            kind = self.rng.choice(
+                ["int", "slice", "new", "ellipsis", "array", "mask", "bool"],
+                p=[0.16, 0.2, 0.07, 0.07, 0.36, 0.1, 0.04],
+            )
             if kind == "ellipsis" and not ellipsis:
                 ellipsis = True
                 key.append(Ellipsis)
@@ -63,7 +70,9 @@ class Case:
             elif kind == "new":
                 key.append(None)
             elif kind == "bool":
-                key.append([True, False, np.bool_(True), np.bool_(False), np.array(True)][self.below(5)])
+                key.append(
+                    [True, False, np.bool_(True), np.bool_(False), np.array(True)][self.below(5)]
+                )
             elif kind == "mask":
                 ndim = 1 + self.below(min(2, len(shape) - axis))
                 key.append(self.draw_mask(shape[axis : axis + ndim]))
@@ -84,7 +93,10 @@ class Case:
     def draw_index_shape(self) -> tuple[int, ...]:
         if self.large:
             return (9000,)
-        return tuple(int(n) for n in self.rng.choice([0, 1, 2, 3], p=[0.05, 0.25, 0.35, 0.35], size=self.below(4)))
+        return tuple(
+            int(n)
+            for n in self.rng.choice([0, 1, 2, 3], p=[0.05, 0.25, 0.35, 0.35], size=self.below(4))
+        )
 
     def within(self, n: int, size: tuple[int, ...] | None = None) -> np.ndarray:
         """Indices into n entries: in range where that is possible and wanted."""
@@ -163,7 +175,10 @@ def masks_fit(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
     """Whether every mask has the lengths of the axes that it stands for."""
     items = [np.asarray(k) if isinstance(k, (list, bool, np.bool_)) else k for k in key]
     masks = [isinstance(k, np.ndarray) and k.dtype == bool for k in items]
-    axes = [k.ndim if m else 0 if k is None or k is Ellipsis else 1 for k, m in zip(items, masks, strict=True)]
+    axes = [
+        k.ndim if m else 0 if k is None or k is Ellipsis else 1
+        for k, m in zip(items, masks, strict=True)
+    ]
     axis = 0
     for k, m, n in zip(items, masks, axes, strict=True):
         if m and shape[axis : axis + n] != k.shape:
