@@ -16,7 +16,7 @@ import pytest
 import adjoint as ad
 from random_indices import Case, fits, is_index_array, put
 
-COUNT = int(os.environ.get("ADJOINT_RANDOM_INDICES", "2000"))
+COUNT = int(os.environ.get("ADJOINT_RANDOM_INDICES", "1000"))
 FIRST_SEED = int(os.environ.get("ADJOINT_RANDOM_SEED", "0"))
 PART = 100  # keys of one test
 BATCH = 2

@@ -284,7 +284,7 @@ Tensor merged_indices(const Selection& s, bool boxed) {
 
 /// Brings the axes under arrays together: where they are when they are neighbours, else in front.
 void merge_axes(Gather& g, const Selection& s) {
-  Dims under, rest;
+  Dims under;
   std::int64_t extent = 1;
   for (const IndexArray& a : s.arrays) {
     for (int k = 0; k < a.axes; ++k) under.push_back(a.part_axis + k);
