@@ -360,7 +360,7 @@ def cond(
     frame, tensors = take_apart(operands)
 
     def run(function: Callable[..., Any]) -> Any:
-        return _core._refusing("cond", function, *frame.fill(_core._fresh(tensors)))
+        return _core._refusing("cond", lambda: function(*frame.fill(_core._fresh(tensors))))
 
     if _core._is_batched(pred):
         shape = _Shape("cond", run(true_fn), "both functions must return values alike")
@@ -437,8 +437,11 @@ def scan(
     ys: list[_Shape] = []
 
     def step(values: Tensors, row: Tensors) -> tuple[Tensors, Tensors]:
-        given = tree.unflatten(carry.treedef, _core._fresh(values))
-        result = _core._refusing("scan", f, given, tree.unflatten(rows_def, row))
+        def run() -> Any:
+            given = tree.unflatten(carry.treedef, _core._fresh(values))
+            return f(given, tree.unflatten(rows_def, _core._fresh(row)))
+
+        result = _core._refusing("scan", run)
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError("[scan] a step must return a pair (carry, y)")
         if not ys:
@@ -461,7 +464,8 @@ def scan(
         if not kept:  # one step on zeros tells what its rows are like
             _, y = step(state, [_core.zeros(x.shape[1:], dtype=x.dtype) for x in rows])
             stacked = [_core.zeros((0, *part.shape), dtype=part.dtype) for part in y]
-    return tree.unflatten(carry.treedef, state), tree.unflatten(ys[0].treedef, stacked)
+    last = tree.unflatten(carry.treedef, _core._fresh(state))
+    return last, tree.unflatten(ys[0].treedef, stacked)
 
 
 def _scan_length(rows: Tensors, length: int | None) -> int:
@@ -524,8 +528,10 @@ def while_loop(
     carry = _Shape("while_loop", init, _SAME)
 
     def run(function: Callable[[Any], Any], values: Tensors) -> Any:
-        given = tree.unflatten(carry.treedef, _core._fresh(values))
-        return _core._refusing("while_loop", function, given)
+        def call() -> Any:
+            return function(tree.unflatten(carry.treedef, _core._fresh(values)))
+
+        return _core._refusing("while_loop", call)
 
     def goes_on(values: Tensors) -> Tensor:
         return _predicate(run(cond_fn, values), "while_loop")
@@ -547,4 +553,4 @@ def while_loop(
         taken += 1
         if taken != max_steps:
             going = goes_on(state)
-    return tree.unflatten(carry.treedef, state)
+    return tree.unflatten(carry.treedef, _core._fresh(state))

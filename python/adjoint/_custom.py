@@ -158,17 +158,19 @@ def pull_at(
     f: Callable[[Tensors], Sequence[Tensor | None]],
     point: Tensors,
     cotangents: Sequence[Tensor | None],
+    alone: bool = False,
 ) -> Maybe:
     """Return the cotangents of the inputs of `f` at `point`.
 
-    `cotangents` has one entry per floating output; what is not floating gets None.
+    `cotangents` has one entry per floating output; what is not floating gets None. With `alone`,
+    gradients that `f` takes have no history.
     """
 
     def run(moving: Tensors) -> Maybe:
         outputs = f(replaced(point, moving))
         return [x for x in outputs if x is None or is_floating(x)]
 
-    outputs, leaves, start = _core._recorded_run(run, floats(point))
+    outputs, leaves, start = _core._recorded_run(run, floats(point), alone)
     pairs = [
         (y, c) for y, c in zip(outputs, cotangents, strict=True) if y is not None and c is not None
     ]
@@ -476,7 +478,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
         result, assigned = apart.run(first)
         out, values = take_apart(result)
-        count, again = len(handles), apart.again()
+        count, again, alone = len(handles), apart.again(), not _core._recorders_open()
         written = [x for x in apart.written() if x is not None]
         everything = stopped(values + assigned + written)
 
@@ -488,7 +490,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
         inputs = handles + apart.read()
         if differentiated(inputs):
-            everything = attach(everything, inputs, *recomputation(once_more))
+            everything = attach(everything, inputs, *recomputation(once_more, alone))
         values, assigned, rest = _split(everything, len(values), len(assigned))
         fresh = iter(rest)
         for i, value in zip(rebound, assigned, strict=True):
@@ -503,11 +505,13 @@ def _split(values: Tensors, first: int, second: int) -> tuple[Tensors, Tensors, 
     return values[:first], values[first : first + second], values[first + second :]
 
 
-def recomputation(run: Callable[[Tensors], Tensors]) -> tuple[Pull, Push]:
+def recomputation(
+    run: Callable[[Tensors], Tensors], alone: bool = False
+) -> tuple[Pull, Push]:
     """Return the rule that runs a function of lists again."""
 
     def pull(inputs: Tensors, cotangents: Tensors) -> Maybe:
-        return pull_at(run, _core._barrier(inputs), list(cotangents))
+        return pull_at(run, _core._barrier(inputs), list(cotangents), alone)
 
     def push(inputs: Tensors, tangents: Maybe) -> Maybe:
         return list(push_at(run, inputs, tangents)[1])

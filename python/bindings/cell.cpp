@@ -4,6 +4,7 @@
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
 #include "pytensor.h"
+#include "transforms/levels.h"
 
 namespace adjoint::python {
 
@@ -31,6 +32,11 @@ struct AccessList {
 ADJOINT_THREAD_LOCAL AccessList* t_access = nullptr;
 
 }  // namespace
+
+ReverseScope::ReverseScope() {
+  ++t_open_reverse;
+  if (thread_state().open_recorders == 1 && !thread_state().assigned) assigned_.emplace();
+}
 
 Cell cell_of(PyTensor* t) noexcept {
   return {Cell::Kind::handle, &t->node, t->birth, t->leaf, t, [](void* who) {
@@ -68,10 +74,26 @@ Tensor handle_of(PyTensor* t) {
 
 void rebind_cell(PyTensor* t, Node* node) {
   Tensor fresh = Tensor::adopt(node);
+  if (!thread_state().recording && (node->requires_grad || node->level)) {
+    fresh = constant_part(fresh);
+    node = fresh.node();
+  }
   if (!is_direct(t)) return write_cell(cell_of(t), std::move(fresh));
+  note_assigned(cell_of(t));
   if (t->leaf) fresh = Tensor::adopt(alias(node, t->leaf, false));
   Node* old = std::exchange(t->node, fresh.detach_node());
   release_handle(old);
+}
+
+PyObject* constant_result(PyObject* result) {
+  const ThreadState& state = thread_state();
+  if (!result || (state.recording && !state.constant_levels) || !is_exact_tensor(result))
+    return result;
+  PyTensor* t = as_tensor(result);
+  if (t->leaf || (!t->node->level && !t->node->requires_grad)) return result;
+  Tensor constant = constant_part(Tensor::share(t->node));
+  release_handle(std::exchange(t->node, constant.detach_node()));
+  return result;
 }
 
 void refuse_rebind_of_leaf(const PyTensor* t, const char* what) {
@@ -90,24 +112,7 @@ void refuse_implicit_exit(const Node* node, const char* what) {
                     "x.numpy() or x.detach()");
 }
 
-Tensor host_value(Node* node, const char* what) {
-  Tensor held = Tensor::share(node);
-  while (held.node()->level > 0) {
-    Node* n = held.node();
-    if (n->box == Box::batch)
-      throw TracedValue("[" + std::string(what) +
-                        "] inside vmap a tensor stands for a whole batch and has no single value: "
-                        "use ad.where to choose, or return the value and read it outside");
-    if (traced_weak_kind(n)) need_value(n);
-    if (n->box == Box::trace)
-      throw TracedValue("[" + std::string(what) +
-                        "] inside compile a tensor has no value yet: use ad.where to choose, "
-                        "make the argument static, or return the value and read it outside");
-    held = Tensor::share(n->primal);
-  }
-  materialize(held.node());
-  return held;
-}
+Tensor host_value(Node* node, const char* what) { return known_value(node, what); }
 
 PyObject* element_to_python(Node* node) {
   const void* p = node->data();

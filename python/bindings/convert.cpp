@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "adjoint/ops.h"
 #include "foreign.h"
 #include "graph/apply.h"
 #include "graph/op.h"
@@ -155,17 +156,13 @@ Tensor cast_to(const Tensor& t, DType dtype) {
 
 // Tensors (or foreign arrays) inside lists are stacked, so that derivatives pass through.
 Tensor stack_items(const Nested& nested, std::optional<DType> dtype, const char* op) {
-  py::list parts;
+  std::vector<Tensor> parts;
+  parts.reserve(nested.items.size());
   for (PyObject* item : nested.items)
-    parts.append(wrapped(tensor_from_python(item, dtype, std::nullopt, op)));
-  const py::module_ core = py::module_::import("adjoint._core");
-  py::object all = core.attr("stack")(parts);
-  py::list shape;
-  for (const std::int64_t n : nested.shape) shape.append(n);
-  for (const std::int64_t n : as_tensor(PyList_GET_ITEM(parts.ptr(), 0))->node->layout.shape())
-    shape.append(n);
-  py::object out = core.attr("reshape")(all, py::tuple(shape));
-  return handle_of(as_tensor(out.ptr()));
+    parts.push_back(known_from_python(item, dtype, std::nullopt, op));
+  Dims shape(nested.shape);
+  shape.append(parts[0].shape().data(), parts[0].shape().size());
+  return reshape(stack(parts, 0), shape);
 }
 
 Tensor from_sequence(PyObject* o, std::optional<DType> dtype, const char* op) {
@@ -221,8 +218,8 @@ Tensor constant_in_trace(Tensor t) {
   return trace ? Tensor::adopt(trace->constant(t.node())) : t;
 }
 
-Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
-                          const char* op) {
+Tensor known_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
+                         const char* op) {
   if (is_tensor(o)) {
     Tensor t = Tensor::share(read_node(as_tensor(o)));
     if (copy == false && dtype && *dtype != t.dtype())
@@ -248,7 +245,13 @@ Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional
   }
   if (copy == false && !t.node()->storage && (number_kind(o) || is_sequence(o)))
     raise(ErrorKind::value, op, "copy=False, but a " + type_name(o) + " can only be copied");
-  return constant_in_trace(std::move(t));
+  return t;
+}
+
+Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
+                          const char* op) {
+  Tensor t = known_from_python(o, dtype, copy, op);
+  return is_tensor(o) ? t : constant_in_trace(std::move(t));
 }
 
 Tensor tensor_argument(PyObject* o, const char* op) {

@@ -36,6 +36,9 @@ Node* node_from_foreign(PyObject* o, std::optional<bool> copy, const char* op);
 /// Numbers, nested sequences of numbers and tensors, foreign arrays, tensors.
 Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
                           const char* op);
+/// The same, but what is no tensor keeps its value where a trace is open.
+Tensor known_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
+                         const char* op);
 
 /// A value made from Python data: a constant of the trace that is open, if one is.
 Tensor constant_in_trace(Tensor t);

@@ -6,6 +6,7 @@
 #include "adjoint/ops.h"
 #include "functions.h"
 #include "graph/apply.h"
+#include "ops/creation.h"
 
 namespace adjoint::python {
 
@@ -87,27 +88,62 @@ double real_argument(PyObject* o, const char* op) {
   return v;
 }
 
+// A Python int of at most 65 bits.
+WideInt wide_argument(PyObject* o, const char* op) {
+  int overflow = 0;
+  const long long v = PyLong_AsLongLongAndOverflow(o, &overflow);
+  if (v == -1 && PyErr_Occurred()) throw_python();
+  if (overflow == 0) return v;
+  const py::object half = py::int_(32);
+  const py::object high = steal(PyNumber_Rshift(o, half.ptr()));
+  const long long upper = PyLong_AsLongLongAndOverflow(high.ptr(), &overflow);
+  const WideInt bound = static_cast<WideInt>(upper) * (1LL << 32);
+  if (overflow != 0 || bound > kWideLimit || bound < -kWideLimit)
+    raise(ErrorKind::overflow, op, "an int beyond 65 bits is no value of any integer dtype");
+  const py::object mask = py::int_(0xffffffffLL);
+  return bound + PyLong_AsLongLong(steal(PyNumber_And(o, mask.ptr())).ptr());
+}
+
+// The int that an object is, or nothing: a 0-d array of floats has `__index__` too, and refuses.
+std::optional<WideInt> exact_argument(PyObject* o, const char* op) {
+  if (PyFloat_Check(o) || !PyIndex_Check(o)) return std::nullopt;
+  if (is_tensor(o) && !is_integer(as_tensor(o)->node->dtype)) return std::nullopt;
+  const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(o));
+  if (index) return wide_argument(index.ptr(), op);
+  if (is_tensor(o) || !PyErr_ExceptionMatches(PyExc_TypeError)) throw_python();
+  PyErr_Clear();
+  return std::nullopt;
+}
+
 PyObject* arange_body(const Arguments& a) {
   const bool one = !a.given(1);
-  PyObject* zero = nullptr;
-  const py::object held = py::int_(0);
-  zero = held.ptr();
-  PyObject* start = one ? zero : a[0];
-  PyObject* stop = one ? a[0] : a[1];
+  const py::object zero = py::int_(0);
   const py::object unit = py::int_(1);
+  PyObject* start = one ? zero.ptr() : a[0];
+  PyObject* stop = one ? a[0] : a[1];
   PyObject* step = a.given(2) ? a[2] : unit.ptr();
+  const auto from = exact_argument(start, "arange");
+  const auto to = exact_argument(stop, "arange");
+  const auto by = exact_argument(step, "arange");
+  if (from && to && by)
+    return wrap(made(arange_exact(*from, *to, *by, a.dtype(3).value_or(DType::int64))));
   if (real_argument(step, "arange") == 0.0)
     raise(ErrorKind::value, "arange", "the step must not be 0");
-  bool integers = true;
-  for (PyObject* o : {start, stop, step}) integers &= !PyFloat_Check(o) && PyIndex_Check(o);
-  const DType dtype = a.dtype(3).value_or(integers ? DType::int64 : DType::float64);
   return wrap(made(arange(real_argument(start, "arange"), real_argument(stop, "arange"),
-                          real_argument(step, "arange"), dtype)));
+                          real_argument(step, "arange"), a.dtype(3).value_or(DType::float64))));
 }
 
 PyObject* linspace_body(const Arguments& a) {
+  const DType dtype = a.dtype(3).value_or(DType::float64);
+  const bool endpoint = a.flag(4, true);
+  if (is_integer(dtype)) {
+    const auto start = exact_argument(a[0], "linspace");
+    const auto stop = exact_argument(a[1], "linspace");
+    if (start && stop)
+      return wrap(made(linspace_exact(*start, *stop, a.integer(2), endpoint, dtype)));
+  }
   return wrap(made(linspace(real_argument(a[0], "linspace"), real_argument(a[1], "linspace"),
-                            a.integer(2), a.flag(4, true), a.dtype(3).value_or(DType::float64))));
+                            a.integer(2), endpoint, dtype)));
 }
 
 PyObject* eye_body(const Arguments& a) {

@@ -93,8 +93,14 @@ py::list sweep_since(const py::sequence& outputs, const py::sequence& cotangents
 }
 
 // A run whose work is recorded with respect to fresh leaves that keep the history of `inputs`.
-py::tuple recorded_run(const py::object& f, const py::sequence& inputs) {
+// `alone`: gradients taken inside are not recorded themselves, as where nothing is open.
+py::tuple recorded_run(const py::object& f, const py::sequence& inputs, bool alone) {
   const RecorderScope recorder;
+  struct Restore {
+    int before = thread_state().open_recorders;
+    ~Restore() { thread_state().open_recorders = before; }
+  } restore;
+  if (alone) thread_state().open_recorders = 0;
   const std::uint64_t start = thread_state().order;
   py::list leaves;
   for (const Tensor& x : tensors_of(inputs)) leaves.append(wrapped(reverse_input(x)));
@@ -122,9 +128,9 @@ py::list rebound_handles(const py::sequence& handles, const py::sequence& before
 }
 
 // Calls a function that may not assign to anything outside of it.
-py::object run_refusing(std::string who, const py::object& f, const py::args& args) {
+py::object run_refusing(std::string who, const py::object& f) {
   const RefusingScope scope(std::move(who));
-  return f(*args);
+  return f();
 }
 
 // A function of no arguments run apart from the cells outside of it, once and again.

@@ -9,6 +9,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "adjoint/error.h"
@@ -44,7 +45,7 @@ inline PyTensor* as_tensor(PyObject* o) noexcept { return reinterpret_cast<PyTen
 /// TracedValueError, which is both a TypeError and a RuntimeError.
 class TracedValue : public Error {
  public:
-  explicit TracedValue(const std::string& message) : Error(ErrorKind::type, message) {}
+  explicit TracedValue(const std::string& message) : Error(ErrorKind::traced, message) {}
 };
 extern PyObject* traced_value_error;
 extern PyObject* anomaly_error;
@@ -110,6 +111,9 @@ inline bool is_direct(PyTensor* t) {
   return g_open_cell_scopes.load(std::memory_order_relaxed) == 0 || !is_guarded(cell_of(t));
 }
 
+/// What an operation returns: under `no_grad` a constant, where it gives an operand itself too.
+PyObject* constant_result(PyObject* result);
+
 /// A handle of the same class, leaf, name and attributes with another value.
 py::object copy_of_handle(PyTensor* original, Tensor value);
 
@@ -134,10 +138,13 @@ void pop_access_list() noexcept;
 extern ADJOINT_THREAD_LOCAL int t_open_reverse;
 class ReverseScope {
  public:
-  ReverseScope() { ++t_open_reverse; }
+  ReverseScope();
   ~ReverseScope() { --t_open_reverse; }
   ReverseScope(const ReverseScope&) = delete;
   ReverseScope& operator=(const ReverseScope&) = delete;
+
+ private:
+  std::optional<AssignedInReverse> assigned_;  // by the outermost, where no tape is open either
 };
 
 /// Raises TracedValue when reading the value for `what` would hide it from an open transform.

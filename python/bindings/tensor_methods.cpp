@@ -255,13 +255,8 @@ PyObject* rebind(PyObject* self, PyObject* value) noexcept {
       raise(ErrorKind::type, "rebind_",
             "a handle keeps its dtype: " + std::string(name(t->node->dtype)) + " and " +
                 std::string(name(node->dtype)) + "; convert with ad.astype");
-    const bool cut = !thread_state().recording && node->requires_grad && !t->leaf;
-    if (cut) {
-      rebind_cell(t, alias(node, nullptr, false));
-    } else {
-      retain_handle(node);
-      rebind_cell(t, node);
-    }
+    retain_handle(node);
+    rebind_cell(t, node);
     return Py_NewRef(self);
   });
 }

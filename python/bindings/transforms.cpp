@@ -143,7 +143,7 @@ py::object aux_outside(const py::object& aux) {
 PyObject* grad_result(const TransformSpec& spec, const Tensor& value, py::object gradients,
                       py::object aux) {
   if (spec.kind == TransformKind::value_and_grad) {
-    py::object v = wrapped(value.detach());
+    py::object v = wrapped(Tensor::share(value.node()));
     if (aux) v = py::make_tuple(v, aux);
     return py::make_tuple(v, gradients).release().ptr();
   }

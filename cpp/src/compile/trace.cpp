@@ -218,7 +218,7 @@ void Trace::close_places(Traced& traced, std::vector<Graph::Index>& outputs) {
       if (!was || i != index_of(t.first.node())) {
         t.place.output = static_cast<std::uint32_t>(outputs.size());
         outputs.push_back(i);
-        traced.steps |= t.place.cell.kind == Cell::Kind::gradient || t.place.leaf;
+        traced.steps |= t.place.cell.kind == Cell::Kind::gradient;
       }
     }
     traced.places.push_back(std::move(t.place));

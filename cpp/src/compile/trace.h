@@ -47,7 +47,7 @@ struct Traced {
   std::vector<Place> places;
   /// By output: whether it has a derivative.
   std::vector<bool> moves;
-  /// Parameters or gradients were rebound: a training step.
+  /// Gradients were set: a training step.
   bool steps = false;
   /// A sweep inside would have to go on in the history of a value from outside.
   bool sweeps_outside = false;

@@ -447,6 +447,25 @@ DType operand_dtype(const Op& op, std::span<Node* const> inputs) {
   return inputs[op.dtypes == DTypeRule::where ? 1 : 0]->dtype;
 }
 
+Tensor known_value(Node* node, const char* what) {
+  Tensor held = Tensor::share(node);
+  while (held.node()->level > 0) {
+    Node* n = held.node();
+    if (n->box == Box::batch)
+      raise(ErrorKind::traced, what,
+            "inside vmap a tensor stands for a whole batch and has no single value: use ad.where "
+            "to choose, or return the value and read it outside");
+    if (traced_weak_kind(n)) need_value(n);
+    if (n->box == Box::trace)
+      raise(ErrorKind::traced, what,
+            "inside compile a tensor has no value yet: use ad.where to choose, make the argument "
+            "static, or return the value and read it outside");
+    held = Tensor::share(n->primal);
+  }
+  materialize(held.node());
+  return held;
+}
+
 Tensor contiguous(Node* node) {
   materialize(node);
   if (node->layout.contiguous()) return Tensor::share(node);

@@ -43,6 +43,7 @@ Tensor load(const Cell& cell) {
 }
 
 void store(const Cell& cell, Tensor value) {
+  if (cell.kind == Cell::Kind::handle) note_assigned(cell);
   Node* fresh = kept_value(cell, std::move(value)).detach_node();
   if (cell.kind == Cell::Kind::gradient) {
     const GradientLock lock;
@@ -90,6 +91,31 @@ void refuse_outside(const Cell& cell, const char* what) {
             std::string("inside ") + op +
                 " this would reach a tensor from outside once and not at every run: do it outside");
   }
+}
+
+AssignedInReverse::AssignedInReverse() : opened_(thread_state().births) {
+  thread_state().assigned = this;
+}
+
+AssignedInReverse::~AssignedInReverse() {
+  thread_state().assigned = nullptr;
+  for (const auto& [cell, owner] : cells_) {
+    Node* n = *cell.at;
+    if (!n->requires_grad || n->leaf) continue;
+    *cell.at = alias(n, nullptr, false);
+    release_handle(n);
+  }
+}
+
+void AssignedInReverse::note(const Cell& cell) {
+  if (cell.birth >> kBirthBits == opened_ >> kBirthBits && cell.birth > opened_) return;
+  for (const auto& [known, owner] : cells_)
+    if (known.at == cell.at) return;
+  cells_.emplace_back(cell, cell.keep(cell.who));
+}
+
+void note_assigned(const Cell& cell) {
+  if (AssignedInReverse* assigned = thread_state().assigned) assigned->note(cell);
 }
 
 // --------------------------------------------------------------------------------- CellScope

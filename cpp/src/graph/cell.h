@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "graph/node.h"
 
@@ -77,6 +79,23 @@ class CellScope {
   std::uint64_t opened_;  // the last birth before
   bool open_ = true;
 };
+
+/// While it is open, handles from outside that are rebound keep what they are given; when it closes
+/// they keep the value alone, since the inputs of the reverse transform that it belongs to are gone.
+class AssignedInReverse {
+ public:
+  AssignedInReverse();
+  ~AssignedInReverse();
+  AssignedInReverse(const AssignedInReverse&) = delete;
+  AssignedInReverse& operator=(const AssignedInReverse&) = delete;
+  void note(const Cell& cell);
+
+ private:
+  std::uint64_t opened_;
+  std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> cells_;
+};
+/// Called whenever a handle is rebound.
+void note_assigned(const Cell& cell);
 
 /// For functions that are run other than once in the program's own order: writing raises.
 class RefusingScope final : public CellScope {

@@ -85,7 +85,7 @@ struct Leaf {
   std::atomic<std::uint32_t> owners{1};      // handles
   bool requires_grad = true;
   Node* grad = nullptr;  // one handle count, or null; see graph/cell.h
-  std::uint64_t order;   // the thread's counter when it was made
+  std::uint64_t order;   // above the thread's counter before it was made
   std::uint64_t birth;   // of its gradient as a cell
 };
 void retain(Leaf* leaf) noexcept;

@@ -14,6 +14,7 @@
 
 namespace adjoint {
 
+class AssignedInReverse;
 class CellScope;
 class TraceSink;
 class Watcher;
@@ -43,6 +44,7 @@ struct ThreadState {
   std::vector<Level> levels;   // level k is levels[k - 1]
   std::uint16_t constant_levels = 0;  // levels that were open when no_grad was entered
   CellScope* cells = nullptr;         // innermost first
+  AssignedInReverse* assigned = nullptr;
   std::uint64_t births = 0;           // of cells: the thread's number, then a counter
   Node* free_nodes = nullptr;  // linked through inline_inputs[0]
   std::uint32_t free_count = 0;

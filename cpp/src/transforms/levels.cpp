@@ -260,4 +260,18 @@ Tensor stop_gradient(const Tensor& x) {
   return out;
 }
 
+Tensor constant_part(const Tensor& x) {
+  const ThreadState& state = thread_state();
+  Node* n = x.node();
+  if (n->level > state.constant_levels && n->box != Box::trace) {
+    const Level level = open_level(n);
+    Tensor inner = constant_part(Tensor::share(n->primal));
+    if (n->box == Box::batch) return box_batch(level, std::move(inner));
+    return box_dual(level, std::move(inner),
+                    n->tangent ? constant_part(Tensor::share(n->tangent)) : Tensor());
+  }
+  if (n->level > state.constant_levels) return x;
+  return n->level ? stop_gradient(x) : x.detach();
+}
+
 }  // namespace adjoint
