@@ -240,7 +240,7 @@ bool Reach::reaches(const Graph& graph, Graph::Index i) {
     bool any = e.kind == Graph::Kind::input && is_floating(e.dtype);
     if (e.kind == Graph::Kind::constant && captured_)
       any = graph.value_of(next)->level || graph.value_of(next)->requires_grad;
-    if (e.kind == Graph::Kind::apply && e.op->differentiable())
+    if (e.kind == Graph::Kind::apply && e.op->differentiable() && is_floating(e.dtype))
       for (std::size_t k = 0; k < e.count && !any; ++k) any = passes(graph, next, k);
     known_.push_back(any);
   }

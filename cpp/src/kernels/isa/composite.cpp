@@ -102,7 +102,6 @@ template <class F, class T>
   X(PullbackSum, mul0(add(mul0(v0, s1), s2), v3))                               \
   X(ShareOfExtreme, add(v0, mul0(multiply(v1, s2), s3)))                        \
   X(PullbackPair, add(mul0(v0, s1), mul0(v2, s3)))                              \
-  X(PullbackTanh, mul0(v0, subtract(s1, square(v2))))                           \
   X(PullbackRow, mul0(v0, multiply(v1, s2)))                                    \
   X(AddScaled, add(v0, multiply(v1, s2)))                                       \
   X(SubtractScaled, subtract(v0, multiply(v1, s2)))                             \
@@ -115,7 +114,6 @@ template <class F, class T>
   X(Normalised, multiply(subtract(v0, s1), s2))                                 \
   X(ScaledSum, multiply(add(v0, v1), s2))                                       \
   X(Affine, add(multiply(v0, s1), s2))                                          \
-  X(OneMinusSquare, subtract(s0, square(v1)))                                   \
   X(HitsExtreme, cast(equal(v0, s1)))
 ADJOINT_COMPOSITES(ADJOINT_COMPOSITE)
 

@@ -17,6 +17,24 @@ ADJOINT_MATH_FN T sigmoid(T x) {
   return (x >= T(0) ? T(1) : e) / (T(1) + e);
 }
 
+/// sigmoid'(x) = e / (1 + e)^2 with e = e^-|x|, without the difference 1 - sigmoid(x).
+/// 3 ulp (float), 3 (double).
+template <class T>
+ADJOINT_MATH_FN T sigmoid_slope(T x) {
+  const T e = exp_minus(abs(x));
+  const T sum = T(1) + e;
+  return e / (sum * sum);
+}
+
+/// tanh'(x) = 4 sigmoid'(2 x).
+/// 3 ulp (float), 3 (double).
+template <class T>
+ADJOINT_MATH_FN T tanh_slope(T x) {
+  const T e = exp_minus(abs(x + x));
+  const T sum = T(1) + e;
+  return T(4) * e / (sum * sum);
+}
+
 /// 1.7 ulp (float), 1.7 (double).
 template <class T>
 ADJOINT_MATH_FN T softplus(T x) {
