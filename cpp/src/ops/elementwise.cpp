@@ -115,7 +115,27 @@ ADJOINT_UNARY(digamma, floating, kX, "Derivative of lgamma.", 0.5, 4,
 ADJOINT_UNARY(sigmoid, floating, kX, "1 / (1 + exp(-x)).", -4, 4, value(sigmoid_slope(x)))
 ADJOINT_UNARY(softplus, floating, kX, "log(1 + exp(x)).", -4, 4, value(sigmoid(x)))
 ADJOINT_UNARY(square, numeric, kX, "x * x.", -2, 2, value(x + x))
-ADJOINT_UNARY(reciprocal, floating, kY, "1 / x.", 0.3, 3, value(-square(y)))
+
+/// -y*y, one factor after the other: where the square leaves the range, the product may still not.
+static Tensor reciprocal_change(const RuleArgs& args, const Tensor& change) {
+  return -mul0(mul0(change, args.output), args.output);
+}
+static Op& reciprocal_record = family.define(
+    {.name = "reciprocal",
+     .signature = "(x, /)",
+     .doc = "1 / x.",
+     .kind = OpKind::elementwise,
+     .arity = 1,
+     .dtypes = DTypeRule::floating,
+     .vjp = [](const RuleArgs& args, int,
+               const Tensor& ct) { return reciprocal_change(args, ct); },
+     .jvp = [](const RuleArgs& args,
+               std::span<const Tensor> t) { return reciprocal_change(args, t[0]); },
+     .needs = {kY, 0, 0},
+     .method = true,
+     .domain = {0.3, 3}});
+Tensor reciprocal(const Tensor& x) { return apply(reciprocal_record, {&x}); }
+
 ADJOINT_UNARY(abs, numeric, kX, "Absolute value; the derivative at 0 is 0.", -2, 2, value(sign(x)))
 ADJOINT_UNARY(negative, numeric, 0, "-x.", -2, 2, minus_one())
 
@@ -217,15 +237,10 @@ Tensor power_slope(const Tensor& x, const Tensor& exponent, const Tensor& y) {
   return where(edge, scalar_like(y, 0), mul0(y, log(x)));
 }
 Tensor hypot_slope(const Tensor& a, const Tensor& b);
-Tensor inverse_length(const Tensor& a, const Tensor& b) { return reciprocal(hypot(a, b)); }
 /// a / (a*a + b*b), whose squares may overflow or vanish; 0 at the origin.
 Tensor angle_slope(const Tensor& a, const Tensor& b) {
-  return mul0(hypot_slope(a, b), inverse_length(a, b));
-}
-/// The derivative of a / hypot(a, b) in a is b*b / hypot(a, b)**3, and that in b is -a*b over it:
-/// one of the factors is `slope`.
-Tensor turning(const Tensor& slope, const Tensor& a, const Tensor& b) {
-  return mul0(slope, mul0(hypot_slope(b, a), inverse_length(a, b)));
+  const Tensor h = hypot(a, b);
+  return hypot_slope(a, b) / where(equal(h, scalar_like(h, 0)), scalar_like(h, 1), h);
 }
 
 Op& hypot_slope_record =
@@ -238,8 +253,9 @@ Op& hypot_slope_record =
                    .partial = [](const RuleArgs& args, int i) -> Partial {
                      const Tensor& a = args.inputs[0];
                      const Tensor& b = args.inputs[1];
-                     return value(i == 0 ? turning(hypot_slope(b, a), a, b)
-                                         : -turning(args.output, a, b));
+                     // b*b / hypot(a, b)**3 and -a*b / hypot(a, b)**3
+                     const Tensor turning = angle_slope(b, a);
+                     return value(i == 0 ? hypot_slope(b, a) * turning : -args.output * turning);
                    },
                    .needs = {3, 3 | kY, 0},
                    .internal = true,
