@@ -8,8 +8,8 @@
 
 #include "foreign.h"
 #include "graph/apply.h"
-#include "graph/thread_state.h"
 #include "graph/op.h"
+#include "graph/thread_state.h"
 
 namespace adjoint::python {
 

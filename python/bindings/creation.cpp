@@ -94,8 +94,7 @@ PyObject* arange_body(const Arguments& a) {
   const py::object unit = py::int_(1);
   PyObject* step = a.given(2) ? a[2] : unit.ptr();
   const double by = number_argument(step, "arange", "step");
-  if (by == 0.0)
-    raise(ErrorKind::value, "arange", "the step must not be 0");
+  if (by == 0.0) raise(ErrorKind::value, "arange", "the step must not be 0");
   const double first = number_argument(start, "arange", "start");
   const double end = number_argument(stop, "arange", "stop");
   bool integers = true;
@@ -124,7 +123,8 @@ Tensor line_between(const Arguments& a, std::int64_t num, bool endpoint) {
   const Tensor stop = astype(end, DType::float64);
   const std::int64_t last = endpoint ? num - 1 : num;
   const Tensor index = made(arange(0, static_cast<double>(num), 1, DType::float64));
-  Tensor line = start + index * ((stop - start) / static_cast<double>(std::max<std::int64_t>(last, 1)));
+  Tensor line =
+      start + index * ((stop - start) / static_cast<double>(std::max<std::int64_t>(last, 1)));
   if (endpoint && last > 0)
     line = where(equal(index, scalar_like(index, static_cast<double>(last))), stop, line);
   return astype(line, a.dtype(3).value_or(dtype));
@@ -133,10 +133,9 @@ Tensor line_between(const Arguments& a, std::int64_t num, bool endpoint) {
 PyObject* linspace_body(const Arguments& a) {
   const std::int64_t num = a.integer(2);
   const bool endpoint = a.flag(4, true);
-  if (num >= 0 && (is_tensor(a[0]) || is_tensor(a[1])))
-    return wrap(line_between(a, num, endpoint));
-  return wrap(made(linspace(a.number(0), a.number(1), num, endpoint,
-                            a.dtype(3).value_or(DType::float64))));
+  if (num >= 0 && (is_tensor(a[0]) || is_tensor(a[1]))) return wrap(line_between(a, num, endpoint));
+  return wrap(
+      made(linspace(a.number(0), a.number(1), num, endpoint, a.dtype(3).value_or(DType::float64))));
 }
 
 PyObject* eye_body(const Arguments& a) {

@@ -52,19 +52,41 @@ constexpr std::uint8_t kY = kSavesOutput;
   ADJOINT_UNARY_RECORD(fn, floating, saves, text, lo, hi, .internal = true, __VA_ARGS__)
 ADJOINT_SLOPE(one_minus_square, kX, "1 - x**2, exact next to 1.", -0.8, 0.8, value(-2.0 * x))
 ADJOINT_SLOPE(gaussian, kX | kY, "exp(-x**2).", -2, 2, value(-2.0 * mul0(x, y)))
-ADJOINT_SLOPE(tanh_slope, kX | kY, "The derivative of tanh.", -2, 2, value(-2.0 * y * tanh(x)))
-ADJOINT_SLOPE(sigmoid_slope, kX | kY, "The derivative of sigmoid.", -4, 4,
-              value(-y * tanh(0.5 * x)))
 #undef ADJOINT_SLOPE
+
+// The same of a function whose value is at hand: `partial` is that in x, an expression in x, the
+// function's value f and the result y. f follows x, and adds nothing.
+#define ADJOINT_SLOPE_OF(fn, saves, text, lo, hi, ...)                                            \
+  static Op& fn##_record = family.define({.name = #fn,                                            \
+                                          .signature = "(x, y, /)",                               \
+                                          .doc = text,                                            \
+                                          .kind = OpKind::elementwise,                            \
+                                          .arity = 2,                                             \
+                                          .dtypes = DTypeRule::floating,                          \
+                                          .partial = [](const RuleArgs& args, int i) -> Partial { \
+                                            [[maybe_unused]] const Tensor& x = args.inputs[0];    \
+                                            [[maybe_unused]] const Tensor& f = args.inputs[1];    \
+                                            const Tensor& y = args.output;                        \
+                                            if (i == 1) return zero();                            \
+                                            return __VA_ARGS__;                                   \
+                                          },                                                      \
+                                          .needs = {saves, 0, 0},                                 \
+                                          .constant_inputs = 2,                                   \
+                                          .internal = true,                                       \
+                                          .domain = {lo, hi}});                                   \
+  static Tensor fn(const Tensor& x, const Tensor& f) { return apply(fn##_record, {&x, &f}); }
+ADJOINT_SLOPE_OF(tanh_slope, 2 | kY, "The derivative of tanh at x, where its value is y.", -2, 2,
+                 value(-2.0 * f * y))
+ADJOINT_SLOPE_OF(sigmoid_slope, kX | kY, "The derivative of sigmoid at x, where its value is y.",
+                 -4, 4, value(-y* tanh(0.5 * x)))
+#undef ADJOINT_SLOPE_OF
 
 ADJOINT_UNARY(exp, floating, kY, "e raised to x.", -3, 3, own(y))
 ADJOINT_UNARY(exp2, floating, kY, "2 raised to x.", -3, 3, value(y* std::numbers::ln2))
 ADJOINT_UNARY(expm1, floating, kX, "exp(x) - 1, exact near 0.", -3, 3, value(exp(x)))
 ADJOINT_UNARY(log, floating, kX, "Natural logarithm.", 0.1, 4, value(reciprocal(x)))
-ADJOINT_UNARY(log2, floating, kX, "Logarithm to base 2.", 0.1, 4,
-              value(std::numbers::log2e / x))
-ADJOINT_UNARY(log10, floating, kX, "Logarithm to base 10.", 0.1, 4,
-              value(std::numbers::log10e / x))
+ADJOINT_UNARY(log2, floating, kX, "Logarithm to base 2.", 0.1, 4, value(std::numbers::log2e / x))
+ADJOINT_UNARY(log10, floating, kX, "Logarithm to base 10.", 0.1, 4, value(std::numbers::log10e / x))
 ADJOINT_UNARY(log1p, floating, kX, "log(1 + x), exact near 0.", -0.8, 3, value(reciprocal(x + 1.0)))
 ADJOINT_UNARY(sqrt, floating, kY, "Square root.", 0.1, 4, value(0.5 / y))
 ADJOINT_UNARY(rsqrt, floating, kY, "1 / sqrt(x).", 0.2, 4, value(-0.5 * y * square(y)))
@@ -80,7 +102,7 @@ ADJOINT_UNARY(atan, floating, kX, "Inverse tangent, in radians.", -3, 3,
               value(square(reciprocal(hypot(x, scalar_like(x, 1))))))
 ADJOINT_UNARY(sinh, floating, kX, "Hyperbolic sine.", -2, 2, value(cosh(x)))
 ADJOINT_UNARY(cosh, floating, kX, "Hyperbolic cosine.", -2, 2, value(sinh(x)))
-ADJOINT_UNARY(tanh, floating, kX, "Hyperbolic tangent.", -2, 2, value(tanh_slope(x)))
+ADJOINT_UNARY(tanh, floating, kX | kY, "Hyperbolic tangent.", -2, 2, value(tanh_slope(x, y)))
 ADJOINT_UNARY(asinh, floating, kX, "Inverse hyperbolic sine.", -3, 3,
               value(reciprocal(hypot(x, scalar_like(x, 1)))))
 ADJOINT_UNARY(acosh, floating, kX, "Inverse hyperbolic cosine.", 1.2, 4,
@@ -112,7 +134,7 @@ ADJOINT_UNARY(lgamma, floating, kX, "Logarithm of the absolute value of the gamm
               4, value(digamma(x)))
 ADJOINT_UNARY(digamma, floating, kX, "Derivative of lgamma.", 0.5, 4,
               value(polygamma(scalar_like(x, 1), x)))
-ADJOINT_UNARY(sigmoid, floating, kX, "1 / (1 + exp(-x)).", -4, 4, value(sigmoid_slope(x)))
+ADJOINT_UNARY(sigmoid, floating, kX | kY, "1 / (1 + exp(-x)).", -4, 4, value(sigmoid_slope(x, y)))
 ADJOINT_UNARY(softplus, floating, kX, "log(1 + exp(x)).", -4, 4, value(sigmoid(x)))
 ADJOINT_UNARY(square, numeric, kX, "x * x.", -2, 2, value(x + x))
 
@@ -127,8 +149,7 @@ static Op& reciprocal_record = family.define(
      .kind = OpKind::elementwise,
      .arity = 1,
      .dtypes = DTypeRule::floating,
-     .vjp = [](const RuleArgs& args, int,
-               const Tensor& ct) { return reciprocal_change(args, ct); },
+     .vjp = [](const RuleArgs& args, int, const Tensor& ct) { return reciprocal_change(args, ct); },
      .jvp = [](const RuleArgs& args,
                std::span<const Tensor> t) { return reciprocal_change(args, t[0]); },
      .needs = {kY, 0, 0},
@@ -148,10 +169,12 @@ Tensor gelu_exponent(const Tensor& x) {
 Tensor gelu_slope(const Tensor& x) {
   constexpr double c = 1.5957691216057308;
   const Tensor u = gelu_exponent(x);
-  return sigmoid(u) + mul0(sigmoid_slope(u), mul0(x, square(x) * (3 * 0.044715 * c) + c));
+  const Tensor s = sigmoid(u);
+  return s + mul0(sigmoid_slope(u, s), mul0(x, square(x) * (3 * 0.044715 * c) + c));
 }
 Tensor silu_slope(const Tensor& x) {
-  return sigmoid(x) + mul0(sigmoid_slope(x), x);
+  const Tensor s = sigmoid(x);
+  return s + mul0(sigmoid_slope(x, s), x);
 }
 
 }  // namespace
@@ -260,9 +283,7 @@ Op& hypot_slope_record =
                    .needs = {3, 3 | kY, 0},
                    .internal = true,
                    .domain = {0.3, 2}});
-Tensor hypot_slope(const Tensor& a, const Tensor& b) {
-  return apply(hypot_slope_record, {&a, &b});
-}
+Tensor hypot_slope(const Tensor& a, const Tensor& b) { return apply(hypot_slope_record, {&a, &b}); }
 
 }  // namespace
 
@@ -312,20 +333,19 @@ Tensor clip_takes(int i, const Tensor& x, const Tensor& low, const Tensor& high)
 
 }  // namespace
 
-static Op& clip_record =
-    family.define({.name = "clip",
-                   .signature = "(x, min, max, /)",
-                   .doc = "x limited to [min, max], to max where min is above it; the derivative at the "
-                          "limits is 1.",
-                   .kind = OpKind::elementwise,
-                   .arity = 3,
-                   .dtypes = DTypeRule::numeric,
-                   .partial = [](const RuleArgs& args, int i) -> Partial {
-                     return value(astype(clip_takes(i, args.inputs[0], args.inputs[1],
-                                                    args.inputs[2]),
-                                         args.inputs[0].dtype()));
-                   },
-                   .needs = {7, 7, 7}});
+static Op& clip_record = family.define(
+    {.name = "clip",
+     .signature = "(x, min, max, /)",
+     .doc = "x limited to [min, max], to max where min is above it; the derivative at the "
+            "limits is 1.",
+     .kind = OpKind::elementwise,
+     .arity = 3,
+     .dtypes = DTypeRule::numeric,
+     .partial = [](const RuleArgs& args, int i) -> Partial {
+       return value(astype(clip_takes(i, args.inputs[0], args.inputs[1], args.inputs[2]),
+                           args.inputs[0].dtype()));
+     },
+     .needs = {7, 7, 7}});
 Tensor clip(const Tensor& x, const Tensor& low, const Tensor& high) {
   return apply(clip_record, {&x, &low, &high});
 }

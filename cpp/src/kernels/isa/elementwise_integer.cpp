@@ -195,7 +195,7 @@ consteval TileKernel pow_row(DType d) {
   return {"pow", d, d, 2, 8, &vv_loop<Pow, T, T>, &sv_loop<Pow, T, T>, &pow_vs<T>};
 }
 
-#define ADJOINT_ROUNDING(D, U)                                                 \
+#define ADJOINT_ROUNDING(D, U)                                               \
   unary<Identity, U>("floor", D, D, 1), unary<Identity, U>("ceil", D, D, 1), \
       unary<Identity, U>("trunc", D, D, 1), unary<Identity, U>("round", D, D, 1)
 

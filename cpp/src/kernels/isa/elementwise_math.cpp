@@ -39,8 +39,6 @@ ADJOINT_UNARY(Lgamma, lgamma)
 ADJOINT_UNARY(Digamma, digamma)
 ADJOINT_UNARY(Sigmoid, sigmoid)
 ADJOINT_UNARY(Softplus, softplus)
-ADJOINT_UNARY(SigmoidSlope, sigmoid_slope)
-ADJOINT_UNARY(TanhSlope, tanh_slope)
 ADJOINT_UNARY(Gaussian, gaussian)
 ADJOINT_UNARY(OneMinusSquare, one_minus_square)
 ADJOINT_UNARY(Binade, binade)
@@ -60,6 +58,8 @@ ADJOINT_BINARY(Pow, pow)
 ADJOINT_BINARY(Atan2, atan2)
 ADJOINT_BINARY(Hypot, hypot)
 ADJOINT_BINARY(HypotSlope, hypot_slope)
+ADJOINT_BINARY(SigmoidSlope, sigmoid_slope)
+ADJOINT_BINARY(TanhSlope, tanh_slope)
 #undef ADJOINT_BINARY
 
 // What serves for all but the arguments it excludes, and costs less.
@@ -227,10 +227,9 @@ consteval TileKernel polygamma_row(DType d) {
       unary<Gelu, T>("gelu", D, D, 24), unary<GeluErf, T>("gelu_erf", D, D, 24), pow_row<T>(D), \
       polygamma_row<T>(D), binary<Atan2, T>("atan2", D, D, 16),                                 \
       binary<Hypot, T>("hypot", D, D, 12), binary<HypotSlope, T>("hypot_slope", D, D, 16),      \
-      unary<SigmoidSlope, T>("sigmoid_slope", D, D, 12),                                        \
-      unary<TanhSlope, T>("tanh_slope", D, D, 12), unary<Gaussian, T>("gaussian", D, D, 12),    \
-      unary<OneMinusSquare, T>("one_minus_square", D, D, 1),                                    \
-      unary<Binade, T>("binade", D, D, 1)
+      binary<SigmoidSlope, T>("sigmoid_slope", D, D, 8),                                        \
+      binary<TanhSlope, T>("tanh_slope", D, D, 8), unary<Gaussian, T>("gaussian", D, D, 12),    \
+      unary<OneMinusSquare, T>("one_minus_square", D, D, 1), unary<Binade, T>("binade", D, D, 1)
 
 constexpr TileKernel rows[] = {
     ADJOINT_ROWS(DType::float32, float),
