@@ -84,23 +84,30 @@ bool is_whole(PyObject* o) {
   return !PyFloat_Check(o) && PyIndex_Check(o);
 }
 
+/// Nothing for an integer that 64 bits do not hold.
+std::optional<std::int64_t> small_whole(PyObject* o) {
+  int overflow = 0;
+  const long long v = PyLong_AsLongLongAndOverflow(steal(PyNumber_Index(o)).ptr(), &overflow);
+  return overflow ? std::nullopt : std::optional<std::int64_t>(v);
+}
+
 PyObject* arange_body(const Arguments& a) {
   const bool one = !a.given(1);
-  PyObject* zero = nullptr;
-  const py::object held = py::int_(0);
-  zero = held.ptr();
-  PyObject* start = one ? zero : a[0];
-  PyObject* stop = one ? a[0] : a[1];
+  const py::object zero = py::int_(0);
   const py::object unit = py::int_(1);
-  PyObject* step = a.given(2) ? a[2] : unit.ptr();
-  const double by = number_argument(step, "arange", "step");
-  if (by == 0.0) raise(ErrorKind::value, "arange", "the step must not be 0");
-  const double first = number_argument(start, "arange", "start");
-  const double end = number_argument(stop, "arange", "stop");
-  bool integers = true;
-  for (PyObject* o : {start, stop, step}) integers &= is_whole(o);
-  const DType dtype = a.dtype(3).value_or(integers ? DType::int64 : DType::float64);
-  return wrap(made(arange(first, end, by, dtype)));
+  PyObject* const from = one ? zero.ptr() : a[0];
+  PyObject* const to = one ? a[0] : a[1];
+  PyObject* const by = a.given(2) ? a[2] : unit.ptr();
+  const double start = number_argument(from, "arange", "start");
+  const double stop = number_argument(to, "arange", "stop");
+  const double step = number_argument(by, "arange", "step");
+  if (step == 0.0) raise(ErrorKind::value, "arange", "the step must not be 0");
+  if (!is_whole(from) || !is_whole(to) || !is_whole(by))
+    return wrap(made(arange(start, stop, step, a.dtype(3).value_or(DType::float64))));
+  const DType dtype = a.dtype(3).value_or(DType::int64);
+  const auto first = small_whole(from), end = small_whole(to), stride = small_whole(by);
+  return wrap(made(first && end && stride ? arange_integers(*first, *end, *stride, dtype)
+                                          : arange(start, stop, step, dtype)));
 }
 
 Tensor end_of_line(PyObject* o, const char* what) {

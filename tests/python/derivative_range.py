@@ -52,8 +52,15 @@ def arguments(slopes: Slopes, dtype: str, seed: int = 3) -> list[np.ndarray]:
     powers = 2.0 ** np.arange(low, kind.maxexp, stride)
     spread = powers * rng.uniform(1, 2, powers.shape)
     if slopes.arity == 1:
-        near = [e + s * float(kind.eps) * 2.0**k for e in slopes.edges for s in (-1, 1) for k in range(0, 24, 3)]
-        points = np.concatenate([powers, spread, rng.uniform(-8, 8, 100), rng.uniform(0.1, 40, 60), near])
+        near = [
+            e + s * float(kind.eps) * 2.0**k
+            for e in slopes.edges
+            for s in (-1, 1)
+            for k in range(0, 24, 3)
+        ]
+        points = np.concatenate(
+            [powers, spread, rng.uniform(-8, 8, 100), rng.uniform(0.1, 40, 60), near]
+        )
         points = np.concatenate([points, -points]).astype(dtype)
         inside = (points > slopes.domain[0]) & (points < slopes.domain[1]) & np.isfinite(points)
         return [points[inside]]
@@ -96,7 +103,11 @@ CUBIC = mp.mpf("0.044715")
 
 
 def gelu_terms(x: Any) -> tuple[Any, ...]:
-    u, du, ddu = GELU * x * (1 + CUBIC * x * x), GELU * (1 + 3 * CUBIC * x * x), 6 * GELU * CUBIC * x
+    u, du, ddu = (
+        GELU * x * (1 + CUBIC * x * x),
+        GELU * (1 + 3 * CUBIC * x * x),
+        6 * GELU * CUBIC * x,
+    )
     first = sigmoid(u), x * density(u) * du
     return first, (2 * density(u) * du, x * bent(u) * du * du, x * density(u) * ddu)
 
@@ -135,23 +146,40 @@ UNARY: dict[str, Slopes] = {
     "log2": one(lambda x: 1 / (x * LN2), lambda x: -1 / (x * x * LN2), (2, 3), domain=POSITIVE),
     "log10": one(lambda x: 1 / (x * LN10), lambda x: -1 / (x * x * LN10), (2, 3), domain=POSITIVE),
     "log1p": one(
-        lambda x: 1 / (1 + x), lambda x: -1 / (1 + x) ** 2, (2, 4), domain=(-1, np.inf), edges=(0.0, -1.0)
+        lambda x: 1 / (1 + x),
+        lambda x: -1 / (1 + x) ** 2,
+        (2, 4),
+        domain=(-1, np.inf),
+        edges=(0.0, -1.0),
     ),
-    "sqrt": one(lambda x: HALF * x**-HALF, lambda x: -(x ** (-3 * HALF)) / 4, (2, 5), domain=POSITIVE),
+    "sqrt": one(
+        lambda x: HALF * x**-HALF, lambda x: -(x ** (-3 * HALF)) / 4, (2, 5), domain=POSITIVE
+    ),
     "rsqrt": one(
-        lambda x: -HALF * x ** (-3 * HALF), lambda x: 3 * x ** (-5 * HALF) / 4, (6, 12), domain=POSITIVE
+        lambda x: -HALF * x ** (-3 * HALF),
+        lambda x: 3 * x ** (-5 * HALF) / 4,
+        (6, 12),
+        domain=POSITIVE,
     ),
-    "cbrt": one(lambda x: 1 / (3 * abs(x) ** (ONE * 2 / 3)), lambda x: -2 * third(x, -5) / 9, (3, 8)),
+    "cbrt": one(
+        lambda x: 1 / (3 * abs(x) ** (ONE * 2 / 3)), lambda x: -2 * third(x, -5) / 9, (3, 8)
+    ),
     "sin": one(mp.cos, lambda x: -mp.sin(x), (2, 2)),
     "cos": one(lambda x: -mp.sin(x), lambda x: -mp.cos(x), (2, 2)),
     "tan": one(lambda x: mp.sec(x) ** 2, lambda x: 2 * mp.tan(x) * mp.sec(x) ** 2, (6, 9)),
     "asin": one(
-        lambda x: 1 / mp.sqrt(1 - x * x), lambda x: x * (1 - x * x) ** (-3 * HALF), (3, 8),
-        domain=INSIDE, edges=(0.0, 1.0),
+        lambda x: 1 / mp.sqrt(1 - x * x),
+        lambda x: x * (1 - x * x) ** (-3 * HALF),
+        (3, 8),
+        domain=INSIDE,
+        edges=(0.0, 1.0),
     ),
     "acos": one(
-        lambda x: -1 / mp.sqrt(1 - x * x), lambda x: -x * (1 - x * x) ** (-3 * HALF), (3, 8),
-        domain=INSIDE, edges=(0.0, 1.0),
+        lambda x: -1 / mp.sqrt(1 - x * x),
+        lambda x: -x * (1 - x * x) ** (-3 * HALF),
+        (3, 8),
+        domain=INSIDE,
+        edges=(0.0, 1.0),
     ),
     "atan": one(lambda x: 1 / (1 + x * x), lambda x: -2 * x / (1 + x * x) ** 2, (5, 9)),
     "sinh": one(mp.cosh, mp.sinh, (2, 3)),
@@ -161,11 +189,18 @@ UNARY: dict[str, Slopes] = {
         lambda x: 1 / mp.sqrt(1 + x * x), lambda x: -x * (1 + x * x) ** (-3 * HALF), (3, 8)
     ),
     "acosh": one(
-        lambda x: 1 / mp.sqrt(x * x - 1), lambda x: -x * (x * x - 1) ** (-3 * HALF), (5, 12),
-        domain=(1, np.inf), edges=(1.0,),
+        lambda x: 1 / mp.sqrt(x * x - 1),
+        lambda x: -x * (x * x - 1) ** (-3 * HALF),
+        (5, 12),
+        domain=(1, np.inf),
+        edges=(1.0,),
     ),
     "atanh": one(
-        lambda x: 1 / (1 - x * x), lambda x: 2 * x / (1 - x * x) ** 2, (3, 6), domain=INSIDE, edges=(0.0, 1.0)
+        lambda x: 1 / (1 - x * x),
+        lambda x: 2 * x / (1 - x * x) ** 2,
+        (3, 6),
+        domain=INSIDE,
+        edges=(0.0, 1.0),
     ),
     "erf": one(bell, lambda x: -2 * x * bell(x), (3, 4)),
     "erfc": one(lambda x: -bell(x), lambda x: 2 * x * bell(x), (3, 4)),
@@ -176,7 +211,9 @@ UNARY: dict[str, Slopes] = {
     "sigmoid": one(density, bent, (4, 7)),
     "softplus": one(sigmoid, density, (3, 4)),
     "silu": of_terms(silu_terms, (7, 12)),
-    "gelu": of_terms(gelu_terms, (9, 20), floor=3e5, lost=lambda x: 3 * min(x * x * (1 + x * x / 22), 800)),
+    "gelu": of_terms(
+        gelu_terms, (9, 20), floor=3e5, lost=lambda x: 3 * min(x * x * (1 + x * x / 22), 800)
+    ),
     "square": one(lambda x: 2 * x, lambda x: mp.mpf(2), (0.5, 0.5)),
     "reciprocal": one(lambda x: -1 / x**2, lambda x: 2 / x**3, (2, 4)),
 }

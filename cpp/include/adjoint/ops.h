@@ -85,6 +85,8 @@ Tensor put_rows(const Tensor& x, const Tensor& indices, const Tensor& value);
 Tensor zeros(Tensor::Shape shape, DType dtype = DType::float64);
 Tensor ones(Tensor::Shape shape, DType dtype = DType::float64);
 Tensor arange(double start, double stop, double step, DType dtype);
+/// The same of integers beyond those that a double holds.
+Tensor arange_integers(std::int64_t start, std::int64_t stop, std::int64_t step, DType dtype);
 Tensor linspace(double start, double stop, std::int64_t num, bool endpoint, DType dtype);
 Tensor eye(std::int64_t rows, std::int64_t cols, std::int64_t k = 0, DType dtype = DType::float64);
 

@@ -222,9 +222,8 @@ class Derivatives {
 
   std::vector<Tensor> of_order(int k, std::span<const Index> outputs,
                                const std::vector<bool>& live) {
-    for (; known_ <= k; ++known_)
-      for (Index i = 0; i < live.size(); ++i)
-        if (live[i]) series_.coefficient(i, static_cast<std::size_t>(known_));
+    for (Index i = 0; i < live.size(); ++i)
+      if (live[i]) series_.coefficient(i, static_cast<std::size_t>(k));
     std::vector<Tensor> row;
     for (const Index o : outputs) {
       const Tensor c = series_.coefficient(o, static_cast<std::size_t>(k));
@@ -244,7 +243,6 @@ class Derivatives {
   Trace& trace_;
   Series series_;
   double unit_;
-  int known_ = 0;  // orders that are known
 };
 
 /// Near (k!)^(1/k), so that coefficients are about as large as derivatives; a power of two.
@@ -285,18 +283,19 @@ std::vector<std::vector<Tensor>> taylor(const ListFunction& f, std::span<const T
     for (const Tensor& y : f(arguments)) outputs.push_back(trace->index(y));
   }
   const std::vector<bool> live = trace->graph().needed_by(outputs, true);
-  Derivatives plain(*trace, primals, tangents, 1);
-  std::optional<Derivatives> scaled;
+  // Next to its factorial a coefficient may be too small for the dtype, and scaled too large.
+  Derivatives scaled(*trace, primals, tangents, unit_for(order));
+  std::optional<Derivatives> plain;
+  for (const Index o : outputs)
+    if (!has_factorial(trace->graph()[o].dtype, order) && !plain)
+      plain.emplace(*trace, primals, tangents, 1);
   std::vector<std::vector<Tensor>> out;
   for (int k = 0; k <= order; ++k) {
-    std::vector<Tensor>& row = out.emplace_back(plain.of_order(k, outputs, live));
-    const auto vanishes = [k](const Tensor& y) { return !has_factorial(y.dtype(), k); };
-    if (std::ranges::none_of(row, vanishes)) continue;
-    // Coefficients of size 1 / k! would be 0, those of the scaled series may overflow.
-    if (!scaled) scaled.emplace(*trace, primals, tangents, unit_for(order));
-    std::vector<Tensor> other = scaled->of_order(k, outputs, live);
+    std::vector<Tensor>& row = out.emplace_back(scaled.of_order(k, outputs, live));
+    if (!plain || k == 0) continue;
+    const std::vector<Tensor> other = plain->of_order(k, outputs, live);
     for (std::size_t i = 0; i < row.size(); ++i)
-      if (vanishes(row[i])) row[i] = where(isfinite(other[i]), other[i], row[i]);
+      if (is_floating(row[i].dtype())) row[i] = where(isfinite(row[i]), row[i], other[i]);
   }
   return out;
 }

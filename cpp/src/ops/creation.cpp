@@ -51,8 +51,22 @@ void run_ones(Node* out, std::span<Node* const>, const Attrs*, std::uint32_t) {
   generate(out, "ones", [](std::int64_t) { return 1.0; });
 }
 
-/// attrs.number = start, attrs.more[0] = step.
+/// attrs.more = step, start where the two are integers, which a double may not hold.
+void run_integers(Node* out, const Attrs* attrs) {
+  allocate_value(out, "arange");
+  const auto step = static_cast<std::uint64_t>(attrs->more[0]);
+  auto value = static_cast<std::uint64_t>(attrs->more[1]);
+  const bool truth = is_bool(out->dtype);
+  with_type(out->dtype, [&]<class T>(T) {
+    auto* to = static_cast<T*>(out->data());
+    for (std::int64_t i = 0; i < out->layout.size(); ++i, value += step)
+      to[i] = static_cast<T>(truth ? value != 0 : static_cast<std::int64_t>(value));
+  });
+}
+
+/// attrs.number = start, attrs.more[0] = step; attrs.flag: see run_integers.
 void run_arange(Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
+  if (attrs->flag) return run_integers(out, attrs);
   const double start = attrs->number;
   const double step = from_bits(attrs->more[0]);
   generate(out, "arange", [=](std::int64_t i) { return start + static_cast<double>(i) * step; });
@@ -149,6 +163,20 @@ Tensor arange(double start, double stop, double step, DType dtype) {
               std::to_string(step));
   const std::int64_t n = count > 0 ? static_cast<std::int64_t>(count) : 0;
   return create(arange_record, Dims{n}, dtype, start, Dims{as_bits(step)});
+}
+
+Tensor arange_integers(std::int64_t start, std::int64_t stop, std::int64_t step, DType dtype) {
+  if (step == 0) raise(ErrorKind::value, "arange", "the step must not be 0");
+  const bool ahead = step > 0 ? start < stop : start > stop;
+  const auto from = static_cast<std::uint64_t>(step > 0 ? start : stop);
+  const auto to = static_cast<std::uint64_t>(step > 0 ? stop : start);
+  const std::uint64_t stride = step > 0 ? static_cast<std::uint64_t>(step)
+                                        : std::uint64_t{0} - static_cast<std::uint64_t>(step);
+  const std::uint64_t n = ahead ? (to - from - 1) / stride + 1 : 0;
+  if (n >= std::uint64_t{1} << 62)
+    raise(ErrorKind::value, "arange", "cannot hold " + std::to_string(n) + " numbers");
+  return create(arange_record, Dims{static_cast<std::int64_t>(n)}, dtype, 0.0, Dims{step, start},
+                true);
 }
 
 Tensor linspace(double start, double stop, std::int64_t num, bool endpoint, DType dtype) {

@@ -320,32 +320,24 @@ ADJOINT_BINARY(minimum, same, 3, 3, "The smaller one; a tie shares the derivativ
 ADJOINT_BINARY(mul0, floating, 2, 1, "x1 * x2, and 0 where either is 0.", -2, 2, own(b), own(a))
 #undef ADJOINT_BINARY
 
-namespace {
-
-/// Whether clip gives its operand i: max where the limits cross.
-Tensor clip_takes(int i, const Tensor& x, const Tensor& low, const Tensor& high) {
-  const Tensor crossed = greater(low, high);
-  const Tensor below = less(x, low);
-  const Tensor above = logical_or(greater(x, high), crossed);
-  if (i == 0) return logical_not(logical_or(below, above));
-  return i == 1 ? logical_and(below, logical_not(crossed)) : above;
-}
-
-}  // namespace
-
-static Op& clip_record = family.define(
-    {.name = "clip",
-     .signature = "(x, min, max, /)",
-     .doc = "x limited to [min, max], to max where min is above it; the derivative at the "
-            "limits is 1.",
-     .kind = OpKind::elementwise,
-     .arity = 3,
-     .dtypes = DTypeRule::numeric,
-     .partial = [](const RuleArgs& args, int i) -> Partial {
-       return value(astype(clip_takes(i, args.inputs[0], args.inputs[1], args.inputs[2]),
-                           args.inputs[0].dtype()));
-     },
-     .needs = {7, 7, 7}});
+static Op& clip_record =
+    family.define({.name = "clip",
+                   .signature = "(x, min, max, /)",
+                   .doc = "x limited to [min, max], and max where min is above it; the derivative "
+                          "at the limits is 1.",
+                   .kind = OpKind::elementwise,
+                   .arity = 3,
+                   .dtypes = DTypeRule::numeric,
+                   .partial = [](const RuleArgs& args, int i) -> Partial {
+                     const Tensor &x = args.inputs[0], &low = args.inputs[1];
+                     const Tensor& high = args.inputs[2];
+                     const Tensor above = logical_or(greater(x, high), greater(low, high));
+                     if (i == 2) return value(astype(above, x.dtype()));
+                     const Tensor below = less(x, low);
+                     const Tensor taken = i == 1 ? below : logical_not(below);
+                     return value(astype(logical_and(taken, logical_not(above)), x.dtype()));
+                   },
+                   .needs = {7, 7, 7}});
 Tensor clip(const Tensor& x, const Tensor& low, const Tensor& high) {
   return apply(clip_record, {&x, &low, &high});
 }
