@@ -4,6 +4,8 @@ error: in the tails, near zero, at the edges of the domain, for the largest numb
 
 from __future__ import annotations
 
+import functools
+
 import mpmath
 import numpy as np
 import pytest
@@ -18,10 +20,11 @@ both_floats = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 def derivative(name, path, args):
     """The derivative of the sum in the operands of `path`, one after another."""
-    f = getattr(ad, name)
-    for i in path:
-        f = (lambda g, i: lambda *x: ad.grad(lambda *x: ad.sum(g(*x)), i)(*x))(f, i)
-    return f(*args)
+
+    def of(f, i):
+        return ad.grad(lambda *x: ad.sum(f(*x)), i)
+
+    return functools.reduce(of, path, getattr(ad, name))(*args)
 
 
 def errors(slopes: Slopes, path, points, got, dtype):
