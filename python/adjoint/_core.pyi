@@ -572,7 +572,7 @@ def mul0(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 * x2, and 0 where either is 0."""
 
 def clip(x: _Array, min: _Array, max: _Array, /) -> Tensor:
-    """x limited to [min, max]; the derivative at the limits is 1."""
+    """x limited to [min, max], and max where min is above it; the derivative at the limits is 1."""
 
 def where(condition: _Array, x1: _Array, x2: _Array, /) -> Tensor:
     """x1 where the condition holds, else x2; the other one contributes no derivative."""
@@ -829,11 +829,14 @@ def arange(
     dtype: _DTypeLike | None = None,
     device: Literal["cpu"] | None = None,
 ) -> Tensor:
-    """Evenly spaced values in the half-open interval [start, stop)."""
+    """Evenly spaced values in the half-open interval [start, stop).
+
+    How many there are depends on the arguments, so they are plain numbers.
+    """
 
 def linspace(
-    start: float,
-    stop: float,
+    start: _Array,
+    stop: _Array,
     /,
     num: int,
     *,
@@ -841,7 +844,7 @@ def linspace(
     endpoint: builtins.bool = True,
     device: Literal["cpu"] | None = None,
 ) -> Tensor:
-    """`num` evenly spaced values from `start` to `stop`."""
+    """`num` evenly spaced values from `start` to `stop`, functions of both."""
 
 def eye(
     n_rows: int,

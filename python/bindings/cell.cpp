@@ -80,7 +80,7 @@ void rebind_cell(PyTensor* t, Node* node) {
   }
   if (!is_direct(t)) return write_cell(cell_of(t), std::move(fresh));
   note_assigned(cell_of(t));
-  if (t->leaf) fresh = Tensor::adopt(alias(node, t->leaf, false));
+  fresh = kept_value(t->leaf, std::move(fresh), t->node);
   Node* old = std::exchange(t->node, fresh.detach_node());
   release_handle(old);
 }

@@ -10,7 +10,11 @@
 #include "foreign.h"
 #include "graph/apply.h"
 #include "graph/op.h"
+<<<<<<< HEAD
 #include "numbers.h"
+=======
+#include "graph/thread_state.h"
+>>>>>>> w/deriv
 
 namespace adjoint::python {
 
@@ -265,6 +269,22 @@ std::int64_t int_argument(PyObject* o, const char* op, const char* what) {
                                            : PyLong_AsLongLong(steal(PyNumber_Index(o)).ptr());
   if (v == -1 && PyErr_Occurred()) throw_python();
   return v;
+}
+
+double number_argument(PyObject* o, const char* op, const char* what) {
+  if (is_tensor(o)) {
+    const Node* node = read_node(as_tensor(o));
+    if (node->level > 0 || (node->requires_grad && thread_state().recording))
+      throw TracedValue("[" + std::string(op) + "] " + what +
+                        " must be a plain number: no derivative passes it, and it has no value "
+                        "of its own inside vmap and compile. Use x.item(), or compute with it in "
+                        "operations, as in start + step * ad.arange(n)");
+  }
+  const double v = PyFloat_AsDouble(o);
+  if (v != -1.0 || !PyErr_Occurred()) return v;
+  if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw_python();
+  PyErr_Clear();
+  raise(ErrorKind::type, op, std::string(what) + " must be a number, not " + type_name(o));
 }
 
 Dims dims_argument(PyObject* o, const char* op, const char* what) {

@@ -79,6 +79,9 @@ inline bool needs_hold(const Node* node) noexcept {
 /// A tensor argument of a function: any tensor, number, sequence of numbers or foreign array.
 Tensor tensor_argument(PyObject* o, const char* op);
 std::int64_t int_argument(PyObject* o, const char* op, const char* what);
+/// A number that shapes a result without being part of it; raises for a tensor whose derivative, or
+/// whose value in a trace or batch, would be lost.
+double number_argument(PyObject* o, const char* op, const char* what);
 /// An int or a sequence of ints.
 Dims dims_argument(PyObject* o, const char* op, const char* what);
 std::string type_name(PyObject* o);

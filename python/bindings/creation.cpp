@@ -1,4 +1,5 @@
 // Functions that make tensors: from data, and filled ones.
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -79,15 +80,6 @@ PyObject* full_like_body(const Arguments& a) {
       broadcast_to(fill_value(a[1], a.dtype(2).value_or(x.dtype()), "full_like"), x.shape()));
 }
 
-double real_argument(PyObject* o, const char* op) {
-  const double v = PyFloat_AsDouble(o);
-  if (v == -1.0 && PyErr_Occurred()) {
-    PyErr_Clear();
-    raise(ErrorKind::type, op, "needs numbers, not " + type_name(o));
-  }
-  return v;
-}
-
 // A Python int of at most 65 bits.
 WideInt wide_argument(PyObject* o, const char* op) {
   int overflow = 0;
@@ -127,23 +119,51 @@ PyObject* arange_body(const Arguments& a) {
   const auto by = exact_argument(step, "arange");
   if (from && to && by)
     return wrap(made(arange_exact(*from, *to, *by, a.dtype(3).value_or(DType::int64))));
-  if (real_argument(step, "arange") == 0.0)
-    raise(ErrorKind::value, "arange", "the step must not be 0");
-  return wrap(made(arange(real_argument(start, "arange"), real_argument(stop, "arange"),
-                          real_argument(step, "arange"), a.dtype(3).value_or(DType::float64))));
+  const double first = number_argument(start, "arange", "start");
+  const double end = number_argument(stop, "arange", "stop");
+  const double stride = number_argument(step, "arange", "step");
+  if (stride == 0.0) raise(ErrorKind::value, "arange", "the step must not be 0");
+  return wrap(made(arange(first, end, stride, a.dtype(3).value_or(DType::float64))));
+}
+
+Tensor end_of_line(PyObject* o, const char* what) {
+  const Tensor t = tensor_argument(o, "linspace");
+  if (t.ndim() != 0)
+    raise(ErrorKind::value, "linspace",
+          std::string(what) + " must be one number, shape " + to_string(t.shape()));
+  return t;
+}
+
+/// Between tensors, of which the values are functions: the numbers that plain ends give.
+Tensor line_between(const Arguments& a, std::int64_t num, bool endpoint) {
+  const Tensor first = end_of_line(a[0], "start");
+  const Tensor end = end_of_line(a[1], "stop");
+  DType dtype = DType::float32;
+  for (int i = 0; i < 2; ++i)
+    if (const DType t = (i == 0 ? first : end).dtype(); !weak_kind(a[i]))
+      dtype = promote(dtype, is_floating(t) ? t : DType::float64);
+  const Tensor start = astype(first, DType::float64);
+  const Tensor stop = astype(end, DType::float64);
+  const std::int64_t last = endpoint ? num - 1 : num;
+  const Tensor index = made(arange(0.0, static_cast<double>(num), 1.0, DType::float64));
+  Tensor line =
+      start + index * ((stop - start) / static_cast<double>(std::max<std::int64_t>(last, 1)));
+  if (endpoint && last > 0)
+    line = where(equal(index, scalar_like(index, static_cast<double>(last))), stop, line);
+  return astype(line, a.dtype(3).value_or(dtype));
 }
 
 PyObject* linspace_body(const Arguments& a) {
-  const DType dtype = a.dtype(3).value_or(DType::float64);
+  const std::int64_t num = a.integer(2);
   const bool endpoint = a.flag(4, true);
+  const DType dtype = a.dtype(3).value_or(DType::float64);
   if (is_integer(dtype)) {
     const auto start = exact_argument(a[0], "linspace");
     const auto stop = exact_argument(a[1], "linspace");
-    if (start && stop)
-      return wrap(made(linspace_exact(*start, *stop, a.integer(2), endpoint, dtype)));
+    if (start && stop) return wrap(made(linspace_exact(*start, *stop, num, endpoint, dtype)));
   }
-  return wrap(made(linspace(real_argument(a[0], "linspace"), real_argument(a[1], "linspace"),
-                            a.integer(2), endpoint, dtype)));
+  if (num >= 0 && (is_tensor(a[0]) || is_tensor(a[1]))) return wrap(line_between(a, num, endpoint));
+  return wrap(made(linspace(a.number(0), a.number(1), num, endpoint, dtype)));
 }
 
 PyObject* eye_body(const Arguments& a) {
@@ -181,9 +201,12 @@ void init_creation(py::module_& m) {
   add_function(m, "full_like", "(x, /, fill_value, *, dtype=None, device=None)",
                "One repeated value, shaped as `x`.", full_like_body);
   add_function(m, "arange", "(start, /, stop=None, step=1, *, dtype=None, device=None)",
-               "Evenly spaced values in the half-open interval [start, stop).", arange_body);
+               "Evenly spaced values in the half-open interval [start, stop).\n\n"
+               "How many there are depends on the arguments, so they are plain numbers.",
+               arange_body);
   add_function(m, "linspace", "(start, stop, /, num, *, dtype=None, endpoint=True, device=None)",
-               "`num` evenly spaced values from `start` to `stop`.", linspace_body);
+               "`num` evenly spaced values from `start` to `stop`, functions of both.",
+               linspace_body);
   add_function(m, "eye", "(n_rows, n_cols=None, /, *, k=0, dtype=None, device=None)",
                "Ones on the k-th diagonal, zeros elsewhere.", eye_body);
 }

@@ -225,9 +225,7 @@ std::vector<Tensor> Arguments::tensors(int i) const {
 }
 
 double Arguments::number(int i) const {
-  const double v = PyFloat_AsDouble(values_[i]);
-  if (v == -1.0 && PyErr_Occurred()) throw_python();
-  return v;
+  return number_argument(values_[i], signature_.op, signature_.names[static_cast<std::size_t>(i)]);
 }
 
 bool Arguments::flag(int i, bool otherwise) const {

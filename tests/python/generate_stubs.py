@@ -88,6 +88,7 @@ PARAMETERS_OF = {
     "expand_dims": {"axis": "_Axes"},
     "stack": {"axis": "int"},
     "take": {"axis": "int"},
+    "linspace": {"start": "_Array", "stop": "_Array"},
     "full": {"fill_value": "_Array"},
     "full_like": {"fill_value": "_Array"},
     "backward": {"grad": "_Array"},

@@ -44,7 +44,9 @@ class Trace::Cells final : public CellScope {
   void write(const Cell& cell, Tensor value) override {
     if (const Redirect* r = redirected(cell)) return write_cell(r->to, std::move(value));
     Touched& t = touched(cell);
-    t.value = value.defined() ? kept_value(cell, std::move(value)) : Tensor();
+    trace_->steps_ |= cell.kind == Cell::Kind::gradient && value.defined();
+    t.value =
+        value.defined() ? kept_value(cell.leaf, std::move(value), t.value.node()) : Tensor();
   }
   void check(const Cell&, const Tensor&) override {}
   const char* refuses_leaves() const noexcept override { return "compile"; }
@@ -174,6 +176,14 @@ bool Trace::reaches(const Tensor& t) { return reach_.reaches(graph_, index_of(t.
 
 void Trace::sweep_left(const Node* box) { sweeps_outside_ |= is_own(box); }
 
+Node* Trace::continued(Node* value, const Node* before) {
+  static const Op& attached = find_op("attached");
+  const Graph::Index both[] = {constant_index(index_of(value)),
+                               static_cast<Graph::Index>(before->trace_index)};
+  return box(graph_.add(attached, both, {}, {value->dtype, Dims(value->layout.shape())}, source()),
+             value->dtype, value->layout.shape());
+}
+
 void Trace::need_value(const Node* weak) {
   std::vector<bool> reached(graph_.size(), false);
   reached[static_cast<Graph::Index>(weak->trace_index)] = true;
@@ -218,7 +228,6 @@ void Trace::close_places(Traced& traced, std::vector<Graph::Index>& outputs) {
       if (!was || i != index_of(t.first.node())) {
         t.place.output = static_cast<std::uint32_t>(outputs.size());
         outputs.push_back(i);
-        traced.steps |= t.place.cell.kind == Cell::Kind::gradient;
       }
     }
     traced.places.push_back(std::move(t.place));
@@ -231,6 +240,7 @@ Traced Trace::finish(std::span<const Tensor> results) {
   std::vector<Graph::Index> outputs;
   for (const Tensor& t : results) outputs.push_back(index_of(t.node()));
   close_places(traced, outputs);
+  traced.steps = steps_;
   traced.sweeps_outside = sweeps_outside_;
   for (const Graph::Index o : outputs) traced.moves.push_back(reach_.reaches(graph_, o));
   close();

@@ -100,6 +100,7 @@ class Trace final : public TraceSink {
   Node* record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) override;
   Node* constant(Node* value) override;
   void sweep_left(const Node* box) override;
+  Node* continued(Node* value, const Node* before) override;
   [[noreturn]] void need_value(const Node* weak) override;
   /// The inputs whose values the function needs.
   std::span<const std::uint32_t> needed() const noexcept { return needed_; }
@@ -138,6 +139,7 @@ class Trace final : public TraceSink {
   std::unordered_map<Node**, std::uint32_t> arguments_;  // by the cell of their gradient
   std::unordered_map<Node**, Redirect> redirects_;
   bool sweeps_outside_ = false;
+  bool steps_ = false;
   std::vector<std::uint32_t> needed_;
   Reach reach_;
   std::unique_ptr<CellScope> cells_;  // closed before the level

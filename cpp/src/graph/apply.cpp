@@ -235,9 +235,28 @@ Level level_of(const Op& op, std::span<Node* const> inputs, std::uint16_t number
   return level;
 }
 
+/// Levels opened inside the one that interprets do not see its work: a trace inside of it would take
+/// what a rule makes anew for its own.
+class InnerLevelsHidden {
+ public:
+  InnerLevelsHidden(ThreadState& state, std::uint16_t number)
+      : state_(state), inner_(state.levels.begin() + number, state.levels.end()) {
+    state.levels.resize(number);
+  }
+  ~InnerLevelsHidden() { state_.levels.insert(state_.levels.end(), inner_.begin(), inner_.end()); }
+  InnerLevelsHidden(const InnerLevelsHidden&) = delete;
+  InnerLevelsHidden& operator=(const InnerLevelsHidden&) = delete;
+
+ private:
+  ThreadState& state_;
+  std::vector<Level> inner_;
+};
+
 Node* interpret(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
                 std::uint16_t number) {
   const Level level = level_of(op, inputs, number);
+  std::optional<InnerLevelsHidden> hidden;
+  if (thread_state().levels.size() > number) hidden.emplace(thread_state(), number);
   return level.interpret(op, inputs, attrs, level);
 }
 

@@ -5,6 +5,7 @@
 #include "adjoint/error.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
+#include "graph/trace_sink.h"
 
 namespace adjoint {
 
@@ -44,7 +45,7 @@ Tensor load(const Cell& cell) {
 
 void store(const Cell& cell, Tensor value) {
   if (cell.kind == Cell::Kind::handle) note_assigned(cell);
-  Node* fresh = kept_value(cell, std::move(value)).detach_node();
+  Node* fresh = kept_value(cell.leaf, std::move(value), *cell.at).detach_node();
   if (cell.kind == Cell::Kind::gradient) {
     const GradientLock lock;
     std::swap(*cell.at, fresh);
@@ -76,9 +77,15 @@ void check_write(const Cell& cell, const Tensor& value) {
   if (CellScope* scope = scope_of(cell)) scope->check(cell, value);
 }
 
-Tensor kept_value(const Cell& cell, Tensor value) {
-  if (!cell.leaf) return value;
-  return Tensor::adopt(alias(value.node(), cell.leaf, false));
+Tensor kept_value(Leaf* leaf, Tensor value, const Node* before) {
+  if (!leaf) return value;
+  const auto& levels = thread_state().levels;
+  if (before && before->box == Box::trace && before->requires_grad &&
+      before->level <= levels.size() && levels[before->level - 1u].serial == before->box_serial) {
+    TraceSink* trace = levels[before->level - 1u].trace;
+    if (trace->moves(before)) value = Tensor::adopt(trace->continued(value.node(), before));
+  }
+  return Tensor::adopt(alias(value.node(), leaf, false));
 }
 
 bool is_guarded(const Cell& cell) noexcept { return scope_of(cell) != nullptr; }

@@ -38,8 +38,8 @@ Tensor read_cell(const Cell& cell);
 void write_cell(const Cell& cell, Tensor value);
 /// Raises what `write_cell` would raise, and writes nothing.
 void check_write(const Cell& cell, const Tensor& value);
-/// The value as the cell keeps it: that of its leaf.
-Tensor kept_value(const Cell& cell, Tensor value);
+/// The value as a cell keeps it that held `before`: its leaf's, if it has one.
+Tensor kept_value(Leaf* leaf, Tensor value, const Node* before);
 /// Whether some scope stands between the running function and the cell.
 bool is_guarded(const Cell& cell) noexcept;
 /// Raises for `what`, an act that would reach a handle from outside but not its value, where a

@@ -23,6 +23,9 @@ class TraceSink {
   /// A sweep inside has come to a value from outside that has a history of its own, in which it
   /// would go on.
   virtual void sweep_left(const Node* box) = 0;
+  /// A new value of a leaf whose value was `before`, made under `no_grad`: a box with one handle
+  /// count whose derivative is the leaf's.
+  virtual Node* continued(Node* value, const Node* before) = 0;
   /// The function needs to know the value of a number that it was given: throws ValueNeeded.
   [[noreturn]] virtual void need_value(const Node* weak) = 0;
 };

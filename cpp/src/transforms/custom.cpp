@@ -130,11 +130,21 @@ Op& attached_record =
                    .doc = "The value, with the derivative of the carrier.",
                    .kind = OpKind::view,
                    .arity = 2,
-                   .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
+                   .vjp = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
+                   .jvp = [](const RuleArgs&, std::span<const Tensor> tangents) -> Tensor {
+                     return tangents[1];
+                   },
                    .constant_inputs = 1,
+                   .batch =
+                       [](const BatchArgs& args) -> Tensor {
+                         const Tensor value = mapped_input(args, 0);
+                         const Tensor carried = mapped_input(args, 1);
+                         return apply(args.op, {&value, &carried});
+                       },
                    .infer = infer_same,
                    .run = run_same,
-                   .internal = true});
+                   .internal = true,
+                   .transparent = true});
 
 [[maybe_unused]] Op& stop_record =
     family.define({.name = "stop_gradient",

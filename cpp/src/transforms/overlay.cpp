@@ -50,9 +50,9 @@ Tensor Overlay::read(const Cell& cell) { return meet(cell).value; }
 /// A leaf's values belong together: in a later run, to the input that stands for its first one.
 void Overlay::write(const Cell& cell, Tensor value) {
   Held& held = meet(cell);
-  Cell own = cell;
-  if (own.leaf && !first_ && held.original.defined()) own.leaf = held.original.node()->leaf;
-  held.value = value.defined() ? kept_value(own, std::move(value)) : Tensor();
+  Leaf* leaf = cell.leaf;
+  if (leaf && !first_ && held.original.defined()) leaf = held.original.node()->leaf;
+  held.value = value.defined() ? kept_value(leaf, std::move(value), held.value.node()) : Tensor();
   if (first_) first_->cells[static_cast<std::size_t>(&held - held_.data())].written = true;
 }
 
