@@ -10,11 +10,8 @@
 #include "foreign.h"
 #include "graph/apply.h"
 #include "graph/op.h"
-<<<<<<< HEAD
-#include "numbers.h"
-=======
 #include "graph/thread_state.h"
->>>>>>> w/deriv
+#include "numbers.h"
 
 namespace adjoint::python {
 
