@@ -63,6 +63,12 @@ def _batched(f: ListFunction, mapped: Sequence[bool], size: int) -> ListFunction
     return run
 
 
+def _pull_all(f: ListFunction, point: Tensors, cotangents: Tensors) -> Maybe:
+    """Return as `pull_at` does, with zeros for floating inputs that lead to no output."""
+    found = pull_at(f, point, cotangents)
+    return placed(point, filled(point, found))
+
+
 def _aligned(flags: Tensor, x: Tensor) -> Tensor:
     """Return one flag per member of the batch in a shape that broadcasts against `x`."""
     return _core.reshape(flags, (*flags.shape, *[1 for _ in x.shape[1:]]))
@@ -98,11 +104,11 @@ def _cond(if_true: Body, if_false: Body, inputs: Tensors, shared: int, of_true: 
         both, own, other = parts(inputs)
 
         def first(ts: Tensors) -> Tensors:
-            found = pull_at(if_true.replay, [*both, *own], ts)
+            found = _pull_all(if_true.replay, [*both, *own], ts)
             return floats(found) + [_core.zeros_like(x) for x in floats(other)]
 
         def second(ts: Tensors) -> Tensors:
-            found = pull_at(if_false.replay, [*both, *other], ts)
+            found = _pull_all(if_false.replay, [*both, *other], ts)
             of_both, of_other = _split(found, shared)
             zeros = [_core.zeros_like(x) for x in floats(own)]
             return floats(of_both) + zeros + floats(of_other)
@@ -169,7 +175,7 @@ def _scan(
         def back(state: Tensors, row: Tensors) -> tuple[Tensors, Tensors]:
             ct, total = _split(state, moving)
             point, ct_row = _split(row, carried + rows)
-            found = pull_at(body.replay, [*point, *fixed], [*ct, *ct_row])
+            found = _pull_all(body.replay, [*point, *fixed], [*ct, *ct_row])
             to_carry, to_row, to_fixed = _split(found, carried, rows)
             sums = [a + b for a, b in zip(total, floats(to_fixed), strict=True)]
             return floats(to_carry) + sums, floats(to_row)

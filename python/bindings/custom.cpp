@@ -89,6 +89,7 @@ py::list sweep_since(const py::sequence& outputs, const py::sequence& cotangents
   SweepOptions options;
   options.ranges = {&range, 1};
   options.create_graph = thread_state().recording;
+  options.undefined_if_unconnected = true;
   return to_list(sweep(tensors_of(outputs), tensors_of(cotangents), xs, options));
 }
 
@@ -224,7 +225,6 @@ void init_custom(py::module_& m) {
     for (Tensor& t : out) t = shadow_of(t);
     return to_list(out);
   });
-  m.def("_any_moving", &any_of<has_tangent>);
   m.def("_rebound", &rebound_handles);
   m.def("_refusing", &run_refusing);
   m.def("_batches_of", &batches_of);

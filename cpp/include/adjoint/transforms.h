@@ -40,6 +40,8 @@ struct SweepOptions {
   bool create_graph = false;
   /// Raise when a source is not connected to any output; else its gradient is zeros.
   bool require_connected = false;
+  /// Leave it undefined instead.
+  bool undefined_if_unconnected = false;
   /// Only applications made in these half-open ranges of the thread's order counter count
   /// (a gradient tape's open stretches); empty: all.
   std::span<const std::pair<std::uint64_t, std::uint64_t>> ranges = {};

@@ -50,13 +50,14 @@ std::vector<ResultSpec> specs_at(const Graph& graph, const Mask& mask) {
 }  // namespace
 
 struct GraphFunction::Recorded {
-  Mask seeds;
+  Mask wanted, seeds;
   CompiledProgram forward;
   CompiledProgram backward;
   std::vector<std::uint32_t> kept;
 
-  Recorded(ForwardBackward cut, Mask seeds)
-      : seeds(std::move(seeds)),
+  Recorded(ForwardBackward cut, Mask wanted, Mask seeds)
+      : wanted(std::move(wanted)),
+        seeds(std::move(seeds)),
         forward(cut.forward),
         backward(cut.backward),
         kept(std::move(cut.kept)) {}
@@ -185,7 +186,8 @@ std::shared_ptr<const GraphFunction::Recorded> GraphFunction::recorded(const Mas
     if (const auto it = recorded_.find(wanted); it != recorded_.end()) return it->second;
   }
   Mask seeds = reached(Reach::Mode::reverse, wanted, recorded_outputs_);
-  auto fresh = std::make_shared<const Recorded>(cut_sweep(graph_, wanted, seeds), seeds);
+  Mask leading = connected(wanted);
+  auto fresh = std::make_shared<const Recorded>(cut_sweep(graph_, leading, seeds), leading, seeds);
   const std::lock_guard lock(mutex_);
   return recorded_.emplace(wanted, std::move(fresh)).first->second;
 }
@@ -214,6 +216,22 @@ std::vector<Tensor> GraphFunction::call(std::span<const Tensor> inputs) const {
   return out;
 }
 
+/// Without the inputs from which no derivative leads to an output that is recorded.
+Mask GraphFunction::connected(Mask wanted) const {
+  std::vector<bool> needed(graph_.size(), false);
+  for (std::size_t i = 0; i < recorded_outputs_.size(); ++i)
+    if (recorded_outputs_[i]) needed[graph_.outputs()[i]] = true;
+  for (auto i = static_cast<Graph::Index>(graph_.size()); i-- > 0;) {
+    const Graph::Entry& e = graph_[i];
+    if (!needed[i] || e.kind != Graph::Kind::apply || e.op->no_reverse) continue;
+    for (std::size_t k = 0; k < e.count; ++k)
+      if (e.op->differentiable() && !(k < 8 && e.op->constant_inputs >> k & 1))
+        needed[graph_.inputs_of(i)[k]] = true;
+  }
+  for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i] = wanted[i] && needed[graph_.inputs()[i]];
+  return wanted;
+}
+
 std::vector<Tensor> GraphFunction::call_recorded(std::span<const Tensor> inputs,
                                                  const Mask& wanted) const {
   const std::shared_ptr<const Recorded> pair = recorded(wanted);
@@ -225,7 +243,7 @@ std::vector<Tensor> GraphFunction::call_recorded(std::span<const Tensor> inputs,
     kept.push_back(i == ForwardBackward::kResult ? std::move(out[result++])
                                                  : inputs[i].detach());
   out.resize(graph_.outputs().size());
-  auto* rule = new Rule(shared_from_this(), wanted, pair->seeds);
+  auto* rule = new Rule(shared_from_this(), pair->wanted, pair->seeds);
   IntrusivePtr<const JointRule> held(rule);
   rule->keep(pair, std::move(kept));
   std::vector<Tensor> moved =

@@ -51,6 +51,7 @@ class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
   /// The outputs among `outputs` to which a derivative leads from the inputs `from`.
   Mask reached(Reach::Mode mode, const Mask& from, const Mask& outputs) const;
 
+  Mask connected(Mask wanted) const;
   std::vector<Tensor> call_recorded(std::span<const Tensor> inputs, const Mask& wanted) const;
   std::vector<Tensor> call_constant(std::span<const Tensor> inputs) const;
   std::vector<Tensor> call_batched(std::span<const Tensor> inputs, std::uint16_t level) const;

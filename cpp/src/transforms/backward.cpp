@@ -415,7 +415,8 @@ std::vector<Tensor> sweep(std::span<const Tensor> outputs, std::span<const Tenso
     if (options.require_connected)
       raise(ErrorKind::value, "gradient",
             "source " + std::to_string(i) + " is not connected to any output");
-    results[i] = zeros(sources[i].shape(), sources[i].dtype());
+    if (!options.undefined_if_unconnected)
+      results[i] = zeros(sources[i].shape(), sources[i].dtype());
   }
   return results;
 }

@@ -105,19 +105,36 @@ Tensor move_axis(const Tensor& x, int from, int to) {
   return permute_dims(x, order);
 }
 
-/// A handle from outside keeps the primal.
+/// A handle from outside keeps the primal. What a reverse transform inside has recorded of it stays
+/// with it until the level closes.
 class DualCells final : public CellScope {
  public:
   explicit DualCells(std::uint16_t level) : level_(level) {}
+  ~DualCells() override {
+    for (const auto& [cell, owner] : recorded_) write_outside(cell, primal(read_outside(cell)));
+  }
   void write(const Cell& cell, Tensor value) override {
-    while (value.defined() && value.node()->level >= level_ && value.node()->box == Box::dual)
-      value = Tensor::share(value.node()->primal);
+    static const Op& kept = find_op("kept");
+    if (holds(value) && value.requires_grad() && thread_state().recording) {
+      value = apply(kept, {&value});
+      recorded_.emplace_back(cell, cell.keep(cell.who));
+    } else {
+      value = primal(std::move(value));
+    }
     write_outside(cell, std::move(value));
   }
   bool is_dual() const noexcept override { return true; }
 
  private:
+  bool holds(const Tensor& x) const {
+    return x.defined() && x.node()->level >= level_ && x.node()->box == Box::dual;
+  }
+  Tensor primal(Tensor x) const {
+    while (holds(x)) x = Tensor::share(x.node()->primal);
+    return x;
+  }
   std::uint16_t level_;
+  std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> recorded_;
 };
 
 /// What differs along the batch cannot be kept by one handle.

@@ -5,12 +5,13 @@
 #include "adjoint/transforms.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
+#include "transforms/custom.h"
 
 namespace adjoint {
 
 Tensor shadow_of(const Tensor& x) {
   Tensor out = stop_gradient(x);
-  if (!thread_state().recording || !x.requires_grad()) return out;
+  if (!is_differentiated(x) && !is_in_body(x)) return out;
   out = Tensor::adopt(alias(out.node(), nullptr, false));
   out.node()->requires_grad = true;
   out.node()->order = ++thread_state().order;
@@ -18,14 +19,22 @@ Tensor shadow_of(const Tensor& x) {
 }
 
 Overlay::Overlay(Record& record)
-    : first_(&record), shadow_before_(thread_state().shadow), record_(record) {
+    : first_(&record),
+      shadow_before_(thread_state().shadow),
+      recording_(thread_state().recording),
+      constant_levels_(thread_state().constant_levels),
+      record_(record) {
   thread_state().shadow = thread_state().open_recorders;
 }
 
 Overlay::~Overlay() { thread_state().shadow = shadow_before_; }
 
 Overlay::Overlay(const Record& record, std::span<const Tensor> values)
-    : first_(nullptr), shadow_before_(std::exchange(thread_state().shadow, -1)), record_(record) {
+    : first_(nullptr),
+      shadow_before_(std::exchange(thread_state().shadow, -1)),
+      recording_(true),
+      constant_levels_(0),
+      record_(record) {
   std::size_t next = 0;
   for (const Record::Met& met : record.cells) {
     Held held;
@@ -56,11 +65,21 @@ Overlay::Held& Overlay::meet(const Cell& cell) {
   held.value = held.original;
   if (first_) {
     first_->cells.push_back({cell.at, cell.birth, !held.original.defined(), false});
-    if (held.value.defined()) held.value = shadow_of(held.value);
+    if (held.value.defined()) held.value = first_shadow(held.value);
   }
   at_[cell.at] = held_.size();
   held_.push_back(std::move(held));
   return held_.back();
+}
+
+/// The function may read a cell under `no_grad` first, and then outside of it.
+Tensor Overlay::first_shadow(const Tensor& x) const {
+  ThreadState& state = thread_state();
+  const RecordingScope recording(recording_);
+  const std::uint16_t before = std::exchange(state.constant_levels, constant_levels_);
+  Tensor out = shadow_of(x);
+  state.constant_levels = before;
+  return out;
 }
 
 Tensor Overlay::read(const Cell& cell) { return meet(cell).value; }

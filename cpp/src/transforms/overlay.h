@@ -9,7 +9,7 @@
 
 namespace adjoint {
 
-/// The value of x without history or tangents, marked where its history is wanted.
+/// The value of x without history or tangents, marked where a derivative of it is wanted.
 Tensor shadow_of(const Tensor& x);
 
 class Overlay final : public CellScope {
@@ -55,9 +55,12 @@ class Overlay final : public CellScope {
   };
   Held* find(const Cell& cell);
   Held& meet(const Cell& cell);
+  Tensor first_shadow(const Tensor& x) const;
 
   Record* first_;  // null in a later run
   int shadow_before_;
+  bool recording_;  // what the thread did when a first run began
+  std::uint16_t constant_levels_;
   const Record& record_;
   std::vector<Held> held_;  // of the record's cells, then others
   std::unordered_map<Node**, std::size_t> at_;
