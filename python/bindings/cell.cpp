@@ -87,7 +87,7 @@ void rebind_cell(PyTensor* t, Node* node) {
 
 PyObject* constant_result(PyObject* result) {
   const ThreadState& state = thread_state();
-  if (!result || (state.recording && !state.constant_levels) || !is_exact_tensor(result))
+  if (!result || state.recording || !is_exact_tensor(result))
     return result;
   PyTensor* t = as_tensor(result);
   if (t->leaf || (!t->node->level && !t->node->requires_grad)) return result;

@@ -69,6 +69,11 @@ class GradContext {
 using NoGrad = GradContext<false>;
 using EnableGrad = GradContext<true>;
 
+// Work of the package's own that need not be recorded. Unlike no_grad it makes nothing a constant.
+class Unrecorded : public FlagContext {
+ public:
+  Unrecorded() : FlagContext(&ThreadState::recording, false) {}
+};
 class Deferral : public FlagContext {
  public:
   explicit Deferral(bool on) : FlagContext(&ThreadState::deferral, on) {}
@@ -177,6 +182,7 @@ void init_state(py::module_& m) {
   def_context<EnableGrad>(m, "enable_grad",
                           "Context manager and decorator: record again inside `no_grad`.",
                           py::init<>());
+  def_context<Unrecorded>(m, "_unrecorded", "Nothing is recorded.", py::init<>());
   def_context<Deferral>(m, "deferral",
                         "Context manager and decorator: whether large elementwise work may wait "
                         "to be fused with what follows. Results are the same bits either way.",

@@ -139,6 +139,16 @@ py::object aux_outside(const py::object& aux) {
   return def.unflatten(leaves);
 }
 
+// What a transform gives under `no_grad`: it has recorded for itself.
+py::object constant_tree(py::object result) {
+  if (is_exact_tensor(result.ptr())) return steal(constant_result(result.release().ptr()));
+  std::vector<py::object> leaves;
+  const TreeDef def = TreeDef::flatten(result, leaves);
+  for (py::object& leaf : leaves)
+    if (is_exact_tensor(leaf.ptr())) leaf = steal(constant_result(leaf.release().ptr()));
+  return def.unflatten(leaves);
+}
+
 // The result of grad and value_and_grad from its parts.
 PyObject* grad_result(const TransformSpec& spec, const Tensor& value, py::object gradients,
                       py::object aux) {
@@ -438,20 +448,26 @@ PyTypeObject* g_transform_type = nullptr;
 
 PyTransform* as_transform(PyObject* o) { return reinterpret_cast<PyTransform*>(o); }
 
+PyObject* call_transform(const TransformSpec& spec, PyObject* f, PyObject* const* args,
+                         std::size_t n, PyObject* kwnames) {
+  switch (spec.kind) {
+    case TransformKind::grad:
+    case TransformKind::value_and_grad: return call_grad(spec, f, args, n, kwnames);
+    case TransformKind::jacobian: return call_jacobian(spec, f, args, n, kwnames);
+    case TransformKind::hessian: return call_hessian(spec, f, args, n, kwnames);
+    case TransformKind::vmap: return call_vmap(spec, f, args, n, kwnames);
+  }
+  return nullptr;
+}
+
 PyObject* transform_call(PyObject* self, PyObject* const* args, std::size_t nargsf,
                          PyObject* kwnames) noexcept {
   return guarded([&]() -> PyObject* {
     const TransformSpec& spec = *as_transform(self)->spec;
     PyObject* f = as_transform(self)->f;
     const auto n = static_cast<std::size_t>(PyVectorcall_NARGS(nargsf));
-    switch (spec.kind) {
-      case TransformKind::grad:
-      case TransformKind::value_and_grad: return call_grad(spec, f, args, n, kwnames);
-      case TransformKind::jacobian: return call_jacobian(spec, f, args, n, kwnames);
-      case TransformKind::hessian: return call_hessian(spec, f, args, n, kwnames);
-      case TransformKind::vmap: return call_vmap(spec, f, args, n, kwnames);
-    }
-    return nullptr;
+    PyObject* result = call_transform(spec, f, args, n, kwnames);
+    return thread_state().recording ? result : constant_tree(steal(result)).release().ptr();
   });
 }
 
