@@ -11,11 +11,11 @@ In the first half are the calls, on lists of tensors; in the second the public f
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjoint import _core, tree
+from adjoint._arguments import check_callable, check_count, check_flag
 from adjoint._core import Tensor, TreeDef
 from adjoint._custom import (
     Maybe,
@@ -353,6 +353,7 @@ def cond(
     >>> ad.compile(ad.grad(f))(3.0).item()
     6.0
     """
+    check_callable("cond", true_fn=true_fn, false_fn=false_fn)
     pred = _predicate(pred, "cond")
     if _core._is_batched(pred):
         first = true_fn(*operands)
@@ -422,6 +423,8 @@ def scan(
     >>> total.item(), sums.tolist()
     (6.0, [1.0, 3.0, 6.0])
     """
+    check_callable("scan", f=f)
+    reverse = check_flag("scan", "reverse", reverse)
     carry = _Shape("scan", init, _SAME)
     rows, rows_def = flatten_tensors(xs)
     steps = _scan_length(rows, length)
@@ -454,22 +457,12 @@ def scan(
     return tree.unflatten(carry.treedef, state), tree.unflatten(ys[0].treedef, stacked)
 
 
-def _count(value: Any, who: str, what: str) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"[{who}] {what} must be an int, not a {type(value).__name__}") from None
-    if count < 0:
-        raise ValueError(f"[{who}] {what} must not be negative, got {count}")
-    return count
-
-
 def _scan_length(rows: Tensors, length: int | None) -> int:
     if any(x.shape == () for x in rows):
         raise ValueError("[scan] xs must have an axis 0 to take rows from; an entry is 0-d")
     lengths = {x.shape[0] for x in rows}
     if length is not None:
-        lengths.add(_count(length, "scan", "length"))
+        lengths.add(check_count("scan", "length", length))
     if len(lengths) != 1:
         raise ValueError(
             "[scan] the number of steps is unknown: pass xs or length"
@@ -517,8 +510,9 @@ def while_loop(
     >>> ad.jvp(ad.compile(double), (3.0,), (1.0,))[1].item()
     64.0
     """
+    check_callable("while_loop", cond_fn=cond_fn, body_fn=body_fn)
     if max_steps is not None:
-        max_steps = _count(max_steps, "while_loop", "max_steps")
+        max_steps = check_count("while_loop", "max_steps", max_steps)
     carry = _Shape("while_loop", init, _SAME)
 
     def goes_on(values: Tensors) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from adjoint import _core
+from adjoint._arguments import check_callable, check_flag
 from adjoint._core import DType, Tensor
 from adjoint._custom import Maybe, Tensors, attach, differentiated, repeated, stopped
 from adjoint._dtypes import is_floating
@@ -72,6 +73,10 @@ def host_op(
     >>> round(ad.grad(sinc)(0.5).item(), 12)
     -1.273239544735
     """
+    check_callable("host_op", f=f, shape=shape)
+    if vjp is not None:
+        check_callable("host_op", vjp=vjp)
+    vectorized = check_flag("host_op", "vectorized", vectorized)
     name = getattr(f, "__name__", "host_op")
 
     def op(*args: Any) -> Any:

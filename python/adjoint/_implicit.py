@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adjoint import _core, tree
+from adjoint._arguments import check_callable
 from adjoint._control import while_loop
 from adjoint._core import Tensor
 from adjoint._custom import (
@@ -79,7 +80,9 @@ def custom_root(
     >>> round(ad.grad(lambda a: square_root(1.0, a))(4.0).item(), 12)
     0.25
     """
-    return _implicit("custom_root", f, f, solver, linear_solve or _solve_dense)
+    solve = _solve_dense if linear_solve is None else linear_solve
+    check_callable("custom_root", f=f, solver=solver, linear_solve=solve)
+    return _implicit("custom_root", f, f, solver, solve)
 
 
 def _implicit(
@@ -225,8 +228,10 @@ def custom_fixed_point(
     def residual(x: Any, *args: Any) -> Any:
         return tree.map(lambda a, b: a - b, x, f(x, *args))
 
-    solve = linear_solve or _solve_dense
-    return _implicit("custom_fixed_point", residual, f, solver or iterate, solve)
+    solver = iterate if solver is None else solver
+    solve = _solve_dense if linear_solve is None else linear_solve
+    check_callable("custom_fixed_point", f=f, solver=solver, linear_solve=solve)
+    return _implicit("custom_fixed_point", residual, f, solver, solve)
 
 
 # ---- The default linear solve --------------------------------------------------------------------

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from adjoint import _core, tree
+from adjoint._arguments import check_flag
 from adjoint._core import Tensor, TreeDef
 from adjoint._dtypes import is_floating
 
@@ -52,8 +53,10 @@ class GradientTape:
     """
 
     def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
-        self._persistent = persistent
-        self._watch_accessed = watch_accessed_variables
+        self._persistent = check_flag("GradientTape", "persistent", persistent)
+        self._watch_accessed = check_flag(
+            "GradientTape", "watch_accessed_variables", watch_accessed_variables
+        )
         self._scope = _core._TapeScope()
         self._start: int | None = None
         self._used = False
@@ -419,10 +422,11 @@ class Variable(Tensor):
     def __new__(
         cls, initial_value: Any, trainable: bool = True, name: str | None = None, dtype: Any = None
     ) -> Variable:
+        trainable = check_flag("Variable", "trainable", trainable)
         if callable(initial_value):
             initial_value = initial_value()
         self = super().__new__(cls, _core.asarray(initial_value, dtype=dtype).detach())
-        self._trainable = bool(trainable)
+        self._trainable = trainable
         self.name = name
         if trainable and is_floating(self):
             self.requires_grad_(True)

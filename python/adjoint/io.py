@@ -16,6 +16,7 @@ from math import prod
 from typing import Any
 
 from adjoint import _core
+from adjoint._arguments import check_kind
 from adjoint._core import DType, Tensor
 
 __all__ = ["load", "load_metadata", "save"]
@@ -51,7 +52,11 @@ def save(
         For a model, ``model.state_dict()``.
     metadata : mapping of str to str, optional
     """
+    path = _checked(path)
+    check_kind("io.save", "tensors", tensors, Mapping)
     header: dict[str, Any] = {}
+    if metadata is not None:
+        check_kind("io.save", "metadata", metadata, Mapping)
     if metadata:
         for key, value in metadata.items():
             if not isinstance(key, str) or not isinstance(value, str):
@@ -61,7 +66,8 @@ def save(
     for name, tensor in tensors.items():
         if not isinstance(name, str) or name == "__metadata__":
             raise TypeError(f"[io.save] {name!r} cannot name a tensor")
-        data = memoryview(_core.asarray(tensor).detach()).tobytes()
+        tensor = _core.asarray(tensor).detach()
+        data = memoryview(tensor).tobytes()
         end = offset + len(data)
         code = _CODES[tensor.dtype.name]
         header[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [offset, end]}
@@ -69,7 +75,6 @@ def save(
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    path = os.fspath(path)
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:
@@ -120,7 +125,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], memoryview]:
-    with open(path, "rb") as file:
+    with open(_checked(path), "rb") as file:
         content = file.read()
     if len(content) < 8:
         raise ValueError("[io.load] the file is too short for a header")
@@ -134,6 +139,13 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], memoryview]:
     if not isinstance(header, dict):
         raise ValueError("[io.load] the header is not an object")
     return header, memoryview(content)[8 + length :]
+
+
+def _checked(path: str | os.PathLike[str]) -> str:
+    name: object = os.fspath(path)  # an int would be taken for an open file
+    if not isinstance(name, str):
+        raise TypeError(f"[io] the path must be a str, not {type(name).__name__}")
+    return name
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from math import prod
 from typing import Any
 
 from adjoint import _core
+from adjoint._arguments import check_count, check_entries, check_int
 from adjoint._core import DType, Tensor
 
 __all__ = ["Generator"]
@@ -75,8 +76,8 @@ class Generator:
         self, low: int, high: int | None = None, shape: Shape = (), *, dtype: Any = None
     ) -> Tensor:
         """Draw integers from [low, high), or from [0, low) when `high` is left out."""
-        if high is None:
-            low, high = 0, low
+        low = check_int("integers", "low", low)
+        low, high = (0, low) if high is None else (low, check_int("integers", "high", high))
         if not low < high:
             raise ValueError(f"[integers] needs low < high, got {low} and {high}")
         drawn = _core._random_integers(*self._next(shape), low, high)
@@ -84,8 +85,7 @@ class Generator:
 
     def permutation(self, n: int) -> Tensor:
         """Return the integers below `n` in random order."""
-        if n < 0:
-            raise ValueError(f"[permutation] needs n >= 0, got {n}")
+        n = check_count("permutation", "n", n)
         keys = self.uniform((n,))
         if hasattr(_core, "argsort"):
             return _core.argsort(keys)
@@ -94,9 +94,12 @@ class Generator:
 
     def _next(self, shape: Shape) -> tuple[Tensor, tuple[int, ...]]:
         """Return the state to draw `shape` from, and step over what the draw uses."""
-        dims = (shape.__index__(),) if hasattr(shape, "__index__") else tuple(shape)
-        if any(extent < 0 for extent in dims):
-            raise ValueError(f"[random] negative extent in shape {dims}")
+        extents = (
+            (shape,)
+            if hasattr(type(shape), "__index__")
+            else check_entries("random", "shape", shape)
+        )
+        dims = tuple(check_count("random", "an extent of shape", n) for n in extents)
         state = self.state.detach()
         # One block of the cipher gives four 32-bit words; two are kept per element.
         blocks = prod(dims) // 2 + 1

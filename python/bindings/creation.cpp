@@ -78,14 +78,7 @@ PyObject* full_like_body(const Arguments& a) {
       broadcast_to(fill_value(a[1], a.dtype(2).value_or(x.dtype()), "full_like"), x.shape()));
 }
 
-double real_argument(PyObject* o, const char* op) {
-  const double v = PyFloat_AsDouble(o);
-  if (v == -1.0 && PyErr_Occurred()) {
-    PyErr_Clear();
-    raise(ErrorKind::type, op, "needs numbers, not " + type_name(o));
-  }
-  return v;
-}
+double real_argument(PyObject* o, const char* op) { return number_argument(o, op, "an argument"); }
 
 PyObject* arange_body(const Arguments& a) {
   const bool one = !a.given(1);

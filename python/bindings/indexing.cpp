@@ -19,9 +19,9 @@ namespace {
 
 // One entry of the key before the axes are counted.
 struct Part {
-  PyObject* object;
-  Tensor array;  // defined: an integer or bool array
-  int axes;      // how many axes it consumes; -1 for the ellipsis
+  PyObject* object;  // borrowed from the key, a tuple or the object itself
+  Tensor array;      // defined: an integer or bool array
+  int axes;          // how many axes it consumes; -1 for the ellipsis
 };
 
 // Integer scalars, 0-d integer tensors with a value among them, index as ints do.
@@ -60,26 +60,15 @@ Part classify(PyObject* o) {
   return {o, std::move(array), axes};
 }
 
-std::int64_t read_int(PyObject* o) {
-  if (PyLong_CheckExact(o)) {
-    const long long v = PyLong_AsLongLong(o);
-    if (v == -1 && PyErr_Occurred()) throw_python();
-    return v;
-  }
-  const long long v = PyLong_AsLongLong(steal(PyNumber_Index(o)).ptr());
-  if (v == -1 && PyErr_Occurred()) throw_python();
-  return v;
-}
-
-[[noreturn]] void raise_out_of_range(std::int64_t i, std::size_t axis, std::int64_t n) {
-  raise(ErrorKind::index, "index",
-        "index " + std::to_string(i) + " is out of range for axis " + std::to_string(axis) +
-            " of length " + std::to_string(n));
-}
-
 IndexItem integer_item(PyObject* o, std::size_t axis, std::int64_t n) {
-  const std::int64_t i = read_int(o);
-  if (i < -n || i >= n) raise_out_of_range(i, axis, n);
+  const py::object number = steal(PyNumber_Index(o));
+  int overflow = 0;
+  const std::int64_t i = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
+  if (overflow || i < -n || i >= n)
+    raise(ErrorKind::index, "index",
+          "index " + (overflow ? "of more than 64 bits" : std::to_string(i)) +
+              " is out of range for axis " + std::to_string(axis) + " of length " +
+              std::to_string(n));
   return {IndexItem::integer, i < 0 ? i + n : i, 1, 1, {}};
 }
 
@@ -124,6 +113,13 @@ void add_mask(const Tensor& mask, std::size_t axis, Layout::Extents shape,
 }
 
 }  // namespace
+
+Index index_of_mask(const Tensor& mask) {
+  Index out;
+  out.advanced = true;
+  add_mask(mask, 0, mask.shape(), out.items);
+  return out;
+}
 
 Index parse_index(PyObject* key, Layout::Extents shape, bool keep_mask) {
   Index out;

@@ -25,5 +25,7 @@ struct Index {
 /// Raises IndexError or TypeError for what does not fit the shape. With `keep_mask`, a mask that
 /// covers the whole tensor is returned as it is instead of being turned into positions.
 Index parse_index(PyObject* key, Layout::Extents shape, bool keep_mask);
+/// The positions where a mask of the tensor's shape is true.
+Index index_of_mask(const Tensor& mask);
 
 }  // namespace adjoint::python

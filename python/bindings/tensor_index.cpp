@@ -12,6 +12,7 @@
 #include "adjoint/ops.h"
 #include "graph/apply.h"
 #include "graph/op.h"
+#include "graph/watcher.h"
 #include "indexing.h"
 
 namespace adjoint::python {
@@ -197,14 +198,14 @@ Tensor get_advanced(const Tensor& x, const Index& index) {
 // ---- Assignment ---------------------------------------------------------------------------------
 
 // The value in the dtype of x, still in its own shape.
-Tensor assigned_value(PyObject* value, const Node* x) {
-  if (weak_kind(value)) return Tensor::adopt(scalar_node(value, x->dtype, "setitem"));
+Tensor assigned_value(PyObject* value, DType dtype) {
+  if (weak_kind(value)) return Tensor::adopt(scalar_node(value, dtype, "setitem"));
   const Tensor v = tensor_argument(value, "setitem");
-  if (promote(x->dtype, v.dtype()) != x->dtype)
+  if (promote(dtype, v.dtype()) != dtype)
     raise(ErrorKind::type, "setitem",
           "a value of dtype " + std::string(name(v.dtype())) + " does not fit a tensor of " +
-              std::string(name(x->dtype)) + ": convert one with ad.astype");
-  return astype(v, x->dtype);
+              std::string(name(dtype)) + ": convert one with ad.astype");
+  return astype(v, dtype);
 }
 
 Tensor broadcast_value(const Tensor& v, const Dims& shape) {
@@ -255,39 +256,49 @@ bool is_temporary(PyObject* self) {
 #endif
 }
 
-void assign(PyTensor* t, PyObject* key, PyObject* value) {
-  refuse_rebind_of_leaf(t, "x[i] = v");
-  Node* x = read_node(t);
-  const Index index = parse_index(key, x->layout.shape(), true);
-  const Tensor v = assigned_value(value, x);
-  if (index.mask.defined() && v.size() == 1) {
-    const Tensor held = Tensor::share(x);
-    const Tensor number = reshaped(v, Dims{});
-    const Tensor out = apply(find_op("where"), {&index.mask, &number, &held});
-    retain_handle(out.node());
-    return rebind_cell(t, out.node());
+Tensor put(const Tensor& x, const Index& index, const Tensor& value) {
+  if (index.mask.defined() && value.size() == 1) {
+    const Tensor number = reshaped(value, Dims{});
+    return apply(find_op("where"), {&index.mask, &number, &x});
   }
-  if (index.mask.defined() || index.advanced) {
-    const Tensor held = Tensor::share(x);
-    const Index full = index.mask.defined() ? parse_index(key, x->layout.shape(), false) : index;
-    const Tensor out = put_advanced(held, full, v);
-    retain_handle(out.node());
-    return rebind_cell(t, out.node());
-  }
-  const StridedPart b = strided_part(index, x->layout.shape());
-  const Tensor part = reshaped(broadcast_value(v, basic_shape(index)), b.shape);
-  // The cell gives up its handle: when it was the only one, the elements are written in place.
-  // That work never lets go of the interpreter's lock, so no other thread sees the cell meanwhile.
-  if (!x->is_ready() && x->level == 0) {
-    const Tensor held = Tensor::share(x);
-    materialize(x);
-  }
+  if (index.mask.defined()) return put_advanced(x, index_of_mask(index.mask), value);
+  return put_advanced(x, index, value);
+}
+
+// The cell gives up its handle: when it was the only one, the elements are written in place. That
+// work neither lets go of the interpreter's lock nor runs Python code, so nobody sees the cell
+// meanwhile.
+Tensor put_in_place(PyTensor* t, const StridedPart& b, const Tensor& part) {
   const Tensor cell = Tensor::adopt(t->node);
   struct Return {
     const Tensor& tensor;
     ~Return() { const_cast<Tensor&>(tensor).detach_node(); }
   } give_back{cell};  // the count still belongs to the cell
-  Tensor out = put_slice(cell, part, b.starts, b.counts, b.steps, 1);
+  return put_slice(cell, part, b.starts, b.counts, b.steps, 1);
+}
+
+// Reading the key and the value may run code of the user, which may rebind the cell; it keeps shape
+// and dtype.
+void assign(PyTensor* t, PyObject* key, PyObject* value) {
+  refuse_rebind_of_leaf(t, "x[i] = v");
+  const Dims shape(read_node(t)->layout.shape());
+  const DType dtype = t->node->dtype;
+  const Index index = parse_index(key, shape, true);
+  const Tensor v = assigned_value(value, dtype);
+  refuse_rebind_of_leaf(t, "x[i] = v");
+  if (index.mask.defined() || index.advanced) {
+    Tensor out = put(Tensor::share(read_node(t)), index, v);
+    return rebind_cell(t, out.detach_node());
+  }
+  const StridedPart b = strided_part(index, shape);
+  const Tensor part = reshaped(broadcast_value(v, basic_shape(index)), b.shape);
+  if (read_node(t)->level || part.node()->level || open_watcher()) {
+    Tensor out = put_slice(Tensor::share(t->node), part, b.starts, b.counts, b.steps, 0);
+    return rebind_cell(t, out.detach_node());
+  }
+  materialize(part.node());
+  while (t->node->is_pending()) materialize(Tensor::share(t->node).node());
+  Tensor out = put_in_place(t, b, part);
   rebind_cell(t, out.detach_node());
 }
 

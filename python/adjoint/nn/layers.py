@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import adjoint as ad
+from adjoint._arguments import check_flag, check_int, check_kind
 from adjoint.nn.module import Module
 
 __all__ = ["Linear", "ReLU", "Sequential", "Tanh"]
@@ -58,6 +59,9 @@ class Linear(Module):
         dtype: ad.DType | None = None,
         generator: ad.random.Generator | None = None,
     ) -> None:
+        in_features = check_int("Linear", "in_features", in_features)
+        out_features = check_int("Linear", "out_features", out_features)
+        bias = check_flag("Linear", "bias", bias)
         if in_features < 1 or out_features < 1:
             raise ValueError(
                 f"[Linear] needs at least one feature on each side, got {in_features} and "
@@ -81,6 +85,7 @@ class Linear(Module):
 
     def forward(self, x: ad.Tensor) -> ad.Tensor:
         """Map the last axis of `x`, of length ``in_features``; earlier axes are batches."""
+        check_kind("Linear", "the input", x, ad.Tensor)
         if x.dtype != self.weight.dtype:
             raise TypeError(
                 f"[Linear] input of dtype {x.dtype} for parameters of dtype {self.weight.dtype}: "

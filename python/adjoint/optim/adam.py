@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import adjoint as ad
+from adjoint._arguments import check_kind
 from adjoint.optim.base import Optimizer, cast_per_dtype, check_range
 
 __all__ = ["Adam", "AdamState"]
@@ -102,6 +103,7 @@ class Adam(Optimizer[AdamState]):
 
     def update(self, grads: Any, state: AdamState, params: Any = None) -> tuple[Any, AdamState]:
         """Return the step of Algorithm 1 and the new moments; see `Optimizer.update`."""
+        check_kind("Adam.update", "state", state, AdamState)
         beta1, beta2, eps, decay = self._beta1, self._beta2, self._eps, self._weight_decay
         if decay:
             if params is None:

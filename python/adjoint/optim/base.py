@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import adjoint as ad
+from adjoint._arguments import check_kind
 
 __all__ = ["Optimizer", "apply_updates"]
 
@@ -42,13 +43,16 @@ def apply_updates(params: Any, updates: Any) -> Any:
     1.5
     """
 
-    def add(param: ad.Tensor, update: ad.Tensor) -> ad.Tensor:
+    def add(param: Any, update: Any) -> ad.Tensor:
+        check_kind("apply_updates", "a parameter", param, ad.Tensor)
+        check_kind("apply_updates", "an update", update, ad.Tensor)
         if param.shape != update.shape:
             raise ValueError(
                 f"[apply_updates] an update of shape {update.shape} for a parameter of shape "
                 f"{param.shape}: both must be equal, updates do not broadcast"
             )
-        return param + update
+        moved: ad.Tensor = param + update
+        return moved
 
     return ad.tree.map(add, params, updates)
 
