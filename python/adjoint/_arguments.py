@@ -7,12 +7,21 @@ from typing import Any
 
 __all__ = [
     "check_callable",
+    "check_choice",
     "check_count",
     "check_entries",
     "check_flag",
     "check_int",
     "check_kind",
 ]
+
+
+def check_choice(who: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise unless the argument is one of some words."""
+    check_kind(who, name, value, str)
+    if value not in choices:
+        listed = ", ".join(map(repr, choices))
+        raise ValueError(f"[{who}] {name} must be one of {listed}, not {value!r}")
 
 
 def check_callable(who: str, **functions: Any) -> None:

@@ -165,15 +165,15 @@ class Tensor:
         """Inverse cosine, in radians."""
     def acosh(self) -> Tensor:
         """Inverse hyperbolic cosine."""
-    def all(self, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def all(self, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Whether every element holds."""
-    def any(self, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def any(self, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Whether any element holds."""
-    def argmax(self, *, axis: int | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def argmax(self, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """The index of the first maximum."""
-    def argmin(self, *, axis: int | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def argmin(self, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """The index of the first minimum."""
-    def argsort(self, *, axis: int = -1, descending: builtins.bool = False) -> Tensor:
+    def argsort(self, axis: int = -1, *, descending: builtins.bool = False) -> Tensor:
         """The indices that sort along an axis; equal elements stay in their order."""
     def asin(self) -> Tensor:
         """Inverse sine, in radians."""
@@ -251,11 +251,11 @@ class Tensor:
     @property
     def mT(self) -> Tensor:
         """The transpose of the last two axes."""
-    def max(self, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def max(self, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Maximum over one axis, several, or all; ties share the derivative equally."""
-    def mean(self, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def mean(self, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """The arithmetic mean over one axis, several, or all."""
-    def min(self, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def min(self, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Minimum over one axis, several, or all; ties share the derivative equally."""
     @property
     def name(self) -> str | None:
@@ -279,8 +279,8 @@ class Tensor:
         """The axes in another order."""
     def prod(
         self,
-        *,
         axis: _Axes | None = None,
+        *,
         keepdims: builtins.bool = False,
         dtype: _DTypeLike | None = None,
     ) -> Tensor:
@@ -320,7 +320,7 @@ class Tensor:
         """Number of elements."""
     def softplus(self) -> Tensor:
         """log(1 + exp(x))."""
-    def sort(self, *, axis: int = -1, descending: builtins.bool = False) -> Tensor:
+    def sort(self, axis: int = -1, *, descending: builtins.bool = False) -> Tensor:
         """The elements in order along an axis; nan counts as larger than every number."""
     def sqrt(self) -> Tensor:
         """Square root."""
@@ -329,13 +329,13 @@ class Tensor:
     def squeeze(self, axis: _Axes) -> Tensor:
         """Without the given axes, which have length one."""
     def std(
-        self, *, axis: _Axes | None = None, correction: float = 0.0, keepdims: builtins.bool = False
+        self, axis: _Axes | None = None, *, correction: float = 0.0, keepdims: builtins.bool = False
     ) -> Tensor:
         """The standard deviation; its derivative at a constant is 0."""
     def sum(
         self,
-        *,
         axis: _Axes | None = None,
+        *,
         keepdims: builtins.bool = False,
         dtype: _DTypeLike | None = None,
     ) -> Tensor:
@@ -349,7 +349,7 @@ class Tensor:
     def tolist(self) -> Any:
         """The elements as nested lists."""
     def var(
-        self, *, axis: _Axes | None = None, correction: float = 0.0, keepdims: builtins.bool = False
+        self, axis: _Axes | None = None, *, correction: float = 0.0, keepdims: builtins.bool = False
     ) -> Tensor:
         """The variance; the divisor is the count minus `correction`."""
     def zero_grad(self) -> None:
@@ -637,43 +637,43 @@ def isfinite(x: _Array, /) -> Tensor:
 def sum(
     x: _Array,
     /,
-    *,
     axis: _Axes | None = None,
+    *,
     keepdims: builtins.bool = False,
     dtype: _DTypeLike | None = None,
 ) -> Tensor:
     """Sum over one axis, several, or all; narrow integers are summed in 64 bits."""
 
-def max(x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+def max(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Maximum over one axis, several, or all; ties share the derivative equally."""
 
-def min(x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+def min(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Minimum over one axis, several, or all; ties share the derivative equally."""
 
 def prod(
     x: _Array,
     /,
-    *,
     axis: _Axes | None = None,
+    *,
     keepdims: builtins.bool = False,
     dtype: _DTypeLike | None = None,
 ) -> Tensor:
     """Product over one axis, several, or all; narrow integers are multiplied in 64 bits."""
 
-def any(x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+def any(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Whether any element holds."""
 
-def all(x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+def all(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Whether every element holds."""
 
-def mean(x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+def mean(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """The arithmetic mean over one axis, several, or all."""
 
 def var(
     x: _Array,
     /,
-    *,
     axis: _Axes | None = None,
+    *,
     correction: float = 0.0,
     keepdims: builtins.bool = False,
 ) -> Tensor:
@@ -682,8 +682,8 @@ def var(
 def std(
     x: _Array,
     /,
-    *,
     axis: _Axes | None = None,
+    *,
     correction: float = 0.0,
     keepdims: builtins.bool = False,
 ) -> Tensor:
@@ -698,7 +698,7 @@ def permute_dims(x: _Array, /, axes: _Axes) -> Tensor:
 def matrix_transpose(x: _Array, /) -> Tensor:
     """The last two axes exchanged."""
 
-def expand_dims(x: _Array, /, *, axis: _Axes = 0) -> Tensor:
+def expand_dims(x: _Array, /, axis: _Axes = 0) -> Tensor:
     """A new axis of length one."""
 
 def squeeze(x: _Array, /, axis: _Axes) -> Tensor:
@@ -710,13 +710,13 @@ def broadcast_to(x: _Array, /, shape: _Shape) -> Tensor:
 def moveaxis(x: _Array, source: _Axes, destination: _Axes, /) -> Tensor:
     """Axes moved to other positions."""
 
-def flip(x: _Array, /, *, axis: _Axes | None = None) -> Tensor:
+def flip(x: _Array, /, axis: _Axes | None = None) -> Tensor:
     """Elements in reverse along the axes."""
 
-def concat(arrays: Sequence[_Array] | Tensor, /, *, axis: int = 0) -> Tensor:
+def concat(arrays: Sequence[_Array] | Tensor, /, axis: int = 0) -> Tensor:
     """Tensors joined along an axis."""
 
-def stack(arrays: Sequence[_Array] | Tensor, /, *, axis: int = 0) -> Tensor:
+def stack(arrays: Sequence[_Array] | Tensor, /, axis: int = 0) -> Tensor:
     """Tensors joined along a new axis."""
 
 def matmul(x1: _Array, x2: _Array, /) -> Tensor:
@@ -732,13 +732,13 @@ def astype(
 ) -> Tensor:
     """Converted to another dtype."""
 
-def argmax(x: _Array, /, *, axis: int | None = None, keepdims: builtins.bool = False) -> Tensor:
+def argmax(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """The index of the first maximum."""
 
-def argmin(x: _Array, /, *, axis: int | None = None, keepdims: builtins.bool = False) -> Tensor:
+def argmin(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """The index of the first minimum."""
 
-def take(x: _Array, indices: _Array, /, *, axis: int | None = None) -> Tensor:
+def take(x: _Array, indices: _Array, /, axis: int | None = None) -> Tensor:
     """Entries along an axis, chosen by a 1-d integer tensor."""
 
 def _promote(a: DType, b: DType, /) -> DType:
@@ -863,10 +863,10 @@ def _random_normal(state: Tensor, shape: _Shape, dtype: _DTypeLike, /) -> Tensor
 def _random_integers(state: Tensor, shape: _Shape, low: int, high: int, /) -> Tensor:
     """Integers in [low, high), int64."""
 
-def sort(x: _Array, /, *, axis: int = -1, descending: builtins.bool = False) -> Tensor:
+def sort(x: _Array, /, axis: int = -1, *, descending: builtins.bool = False) -> Tensor:
     """The elements in order along an axis; nan counts as larger than every number."""
 
-def argsort(x: _Array, /, *, axis: int = -1, descending: builtins.bool = False) -> Tensor:
+def argsort(x: _Array, /, axis: int = -1, *, descending: builtins.bool = False) -> Tensor:
     """The indices that sort along an axis; equal elements stay in their order."""
 
 def grad(

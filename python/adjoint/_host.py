@@ -102,7 +102,7 @@ def _spec(answer: Any, name: str) -> Spec:
             return Spec(*answer)
     raise TypeError(
         f"[{name}] shape= must return a pair (shape, dtype), or a list of pairs for several "
-        f"results, not {answer!r}"
+        f"results, not a {type(answer).__name__}"
     )
 
 

@@ -114,7 +114,9 @@ def _check_root(who: str, start: Any, found: Any) -> None:
     if not leaves or not all(is_floating(x) for x in leaves):
         raise TypeError(f"[{who}] x must be floating tensors, got {[x.dtype for x in leaves]}")
     if tree.structure(start) != tree.structure(found):
-        raise TypeError(f"[{who}] the solver must return a tree like x0, not {found!r}")
+        raise TypeError(
+            f"[{who}] the solver must return a tree like x0, not a {type(found).__name__}"
+        )
 
 
 def _with_implicit_derivative(

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from adjoint import _core, tree
-from adjoint._arguments import check_flag
+from adjoint._arguments import check_choice, check_flag
 from adjoint._core import Tensor, TreeDef
 from adjoint._dtypes import is_floating
 
@@ -294,11 +294,8 @@ class GradientTape:
 
     def _sweep_of(self, op: str, target: Any, sources: Any, unconnected: str) -> _Sweep:
         """Check what a method was given, and that the tape may still be used."""
-        if unconnected not in ("zero", "error"):
-            raise ValueError(
-                f"[GradientTape.{op}] unconnected_gradients must be 'zero' or 'error', got "
-                f"{unconnected!r}"
-            )
+        who = f"GradientTape.{op}"
+        check_choice(who, "unconnected_gradients", unconnected, ("zero", "error"))
         if self._used and not self._persistent:
             raise RuntimeError(
                 f"[GradientTape.{op}] a tape that is not persistent gives one gradient: use "

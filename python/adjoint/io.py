@@ -64,7 +64,8 @@ def save(
         header["__metadata__"] = dict(metadata)
     parts, offset = [], 0
     for name, tensor in tensors.items():
-        if not isinstance(name, str) or name == "__metadata__":
+        check_kind("io.save", "the name of a tensor", name, str)
+        if name == "__metadata__":
             raise TypeError(f"[io.save] {name!r} cannot name a tensor")
         tensor = _core.asarray(tensor).detach()
         data = memoryview(tensor).tobytes()

@@ -213,6 +213,8 @@ PyObject* tensor_array(PyObject* self, PyObject* args, PyObject* kwargs) noexcep
     py::object view = steal(PyMemoryView_FromObject(plain.ptr()));
     py::object numpy = py::module_::import("numpy");
     py::object array = numpy.attr("asarray")(view);
+    if (PyList_Check(dtype) || PyTuple_Check(dtype) || PyDict_Check(dtype))
+      raise(ErrorKind::type, "__array__", "a tensor has no fields: dtype must be one type");
     const py::object own = array.attr("dtype");
     const py::object wanted = dtype == Py_None ? own : numpy.attr("dtype")(borrow(dtype));
     const bool same = own.equal(wanted);

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 import secrets
 from collections.abc import Iterator
 from typing import Any
 
 import adjoint as ad
-from adjoint._arguments import check_flag, check_int, check_kind
 from adjoint.nn.module import Module
 
 __all__ = ["Linear", "ReLU", "Sequential", "Tanh"]
@@ -59,9 +59,9 @@ class Linear(Module):
         dtype: ad.DType | None = None,
         generator: ad.random.Generator | None = None,
     ) -> None:
-        in_features = check_int("Linear", "in_features", in_features)
-        out_features = check_int("Linear", "out_features", out_features)
-        bias = check_flag("Linear", "bias", bias)
+        in_features, out_features = operator.index(in_features), operator.index(out_features)
+        if not isinstance(bias, bool):
+            raise TypeError(f"[Linear] bias must be True or False, not {type(bias).__name__}")
         if in_features < 1 or out_features < 1:
             raise ValueError(
                 f"[Linear] needs at least one feature on each side, got {in_features} and "
@@ -72,6 +72,10 @@ class Linear(Module):
             raise TypeError(f"[Linear] dtype must be a real floating type, got {dtype}")
         if generator is None:
             generator = ad.random.Generator(secrets.randbits(63))
+        if not isinstance(generator, ad.random.Generator):
+            raise TypeError(
+                f"[Linear] generator must be a Generator, not a {type(generator).__name__}"
+            )
         bound = 1.0 / math.sqrt(in_features)
 
         def initial(shape: tuple[int, ...], name: str) -> ad.Tensor:
@@ -85,7 +89,7 @@ class Linear(Module):
 
     def forward(self, x: ad.Tensor) -> ad.Tensor:
         """Map the last axis of `x`, of length ``in_features``; earlier axes are batches."""
-        check_kind("Linear", "the input", x, ad.Tensor)
+        x = ad.asarray(x)
         if x.dtype != self.weight.dtype:
             raise TypeError(
                 f"[Linear] input of dtype {x.dtype} for parameters of dtype {self.weight.dtype}: "
@@ -117,7 +121,7 @@ class ReLU(Module):
     def forward(self, x: ad.Tensor) -> ad.Tensor:
         # Not maximum(x, 0), which shares the gradient of a tie equally. `x <= 0` rather than
         # `x > 0` lets a nan through.
-        return ad.where(x <= 0, 0, x)
+        return ad.where(ad.less_equal(x, 0), 0, x)
 
 
 class Tanh(Module):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import adjoint as ad
-from adjoint._arguments import check_kind
-from adjoint.optim.base import Optimizer, cast_per_dtype, check_range
+from adjoint.optim.base import Optimizer, cast_per_dtype, check_number, check_range, check_state
 
 __all__ = ["Adam", "AdamState"]
 
@@ -88,9 +87,9 @@ class Adam(Optimizer[AdamState]):
         self._beta1 = check_range("beta1", beta1, 0.0, 1.0)
         self._beta2 = check_range("beta2", beta2, 0.0, 1.0)
         self._weight_decay = check_range("weight_decay", weight_decay, 0.0, float("inf"))
-        if not eps > 0.0:
+        self._eps = check_number("Adam", "eps", eps)
+        if not self._eps > 0.0:
             raise ValueError(f"[Adam] eps must be positive, got {eps!r}")
-        self._eps = float(eps)
         super().__init__(params, learning_rate=learning_rate)
 
     def init(self, params: Any) -> AdamState:
@@ -103,7 +102,7 @@ class Adam(Optimizer[AdamState]):
 
     def update(self, grads: Any, state: AdamState, params: Any = None) -> tuple[Any, AdamState]:
         """Return the step of Algorithm 1 and the new moments; see `Optimizer.update`."""
-        check_kind("Adam.update", "state", state, AdamState)
+        check_state("Adam", state, AdamState)
         beta1, beta2, eps, decay = self._beta1, self._beta2, self._eps, self._weight_decay
         if decay:
             if params is None:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import adjoint as ad
-from adjoint._arguments import check_kind
 
 __all__ = ["Optimizer", "apply_updates"]
 
@@ -44,8 +43,9 @@ def apply_updates(params: Any, updates: Any) -> Any:
     """
 
     def add(param: Any, update: Any) -> ad.Tensor:
-        check_kind("apply_updates", "a parameter", param, ad.Tensor)
-        check_kind("apply_updates", "an update", update, ad.Tensor)
+        for x in (param, update):
+            if not isinstance(x, ad.Tensor):
+                raise TypeError(f"[apply_updates] leaves must be Tensors, not a {type(x).__name__}")
         if param.shape != update.shape:
             raise ValueError(
                 f"[apply_updates] an update of shape {update.shape} for a parameter of shape "
@@ -57,11 +57,28 @@ def apply_updates(params: Any, updates: Any) -> Any:
     return ad.tree.map(add, params, updates)
 
 
+def check_number(who: str, name: str, value: Any) -> float:
+    """Return what stands for a real number as a float; text does not."""
+    if not hasattr(type(value), "__float__") and not hasattr(type(value), "__index__"):
+        raise TypeError(f"[{who}] {name} must be a number, not a {type(value).__name__}")
+    return float(value)
+
+
+def check_state(who: str, state: Any, kind: type) -> None:
+    """Raise unless `state` is what `init` of the same optimizer returns."""
+    if not isinstance(state, kind):
+        raise TypeError(
+            f"[{who}.update] state must be a {kind.__name__}, as init returns, not a "
+            f"{type(state).__name__}"
+        )
+
+
 def check_range(name: str, value: float, low: float, high: float) -> float:
     """Return `value` as a float if ``low <= value < high``, else raise with both named."""
-    if not low <= value < high:
+    number = check_number("optim", name, value)
+    if not low <= number < high:
         raise ValueError(f"[optim] {name} must lie in [{low:g}, {high:g}), got {value!r}")
-    return float(value)
+    return number
 
 
 def cast_per_dtype(scalar: ad.Tensor) -> Callable[[ad.Tensor], ad.Tensor]:
@@ -245,11 +262,11 @@ class Optimizer(abc.ABC, Generic[StateT]):
         return f"{type(self).__name__}(learning_rate={self.learning_rate:g}{held})"
 
     def _checked_rate(self, value: float) -> float:
-        if not (value > 0.0 and math.isfinite(value)):
-            raise ValueError(
-                f"[{type(self).__name__}] learning_rate must be positive and finite, got {value!r}"
-            )
-        return float(value)
+        who = type(self).__name__
+        rate = check_number(who, "learning_rate", value)
+        if not (rate > 0.0 and math.isfinite(rate)):
+            raise ValueError(f"[{who}] learning_rate must be positive and finite, got {value!r}")
+        return rate
 
     def _loop_parts(self, method: str) -> tuple[list[ad.Tensor], StateT]:
         if self._params is None or self._state is None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import adjoint as ad
-from adjoint._arguments import check_flag, check_kind
-from adjoint.optim.base import Optimizer, cast_per_dtype, check_range
+from adjoint.optim.base import Optimizer, cast_per_dtype, check_range, check_state
 
 __all__ = ["SGD", "SGDState"]
 
@@ -82,7 +81,9 @@ class SGD(Optimizer[SGDState]):
     ) -> None:
         self._momentum = check_range("momentum", momentum, 0.0, 1.0)
         self._weight_decay = check_range("weight_decay", weight_decay, 0.0, float("inf"))
-        self._nesterov = check_flag("SGD", "nesterov", nesterov)
+        if not isinstance(nesterov, bool):
+            raise TypeError(f"[SGD] nesterov must be True or False, not {type(nesterov).__name__}")
+        self._nesterov = nesterov
         if nesterov and momentum == 0.0:
             raise ValueError("[SGD] nesterov=True needs a momentum above 0")
         super().__init__(params, learning_rate=learning_rate)
@@ -95,7 +96,7 @@ class SGD(Optimizer[SGDState]):
 
     def update(self, grads: Any, state: SGDState, params: Any = None) -> tuple[Any, SGDState]:
         """Return ``-learning_rate * direction`` and the new velocity; see `Optimizer.update`."""
-        check_kind("SGD.update", "state", state, SGDState)
+        check_state("SGD", state, SGDState)
         mu, decay = self._momentum, self._weight_decay
         if decay:
             if params is None:
