@@ -18,6 +18,10 @@ std::vector<Axis> axes_for(py::handle spec, py::handle tree, const char* what) {
     py::object tree;
   };
   std::vector<Axis> out;
+  if (!spec.is_none() && !PyLong_CheckExact(spec.ptr())) {
+    std::vector<py::object> leaves;
+    TreeDef::flatten(tree, leaves);  // refuses one that contains itself
+  }
   std::vector<Pair> stack = {{borrow(spec.ptr()), borrow(tree.ptr())}};
   while (!stack.empty()) {
     Pair top = std::move(stack.back());
