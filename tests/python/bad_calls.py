@@ -125,6 +125,8 @@ KIND_OF = {name: kind for kind, names in KINDS.items() for name in names.split()
 
 Maker = Callable[[random.Random], Callable[..., Any]]
 
+OPEN: list[ad.GradientTape] = []  # tapes that were entered, for their methods to be called
+
 # Not called, or not by this name: what they do outlives the call.
 LEFT_OUT = {
     "tree.register",
@@ -167,9 +169,8 @@ def objects() -> dict[str, Maker]:
         return ad.tensor([1.0, 2.0], requires_grad=True)
 
     def tape(_: random.Random) -> Any:
-        entered = ad.GradientTape(persistent=True)
-        entered.__enter__()
-        return entered
+        OPEN.append(ad.GradientTape(persistent=True))
+        return OPEN[-1].__enter__()
 
     def custom(kind: Any) -> Maker:
         return lambda _: kind(lambda *a: a[0] * 2.0)
@@ -241,6 +242,7 @@ def targets() -> dict[str, Maker]:
                 out[f"{owner}.{name} ="] = lambda r, m=make, n=name: setter(m(r), n)
             elif callable(described):
                 out[f"{owner}.{name}"] = lambda r, m=make, n=name: getattr(m(r), n)
+    reset_modes()
     return out
 
 
@@ -496,6 +498,7 @@ def one_call(seed: str, names: dict[str, Maker]) -> dict[str, str] | None:
         call = Call(name, names[name](rng), rng)
     except Exception:  # a target made with a bad value: its own call is in the table
         faulthandler.cancel_dump_traceback_later()
+        reset_modes()
         return None
     shown = f"{name}{call.text()}"
     try:
@@ -517,7 +520,9 @@ def one_call(seed: str, names: dict[str, Maker]) -> dict[str, str] | None:
 
 
 def reset_modes() -> None:
-    """Leave what a call may have entered."""
+    """Leave what a call, or the making of its target, has entered."""
+    while OPEN:
+        OPEN.pop().__exit__(None, None, None)
     if not ad.is_grad_enabled():
         ad.enable_grad().__enter__()
 

@@ -376,8 +376,8 @@ Node* apply_general(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs,
   return out;
 }
 
-/// Nothing waits, so that the value is known here, and the inputs are there to be reported. They are
-/// held, since a report may run code of the user.
+/// Nothing waits, so that the value is known here, and the inputs are there to be reported. They
+/// are held, since a report may run code of the user.
 [[gnu::noinline]] Node* apply_watched(Watcher& watcher, const Op& op, std::span<Node* const> inputs,
                                       AttrsPtr attrs) {
   const DeferralScope now(false);

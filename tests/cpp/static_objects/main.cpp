@@ -62,19 +62,18 @@ const Both gradient("a gradient", std::cos(0.5), [] {
 
 // Large enough to be deferred, and for several threads.
 const Tensor large = adjoint::ones(Shape{1 << 20}) * 0.5;
-const Both deferred("deferred work", 1 << 20, [] {
-  return adjoint::sum(large * 2.0 * adjoint::exp(large * 0.0)).item();
-});
+const Both deferred("deferred work", 1 << 20,
+                    [] { return adjoint::sum(large * 2.0 * adjoint::exp(large * 0.0)).item(); });
 
 const Both product("a product", 64.0, [] {
   const Tensor x = adjoint::ones(Shape{64, 64});
   return adjoint::max(adjoint::matmul(x, x)).item();
 });
 
-const adjoint::Operation twice = adjoint::register_op(
-    adjoint::ElementwiseOp{.name = "twice",
-                           .kernels = adjoint::element_kernels<Twice>(),
-                           .partial = [](const adjoint::Application&, int) { return Tensor(2.0); }});
+const adjoint::Operation twice = adjoint::register_op(adjoint::ElementwiseOp{
+    .name = "twice",
+    .kernels = adjoint::element_kernels<Twice>(),
+    .partial = [](const adjoint::Application&, int) { return Tensor(2.0); }});
 const Both own("an operation of the program", 8.0, [] {
   return adjoint::grad([](const Tensor& x) { return twice(x) * twice(x); })(1.0).item();
 });
