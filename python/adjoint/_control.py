@@ -31,6 +31,7 @@ from adjoint._custom import (
     recomputation,
     repeated,
     stopped,
+    take_apart,
 )
 
 __all__ = ["cond", "scan", "while_loop"]
@@ -245,7 +246,7 @@ def _while(
                 "[while_loop] reverse mode must keep every step and needs a bound on their number "
                 "inside of compile: pass max_steps=, or use forward mode"
             )
-        return recomputation(bounded, len(inputs))[0](inputs, cotangents)
+        return recomputation(bounded)[0](inputs, cotangents)
 
     def push(inputs: Tensors, tangents: Maybe) -> Maybe:
         carry, tested, fixed = _split(inputs, carried, of_test)
@@ -355,25 +356,29 @@ def cond(
     """
     check_callable("cond", true_fn=true_fn, false_fn=false_fn)
     pred = _predicate(pred, "cond")
+    frame, tensors = take_apart(operands)
+
+    def run(function: Callable[..., Any]) -> Any:
+        return _core._refusing("cond", lambda: function(*frame.fill(_core._fresh(tensors))))
+
     if _core._is_batched(pred):
-        first = true_fn(*operands)
-        shape = _Shape("cond", first, "both functions must return values alike")
-        second = shape.like(false_fn(*operands))
+        shape = _Shape("cond", run(true_fn), "both functions must return values alike")
+        second = shape.like(run(false_fn))
         chosen = [_core.where(pred, a, b) for a, b in zip(shape.tensors, second, strict=True)]
         return tree.unflatten(shape.treedef, chosen)
     if not _core._is_traced(pred):
-        return (true_fn if _core._any_true(pred) else false_fn)(*operands)
+        return run(true_fn if _core._any_true(pred) else false_fn)
     shared, treedef = flatten_tensors(operands)
     shapes: list[_Shape] = []
 
     def of(function: Callable[..., Any]) -> ListFunction:
-        def run(values: Tensors) -> Tensors:
+        def traced(values: Tensors) -> Tensors:
             out = function(*tree.unflatten(treedef, values))
             if not shapes:
                 shapes.append(_Shape("cond", out, "both functions must return values alike"))
             return shapes[0].like(out)
 
-        return run
+        return traced
 
     chosen = _choose(pred, of(true_fn), of(false_fn), shared)
     return tree.unflatten(shapes[0].treedef, chosen)
@@ -431,12 +436,16 @@ def scan(
     ys: list[_Shape] = []
 
     def step(values: Tensors, row: Tensors) -> tuple[Tensors, Tensors]:
-        result = f(tree.unflatten(carry.treedef, values), tree.unflatten(rows_def, row))
+        def run() -> Any:
+            given = tree.unflatten(carry.treedef, _core._fresh(values))
+            return f(given, tree.unflatten(rows_def, _core._fresh(row)))
+
+        result = _core._refusing("scan", run)
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError("[scan] a step must return a pair (carry, y)")
         if not ys:
             ys.append(_Shape("scan", result[1], "every step must return y values alike"))
-        return carry.like(result[0]), ys[0].like(result[1])
+        return carry.like(result[0]), _core._fresh(ys[0].like(result[1]))
 
     state = carry.tensors
     if _core._tracing():
@@ -454,7 +463,8 @@ def scan(
         if not kept:  # one step on zeros tells what its rows are like
             _, y = step(state, [_core.zeros(x.shape[1:], dtype=x.dtype) for x in rows])
             stacked = [_core.zeros((0, *part.shape), dtype=part.dtype) for part in y]
-    return tree.unflatten(carry.treedef, state), tree.unflatten(ys[0].treedef, stacked)
+    last = tree.unflatten(carry.treedef, _core._fresh(state))
+    return last, tree.unflatten(ys[0].treedef, stacked)
 
 
 def _scan_length(rows: Tensors, length: int | None) -> int:
@@ -515,11 +525,17 @@ def while_loop(
         max_steps = check_count("while_loop", "max_steps", max_steps)
     carry = _Shape("while_loop", init, _SAME)
 
+    def run(function: Callable[[Any], Any], values: Tensors) -> Any:
+        def call() -> Any:
+            return function(tree.unflatten(carry.treedef, _core._fresh(values)))
+
+        return _core._refusing("while_loop", call)
+
     def goes_on(values: Tensors) -> Tensor:
-        return _predicate(cond_fn(tree.unflatten(carry.treedef, values)), "while_loop")
+        return _predicate(run(cond_fn, values), "while_loop")
 
     def step(values: Tensors) -> Tensors:
-        return carry.like(body_fn(tree.unflatten(carry.treedef, values)))
+        return carry.like(run(body_fn, values))
 
     state = carry.tensors
     going = None if _core._tracing() else goes_on(state)
@@ -535,4 +551,4 @@ def while_loop(
         taken += 1
         if taken != max_steps:
             going = goes_on(state)
-    return tree.unflatten(carry.treedef, state)
+    return tree.unflatten(carry.treedef, _core._fresh(state))

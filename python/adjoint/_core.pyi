@@ -572,7 +572,7 @@ def mul0(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 * x2, and 0 where either is 0."""
 
 def clip(x: _Array, min: _Array, max: _Array, /) -> Tensor:
-    """x limited to [min, max]; the derivative at the limits is 1."""
+    """x limited to [min, max], and max where min is above it; the derivative at the limits is 1."""
 
 def where(condition: _Array, x1: _Array, x2: _Array, /) -> Tensor:
     """x1 where the condition holds, else x2; the other one contributes no derivative."""
@@ -829,11 +829,14 @@ def arange(
     dtype: _DTypeLike | None = None,
     device: Literal["cpu"] | None = None,
 ) -> Tensor:
-    """Evenly spaced values in the half-open interval [start, stop)."""
+    """Evenly spaced values in the half-open interval [start, stop).
+
+    How many there are depends on the arguments, so they are plain numbers.
+    """
 
 def linspace(
-    start: float,
-    stop: float,
+    start: _Array,
+    stop: _Array,
     /,
     num: int,
     *,
@@ -841,7 +844,7 @@ def linspace(
     endpoint: builtins.bool = True,
     device: Literal["cpu"] | None = None,
 ) -> Tensor:
-    """`num` evenly spaced values from `start` to `stop`."""
+    """`num` evenly spaced values from `start` to `stop`, functions of both."""
 
 def eye(
     n_rows: int,
@@ -972,11 +975,23 @@ def _attach_derivative(arg0: Any, arg1: Any, arg2: Any, arg3: Any, /) -> list[Te
 def _any_differentiated(arg0: Any, /) -> builtins.bool: ...
 def _any_in_body(arg0: Any, /) -> builtins.bool: ...
 def _recorders_open() -> builtins.bool: ...
-def _any_boxed(arg0: Any, /) -> builtins.bool: ...
 def _barrier(arg0: Any, /) -> list[Tensor]: ...
-def _sweep_since(arg0: Any, arg1: Any, arg2: Any, arg3: Any, arg4: Any, /) -> list[Any]: ...
-def _recorded_run(arg0: Any, arg1: Any, /) -> tuple[Any, ...]: ...
-def _captured_before(arg0: Any, arg1: Any, /) -> list[Tensor]: ...
+def _sweep_since(arg0: Any, arg1: Any, arg2: Any, arg3: Any, /) -> list[Any]: ...
+def _recorded_run(arg0: Any, arg1: Any, arg2: Any, /) -> tuple[Any, ...]: ...
+def _any_connected(arg0: Any, arg1: Any, /) -> builtins.bool: ...
+def _fresh(arg0: Any, /) -> list[Tensor]: ...
+def _rebound(arg0: Any, arg1: Any, /) -> list[int]: ...
+def _refusing(arg0: Any, arg1: Any, /) -> Any: ...
+def _batches_of(arg0: Any, /) -> tuple[int, ...]: ...
+def _as_batched(arg0: Any, arg1: Any, /) -> Tensor: ...
+
+class _Apart:
+    def __init__(self) -> None: ...
+    def again(self) -> Callable[..., Any]: ...
+    def read(self) -> list[Any]: ...
+    def run(self, arg0: Any, /) -> Any: ...
+    def write(self, arg0: Any, /) -> None: ...
+    def written(self) -> list[Any]: ...
 
 class _Body:
     @property
@@ -1088,15 +1103,16 @@ def compile(
     """Return `f` as a function that is traced once per kind of call and then runs as one program.
 
     The results have the bits that `f` itself gives. Tensors, arrays and exact Python ints and
-    floats are inputs, in any pytree; everything else, and the arguments `static_argnums` names,
-    is part of the key and must be hashable. Tensors that `f` captures are read again at every
-    call, and those it rebinds, `.grad` included, are rebound at every call; so a whole training
-    step can be compiled. What a step returns has no history.
+    floats are inputs, in any pytree; a number whose value `f` needs (as an exponent, an index,
+    in a branch), everything else, and the arguments `static_argnums` names, is part of the key
+    and must be hashable. Tensors that `f` captures are read again at every call, and those it
+    rebinds, `.grad` included, are rebound at every call; so a whole training step can be
+    compiled. What a step that sets gradients returns has no history.
 
-    `f` is called itself inside other transforms and `detect_anomaly`, when an argument requires
-    grad while operations are recorded, and when its results would have to be recorded because it
-    captures tensors that require grad. Python code in `f` runs only while tracing, so it cannot
-    branch on values: use `ad.where`, or make the argument static.
+    A compiled function is a function like any other: recorded, and inside other transforms, it
+    runs programs too, forwards and backwards. Python code in `f` runs only while tracing, so it
+    cannot branch on the values of tensors: use `ad.where` or `ad.cond`. Variables, attributes
+    and entries of containers that `f` can see are noticed when they change.
 
     The memory of the tensors among the arguments `donate_argnums` may be taken for results where
     nothing else uses it; they cannot be read afterwards.

@@ -107,12 +107,12 @@ def differentiated(values: Sequence[Any]) -> bool:
     return _core._any_differentiated(moving) or _core._any_in_body(moving)
 
 
-def refuse_captured(values: Sequence[Any], who: str) -> None:
-    """Raise if values that were made from stopped arguments have a derivative all the same.
+def refuse_captured(values: Sequence[Any], start: int, who: str) -> None:
+    """Raise if values made since `start` from stopped arguments have a derivative all the same.
 
     It would be lost at the second order, where the arguments move it.
     """
-    if differentiated(values):
+    if _core._any_connected(floats(values), start):
         raise ValueError(
             f"[{who}] the function closes over a value that is differentiated: pass it as an "
             "argument"
@@ -158,27 +158,26 @@ def pull_at(
     f: Callable[[Tensors], Sequence[Tensor | None]],
     point: Tensors,
     cotangents: Sequence[Tensor | None],
-    captured: Sequence[Tensor] = (),
+    alone: bool = False,
 ) -> Maybe:
-    """Return the cotangents of the inputs of `f` at `point`, and of values that `f` closes over.
+    """Return the cotangents of the inputs of `f` at `point`.
 
-    `cotangents` has one entry per floating output; what is not floating gets None.
+    `cotangents` has one entry per floating output; what is not floating gets None. With `alone`,
+    gradients that `f` takes have no history.
     """
 
     def run(moving: Tensors) -> Maybe:
         outputs = f(replaced(point, moving))
         return [x for x in outputs if x is None or is_floating(x)]
 
-    outputs, leaves, start = _core._recorded_run(run, floats(point))
+    outputs, leaves, start = _core._recorded_run(run, floats(point), alone)
     pairs = [
         (y, c) for y, c in zip(outputs, cotangents, strict=True) if y is not None and c is not None
     ]
-    found = iter(
-        _core._sweep_since([y for y, _ in pairs], [c for _, c in pairs], leaves, captured, start)
-        if pairs
-        else [None for _ in [*leaves, *captured]]
-    )
-    return placed(point, found) + list(found)
+    if not pairs:
+        return [None for _ in point]
+    found = _core._sweep_since([y for y, _ in pairs], [c for _, c in pairs], leaves, start)
+    return placed(point, found)
 
 
 def push_at(
@@ -339,10 +338,12 @@ class custom_vjp(_Custom):
         if self._rule is None:
             raise RuntimeError(f"[{who}] has no rule: call defvjp(forward, backward) first")
         forward, backward = self._rule
+        start = _core._order()
         result, residuals = _pair(forward(*frame.fill(stopped(tensors))), f"{who}: forward")
         kept, saved = take_apart(residuals)
         out, values = take_apart(result)
-        refuse_captured(values + saved, who)
+        refuse_captured(values + saved, start, who)
+        values, saved = stopped(values), stopped(saved)
         count = len(tensors)
 
         def pull(inputs: Tensors, cotangents: Tensors) -> Maybe:
@@ -353,7 +354,7 @@ class custom_vjp(_Custom):
             given = tuple(given) if isinstance(given, list) else given
             return frame.gather(given, f"{who}: backward") + [None for _ in saved]
 
-        return out.fill(attach(values, tensors + stopped(saved), pull, None))
+        return out.fill(attach(values, tensors + saved, pull, None))
 
 
 def _pair(result: Any, who: str) -> tuple[Any, Any]:
@@ -411,8 +412,10 @@ class custom_jvp(_Custom):
         if self._rule is None:
             raise RuntimeError(f"[{who}] has no rule: call defjvp(rule) first")
         rule = self._rule
+        start = _core._order()
         out, values = take_apart(self._f(*frame.fill(stopped(tensors))))
-        refuse_captured(values, who)
+        refuse_captured(values, start, who)
+        values = stopped(values)
 
         def push(inputs: Tensors, tangents: Maybe) -> Maybe:
             moving = [t for t, moves in zip(tangents, frame.floating, strict=True) if moves]
@@ -427,9 +430,9 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     Reverse mode keeps the arguments of the call instead of every intermediate value in it: memory
     falls, and the work of the call is done twice (Griewank and Walther, 2000). The result and all
-    derivatives are those of `f`, which must give the same values when it is run again. Tensors
-    that `f` closes over are differentiated too; inside `vmap` and forward transforms pass them as
-    arguments, or everything is kept.
+    derivatives are those of `f`. Tensors that `f` closes over, and generators, count as arguments:
+    the second run reads what the first has read. What `f` assigns is assigned once, when the first
+    run is over.
 
     Parameters
     ----------
@@ -453,40 +456,59 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
         frame, tensors = take_apart((args, kwargs))
+        handles = list({id(x): x for x in tensors}.values())
+        places = {id(x): i for i, x in enumerate(handles)}
+        order = [places[id(x)] for x in tensors]
+        apart = _core._Apart()
+        rebound: list[int] = []
 
-        def run(inputs: Sequence[Tensor]) -> Any:
-            args, kwargs = frame.fill(inputs)
+        def run(values: Tensors) -> Any:
+            args, kwargs = frame.fill([values[i] for i in order])
             return f(*args, **kwargs)
 
-        start = _core._order()
-        out, values = take_apart(run(stopped(tensors)))
-        captured: Tensors = []
-        if _core._any_boxed(tensors + values) or _core._any_in_body(floats(tensors + values)):
-            if differentiated(values):  # it closes over what another transform differentiates
-                return f(*args, **kwargs)
-        else:
-            captured = _core._captured_before(values, start)
-            values = stopped(values)
-        inputs = tensors + captured
-        if not differentiated(inputs):
-            return out.fill(values)
-        rule = recomputation(lambda xs: take_apart(run(xs))[1], len(tensors))
-        return out.fill(attach(values, inputs, *rule))
+        def first() -> tuple[Any, Tensors]:
+            before = stopped(handles)
+            given = _core._fresh(before)
+            result = run(given)
+            rebound.extend(_core._rebound(given, before))
+            return result, [given[i] for i in rebound]
+
+        result, assigned = apart.run(first)
+        out, values = take_apart(result)
+        count, again, alone = len(handles), apart.again(), not _core._recorders_open()
+        written = [x for x in apart.written() if x is not None]
+        everything = stopped(values + assigned + written)
+
+        def once_more(inputs: Tensors) -> Tensors:
+            given = _core._fresh(inputs[:count])
+            result, written = again(lambda: run(given), inputs[count:])
+            values = take_apart(result)[1]
+            return values + [given[i] for i in rebound] + [x for x in written if x is not None]
+
+        inputs = handles + apart.read()
+        if differentiated(inputs):
+            everything = attach(everything, inputs, *recomputation(once_more, alone))
+        values, assigned, rest = _split(everything, len(values), len(assigned))
+        fresh = iter(rest)
+        for i, value in zip(rebound, assigned, strict=True):
+            handles[i].rebind_(value)
+        apart.write([None if x is None else next(fresh) for x in apart.written()])
+        return out.fill(values)
 
     return call
 
 
-def recomputation(run: Callable[[Tensors], Tensors], count: int) -> tuple[Pull, Push]:
-    """Return the rule that runs a function of lists again.
+def _split(values: Tensors, first: int, second: int) -> tuple[Tensors, Tensors, Tensors]:
+    return values[:first], values[first : first + second], values[first + second :]
 
-    The first `count` inputs are its arguments, the others what it closes over.
-    """
+
+def recomputation(run: Callable[[Tensors], Tensors], alone: bool = False) -> tuple[Pull, Push]:
+    """Return the rule that runs a function of lists again."""
 
     def pull(inputs: Tensors, cotangents: Tensors) -> Maybe:
-        again = _core._barrier(inputs[:count])
-        return pull_at(run, again, list(cotangents), inputs[count:])
+        return pull_at(run, _core._barrier(inputs), list(cotangents), alone)
 
     def push(inputs: Tensors, tangents: Maybe) -> Maybe:
-        return list(push_at(run, inputs[:count], tangents[:count])[1])
+        return list(push_at(run, inputs, tangents)[1])
 
     return pull, push

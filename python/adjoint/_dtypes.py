@@ -122,6 +122,11 @@ def can_cast(from_: Any, to: Any, /) -> bool:
     return bool(_core._promote(_dtype_of(from_), target) == target)
 
 
+def _check_device(who: str, device: Any) -> None:
+    if device not in (None, "cpu"):
+        raise ValueError(f"[{who}] the only device is 'cpu', not {device!r}")
+
+
 class __array_namespace_info__:
     """What the standard's inspection functions answer."""
 
@@ -135,6 +140,7 @@ class __array_namespace_info__:
         return ["cpu"]
 
     def default_dtypes(self, *, device: str | None = None) -> dict[str, DType]:
+        _check_device("default_dtypes", device)
         return {
             "real floating": DType("float64"),
             "integral": DType("int64"),
@@ -142,4 +148,5 @@ class __array_namespace_info__:
         }
 
     def dtypes(self, *, device: str | None = None, kind: Any = None) -> dict[str, DType]:
+        _check_device("dtypes", device)
         return {d.name: d for d in _ALL if kind is None or isdtype(d, kind)}

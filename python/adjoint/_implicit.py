@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adjoint import _core, tree
-from adjoint._arguments import check_callable
+from adjoint._arguments import check_at_least_zero, check_callable, check_count
 from adjoint._control import while_loop
 from adjoint._core import Tensor
 from adjoint._custom import (
@@ -81,7 +81,6 @@ def custom_root(
     0.25
     """
     solve = _solve_dense if linear_solve is None else linear_solve
-    check_callable("custom_root", f=f, solver=solver, linear_solve=solve)
     return _implicit("custom_root", f, f, solver, solve)
 
 
@@ -93,6 +92,7 @@ def _implicit(
     solve: LinearSolve,
 ) -> Callable[..., Any]:
     """Return the function that solves ``f(x, *args) = 0`` by what the solver finds."""
+    check_callable(who, f=given_to_solver, solver=solver, linear_solve=solve)
 
     def root(x0: Any, *args: Any) -> Any:
         frame, given = take_apart(args)
@@ -102,7 +102,8 @@ def _implicit(
         _check_root(who, start, found)
         out, values = take_apart(found)
         values = stopped(values)
-        refuse_captured(take_apart(f(out.fill(values), *fixed))[1], who)
+        begun = _core._order()
+        refuse_captured(take_apart(f(out.fill(values), *fixed))[1], begun, who)
         values = _with_implicit_derivative(f, out, frame, values, given, solve)
         return out.fill(values)
 
@@ -218,6 +219,8 @@ def custom_fixed_point(
     >>> round(ad.grad(lambda a: cosine(0.5, a))(1.0).item(), 9)
     -0.297474342
     """
+    check_at_least_zero("custom_fixed_point", "tol", tol)
+    max_steps = check_count("custom_fixed_point", "max_steps", max_steps)
 
     def iterate(g: Callable[[Any], Any], x0: Any) -> Any:
         def moves(state: tuple[Any, Any]) -> Tensor:
@@ -232,7 +235,6 @@ def custom_fixed_point(
 
     solver = iterate if solver is None else solver
     solve = _solve_dense if linear_solve is None else linear_solve
-    check_callable("custom_fixed_point", f=f, solver=solver, linear_solve=solve)
     return _implicit("custom_fixed_point", residual, f, solver, solve)
 
 

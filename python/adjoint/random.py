@@ -10,13 +10,14 @@ counter) alone, the same on every machine and for every number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 from adjoint import _core
 from adjoint._arguments import check_count, check_entries, check_int
 from adjoint._core import DType, Tensor
+from adjoint._dtypes import iinfo
 
 __all__ = ["Generator"]
 
@@ -34,7 +35,8 @@ class Generator:
     Attributes
     ----------
     state : Tensor
-        Key and counter, two uint64 words; each draw rebinds it to the next counter.
+        Key and counter, two uint64 words; each draw rebinds it to the next counter. Inside `vmap`
+        each member of the batch gets numbers of its own from a generator that was made outside.
 
     Examples
     --------
@@ -45,9 +47,7 @@ class Generator:
     """
 
     def __init__(self, seed: int) -> None:
-        if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-            raise TypeError(f"[Generator] the seed must be an int, not {type(seed).__name__}")
-        seed = seed.__index__()
+        seed = check_int("Generator", "the seed", seed)
         if not 0 <= seed < 2**64:
             raise ValueError(f"[Generator] the seed must be in [0, 2**64), got {seed}")
         self.state = _core.asarray([seed, 0], dtype=_core.uint64)
@@ -56,21 +56,19 @@ class Generator:
         self, shape: Shape = (), low: Any = 0.0, high: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
         """Draw from the uniform distribution on [low, high)."""
-        unit = _core._random_uniform(*self._next(shape), _floating("uniform", dtype))
-        if type(low) is float and type(high) is float and (low, high) == (0.0, 1.0):
-            return unit
-        scaled: Tensor = low + (high - low) * unit
-        return scaled
+        _check_order("uniform", "low", low, "high", high)
+        plain = type(low) is float and type(high) is float and (low, high) == (0.0, 1.0)
+        moved = None if plain else lambda unit: low + (high - low) * unit
+        return self._draw(_core._random_uniform, shape, _floating("uniform", dtype), moved=moved)
 
     def normal(
         self, shape: Shape = (), mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
         """Draw from the normal distribution."""
-        unit = _core._random_normal(*self._next(shape), _floating("normal", dtype))
-        if type(mean) is float and type(std) is float and (mean, std) == (0.0, 1.0):
-            return unit
-        scaled: Tensor = mean + std * unit
-        return scaled
+        _check_order("normal", "0", 0, "std", std)
+        plain = type(mean) is float and type(std) is float and (mean, std) == (0.0, 1.0)
+        moved = None if plain else lambda unit: mean + std * unit
+        return self._draw(_core._random_normal, shape, _floating("normal", dtype), moved=moved)
 
     def integers(
         self, low: int, high: int | None = None, shape: Shape = (), *, dtype: Any = None
@@ -80,8 +78,12 @@ class Generator:
         low, high = (0, low) if high is None else (low, check_int("integers", "high", high))
         if not low < high:
             raise ValueError(f"[integers] needs low < high, got {low} and {high}")
-        drawn = _core._random_integers(*self._next(shape), low, high)
-        return drawn if dtype is None else _core.astype(drawn, DType(dtype))
+        chosen = _core.int64 if dtype is None else DType(dtype)
+        limits, drawn_in = iinfo(chosen), iinfo(_core.int64)
+        if low < max(limits.min, drawn_in.min) or high > min(limits.max + 1, drawn_in.max):
+            raise ValueError(f"[integers] [{low}, {high}) does not fit {chosen}, or int64")
+        drawn = self._draw(_core._random_integers, shape, low, high)
+        return drawn if dtype is None else _core.astype(drawn, chosen)
 
     def permutation(self, n: int) -> Tensor:
         """Return the integers below `n` in random order."""
@@ -92,19 +94,29 @@ class Generator:
         numbers = keys.tolist()
         return _core.asarray(sorted(range(n), key=numbers.__getitem__), dtype=_core.int64)
 
-    def _next(self, shape: Shape) -> tuple[Tensor, tuple[int, ...]]:
-        """Return the state to draw `shape` from, and step over what the draw uses."""
-        extents = (
-            (shape,)
-            if hasattr(type(shape), "__index__")
-            else check_entries("random", "shape", shape)
-        )
-        dims = tuple(check_count("random", "an extent of shape", n) for n in extents)
+    def _draw(
+        self,
+        kind: Callable[..., Tensor],
+        shape: Shape,
+        *parameters: Any,
+        moved: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Draw `shape`, then step over what the draw has used; one that fails uses nothing.
+
+        Each member of a batch that the generator is from outside of gets numbers of its own.
+        """
+        one = hasattr(type(shape), "__index__")
+        extents = (shape,) if one else check_entries("random", "shape", shape)
+        dims = tuple(check_count("random", "an extent of shape", extent) for extent in extents)
+        dims = (*_core._batches_of(self.state), *dims)
         state = self.state.detach()
         # One block of the cipher gives four 32-bit words; two are kept per element.
         blocks = prod(dims) // 2 + 1
+        drawn = _core._as_batched(kind(state, dims, *parameters), self.state)
+        if moved is not None:
+            drawn = moved(drawn)
         self.state.rebind_(state + _core.asarray([0, blocks], dtype=_core.uint64))
-        return state, dims
+        return drawn
 
     def __repr__(self) -> str:
         return f"Generator(state={self.state.tolist()})"
@@ -115,3 +127,14 @@ def _floating(op: str, dtype: Any) -> DType:
     if chosen.kind != "real floating":
         raise TypeError(f"[{op}] dtype must be floating, got {chosen}")
     return chosen
+
+
+def _check_order(op: str, what: str, low: Any, other: str, high: Any) -> None:
+    """Raise unless two limits are numbers in order; tensors are not looked into."""
+    for name, value in ((what, low), (other, high)):
+        if isinstance(value, (bool, str, bytes)) or value is None:
+            raise TypeError(
+                f"[{op}] {name} must be a number or a tensor, not a {type(value).__name__}"
+            )
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)) and not low <= high:
+        raise ValueError(f"[{op}] {other} must be at least {what}, got {low} and {high}")

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 import adjoint as ad
+from adjoint._arguments import check_at_least_zero, check_callable, check_count
 from adjoint._diagnosis import Flat, Suspect, guess, like, moved
 
 __all__ = ["assert_close", "check_grads"]
@@ -49,6 +50,9 @@ def assert_close(
     >>> import adjoint as ad
     >>> ad.testing.assert_close(ad.tensor([1.0, 2.0]), [1.0, 2.0])
     """
+    for what, given in (("rtol", rtol), ("atol", atol)):
+        if given is not None:
+            check_at_least_zero("assert_close", what, given)
     actual_leaves, actual_def = ad.tree.flatten(_plain(actual))
     expected_leaves, expected_def = ad.tree.flatten(_plain(expected))
     if actual_def != expected_def:
@@ -101,11 +105,20 @@ def check_grads(
     >>> import adjoint as ad
     >>> ad.testing.check_grads(lambda x: ad.sin(x) * x, [ad.tensor([0.5, 2.0])])
     """
-    if order < 1:
-        raise ValueError(f"[check_grads] order must be at least 1, got {order}")
-    unknown = [mode for mode in modes if mode not in _DERIVATIVES]
-    if unknown or not modes:
-        raise ValueError(f"[check_grads] modes must be 'rev' or 'fwd', got {list(modes)}")
+    check_callable("check_grads", f=f)
+    if not isinstance(args, (list, tuple)):
+        raise TypeError(
+            "[check_grads] args must be a list or tuple with one entry per argument, not a "
+            f"{type(args).__name__}"
+        )
+    order = check_count("check_grads", "order", order, least=1)
+    if not isinstance(modes, (list, tuple)) or not modes or not {*modes} <= {*_DERIVATIVES}:
+        raise ValueError(
+            f"[check_grads] modes must be a sequence of 'rev' and 'fwd', got {modes!r}"
+        )
+    for what, given in (("eps", eps), ("rtol", rtol), ("atol", atol)):
+        if given is not None:
+            check_at_least_zero("check_grads", what, given, positive=what == "eps")
     flat, leaves, names = _flatten_function(f, args)
     machine = max(_machine_eps(leaf.dtype) for leaf in leaves)
     default = machine ** (3 / 8)
@@ -273,6 +286,8 @@ def _flatten_function(
         for i, leaf in zip(moved, leaves, strict=True):
             full[i] = leaf
         outputs = ad.tree.leaves(f(*ad.tree.unflatten(treedef, full)))
+        if not outputs:
+            raise TypeError("[check_grads] f returns no tensor: is a return missing?")
         return _joined(outputs)
 
     return flat, [fixed[i] for i in moved], [all_names[i] for i in moved]
@@ -348,6 +363,9 @@ def _assert_leaf_close(
 ) -> None:
     left = actual.numpy() if isinstance(actual, ad.Tensor) else np.asarray(actual)
     right = expected.numpy() if isinstance(expected, ad.Tensor) else np.asarray(expected)
+    for side in (left, right):
+        if side.dtype.kind not in "biufc":
+            raise TypeError(f"[assert_close] {where}{side.dtype} is no number to compare")
     if left.shape != right.shape:
         raise AssertionError(f"[assert_close] {where}shapes differ: {left.shape} and {right.shape}")
     floating = [a.dtype for a in (left, right) if np.issubdtype(a.dtype, np.inexact)]

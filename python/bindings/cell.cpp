@@ -2,13 +2,15 @@
 #include "convert.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
+#include "graph/trace_sink.h"
 #include "pytensor.h"
+#include "transforms/levels.h"
 
 namespace adjoint::python {
 
 namespace {
 
-// What a trace holds to keep a cell alive: the Python object. Let go of on any thread.
+// What a scope holds to keep a cell alive: the Python object. Let go of on any thread.
 class CellOwner final : public Payload {
  public:
   explicit CellOwner(PyObject* o) : object_(Py_NewRef(o)) {}
@@ -31,13 +33,19 @@ ADJOINT_THREAD_LOCAL AccessList* t_access = nullptr;
 
 }  // namespace
 
-void touch_cell(PyTensor* t) {
-  TraceSink* trace = current_trace();
-  if (!trace) return;
-  trace->touch(&t->node, [t] {
-    return IntrusivePtr<const Payload>(new CellOwner(reinterpret_cast<PyObject*>(t)));
-  });
+ReverseScope::ReverseScope() {
+  ++t_open_reverse;
+  if (thread_state().open_recorders == 1 && !thread_state().assigned) assigned_.emplace();
 }
+
+Cell cell_of(PyTensor* t) noexcept {
+  return {Cell::Kind::handle, &t->node, t->birth, t->leaf, t, [](void* who) {
+            return IntrusivePtr<const Payload>(new CellOwner(static_cast<PyObject*>(who)));
+          }};
+}
+
+// Whatever scope gave it keeps it: a trace in its map, the others leave it in the cell.
+Node* read_guarded(PyTensor* t) { return read_cell(cell_of(t)).node(); }
 
 void note_access(PyTensor* t) {
   if (!t_access || !t->leaf) return;
@@ -64,13 +72,28 @@ Tensor handle_of(PyTensor* t) {
   return Tensor::adopt(node, t->leaf);
 }
 
-void rebind_cell(PyTensor* t, Node* node, bool drop_leaf) {
+void rebind_cell(PyTensor* t, Node* node) {
   Tensor fresh = Tensor::adopt(node);
-  if (g_open_traces.load(std::memory_order_relaxed) != 0) touch_cell(t);
-  if (t->leaf && !drop_leaf) fresh = Tensor::adopt(alias(node, t->leaf, false));
-  if (t->leaf && drop_leaf) release_owner(std::exchange(t->leaf, nullptr));
+  if (!thread_state().recording && (node->requires_grad || node->level)) {
+    fresh = constant_part(fresh);
+    node = fresh.node();
+  }
+  if (!is_direct(t)) return write_cell(cell_of(t), std::move(fresh));
+  note_assigned(cell_of(t));
+  fresh = kept_value(t->leaf, std::move(fresh), t->node);
   Node* old = std::exchange(t->node, fresh.detach_node());
   release_handle(old);
+}
+
+PyObject* constant_result(PyObject* result) {
+  const ThreadState& state = thread_state();
+  if (!result || (state.recording && !state.constant_levels) || !is_exact_tensor(result))
+    return result;
+  PyTensor* t = as_tensor(result);
+  if (t->leaf || (!t->node->level && !t->node->requires_grad)) return result;
+  Tensor constant = constant_part(Tensor::share(t->node));
+  release_handle(std::exchange(t->node, constant.detach_node()));
+  return result;
 }
 
 void refuse_rebind_of_leaf(const PyTensor* t, const char* what) {
@@ -81,6 +104,7 @@ void refuse_rebind_of_leaf(const PyTensor* t, const char* what) {
 }
 
 void refuse_implicit_exit(const Node* node, const char* what) {
+  if (traced_weak_kind(node)) need_value(node);
   if (node->level == 0 && !(t_open_reverse > 0 && node->requires_grad)) return;
   throw TracedValue("[" + std::string(what) +
                     "] would take a value out of the function being transformed, and its "
@@ -88,23 +112,7 @@ void refuse_implicit_exit(const Node* node, const char* what) {
                     "x.numpy() or x.detach()");
 }
 
-Tensor host_value(Node* node, const char* what) {
-  Tensor held = Tensor::share(node);
-  while (held.node()->level > 0) {
-    Node* n = held.node();
-    if (n->box == Box::batch)
-      throw TracedValue("[" + std::string(what) +
-                        "] inside vmap a tensor stands for a whole batch and has no single value: "
-                        "use ad.where to choose, or return the value and read it outside");
-    if (n->box == Box::trace)
-      throw TracedValue("[" + std::string(what) +
-                        "] inside compile a tensor has no value yet: use ad.where to choose, "
-                        "make the argument static, or return the value and read it outside");
-    held = Tensor::share(n->primal);
-  }
-  materialize(held.node());
-  return held;
-}
+Tensor host_value(Node* node, const char* what) { return known_value(node, what); }
 
 PyObject* element_to_python(Node* node) {
   const void* p = node->data();

@@ -4,42 +4,24 @@
 // read again at every call, and every one it rebinds is written back. A program is used only while
 // these places hold what it was traced for.
 //
-// Inside another transform, and for an argument whose use has to be recorded, the function itself
-// is called: its operations are then part of the outer work, which is what nesting means.
+// Inside another trace the function itself is called: its operations are then part of the outer
+// program, which is what nesting means.
 #include "compile.h"
 
 #include <structmember.h>
 
 #include <algorithm>
 #include <cstring>
-#include <mutex>
 #include <utility>
 
 #include "deferred.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
 #include "graph/watcher.h"
-#include "source_lines.h"
 
 namespace adjoint::python {
 
 namespace {
-
-constexpr std::size_t kMaxKeys = 64;
-constexpr std::size_t kMaxVariants = 8;  // of one key
-
-struct Entry {
-  CallKey key;
-  std::list<std::shared_ptr<Variant>> variants;  // the latest used first
-};
-
-struct CompiledFunction {
-  Dims static_argnums;
-  Dims donate_argnums;
-  std::list<Entry> entries;  // the latest used first
-  std::size_t hits = 0;
-  std::size_t misses = 0;
-};
 
 struct PyCompiled {
   PyObject_HEAD vectorcallfunc vectorcall;
@@ -48,143 +30,6 @@ struct PyCompiled {
 };
 PyTypeObject* g_compiled_type = nullptr;
 PyCompiled* as_compiled(PyObject* o) { return reinterpret_cast<PyCompiled*>(o); }
-
-// Traced cells are visible to every thread of the interpreter, so one trace runs at a time.
-std::recursive_mutex g_trace_mutex;
-class TraceLock {
- public:
-  TraceLock() {
-    if (g_trace_mutex.try_lock()) return;
-    const WithoutHostLock unlocked;
-    g_trace_mutex.lock();
-  }
-  ~TraceLock() { g_trace_mutex.unlock(); }
-  TraceLock(const TraceLock&) = delete;
-  TraceLock& operator=(const TraceLock&) = delete;
-};
-
-// ---- Tracing ------------------------------------------------------------------------------------
-
-Tensor traced_leaf(Trace& trace, const CallLeaf& leaf) {
-  switch (leaf.kind) {
-    case CallLeaf::Kind::weak_int: return trace.argument(DType::int64, {}, WeakKind::integer);
-    case CallLeaf::Kind::weak_float: return trace.argument(DType::float64, {}, WeakKind::floating);
-    default: return trace.argument(leaf.node->dtype, leaf.node->layout.shape());
-  }
-}
-
-// What the function returned: tensors become outputs, everything else is part of the program.
-std::vector<Tensor> take_results(py::object result, Variant& variant) {
-  std::vector<py::object> leaves;
-  variant.def = TreeDef::flatten(result, leaves);
-  variant.single = is_tensor(result.ptr());
-  std::vector<Tensor> tensors;
-  for (py::object& leaf : leaves) {
-    if (is_tensor(leaf.ptr())) {
-      tensors.push_back(Tensor::share(read_node(as_tensor(leaf.ptr()))));
-      variant.leaves.emplace_back();
-    } else {
-      variant.leaves.push_back(std::move(leaf));
-    }
-  }
-  return tensors;
-}
-
-// The inputs of the program whose memory the caller gives up.
-std::vector<std::uint32_t> donated_inputs(const CompiledFunction& c, const Call& call) {
-  std::vector<std::uint32_t> out;
-  for (const std::int64_t argument : c.donate_argnums) {
-    if (argument >= static_cast<std::int64_t>(call.positional())) continue;
-    const auto [begin, end] = call.leaves_of(static_cast<std::size_t>(argument));
-    for (std::size_t leaf = begin; leaf < end; ++leaf) {
-      std::uint32_t input = 0;
-      for (std::size_t i = 0; i < leaf; ++i)
-        input += call.leaves()[i].kind != CallLeaf::Kind::fixed;
-      if (call.leaves()[leaf].kind == CallLeaf::Kind::tensor) out.push_back(input);
-    }
-  }
-  return out;
-}
-
-// Whether the function must be called itself after all: its results would have to be recorded.
-bool needs_inlining(const Traced& traced, bool recording) {
-  return recording && (traced.captures_history || (traced.connected && !traced.steps));
-}
-
-std::shared_ptr<Variant> trace_call(const CompiledFunction& c, PyObject* f, const Call& call) {
-  auto variant = std::make_shared<Variant>();
-  variant->around = Surroundings(f);
-  SourceLines lines;
-  Trace trace([&lines] { return lines.current(); });
-  std::vector<py::object> leaves;
-  std::vector<std::pair<PyTensor*, Node*>> handles;
-  for (const CallLeaf& leaf : call.leaves()) {
-    if (leaf.kind == CallLeaf::Kind::fixed) {
-      leaves.push_back(borrow(leaf.object));
-      continue;
-    }
-    leaves.push_back(wrapped(traced_leaf(trace, leaf)));
-    PyTensor* handle = as_tensor(leaves.back().ptr());
-    handles.emplace_back(handle, handle->node);
-  }
-  const std::vector<py::object> arguments = call.rebuild(leaves);
-  std::vector<PyObject*> args;
-  for (const py::object& a : arguments) args.push_back(a.ptr());
-  py::object result = steal(PyObject_Vectorcall(f, args.data(), call.positional(), call.kwnames()));
-  const std::vector<Tensor> tensors = take_results(std::move(result), *variant);
-  bool inlined = false;  // also when it rebinds an argument's handle, which is the caller's
-  for (const auto& [handle, node] : handles) inlined |= handle->node != node || handle->leaf;
-  Traced traced = trace.finish(tensors);
-  inlined |= needs_inlining(traced, thread_state().recording);
-  variant->places = std::move(traced.places);
-  if (inlined) {
-    variant->leaves.clear();
-  } else {
-    variant->donated = donated_inputs(c, call);
-    variant->program = std::make_shared<const CompiledProgram>(traced.graph, variant->donated);
-  }
-  return variant;
-}
-
-// ---- Finding ------------------------------------------------------------------------------------
-
-// True when a program is known; it is then the first variant of the first entry.
-bool find_known(CompiledFunction& c, const Call& call) {
-  for (auto entry = c.entries.begin(); entry != c.entries.end(); ++entry) {
-    if (!entry->key.accepts(call)) continue;
-    if (entry != c.entries.begin()) c.entries.splice(c.entries.begin(), c.entries, entry);
-    auto& variants = c.entries.front().variants;
-    for (auto v = variants.begin(); v != variants.end(); ++v) {
-      if (!(*v)->accepts()) continue;
-      if (v != variants.begin()) variants.splice(variants.begin(), variants, v);
-      return true;
-    }
-    return false;
-  }
-  return false;
-}
-
-std::shared_ptr<Variant> find_variant(CompiledFunction& c, PyObject* f, const Call& call) {
-  if (find_known(c, call)) {
-    ++c.hits;
-    return c.entries.front().variants.front();
-  }
-  const TraceLock lock;
-  if (find_known(c, call)) return c.entries.front().variants.front();  // another thread was faster
-  ++c.misses;
-  CallKey key(call);  // refuses what cannot be part of a key, before anything is run
-  std::shared_ptr<Variant> fresh = trace_call(c, f, call);
-  auto entry = c.entries.begin();
-  while (entry != c.entries.end() && !entry->key.accepts(call)) ++entry;
-  if (entry == c.entries.end()) {
-    c.entries.push_front({std::move(key), {}});
-    entry = c.entries.begin();
-    if (c.entries.size() > kMaxKeys) c.entries.pop_back();
-  }
-  entry->variants.push_front(fresh);
-  if (entry->variants.size() > kMaxVariants) entry->variants.pop_back();
-  return fresh;
-}
 
 // ---- Running ------------------------------------------------------------------------------------
 
@@ -195,7 +40,7 @@ class Bound {
     for (const CallLeaf& leaf : call.leaves()) {
       switch (leaf.kind) {
         case CallLeaf::Kind::fixed: break;
-        case CallLeaf::Kind::tensor: hold(leaf.node); break;
+        case CallLeaf::Kind::tensor: hold(Tensor::share(leaf.node)); break;
         case CallLeaf::Kind::weak_int:
           nodes_.push_back(scalar_node(leaf.object, DType::int64, "compile"));
           break;
@@ -205,7 +50,7 @@ class Bound {
       }
     }
     for (const Place& p : v.places)
-      if (!p.null) hold(*p.at);
+      if (!p.null) hold(read_cell(cell_in(p, call)));
     for (const std::uint32_t i : v.donated) {
       if (std::count(nodes_.begin(), nodes_.end(), nodes_[i]) != 1) continue;
       given_.push_back(i);
@@ -220,66 +65,123 @@ class Bound {
   Bound(const Bound&) = delete;
   Bound& operator=(const Bound&) = delete;
   std::span<Node* const> nodes() const { return nodes_; }
+  bool gives() const { return !given_.empty(); }
+
+  // Whether the call is more than a run of the program.
+  bool is_special(const Variant& v) const {
+    const bool records = thread_state().recording && v.function->records();
+    return std::ranges::any_of(
+        nodes_, [&](const Node* n) { return n->level || (records && n->requires_grad); });
+  }
 
  private:
-  void hold(Node* n) {
-    retain_handle(n);
-    nodes_.push_back(n);
-  }
+  void hold(Tensor value) { nodes_.push_back(value.detach_node()); }
   SmallVector<Node*, 16> nodes_;
   SmallVector<std::uint32_t, 4> given_;
 };
 
-void write_back(const Variant& v, std::span<Node* const> outputs) {
-  for (const Place& p : v.places) {
-    if (p.output == Place::kUnchanged) continue;
-    Node* fresh = nullptr;
-    if (p.output != Place::kCleared) {
-      fresh = outputs[p.output];
-      retain_handle(fresh);
-      if (p.leaf) {
-        const Tensor value = Tensor::adopt(fresh);
-        fresh = alias(value.node(), p.leaf, false);
-      }
+// The results of a call, each with one handle count.
+class Outputs {
+ public:
+  Outputs(const Variant& v, const Bound& bound) {
+    const GraphFunction& f = *v.function;
+    if (!bound.is_special(v)) {
+      nodes_.resize(f.graph().outputs().size());
+      f.program().execute(bound.nodes(), {nodes_.data(), nodes_.size()});
+      return;
     }
-    if (Node* old = std::exchange(*p.at, fresh)) release_handle(old);
+    std::vector<Tensor> inputs;
+    for (Node* n : bound.nodes()) inputs.push_back(Tensor::share(n));
+    for (Tensor& t : f.call(inputs)) nodes_.push_back(t.detach_node());
   }
+  ~Outputs() {
+    for (Node* n : nodes_)
+      if (n) release_handle(n);
+  }
+  Outputs(const Outputs&) = delete;
+  Outputs& operator=(const Outputs&) = delete;
+  Tensor operator[](std::size_t i) const { return Tensor::share(nodes_[i]); }
+
+ private:
+  SmallVector<Node*, 16> nodes_;
+};
+
+struct Write {
+  Cell cell;
+  Tensor expected;  // of a gradient: what the program has read
+  Tensor value;
+};
+
+std::vector<Write> writes_of(const Variant& v, const Call& call, const Bound& bound,
+                             const Outputs& outputs) {
+  std::vector<Write> out;
+  for (const auto& [leaf, output] : v.rebound)
+    out.push_back({cell_of(as_tensor(call.leaves()[leaf].object)), {}, outputs[output]});
+  std::size_t input = v.arguments;
+  for (const Place& p : v.places) {
+    const std::size_t own = p.null ? 0 : input++;
+    if (p.output == Place::kUnchanged) continue;
+    out.push_back({cell_in(p, call), p.null ? Tensor() : Tensor::share(bound.nodes()[own]),
+                   p.output == Place::kCleared ? Tensor() : outputs[p.output]});
+  }
+  return out;
 }
 
-PyObject* build_result(const Variant& v, std::span<Node* const> outputs) {
-  if (v.single) {
-    retain_handle(outputs[0]);
-    return wrap(outputs[0]);
+bool is_plain_gradient(const Write& w) {
+  return w.cell.kind == Cell::Kind::gradient && !is_guarded(w.cell);
+}
+
+// Nothing is written, and false returned, where another thread has changed a gradient since the
+// program read it. With `force`, that is written over.
+bool write_back(std::vector<Write> writes, bool force) {
+  for (const Write& w : writes) check_write(w.cell, w.value);
+  std::vector<GradientChange> gradients;
+  for (Write& w : writes)
+    if (is_plain_gradient(w))
+      gradients.push_back({static_cast<Leaf*>(w.cell.who), w.expected, std::move(w.value)});
+  while (!exchange_gradients(gradients)) {
+    if (!force) return false;
+    for (GradientChange& c : gradients) c.expected = load_gradient(c.leaf);
   }
+  for (Write& w : writes)
+    if (!is_plain_gradient(w)) write_cell(w.cell, std::move(w.value));
+  return true;
+}
+
+PyObject* build_result(const Variant& v, const Outputs& outputs) {
+  if (v.single) return wrap(outputs[0].detach_node());
   std::vector<py::object> leaves = v.leaves;
   std::size_t next = 0;
   for (py::object& leaf : leaves)
-    if (!leaf) leaf = wrapped(Tensor::share(outputs[next++]));
+    if (!leaf) leaf = wrapped(outputs[next++]);
   return v.def.unflatten(leaves).release().ptr();
 }
 
-struct Outputs {
-  SmallVector<Node*, 16> nodes;
-  ~Outputs() {
-    for (Node* n : nodes)
-      if (n) release_handle(n);
-  }
-};
-
-PyObject* run_variant(const Variant& v, const Call& call) {
-  Outputs outputs;
-  outputs.nodes.resize(v.program->graph().outputs().size());
-  {
-    const Bound bound(v, call);
-    v.program->execute(bound.nodes(), {outputs.nodes.data(), outputs.nodes.size()});
-  }
-  write_back(v, outputs.nodes);
-  return build_result(v, outputs.nodes);
+bool rebinds(const Variant& v) {
+  return !v.rebound.empty() ||
+         std::ranges::any_of(v.places,
+                             [](const Place& p) { return p.output != Place::kUnchanged; });
 }
 
-bool inside_transform() {
-  const ThreadState& state = thread_state();
-  return !state.levels.empty() || state.open_recorders > 0;
+PyObject* run_variant(const Variant& v, const Call& call) {
+  const bool writes = rebinds(v);
+  while (true) {
+    std::optional<Bound> bound(std::in_place, v, call);
+    const bool gives = bound->gives();
+    const Outputs outputs(v, *bound);
+    if (!writes) {
+      bound.reset();
+      return build_result(v, outputs);
+    }
+    std::vector<Write> changes = writes_of(v, call, *bound, outputs);
+    bound.reset();
+    if (write_back(std::move(changes), gives)) return build_result(v, outputs);
+  }
+}
+
+bool in_batch() {
+  return std::ranges::any_of(thread_state().levels,
+                             [](const Level& level) { return level.kind == Box::batch; });
 }
 
 PyObject* compiled_call(PyObject* self, PyObject* const* args, std::size_t flags,
@@ -289,11 +191,12 @@ PyObject* compiled_call(PyObject* self, PyObject* const* args, std::size_t flags
   return guarded([&]() -> PyObject* {
     if (kwnames && PyTuple_GET_SIZE(kwnames) == 0) kwnames = nullptr;
     const auto direct = [&] { return PyObject_Vectorcall(c->f, args, nargs, kwnames); };
-    if (inside_transform() || open_watcher()) return direct();
-    const Call call(args, nargs, kwnames, c->state->static_argnums);
-    if (call.special()) return direct();
-    const std::shared_ptr<Variant> variant = find_variant(*c->state, c->f, call);
-    return variant->program ? run_variant(*variant, call) : direct();
+    if (any_trace() || open_watcher()) return direct();
+    Call call(args, nargs, kwnames, c->state->static_argnums);
+    const std::shared_ptr<const Variant> variant = c->state->find(c->f, call);
+    // Each member of a batch draws numbers of its own, which the function itself sees to.
+    const bool direct_draws = variant->draws && in_batch();
+    return variant->function && !direct_draws ? run_variant(*variant, call) : direct();
   });
 }
 
@@ -312,9 +215,11 @@ int compiled_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(as_compiled(self)->f);
   if (!as_compiled(self)->state) return 0;
-  for (const Entry& e : as_compiled(self)->state->entries)
-    for (const auto& v : e.variants)
-      if (const int stop = v->around.traverse(visit, arg)) return stop;
+  for (const auto& e : as_compiled(self)->state->entries) {
+    if (const int stop = e->key.traverse(visit, arg)) return stop;
+    for (const auto& v : e->variants)
+      if (const int stop = v->traverse(visit, arg)) return stop;
+  }
   return 0;
 }
 
@@ -345,23 +250,23 @@ PyObject* compiled_getattr(PyObject* self, PyObject* name_object) {
 
 // The program as Python sees it: no way to run it, but to read it.
 struct ShownProgram {
-  std::shared_ptr<const CompiledProgram> program;
+  std::shared_ptr<const GraphFunction> function;
+  const CompiledProgram& program() const { return function->program(); }
 };
 
 PyObject* compiled_program(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
                            PyObject* kwnames) noexcept {
   PyCompiled* c = as_compiled(self);
   return guarded([&]() -> PyObject* {
-    if (inside_transform())
-      raise(ErrorKind::runtime, "program", "call it outside of other transforms");
-    const Call call(args, static_cast<std::size_t>(nargs), kwnames, c->state->static_argnums);
-    std::shared_ptr<Variant> v;
-    if (!call.special()) v = find_variant(*c->state, c->f, call);
-    if (!v || !v->program)
+    if (any_trace())
+      raise(ErrorKind::runtime, "program", "call it outside of other compiled functions");
+    Call call(args, static_cast<std::size_t>(nargs), kwnames, c->state->static_argnums);
+    const std::shared_ptr<const Variant> v = c->state->find(c->f, call);
+    if (!v->function)
       raise(ErrorKind::value, "program",
-            "for these arguments the function is called itself, since its results are recorded: "
-            "pass detached arguments, or call inside `with ad.no_grad():`");
-    return py::cast(ShownProgram{v->program}).release().ptr();
+            "for these arguments the function is called itself: a backward pass inside of it goes "
+            "on in the history of a tensor from outside; detach it, or compile what makes it too");
+    return py::cast(ShownProgram{v->function}).release().ptr();
   });
 }
 
@@ -369,7 +274,7 @@ PyObject* compiled_cache_info(PyObject* self, PyObject*) noexcept {
   const CompiledFunction& c = *as_compiled(self)->state;
   return guarded([&]() -> PyObject* {
     std::size_t programs = 0;
-    for (const Entry& e : c.entries) programs += e.variants.size();
+    for (const auto& e : c.entries) programs += e->variants.size();
     py::dict info;
     info["hits"] = c.hits;
     info["misses"] = c.misses;
@@ -433,7 +338,8 @@ py::object make_compiled(py::object f, const py::object& static_argnums,
 
 // The graph of a program as Python sees it.
 struct ShownGraph {
-  std::shared_ptr<const CompiledProgram> program;
+  std::shared_ptr<const GraphFunction> function;
+  const Graph& graph() const { return function->program().graph(); }
 };
 
 // The line of code at a place such as "train.py:12".
@@ -446,7 +352,7 @@ std::string code_at(const std::string& place) {
 }
 
 py::list graph_rows(const ShownGraph& p) {
-  const Graph& g = p.program->graph();
+  const Graph& g = p.graph();
   py::list rows;
   for (Graph::Index i = 0; i < g.size(); ++i) {
     const Graph::Entry& e = g[i];
@@ -464,7 +370,7 @@ py::list graph_rows(const ShownGraph& p) {
 }
 
 py::dict stats_of(const ShownProgram& p) {
-  const ProgramStats s = p.program->stats();
+  const ProgramStats s = p.program().stats();
   py::dict d;
   d["nodes"] = s.nodes;
   d["groups"] = s.groups;
@@ -478,41 +384,44 @@ py::dict stats_of(const ShownProgram& p) {
 
 void init_compile(py::module_& m) {
   make_compiled_type();
+  value_needed_error = PyErr_NewException("adjoint._core._ValueNeeded", PyExc_BaseException, nullptr);
+  if (!value_needed_error) throw_python();
   m.attr("Compiled") = borrow(reinterpret_cast<PyObject*>(g_compiled_type));
   py::class_<ShownProgram>(m, "Program", py::module_local(),
                            "What a compiled function runs: simplified, fused and planned.")
       .def_property_readonly(
-          "graph", [](const ShownProgram& p) { return ShownGraph{p.program}; },
+          "graph", [](const ShownProgram& p) { return ShownGraph{p.function}; },
           "The operations, in order: prints as text, under the lines of code that applied them.")
       .def_property_readonly(
-          "groups", [](const ShownProgram& p) { return Explanation{explain(p.program->graph())}; },
+          "groups", [](const ShownProgram& p) { return Explanation{explain(p.program().graph())}; },
           "What is fused into what, and why groups end; as `explain` gives it for deferred work.")
       .def("stats", &stats_of,
            "Numbers of `nodes`, of fused `groups`, and of `instructions`, where a group counts as "
            "one; bytes that a run reads and writes (`bytes_moved`), and the size of the one block "
            "of memory for what passes between instructions (`bytes_planned`).")
-      .def("__repr__", [](const ShownProgram& p) { return p.program->graph().text(code_at); });
+      .def("__repr__", [](const ShownProgram& p) { return p.program().graph().text(code_at); });
   py::class_<ShownGraph>(m, "Graph", py::module_local(),
                          "The operations of a program; prints as text.")
       .def_property_readonly("rows", &graph_rows,
                              "One row per node: (operation, numbers of its inputs, dtype, shape, "
                              "place in the code as in \"train.py:12\").")
-      .def("__len__", [](const ShownGraph& p) { return p.program->graph().size(); })
-      .def("__repr__", [](const ShownGraph& p) { return p.program->graph().text(code_at); });
+      .def("__len__", [](const ShownGraph& p) { return p.graph().size(); })
+      .def("__repr__", [](const ShownGraph& p) { return p.graph().text(code_at); });
   m.def("compile", &make_compiled, py::arg("f"), py::kw_only(),
         py::arg("static_argnums") = py::tuple(), py::arg("donate_argnums") = py::tuple(),
         "Return `f` as a function that is traced once per kind of call and then runs as one "
         "program.\n\n"
         "The results have the bits that `f` itself gives. Tensors, arrays and exact Python ints "
-        "and floats are inputs, in any pytree; everything else, and the arguments `static_argnums` "
+        "and floats are inputs, in any pytree; a number whose value `f` needs (as an exponent, an "
+        "index, in a branch), everything else, and the arguments `static_argnums` "
         "names, is part of the key and must be hashable. Tensors that `f` captures are read again "
         "at every call, and those it rebinds, `.grad` included, are rebound at every call; so a "
-        "whole training step can be compiled. What a step returns has no history.\n\n"
-        "`f` is called itself inside other transforms and `detect_anomaly`, when an argument "
-        "requires grad while "
-        "operations are recorded, and when its results would have to be recorded because it "
-        "captures tensors that require grad. Python code in `f` runs only while tracing, so it "
-        "cannot branch on values: use `ad.where`, or make the argument static.\n\n"
+        "whole training step can be compiled. What a step that sets gradients returns has no "
+        "history.\n\n"
+        "A compiled function is a function like any other: recorded, and inside other transforms, "
+        "it runs programs too, forwards and backwards. Python code in `f` runs only while tracing, "
+        "so it cannot branch on the values of tensors: use `ad.where` or `ad.cond`. Variables, "
+        "attributes and entries of containers that `f` can see are noticed when they change.\n\n"
         "The memory of the tensors among the arguments `donate_argnums` may be taken for results "
         "where nothing else uses it; they cannot be read afterwards.\n\n"
         "Examples\n--------\n"

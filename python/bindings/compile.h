@@ -2,13 +2,13 @@
 // each kind of call.
 #pragma once
 
-#include <list>
 #include <memory>
 #include <vector>
 
-#include "compile/program.h"
+#include "compile/function.h"
 #include "compile/trace.h"
 #include "convert.h"
+#include "surroundings.h"
 #include "tree.h"
 
 namespace adjoint::python {
@@ -17,8 +17,11 @@ namespace adjoint::python {
 struct CallLeaf {
   enum class Kind : std::uint8_t { tensor, weak_int, weak_float, fixed };
   Kind kind;
-  PyObject* object;  // fixed: the value is part of the key
-  Node* node;        // tensor
+  PyObject* object;   // fixed: the value is part of the key
+  Node* node;         // tensor
+  std::uint32_t same; // tensor: the first leaf that is this very handle
+
+  bool is_handle() const noexcept { return kind == Kind::tensor && is_tensor(object); }
 };
 
 /// The arguments of one call, taken apart.
@@ -26,8 +29,6 @@ class Call {
  public:
   Call(PyObject* const* args, std::size_t nargs, PyObject* kwnames, const Dims& static_argnums);
 
-  /// Whether some argument belongs to a transform, or would have to be recorded.
-  bool special() const noexcept { return special_; }
   std::span<const CallLeaf> leaves() const noexcept { return leaves_; }
   /// The leaves of one argument: [first, second).
   std::pair<std::size_t, std::size_t> leaves_of(std::size_t argument) const;
@@ -36,11 +37,24 @@ class Call {
   std::size_t positional() const noexcept { return nargs_; }
   PyObject* kwnames() const noexcept { return kwnames_; }
 
+  /// Whether comparing the arguments with a key may run code of the user's, which can rebind what
+  /// is borrowed here: values are held then.
+  bool runs_code() const noexcept { return runs_code_; }
+  /// Makes these numbers part of the key.
+  void fix(std::span<const std::uint32_t> leaves);
+  /// The leaf whose handle this is, or none (its count).
+  std::size_t leaf_of(const void* handle) const noexcept;
+
  private:
   friend struct CallKey;
   void add_leaf(PyObject* o);
-  void add_fixed(PyObject* o) { leaves_.push_back({CallLeaf::Kind::fixed, o, nullptr}); }
+  void add_fixed(PyObject* o);
   void add_tensor(PyObject* o, Node* node);
+  void find_same();
+  static std::uint64_t filter_bit(const void* handle) noexcept {
+    const auto bits = reinterpret_cast<std::uintptr_t>(handle);
+    return std::uint64_t{1} << ((bits >> 5 ^ bits >> 11) & 63);
+  }
 
   SmallVector<CallLeaf, 8> leaves_;
   std::size_t nargs_;
@@ -48,8 +62,9 @@ class Call {
   std::vector<std::pair<std::size_t, TreeDef>> trees_;  // arguments that are no leaves
   SmallVector<std::uint32_t, 8> first_;                 // leaf of each argument
   std::vector<py::object> held_;                        // leaves of trees
-  std::vector<Tensor> made_;                            // of arrays
-  bool special_ = false;
+  std::vector<Tensor> made_;                            // of arrays, and values that are held
+  std::uint64_t filter_ = 0;                            // of handles
+  bool runs_code_ = false;
   bool recording_;
 };
 
@@ -57,13 +72,20 @@ class Call {
 struct CallKey {
   struct Leaf {
     CallLeaf::Kind kind;
-    DType dtype;
-    bool requires_grad;
-    Dims shape;
-    py::object fixed;
+    DType dtype = DType::float64;
+    bool requires_grad = false;
+    bool moves = false;
+    bool has_leaf = false;
+    std::uint32_t same = 0;
+    Dims shape = {};
+    Identity object = {};   // fixed: compared by identity,
+    py::object value = {};  // or by value
   };
   explicit CallKey(const Call& call);
   bool accepts(const Call& call) const;
+  /// Whether a part of it is gone, so that no call can match it.
+  bool is_gone() const noexcept;
+  int traverse(visitproc visit, void* arg) const;
 
   std::vector<Leaf> leaves;
   std::vector<std::pair<std::size_t, TreeDef>> trees;
@@ -72,36 +94,57 @@ struct CallKey {
   bool recording;
 };
 
-/// The variables around a Python function, by identity: a global or a closure's variable that is
-/// rebound to another object leads to a new trace.
-class Surroundings {
- public:
-  Surroundings() = default;
-  explicit Surroundings(PyObject* f);
-  bool unchanged() const noexcept;
-  int traverse(visitproc visit, void* arg) const;
-
- private:
-  struct Variable {
-    py::object where;  // a cell, or the name of a global
-    py::object value;  // null when unset
-  };
-  py::object globals_;
-  std::vector<Variable> cells_;
-  std::vector<Variable> names_;
-};
-
 /// One program for a key; several differ in what they captured.
 struct Variant {
-  std::shared_ptr<const CompiledProgram> program;  // null: the function itself is called
+  std::shared_ptr<const GraphFunction> function;  // null: the function itself is called
   Surroundings around;
   std::vector<Place> places;
+  std::size_t arguments = 0;  // inputs that are no places
+  /// Arguments whose handles are rebound, and the outputs that they get.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> rebound;
+  /// Arguments that the function reached as captured handles too.
+  std::vector<std::pair<std::uint32_t, Identity>> bound;
   std::vector<std::uint32_t> donated;  // inputs
+  bool draws = false;                  // random numbers
+  bool kept = true;                    // worth remembering: nothing of an open transform is in it
   bool single = false;                 // one tensor, no structure
   TreeDef def;                         // of what the function returned
   std::vector<py::object> leaves;      // null for tensors
 
-  bool accepts() const noexcept;
+  bool accepts(const Call& call) const;
+  int traverse(visitproc visit, void* arg) const;
 };
+
+/// The cell of a place in this call.
+Cell cell_in(const Place& place, const Call& call) noexcept;
+
+/// What is known of one kind of call.
+struct CacheEntry {
+  CallKey key;
+  /// Arguments whose values the function needs: calls are told apart by them.
+  std::vector<std::uint32_t> needed = {};
+  std::vector<std::shared_ptr<const Variant>> variants = {};  // the latest used first
+};
+
+struct CompiledFunction {
+  Dims static_argnums;
+  Dims donate_argnums;
+  std::vector<std::shared_ptr<CacheEntry>> entries;  // the latest used first
+  std::size_t hits = 0;
+  std::size_t misses = 0;
+
+  /// The program for such a call, traced if need be; numbers that it needs are fixed in `call`.
+  std::shared_ptr<const Variant> find(PyObject* f, Call& call);
+
+ private:
+  std::shared_ptr<const Variant> known(Call& call);
+  std::shared_ptr<CacheEntry> entry_for(const Call& call);
+};
+
+/// The function traced for a call. Null where it needs the values of numbers, which are told.
+std::shared_ptr<const Variant> trace_call(const CompiledFunction& c, PyObject* f, const Call& call,
+                                          std::vector<std::uint32_t>& needed);
+
+
 
 }  // namespace adjoint::python

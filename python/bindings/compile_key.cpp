@@ -1,7 +1,11 @@
 // Taking calls apart and comparing them. The usual call, tensors and numbers by position, is
 // compared with the key of the last call without anything being built.
+#include <algorithm>
+#include <unordered_map>
+
 #include "compile.h"
 #include "graph/thread_state.h"
+#include "transforms/custom.h"
 
 namespace adjoint::python {
 
@@ -18,23 +22,21 @@ bool is_plain_leaf(PyObject* o) {
          PyUnicode_CheckExact(o);
 }
 
-bool fits_int64(PyObject* o) {
+// Integers that doubles hold exactly, so that a program computes with them as Python does.
+bool is_small_int(PyObject* o) {
   int overflow = 0;
-  PyLong_AsLongLongAndOverflow(o, &overflow);
-  return overflow == 0;
+  const long long v = PyLong_AsLongLongAndOverflow(o, &overflow);
+  constexpr long long limit = 1ll << 53;
+  return overflow == 0 && -limit <= v && v <= limit;
 }
 
-bool same_value(PyObject* a, PyObject* b) {
-  if (a == b) return true;
-  if (Py_TYPE(a) != Py_TYPE(b)) return false;
-  const int equal = PyObject_RichCompareBool(a, b, Py_EQ);
-  if (equal < 0) throw_python();
-  return equal == 1;
+// Whether two such objects are equal only if they are one.
+bool compares_by_identity(PyObject* o) {
+  return Py_TYPE(o)->tp_richcompare == PyBaseObject_Type.tp_richcompare;
 }
 
-PyObject* function_of(PyObject* f) {
-  if (PyMethod_Check(f)) f = PyMethod_GET_FUNCTION(f);
-  return PyFunction_Check(f) ? f : nullptr;
+bool moves(const Node* n) {
+  return is_floating(n->dtype) && is_differentiated(Tensor::share(const_cast<Node*>(n)));
 }
 
 }  // namespace
@@ -59,32 +61,73 @@ Call::Call(PyObject* const* args, std::size_t nargs, PyObject* kwnames, const Di
     } else {
       std::vector<py::object> leaves;
       trees_.emplace_back(i, TreeDef::flatten(args[i], leaves));
+      runs_code_ = true;  // keys of dicts, data of classes
       for (py::object& leaf : leaves) {
         held_.push_back(std::move(leaf));
         add_leaf(held_.back().ptr());
       }
     }
   }
+  find_same();
+  if (!runs_code_) return;
+  for (CallLeaf& leaf : leaves_)
+    if (leaf.is_handle()) {
+      made_.push_back(Tensor::share(read_node(as_tensor(leaf.object))));
+      leaf.node = made_.back().node();
+    }
 }
 
 void Call::add_tensor(PyObject* o, Node* node) {
-  special_ |= node->level > 0 || (node->requires_grad && recording_);
-  leaves_.push_back({CallLeaf::Kind::tensor, o, node});
+  leaves_.push_back({CallLeaf::Kind::tensor, o, node, 0});
+}
+
+void Call::add_fixed(PyObject* o) {
+  leaves_.push_back({CallLeaf::Kind::fixed, o, nullptr, 0});
+  runs_code_ |= !is_plain_value(o) && !compares_by_identity(o);
 }
 
 void Call::add_leaf(PyObject* o) {
   if (is_tensor(o)) {
     add_tensor(o, read_node(as_tensor(o)));
+    filter_ |= filter_bit(o);
   } else if (PyFloat_CheckExact(o)) {
-    leaves_.push_back({CallLeaf::Kind::weak_float, o, nullptr});
-  } else if (PyLong_CheckExact(o) && fits_int64(o)) {
-    leaves_.push_back({CallLeaf::Kind::weak_int, o, nullptr});
+    leaves_.push_back({CallLeaf::Kind::weak_float, o, nullptr, 0});
+  } else if (PyLong_CheckExact(o) && is_small_int(o)) {
+    leaves_.push_back({CallLeaf::Kind::weak_int, o, nullptr, 0});
   } else if (!PyBool_Check(o) && !is_text(o) && is_array(o)) {
     made_.push_back(tensor_argument(o, "compile"));
     add_tensor(o, made_.back().node());
+    runs_code_ = true;
   } else {
     add_fixed(o);
   }
+}
+
+void Call::find_same() {
+  const auto n = static_cast<std::uint32_t>(leaves_.size());
+  std::unordered_map<PyObject*, std::uint32_t> seen;
+  for (std::uint32_t i = 0; i < n; ++i) {
+    leaves_[i].same = i;
+    if (!leaves_[i].is_handle()) continue;
+    if (n > 16) {
+      leaves_[i].same = seen.emplace(leaves_[i].object, i).first->second;
+      continue;
+    }
+    std::uint32_t k = 0;
+    while (k < i && (leaves_[k].object != leaves_[i].object)) ++k;
+    leaves_[i].same = k;
+  }
+}
+
+void Call::fix(std::span<const std::uint32_t> leaves) {
+  for (const std::uint32_t i : leaves) leaves_[i].kind = CallLeaf::Kind::fixed;
+}
+
+std::size_t Call::leaf_of(const void* handle) const noexcept {
+  if (!(filter_ & filter_bit(handle))) return leaves_.size();
+  for (std::size_t i = 0; i < leaves_.size(); ++i)
+    if (leaves_[i].object == handle && leaves_[i].is_handle()) return i;
+  return leaves_.size();
 }
 
 std::pair<std::size_t, std::size_t> Call::leaves_of(std::size_t argument) const {
@@ -116,20 +159,26 @@ CallKey::CallKey(const Call& call)
       kwnames(call.kwnames_ ? borrow(call.kwnames_) : py::object()),
       recording(call.recording_) {
   for (const CallLeaf& leaf : call.leaves_) {
-    Leaf own{leaf.kind, DType::float64, false, {}, {}};
+    Leaf own{leaf.kind};
+    own.same = leaf.same;
     if (leaf.kind == CallLeaf::Kind::tensor) {
       own.dtype = leaf.node->dtype;
       own.requires_grad = leaf.node->requires_grad;
+      own.moves = moves(leaf.node);
+      own.has_leaf = leaf.node->leaf;
       own.shape = Dims(leaf.node->layout.shape());
     } else if (leaf.kind == CallLeaf::Kind::fixed) {
-      own.fixed = borrow(leaf.object);
-      if (PyObject_Hash(leaf.object) == -1) {
+      if (!is_plain_value(leaf.object) && PyObject_Hash(leaf.object) == -1) {
         PyErr_Clear();
         raise(ErrorKind::type, "compile",
               "an argument of type " + type_name(leaf.object) +
                   " is neither a tensor nor hashable: pass a tensor, a number or a pytree of them, "
                   "or register the class with ad.tree.register");
       }
+      if (!is_plain_value(leaf.object) && compares_by_identity(leaf.object))
+        own.object = Identity(leaf.object);
+      else
+        own.value = borrow(leaf.object);
     }
     leaves.push_back(std::move(own));
   }
@@ -142,14 +191,17 @@ bool CallKey::accepts(const Call& call) const {
   for (std::size_t i = 0; i < leaves.size(); ++i) {
     const Leaf& own = leaves[i];
     const CallLeaf& other = call.leaves_[i];
-    if (own.kind != other.kind) return false;
+    if (own.kind != other.kind || own.same != other.same) return false;
     if (own.kind == CallLeaf::Kind::tensor) {
-      const auto shape = other.node->layout.shape();
-      if (own.dtype != other.node->dtype || own.requires_grad != other.node->requires_grad ||
+      const Node* n = other.node;
+      const auto shape = n->layout.shape();
+      if (own.dtype != n->dtype || own.requires_grad != n->requires_grad ||
+          own.has_leaf != (n->leaf != nullptr) || own.moves != moves(n) ||
           !std::equal(shape.begin(), shape.end(), own.shape.begin(), own.shape.end()))
         return false;
-    } else if (own.kind == CallLeaf::Kind::fixed && !same_value(own.fixed.ptr(), other.object)) {
-      return false;
+    } else if (own.kind == CallLeaf::Kind::fixed) {
+      if (own.value ? !same_value(own.value.ptr(), other.object) : !own.object.is(other.object))
+        return false;
     }
   }
   for (std::size_t i = 0; i < trees.size(); ++i)
@@ -159,49 +211,42 @@ bool CallKey::accepts(const Call& call) const {
   return kwnames && call.kwnames_ && same_value(kwnames.ptr(), call.kwnames_);
 }
 
-// ---- Surroundings -------------------------------------------------------------------------------
-
-Surroundings::Surroundings(PyObject* f) {
-  f = function_of(f);
-  if (!f) return;
-  if (PyObject* closure = PyFunction_GetClosure(f)) {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(closure); ++i) {
-      PyObject* cell = PyTuple_GET_ITEM(closure, i);
-      PyObject* value = PyCell_GET(cell);
-      cells_.push_back({borrow(cell), value ? borrow(value) : py::object()});
-    }
-  }
-  globals_ = borrow(PyFunction_GetGlobals(f));
-  const py::object names = borrow(PyFunction_GetCode(f)).attr("co_names");
-  for (const py::handle name : names) {
-    PyObject* value = PyDict_GetItemWithError(globals_.ptr(), name.ptr());
-    if (!value || PyModule_Check(value)) continue;
-    names_.push_back({borrow(name.ptr()), borrow(value)});
-  }
+bool CallKey::is_gone() const noexcept {
+  return std::ranges::any_of(leaves, [](const Leaf& leaf) { return leaf.object.is_gone(); });
 }
 
-bool Surroundings::unchanged() const noexcept {
-  for (const Variable& v : cells_)
-    if (PyCell_GET(v.where.ptr()) != v.value.ptr()) return false;
-  for (const Variable& v : names_)
-    if (PyDict_GetItem(globals_.ptr(), v.where.ptr()) != v.value.ptr()) return false;
-  return true;
-}
-
-int Surroundings::traverse(visitproc visit, void* arg) const {
-  Py_VISIT(globals_.ptr());
-  for (const std::vector<Variable>* list : {&cells_, &names_})
-    for (const Variable& v : *list) {
-      Py_VISIT(v.where.ptr());
-      Py_VISIT(v.value.ptr());
-    }
+int CallKey::traverse(visitproc visit, void* arg) const {
+  for (const Leaf& leaf : leaves) {
+    Py_VISIT(leaf.value.ptr());
+    Py_VISIT(leaf.object.kept());
+  }
+  Py_VISIT(kwnames.ptr());
   return 0;
 }
 
-bool Variant::accepts() const noexcept {
-  for (const Place& p : places)
-    if (!p.accepts()) return false;
+// ---- Variant ------------------------------------------------------------------------------------
+
+Cell cell_in(const Place& place, const Call& call) noexcept {
+  if (place.argument == Place::kCaptured) return place.cell;
+  return gradient_cell(as_tensor(call.leaves()[place.argument].object)->leaf);
+}
+
+bool Variant::accepts(const Call& call) const {
+  const std::size_t none = call.leaves().size();
+  for (const auto& [leaf, handle] : bound)
+    if (!handle.is(call.leaves()[leaf].object)) return false;
+  for (const Place& p : places) {
+    if (p.cell.kind == Cell::Kind::handle && call.leaf_of(p.cell.who) != none) return false;
+    if (p.argument != Place::kCaptured && !as_tensor(call.leaves()[p.argument].object)->leaf)
+      return false;
+    if (!p.accepts(read_cell(cell_in(p, call)))) return false;
+  }
   return around.unchanged();
+}
+
+int Variant::traverse(visitproc visit, void* arg) const {
+  for (const py::object& leaf : leaves) Py_VISIT(leaf.ptr());
+  return around.traverse(visit, arg);
 }
 
 }  // namespace adjoint::python

@@ -10,6 +10,8 @@
 #include "foreign.h"
 #include "graph/apply.h"
 #include "graph/op.h"
+#include "graph/thread_state.h"
+#include "numbers.h"
 
 namespace adjoint::python {
 
@@ -25,17 +27,6 @@ void store_float(void* at, DType dtype, double value) {
     store(at, static_cast<float>(value));
   else
     store(at, value);
-}
-
-// Python prints no int of more than 4300 digits.
-std::string shown_int(PyObject* o) {
-  const py::object text = py::reinterpret_steal<py::object>(PyLong_Type.tp_repr(o));
-  if (!text) {
-    PyErr_Clear();
-    return "of very many digits";
-  }
-  const std::string digits = text_of(text);
-  return digits.size() > 40 ? digits.substr(0, 37) + "..." : digits;
 }
 
 [[noreturn]] void raise_overflow(PyObject* o, DType dtype, const char* op) {
@@ -161,10 +152,11 @@ Tensor stack_items(const Nested& nested, std::optional<DType> dtype, const char*
   held.reserve(nested.items.size());
   for (PyObject* item : nested.items) held.push_back(borrow(item));
   std::vector<Tensor> parts;
+  parts.reserve(held.size());
   for (const py::object& item : held)
-    parts.push_back(tensor_from_python(item.ptr(), dtype, std::nullopt, op));
-  Dims shape = nested.shape;
-  for (const std::int64_t n : parts[0].shape()) shape.push_back(n);
+    parts.push_back(known_from_python(item.ptr(), dtype, std::nullopt, op));
+  Dims shape(nested.shape);
+  shape.append(parts[0].shape().data(), parts[0].shape().size());
   return reshape(stack(parts, 0), shape);
 }
 
@@ -221,15 +213,15 @@ Tensor constant_in_trace(Tensor t) {
   return trace ? Tensor::adopt(trace->constant(t.node())) : t;
 }
 
-Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
-                          const char* op) {
+Tensor known_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
+                         const char* op) {
   if (is_tensor(o)) {
     Tensor t = Tensor::share(read_node(as_tensor(o)));
     if (copy == false && dtype && *dtype != t.dtype())
       raise(ErrorKind::value, op,
             "copy=False cannot convert " + std::string(name(t.dtype())) + " to " +
                 std::string(name(*dtype)));
-    return dtype ? astype(t, *dtype) : t;
+    return strong_value(dtype ? astype(t, *dtype) : std::move(t));
   }
   Tensor t;
   if (number_kind(o) && !std::string_view(Py_TYPE(o)->tp_name).starts_with("numpy.")) {
@@ -248,7 +240,13 @@ Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional
   }
   if (copy == false && !t.node()->storage && (number_kind(o) || is_sequence(o)))
     raise(ErrorKind::value, op, "copy=False, but a " + type_name(o) + " can only be copied");
-  return constant_in_trace(std::move(t));
+  return t;
+}
+
+Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
+                          const char* op) {
+  Tensor t = known_from_python(o, dtype, copy, op);
+  return is_tensor(o) ? t : constant_in_trace(std::move(t));
 }
 
 std::string text_of(py::handle str) {
@@ -262,6 +260,21 @@ std::string shown(py::handle o) {
   if (!PyErr_ExceptionMatches(PyExc_Exception)) throw_python();
   PyErr_Clear();
   return "of type " + type_name(o.ptr());
+}
+
+std::string shown_int(PyObject* o) {
+  const py::object text = py::reinterpret_steal<py::object>(PyLong_Type.tp_repr(o));
+  if (!text) {
+    PyErr_Clear();
+    return "of very many digits";
+  }
+  const std::string digits = text_of(text);
+  return digits.size() > 40 ? digits.substr(0, 37) + "..." : digits;
+}
+
+bool is_numpy_bool(PyObject* o) noexcept {
+  const std::string_view type = Py_TYPE(o)->tp_name;
+  return type == "numpy.bool" || type == "numpy.bool_";
 }
 
 py::tuple entries_of(PyObject* o) {
@@ -297,6 +310,14 @@ std::int64_t int_argument(PyObject* o, const char* op, const char* what) {
 }
 
 double number_argument(PyObject* o, const char* op, const char* what) {
+  if (is_tensor(o)) {
+    const Node* node = read_node(as_tensor(o));
+    if (node->level > 0 || (node->requires_grad && thread_state().recording))
+      throw TracedValue("[" + std::string(op) + "] " + what +
+                        " must be a plain number: no derivative passes it, and it has no value "
+                        "of its own inside vmap and compile. Use x.item(), or compute with it in "
+                        "operations, as in start + step * ad.arange(n)");
+  }
   const PyNumberMethods* number = Py_TYPE(o)->tp_as_number;
   if (!number || !(number->nb_float || number->nb_index))
     raise(ErrorKind::type, op, std::string(what) + " must be a number, not " + type_name(o));
@@ -308,8 +329,7 @@ double number_argument(PyObject* o, const char* op, const char* what) {
 
 bool flag_argument(PyObject* o, const char* op, const char* what) {
   if (o == Py_True || o == Py_False) return o == Py_True;
-  const std::string_view type = Py_TYPE(o)->tp_name;
-  if (type != "numpy.bool" && type != "numpy.bool_")
+  if (!is_numpy_bool(o))
     raise(ErrorKind::type, op, std::string(what) + " must be True or False, not " + type_name(o));
   const int on = PyObject_IsTrue(o);
   if (on < 0) throw_python();

@@ -44,6 +44,9 @@ Node* node_from_foreign(PyObject* o, std::optional<bool> copy, const char* op);
 /// Numbers, nested sequences of numbers and tensors, foreign arrays, tensors.
 Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
                           const char* op);
+/// The same, but what is no tensor keeps its value where a trace is open.
+Tensor known_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
+                         const char* op);
 
 /// A value made from Python data: a constant of the trace that is open, if one is.
 Tensor constant_in_trace(Tensor t);
@@ -88,10 +91,16 @@ inline bool needs_hold(const Node* node) noexcept {
 std::string text_of(py::handle str);
 /// The repr for a message, or the type where there is none.
 std::string shown(py::handle o);
+/// The digits of an int for a message, as far as they fit; Python prints no more than 4300.
+std::string shown_int(PyObject* o);
+/// One of NumPy's bools, which offer `__index__` and refuse to be asked.
+bool is_numpy_bool(PyObject* o) noexcept;
 
 /// A tensor argument of a function: any tensor, number, sequence of numbers or foreign array.
 Tensor tensor_argument(PyObject* o, const char* op);
 std::int64_t int_argument(PyObject* o, const char* op, const char* what);
+/// A number that shapes a result without being part of it; raises for a tensor whose derivative, or
+/// whose value in a trace or batch, would be lost.
 double number_argument(PyObject* o, const char* op, const char* what);
 /// True or False, of Python or of NumPy: nothing is taken for one of them.
 bool flag_argument(PyObject* o, const char* op, const char* what);

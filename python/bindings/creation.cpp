@@ -1,4 +1,5 @@
 // Functions that make tensors: from data, and filled ones.
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -6,6 +7,8 @@
 #include "adjoint/ops.h"
 #include "functions.h"
 #include "graph/apply.h"
+#include "numbers.h"
+#include "ops/creation.h"
 
 namespace adjoint::python {
 
@@ -37,8 +40,9 @@ PyObject* make_tensor(const Arguments& a) {
 PyObject* as_array(const Arguments& a) {
   const std::optional<bool> copy = copy_argument(a, 3);
   const std::optional<DType> dtype = a.dtype(1);
-  // A value never changes in place, so a tensor is its own copy.
-  if (is_exact_tensor(a[0]) && copy != true && (!dtype || *dtype == as_tensor(a[0])->node->dtype))
+  // A value never changes in place, so a tensor is its own copy; a number of a trace becomes one.
+  if (is_exact_tensor(a[0]) && copy != true && !is_traced_number(a[0]) &&
+      (!dtype || *dtype == as_tensor(a[0])->node->dtype))
     return Py_NewRef(a[0]);
   return wrap(tensor_from_python(a[0], dtype, copy, "asarray"));
 }
@@ -78,29 +82,90 @@ PyObject* full_like_body(const Arguments& a) {
       broadcast_to(fill_value(a[1], a.dtype(2).value_or(x.dtype()), "full_like"), x.shape()));
 }
 
-double real_argument(PyObject* o, const char* op) { return number_argument(o, op, "an argument"); }
+// A Python int of at most 65 bits.
+WideInt wide_argument(PyObject* o, const char* op) {
+  int overflow = 0;
+  const long long v = PyLong_AsLongLongAndOverflow(o, &overflow);
+  if (v == -1 && PyErr_Occurred()) throw_python();
+  if (overflow == 0) return v;
+  const py::object half = py::int_(32);
+  const py::object high = steal(PyNumber_Rshift(o, half.ptr()));
+  const long long upper = PyLong_AsLongLongAndOverflow(high.ptr(), &overflow);
+  const WideInt bound = static_cast<WideInt>(upper) * (1LL << 32);
+  if (overflow != 0 || bound > kWideLimit || bound < -kWideLimit)
+    raise(ErrorKind::overflow, op, "an int beyond 65 bits is no value of any integer dtype");
+  const py::object mask = py::int_(0xffffffffLL);
+  return bound + PyLong_AsLongLong(steal(PyNumber_And(o, mask.ptr())).ptr());
+}
+
+// The int that an object is, or nothing: a 0-d array of floats has `__index__` too, and refuses.
+std::optional<WideInt> exact_argument(PyObject* o, const char* op) {
+  if (PyFloat_Check(o) || !PyIndex_Check(o)) return std::nullopt;
+  if (is_tensor(o) && !is_integer(as_tensor(o)->node->dtype)) return std::nullopt;
+  const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(o));
+  if (index) return wide_argument(index.ptr(), op);
+  if (is_tensor(o) || !PyErr_ExceptionMatches(PyExc_TypeError)) throw_python();
+  PyErr_Clear();
+  return std::nullopt;
+}
 
 PyObject* arange_body(const Arguments& a) {
   const bool one = !a.given(1);
-  PyObject* zero = nullptr;
-  const py::object held = py::int_(0);
-  zero = held.ptr();
-  PyObject* start = one ? zero : a[0];
-  PyObject* stop = one ? a[0] : a[1];
+  const py::object zero = py::int_(0);
   const py::object unit = py::int_(1);
+  PyObject* start = one ? zero.ptr() : a[0];
+  PyObject* stop = one ? a[0] : a[1];
   PyObject* step = a.given(2) ? a[2] : unit.ptr();
-  if (real_argument(step, "arange") == 0.0)
-    raise(ErrorKind::value, "arange", "the step must not be 0");
-  bool integers = true;
-  for (PyObject* o : {start, stop, step}) integers &= !PyFloat_Check(o) && PyIndex_Check(o);
-  const DType dtype = a.dtype(3).value_or(integers ? DType::int64 : DType::float64);
-  return wrap(made(arange(real_argument(start, "arange"), real_argument(stop, "arange"),
-                          real_argument(step, "arange"), dtype)));
+  const auto from = exact_argument(start, "arange");
+  const auto to = exact_argument(stop, "arange");
+  const auto by = exact_argument(step, "arange");
+  if (from && to && by)
+    return wrap(made(arange_exact(*from, *to, *by, a.dtype(3).value_or(DType::int64))));
+  const double first = number_argument(start, "arange", "start");
+  const double end = number_argument(stop, "arange", "stop");
+  const double stride = number_argument(step, "arange", "step");
+  if (stride == 0.0) raise(ErrorKind::value, "arange", "the step must not be 0");
+  return wrap(made(arange(first, end, stride, a.dtype(3).value_or(DType::float64))));
+}
+
+Tensor end_of_line(PyObject* o, const char* what) {
+  const Tensor t = tensor_argument(o, "linspace");
+  if (t.ndim() != 0)
+    raise(ErrorKind::value, "linspace",
+          std::string(what) + " must be one number, shape " + to_string(t.shape()));
+  return t;
+}
+
+/// Between tensors, of which the values are functions: the numbers that plain ends give.
+Tensor line_between(const Arguments& a, std::int64_t num, bool endpoint) {
+  const Tensor first = end_of_line(a[0], "start");
+  const Tensor end = end_of_line(a[1], "stop");
+  DType dtype = DType::float32;
+  for (int i = 0; i < 2; ++i)
+    if (const DType t = (i == 0 ? first : end).dtype(); !weak_kind(a[i]))
+      dtype = promote(dtype, is_floating(t) ? t : DType::float64);
+  const Tensor start = astype(first, DType::float64);
+  const Tensor stop = astype(end, DType::float64);
+  const std::int64_t last = endpoint ? num - 1 : num;
+  const Tensor index = made(arange(0.0, static_cast<double>(num), 1.0, DType::float64));
+  Tensor line =
+      start + index * ((stop - start) / static_cast<double>(std::max<std::int64_t>(last, 1)));
+  if (endpoint && last > 0)
+    line = where(equal(index, scalar_like(index, static_cast<double>(last))), stop, line);
+  return astype(line, a.dtype(3).value_or(dtype));
 }
 
 PyObject* linspace_body(const Arguments& a) {
-  return wrap(made(linspace(real_argument(a[0], "linspace"), real_argument(a[1], "linspace"),
-                            a.integer(2), a.flag(4, true), a.dtype(3).value_or(DType::float64))));
+  const std::int64_t num = a.integer(2);
+  const bool endpoint = a.flag(4, true);
+  const DType dtype = a.dtype(3).value_or(DType::float64);
+  if (is_integer(dtype)) {
+    const auto start = exact_argument(a[0], "linspace");
+    const auto stop = exact_argument(a[1], "linspace");
+    if (start && stop) return wrap(made(linspace_exact(*start, *stop, num, endpoint, dtype)));
+  }
+  if (num >= 0 && (is_tensor(a[0]) || is_tensor(a[1]))) return wrap(line_between(a, num, endpoint));
+  return wrap(made(linspace(a.number(0), a.number(1), num, endpoint, dtype)));
 }
 
 PyObject* eye_body(const Arguments& a) {
@@ -138,9 +203,12 @@ void init_creation(py::module_& m) {
   add_function(m, "full_like", "(x, /, fill_value, *, dtype=None, device=None)",
                "One repeated value, shaped as `x`.", full_like_body);
   add_function(m, "arange", "(start, /, stop=None, step=1, *, dtype=None, device=None)",
-               "Evenly spaced values in the half-open interval [start, stop).", arange_body);
+               "Evenly spaced values in the half-open interval [start, stop).\n\n"
+               "How many there are depends on the arguments, so they are plain numbers.",
+               arange_body);
   add_function(m, "linspace", "(start, stop, /, num, *, dtype=None, endpoint=True, device=None)",
-               "`num` evenly spaced values from `start` to `stop`.", linspace_body);
+               "`num` evenly spaced values from `start` to `stop`, functions of both.",
+               linspace_body);
   add_function(m, "eye", "(n_rows, n_cols=None, /, *, k=0, dtype=None, device=None)",
                "Ones on the k-th diagonal, zeros elsewhere.", eye_body);
 }

@@ -1,5 +1,7 @@
 // What the package builds custom derivatives and checkpoints from: rules that are Python functions.
 #include "transforms/custom.h"
+#include "transforms/levels.h"
+#include "transforms/overlay.h"
 
 #include <algorithm>
 #include <utility>
@@ -71,9 +73,6 @@ bool any_of(const py::sequence& items) {
   return std::ranges::any_of(tensors_of(items), test);
 }
 
-// Inside a dual or a batch.
-bool is_boxed(const Tensor& x) { return innermost(x.node()) != x.node(); }
-
 // The same values, for a program as far as possible from being known as such.
 py::list barrier_list(const py::sequence& items) {
   std::vector<Tensor> out = tensors_of(items);
@@ -81,37 +80,111 @@ py::list barrier_list(const py::sequence& items) {
   return to_list(out);
 }
 
-// Gradients of <outputs, cotangents> at `leaves` and `captured`, looking only at what was recorded
-// after `start`.
+// Gradients of <outputs, cotangents> at `leaves`, looking only at what was recorded after `start`.
 py::list sweep_since(const py::sequence& outputs, const py::sequence& cotangents,
-                     const py::sequence& leaves, const py::sequence& captured,
-                     std::uint64_t start) {
-  const std::vector<Tensor> ys = tensors_of(outputs);
-  const std::vector<Tensor> cs = tensors_of(cotangents);
+                     const py::sequence& leaves, std::uint64_t start) {
   std::vector<Tensor> xs;
   for (const py::handle s : leaves) xs.push_back(handle_of(as_tensor(s.ptr())));
-  const std::vector<Tensor> found = captured_before(ys, start, xs);
-  for (const Tensor& c : tensors_of(captured)) {
-    if (std::ranges::find(found, c.node(), &Tensor::node) == found.end())
-      raise(ErrorKind::runtime, "checkpoint",
-            "a tensor that the function closes over is not the one it used when it ran: it was "
-            "assigned to since, or the tape that watched it has ended; pass it as an argument");
-    xs.push_back(c);
-  }
   const std::pair<std::uint64_t, std::uint64_t> range(start + 1, ~std::uint64_t{0});
   SweepOptions options;
   options.ranges = {&range, 1};
   options.create_graph = thread_state().recording;
-  return to_list(sweep(ys, cs, xs, options));
+  return to_list(sweep(tensors_of(outputs), tensors_of(cotangents), xs, options));
 }
 
 // A run whose work is recorded with respect to fresh leaves that keep the history of `inputs`.
-py::tuple recorded_run(const py::object& f, const py::sequence& inputs) {
+// `alone`: gradients taken inside are not recorded themselves, as where nothing is open.
+py::tuple recorded_run(const py::object& f, const py::sequence& inputs, bool alone) {
   const RecorderScope recorder;
+  struct Restore {
+    int before = thread_state().open_recorders;
+    ~Restore() { thread_state().open_recorders = before; }
+  } restore;
+  if (alone) thread_state().open_recorders = 0;
   const std::uint64_t start = thread_state().order;
   py::list leaves;
   for (const Tensor& x : tensors_of(inputs)) leaves.append(wrapped(reverse_input(x)));
   return py::make_tuple(f(leaves), leaves, start);
+}
+
+// Whether a derivative of any of the values is wanted with respect to anything that was there at
+// `start` of the thread's order.
+bool any_connected(const py::sequence& values, std::uint64_t start) {
+  return std::ranges::any_of(tensors_of(values),
+                             [start](const Tensor& x) { return is_connected(x, start); });
+}
+
+// Other handles on the same values, which belong to no leaf.
+py::list fresh_handles(const py::sequence& handles) { return to_list(tensors_of(handles)); }
+
+// Which of these handles have another value than those.
+py::list rebound_handles(const py::sequence& handles, const py::sequence& before) {
+  const std::vector<Tensor> now = tensors_of(handles);
+  const std::vector<Tensor> then = tensors_of(before);
+  py::list out;
+  for (std::size_t i = 0; i < now.size(); ++i)
+    if (now[i].node() != then[i].node()) out.append(i);
+  return out;
+}
+
+// Calls a function that may not assign to anything outside of it.
+py::object run_refusing(std::string who, const py::object& f) {
+  const RefusingScope scope(std::move(who));
+  return f();
+}
+
+// A function of no arguments run apart from the cells outside of it, once and again.
+class Apart {
+ public:
+  py::object run(const py::object& f) {
+    Overlay overlay(*record_);
+    py::object result = f();
+    for (const Cell& cell : overlay.cells_written()) cells_.emplace_back(cell, cell.keep(cell.who));
+    read_ = overlay.values_read();
+    written_ = overlay.values_written();
+    return result;
+  }
+  py::list read() const { return to_list(read_); }
+  py::list written() const { return to_list(written_); }
+  // Gives the cells that were written these values.
+  void write(const py::sequence& values) {
+    std::vector<Tensor> fresh;
+    for (const py::handle v : values)
+      fresh.push_back(v.is_none() ? Tensor() : Tensor::share(read_node(as_tensor(v.ptr()))));
+    for (std::size_t i = 0; i < fresh.size(); ++i) check_write(cells_[i].first, fresh[i]);
+    for (std::size_t i = 0; i < fresh.size(); ++i) write_cell(cells_[i].first, fresh[i]);
+  }
+  // A function that runs `f` with these values for what was read: (result, what was written).
+  py::cpp_function again() const {
+    return py::cpp_function(
+        [record = std::shared_ptr<const Overlay::Record>(record_)](const py::object& f,
+                                                                   const py::sequence& values) {
+          Overlay overlay(*record, tensors_of(values));
+          py::object result = f();
+          return py::make_tuple(result, to_list(overlay.values_written()));
+        });
+  }
+
+ private:
+  std::shared_ptr<Overlay::Record> record_ = std::make_shared<Overlay::Record>();
+  std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> cells_;
+  std::vector<Tensor> read_, written_;
+};
+
+// The extents of the batches that a handle is from outside of.
+py::tuple batches_of(const py::object& handle) {
+  py::list out;
+  for (const Level& level : batches_around(cell_of(as_tensor(handle.ptr()))))
+    out.append(level.batch_size);
+  return py::tuple(out);
+}
+
+// A value whose first axes are those batches.
+py::object as_batched(const py::object& x, const py::object& handle) {
+  Tensor out = Tensor::share(read_node(as_tensor(x.ptr())));
+  for (const Level& level : batches_around(cell_of(as_tensor(handle.ptr()))))
+    out = box_batch(level, std::move(out));
+  return wrapped(std::move(out));
 }
 
 }  // namespace
@@ -144,13 +217,22 @@ void init_custom(py::module_& m) {
   m.def("_any_differentiated", &any_of<is_differentiated>);
   m.def("_any_in_body", &any_of<is_in_body>);
   m.def("_recorders_open", [] { return thread_state().open_recorders > 0; });
-  m.def("_any_boxed", &any_of<is_boxed>);
   m.def("_barrier", &barrier_list);
   m.def("_sweep_since", &sweep_since);
   m.def("_recorded_run", &recorded_run);
-  m.def("_captured_before", [](const py::sequence& outputs, std::uint64_t start) {
-    return to_list(captured_before(tensors_of(outputs), start));
-  });
+  m.def("_any_connected", &any_connected);
+  m.def("_fresh", &fresh_handles);
+  m.def("_rebound", &rebound_handles);
+  m.def("_refusing", &run_refusing);
+  m.def("_batches_of", &batches_of);
+  m.def("_as_batched", &as_batched);
+  py::class_<Apart>(m, "_Apart", py::module_local())
+      .def(py::init<>())
+      .def("run", &Apart::run)
+      .def("read", &Apart::read)
+      .def("written", &Apart::written)
+      .def("write", &Apart::write)
+      .def("again", &Apart::again);
 }
 
 }  // namespace adjoint::python

@@ -8,6 +8,7 @@ namespace adjoint::python {
 
 PyObject* traced_value_error = nullptr;
 PyObject* anomaly_error = nullptr;
+PyObject* value_needed_error = nullptr;
 
 namespace {
 
@@ -21,6 +22,8 @@ PyObject* python_type(ErrorKind kind) noexcept {
     case ErrorKind::buffer: return PyExc_BufferError;
     case ErrorKind::runtime: return PyExc_RuntimeError;
     case ErrorKind::anomaly: return anomaly_error;
+    case ErrorKind::traced: return traced_value_error;
+    case ErrorKind::zero_division: return PyExc_ZeroDivisionError;
   }
   return PyExc_RuntimeError;
 }
@@ -45,8 +48,8 @@ void set_python_error() noexcept {
     throw;
   } catch (py::error_already_set& e) {
     e.restore();
-  } catch (const TracedValue& e) {
-    PyErr_SetString(traced_value_error ? traced_value_error : PyExc_TypeError, e.what());
+  } catch (const ValueNeeded&) {
+    PyErr_SetNone(value_needed_error);
   } catch (const Error& e) {
     PyErr_SetString(python_type(e.kind()), e.what());
   } catch (const py::builtin_exception& e) {

@@ -65,7 +65,7 @@ PyObject* call_function(int index, PyObject* const* args, std::size_t nargs,
     }
     const Arguments::Signature signature{f.name.c_str(),    f.parameter_names, f.required,
                                          f.positional_only, f.keyword_only,    f.device};
-    return f.body(Arguments(signature, args, nargs, kwnames));
+    return constant_result(f.body(Arguments(signature, args, nargs, kwnames)));
   });
 }
 

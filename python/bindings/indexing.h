@@ -1,31 +1,31 @@
-// What stands between the brackets of x[...], taken apart.
+// What stands between the brackets of x[...], as the library takes it.
 #pragma once
 
+#include <array>
 #include <vector>
 
+#include "adjoint/index.h"
 #include "convert.h"
 
 namespace adjoint::python {
 
-/// Each item consumes one axis, but for `new_axis` (none).
-struct IndexItem {
-  enum Kind : std::uint8_t { integer, slice, new_axis, array } kind;
-  std::int64_t start = 0;  // integer: the position; slice: first element
-  std::int64_t step = 1;
-  std::int64_t count = 1;  // slice: elements taken
-  Tensor indices;          // array: integers, not negative ones
-};
+/// The items of a Python key: an integer, slice, ..., None, array or sequence, or a tuple of these.
+class Key {
+ public:
+  explicit Key(PyObject* key);
+  Key(const Key&) = delete;
+  Key& operator=(const Key&) = delete;
 
-struct Index {
-  std::vector<IndexItem> items;  // every axis of the tensor is covered
-  bool advanced = false;         // has an array
-  Tensor mask;                   // the whole key was one boolean mask of the tensor's shape
-};
+  IndexKey items() const noexcept {
+    return many_.empty() ? IndexKey(few_.data(), count_) : IndexKey(many_);
+  }
+  /// Whether the key chooses a view: it has no arrays.
+  bool basic() const noexcept;
 
-/// Raises IndexError or TypeError for what does not fit the shape. With `keep_mask`, a mask that
-/// covers the whole tensor is returned as it is instead of being turned into positions.
-Index parse_index(PyObject* key, Layout::Extents shape, bool keep_mask);
-/// The positions where a mask of the tensor's shape is true.
-Index index_of_mask(const Tensor& mask);
+ private:
+  std::array<IndexItem, 3> few_;
+  std::size_t count_ = 0;
+  std::vector<IndexItem> many_;
+};
 
 }  // namespace adjoint::python

@@ -2,18 +2,20 @@
 // would cost 130 to 260 ns per result, several times the operation itself; this costs about 10.
 //
 // The pair (node, leaf) is the cell of the handle. Everything that reads a cell to compute with it
-// goes through `read_node`, everything that rebinds one through `rebind_cell`: an open trace learns
-// of both there.
+// goes through `read_node`, everything that rebinds one through `rebind_cell`: what an open
+// transform makes of either is decided there.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "adjoint/error.h"
 #include "adjoint/tensor.h"
 #include "base/tls.h"
+#include "graph/cell.h"
 #include "graph/node.h"
 #include "graph/trace_sink.h"
 
@@ -27,7 +29,8 @@ struct PyTensor {
   PyObject* weakrefs;
   PyObject* dict;
   PyObject* name;   // str or null
-  bool basic_view;  // made by basic indexing: assigning through a temporary one is lost
+  std::uint64_t birth : 63;      // as a cell
+  std::uint64_t basic_view : 1;  // made by basic indexing: assigning through a temporary is lost
 };
 
 extern PyTypeObject* tensor_type;
@@ -42,10 +45,12 @@ inline PyTensor* as_tensor(PyObject* o) noexcept { return reinterpret_cast<PyTen
 /// TracedValueError, which is both a TypeError and a RuntimeError.
 class TracedValue : public Error {
  public:
-  explicit TracedValue(const std::string& message) : Error(ErrorKind::type, message) {}
+  explicit TracedValue(const std::string& message) : Error(ErrorKind::traced, message) {}
 };
 extern PyObject* traced_value_error;
 extern PyObject* anomaly_error;
+/// Passes through the user's function where a trace needs the value of a number.
+extern PyObject* value_needed_error;
 
 /// Turns the C++ exception being handled into the Python one. Call inside `catch (...)`.
 void set_python_error() noexcept;
@@ -88,23 +93,35 @@ PyObject* wrap(Node* node) noexcept;
 PyObject* wrap(Tensor&& tensor) noexcept;
 inline py::object wrapped(Tensor&& tensor) { return steal(wrap(std::move(tensor))); }
 
-void touch_cell(PyTensor* t);
+/// The handle as the cell that transforms know.
+Cell cell_of(PyTensor* t) noexcept;
+Node* read_guarded(PyTensor* t);
 void note_access(PyTensor* t);
 
-/// The node to compute with, borrowed from the cell.
+/// The node to compute with, borrowed from the cell, or from the scope that stands before it.
 inline Node* read_node(PyTensor* t) {
-  if (g_open_traces.load(std::memory_order_relaxed) != 0) [[unlikely]]
-    touch_cell(t);
   if (!is_exact_tensor(reinterpret_cast<PyObject*>(t))) [[unlikely]]
     note_access(t);
+  if (g_open_cell_scopes.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    return read_guarded(t);
   return t->node;
 }
+/// Whether reading and writing reach the cell itself.
+inline bool is_direct(PyTensor* t) {
+  return g_open_cell_scopes.load(std::memory_order_relaxed) == 0 || !is_guarded(cell_of(t));
+}
+
+/// What an operation returns: under `no_grad` a constant, where it gives an operand itself too.
+PyObject* constant_result(PyObject* result);
+
+/// A handle of the same class, leaf, name and attributes with another value.
+py::object copy_of_handle(PyTensor* original, Tensor value);
 
 /// The handle as the C++ API sees it: node and leaf shared.
 Tensor handle_of(PyTensor* t);
 
-/// Replaces the value; takes over one handle count. The leaf stays unless `drop_leaf`.
-void rebind_cell(PyTensor* t, Node* node, bool drop_leaf = false);
+/// Replaces the value; takes over one handle count. The leaf stays.
+void rebind_cell(PyTensor* t, Node* node);
 
 /// While a value computed from this one may be recorded and it is a leaf, its value must not be
 /// replaced in place: the record would belong to neither value. Raises for `what`.
@@ -121,10 +138,13 @@ void pop_access_list() noexcept;
 extern ADJOINT_THREAD_LOCAL int t_open_reverse;
 class ReverseScope {
  public:
-  ReverseScope() { ++t_open_reverse; }
+  ReverseScope();
   ~ReverseScope() { --t_open_reverse; }
   ReverseScope(const ReverseScope&) = delete;
   ReverseScope& operator=(const ReverseScope&) = delete;
+
+ private:
+  std::optional<AssignedInReverse> assigned_;  // by the outermost, where no tape is open either
 };
 
 /// Raises TracedValue when reading the value for `what` would hide it from an open transform.

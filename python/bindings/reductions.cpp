@@ -22,10 +22,13 @@ Tensor reduce(const Op& op, const Tensor& x, Dims axes, bool keepdims) {
 PyObject* reduction_body(const Arguments& a) {
   const Op& op = find_op(a.op());
   Tensor x = a.tensor(0);
-  if (const std::optional<DType> t = a.dtype(3)) x = astype(x, *t);
+  const std::optional<DType> dtype = a.dtype(3);
+  if (dtype) x = astype(x, *dtype);
   const bool of_bools = !op.reducers[static_cast<int>(DType::float64)];  // any and all
   if (of_bools) x = astype(x, DType::boolean);
-  return wrap(reduce(op, x, a.axes(1, x.ndim()), a.flag(2, false)));
+  Tensor out = reduce(op, x, a.axes(1, x.ndim()), a.flag(2, false));
+  if (dtype) out = astype(out, *dtype);
+  return wrap(std::move(out));
 }
 
 // The C++ functions read "no axes" as all of them; over none is over a unit axis of its own.

@@ -2,6 +2,7 @@
 // taken, and the pieces from which the package builds its gradient tape.
 #include <memory>
 #include <optional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -43,14 +44,31 @@ class FlagContext {
   std::vector<bool> before_;
 };
 
-class NoGrad : public FlagContext {
+// What stands under no_grad is a constant, to transforms that were open outside of it too.
+template <bool on>
+class GradContext {
  public:
-  NoGrad() : FlagContext(&ThreadState::recording, false) {}
+  void enter() {
+    ThreadState& state = thread_state();
+    before_.emplace_back(state.recording, state.constant_levels);
+    state.recording = on;
+    state.constant_levels = on ? 0 : static_cast<std::uint16_t>(state.levels.size());
+  }
+  void exit() {
+    if (before_.empty())
+      raise(ErrorKind::runtime, "context", "left more often than it was entered");
+    ThreadState& state = thread_state();
+    std::tie(state.recording, state.constant_levels) = before_.back();
+    before_.pop_back();
+  }
+  void forget() noexcept { before_.clear(); }
+
+ private:
+  std::vector<std::pair<bool, std::uint16_t>> before_;
 };
-class EnableGrad : public FlagContext {
- public:
-  EnableGrad() : FlagContext(&ThreadState::recording, true) {}
-};
+using NoGrad = GradContext<false>;
+using EnableGrad = GradContext<true>;
+
 class Deferral : public FlagContext {
  public:
   explicit Deferral(const py::object& enabled)

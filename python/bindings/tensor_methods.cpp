@@ -57,8 +57,10 @@ PyObject* get_matrix_transposed(PyObject* self, void*) {
 }
 
 PyObject* get_requires_grad(PyObject* self, void*) {
-  const PyTensor* t = as_tensor(self);
-  return PyBool_FromLong((t->leaf && t->leaf->requires_grad) || t->node->requires_grad);
+  return guarded([&] {
+    PyTensor* t = as_tensor(self);
+    return PyBool_FromLong((t->leaf && t->leaf->requires_grad) || read_node(t)->requires_grad);
+  });
 }
 
 void set_requires_grad_value(PyObject* self, bool on) {
@@ -67,6 +69,8 @@ void set_requires_grad_value(PyObject* self, bool on) {
     raise(ErrorKind::type, "requires_grad",
           "a tensor of dtype " + std::string(name(t->node->dtype)) +
               " has no gradient: only floating tensors do, convert with ad.astype");
+  if (on ? t->leaf != nullptr : !t->leaf && !read_node(t)->requires_grad) return;
+  if (!is_direct(t)) refuse_outside(cell_of(t), "requires_grad");
   Tensor handle = handle_of(t);
   handle.requires_grad_(on);
   Leaf* leaf = handle.leaf();
@@ -86,41 +90,27 @@ int set_requires_grad(PyObject* self, PyObject* value, void*) noexcept {
 }
 
 PyObject* get_is_leaf(PyObject* self, void*) {
-  const PyTensor* t = as_tensor(self);
-  return PyBool_FromLong(t->leaf != nullptr || !t->node->requires_grad);
-}
-
-// The gradient is a place of its own, which an open trace must know of.
-void touch_grad(PyTensor* t) {
-  if (g_open_traces.load(std::memory_order_relaxed) == 0) return;
-  TraceSink* trace = current_trace();
-  if (!trace) return;
-  class LeafOwner final : public Payload {
-   public:
-    explicit LeafOwner(Leaf* leaf) : leaf_(leaf) { retain_owner(leaf); }
-    ~LeafOwner() override { release_owner(leaf_); }
-
-   private:
-    Leaf* leaf_;
-  };
-  trace->touch(&t->leaf->grad, [t] { return IntrusivePtr<const Payload>(new LeafOwner(t->leaf)); });
+  return guarded([&] {
+    PyTensor* t = as_tensor(self);
+    return PyBool_FromLong(t->leaf != nullptr || !read_node(t)->requires_grad);
+  });
 }
 
 PyObject* get_grad(PyObject* self, void*) noexcept {
   return guarded([&]() -> PyObject* {
     PyTensor* t = as_tensor(self);
     if (!t->leaf) Py_RETURN_NONE;
-    touch_grad(t);
-    if (!t->leaf->grad) Py_RETURN_NONE;
-    retain_handle(t->leaf->grad);
-    return wrap(t->leaf->grad);
+    if (!is_direct(t)) read_node(t);  // the gradient of an argument may be reached by another way
+    Tensor grad = read_cell(gradient_cell(t->leaf));
+    if (!grad.defined()) Py_RETURN_NONE;
+    return wrap(grad.detach_node());
   });
 }
 
 int set_grad(PyObject* self, PyObject* value, void*) noexcept {
   return guarded_int([&] {
     PyTensor* t = as_tensor(self);
-    Node* fresh = nullptr;
+    Tensor fresh;
     if (value && value != Py_None) {
       if (!t->leaf)
         raise(ErrorKind::runtime, "grad",
@@ -134,12 +124,11 @@ int set_grad(PyObject* self, PyObject* value, void*) noexcept {
               "must be like the tensor: shapes " + to_string(given->layout.shape()) + " and " +
                   to_string(t->node->layout.shape()) + ", dtypes " +
                   std::string(name(given->dtype)) + " and " + std::string(name(t->node->dtype)));
-      retain_handle(given);
-      fresh = given;
+      fresh = Tensor::share(given);
     }
     if (!t->leaf) return 0;
-    touch_grad(t);
-    if (Node* old = std::exchange(t->leaf->grad, fresh)) release_handle(old);
+    if (!is_direct(t)) read_node(t);
+    write_cell(gradient_cell(t->leaf), std::move(fresh));
     return 0;
   });
 }
@@ -267,13 +256,8 @@ PyObject* rebind(PyObject* self, PyObject* value) noexcept {
       raise(ErrorKind::type, "rebind_",
             "a handle keeps its dtype: " + std::string(name(t->node->dtype)) + " and " +
                 std::string(name(node->dtype)) + "; convert with ad.astype");
-    const bool cut = !thread_state().recording && node->requires_grad && !t->leaf;
-    if (cut) {
-      rebind_cell(t, alias(node, nullptr, false));
-    } else {
-      retain_handle(node);
-      rebind_cell(t, node);
-    }
+    retain_handle(node);
+    rebind_cell(t, node);
     return Py_NewRef(self);
   });
 }
@@ -357,6 +341,7 @@ py::object rebuild(py::object cls, py::object dtype, py::object shape, py::bytes
     self = wrapped(std::move(value));
   } else {
     self = steal(type->tp_alloc(type, 0));
+    as_tensor(self.ptr())->birth = next_birth();
     as_tensor(self.ptr())->node = value.detach_node();
   }
   if (requires_grad) set_requires_grad_value(self.ptr(), true);

@@ -11,6 +11,7 @@
 #include "graph/apply.h"
 #include "graph/op.h"
 #include "graph/thread_state.h"
+#include "numbers.h"
 #include "pytensor.h"
 
 #include <structmember.h>  // after Python.h
@@ -39,6 +40,7 @@ void clear_fields(PyTensor* t) noexcept {
   t->dict = nullptr;
   t->name = nullptr;
   t->basic_view = false;
+  t->birth = next_birth() & ((std::uint64_t{1} << 63) - 1);
 }
 
 PyTensor* new_object() noexcept {
@@ -165,6 +167,11 @@ std::array<const Op*, kSlotCount> g_slot_ops = {};
 // "x @ y" is the only operator whose operation need not be a single record.
 PyObject* g_matmul = nullptr;
 
+bool meets_number(PyObject* a, PyObject* b) {
+  return g_open_traces.load(std::memory_order_relaxed) != 0 &&
+         (is_traced_number(a) || is_traced_number(b));
+}
+
 PyObject* binary_general(const Op& op, PyObject* a, PyObject* b) {
   Operands operands(op.name);
   if (!operands.add(a, false) || !operands.add(b, false)) Py_RETURN_NOTIMPLEMENTED;
@@ -187,6 +194,10 @@ Tensor float_operand(const Node* met, PyObject* number) {
 PyObject* binary(int slot, PyObject* a, PyObject* b) noexcept {
   const Op& op = *g_slot_ops[slot];
   try {
+    if (meets_number(a, b)) [[unlikely]] {
+      if (PyObject* result = number_operator(op, a, b)) return result;
+      return PyErr_Occurred() ? nullptr : binary_general(op, a, b);
+    }
     if (is_exact_tensor(a) && is_exact_tensor(b)) [[likely]] {
       Node* const in[2] = {read_node(as_tensor(a)), read_node(as_tensor(b))};
       if (!needs_hold(in[0]) && !needs_hold(in[1])) [[likely]]
@@ -223,7 +234,9 @@ PyObject* unary(int slot, PyObject* a) noexcept {
     Operands operands(kSlotOps[slot]);
     operands.add(a, false);
     operands.finish();
-    return wrap(apply(*g_slot_ops[slot], operands.nodes()));
+    Node* out = apply(*g_slot_ops[slot], operands.nodes());
+    mark_like_number(out, operands.nodes()[0]);
+    return wrap(out);
   });
 }
 
@@ -296,6 +309,10 @@ PyObject* in_place(int slot, PyObject* a, PyObject* b) noexcept {
     PyTensor* self = as_tensor(a);
     refuse_rebind_of_leaf(self, in_place_name(slot));
     const Op& op = *g_slot_ops[slot];
+    if (meets_number(a, b)) [[unlikely]] {
+      if (is_traced_number(a)) Py_RETURN_NOTIMPLEMENTED;  // numbers do not change in place
+      number_operator(op, a, b);
+    }
     Operands operands(op.name);
     operands.add(a, false);
     if (!operands.add(b, false)) Py_RETURN_NOTIMPLEMENTED;
@@ -510,6 +527,27 @@ PyObject* wrap(Tensor&& tensor) noexcept {
   else if (leaf)
     release_owner(leaf);
   return o;
+}
+
+py::object copy_of_handle(PyTensor* original, Tensor value) {
+  PyTypeObject* type = Py_TYPE(original);
+  py::object copy;
+  if (type == tensor_type) {
+    copy = steal(wrap(value.detach_node()));
+  } else {
+    copy = steal(type->tp_alloc(type, 0));
+    clear_fields(as_tensor(copy.ptr()));
+    as_tensor(copy.ptr())->node = value.detach_node();
+  }
+  PyTensor* t = as_tensor(copy.ptr());
+  if (original->leaf) {
+    retain_owner(original->leaf);
+    t->leaf = original->leaf;
+  }
+  t->name = Py_XNewRef(original->name);
+  t->dict = Py_XNewRef(original->dict);
+  if (t->dict && !PyObject_GC_IsTracked(copy.ptr())) PyObject_GC_Track(copy.ptr());
+  return copy;
 }
 
 void init_tensor_type(py::module_& m) {

@@ -126,11 +126,25 @@ const char* name_of(TransformKind kind) {
   return names[static_cast<int>(kind)];
 }
 
+// What a transform returns beside its derivative: without history, unless another is open around it.
+// A handle that is a leaf itself is returned as it is.
+py::object aux_outside(const py::object& aux) {
+  if (!aux || thread_state().open_recorders > 0) return aux;
+  std::vector<py::object> leaves;
+  const TreeDef def = TreeDef::flatten(aux, leaves);
+  for (py::object& leaf : leaves) {
+    if (!is_tensor(leaf.ptr()) || as_tensor(leaf.ptr())->leaf) continue;
+    Node* node = read_node(as_tensor(leaf.ptr()));
+    if (node->requires_grad) leaf = wrapped(Tensor::share(node).detach());
+  }
+  return def.unflatten(leaves);
+}
+
 // The result of grad and value_and_grad from its parts.
 PyObject* grad_result(const TransformSpec& spec, const Tensor& value, py::object gradients,
                       py::object aux) {
   if (spec.kind == TransformKind::value_and_grad) {
-    py::object v = wrapped(value.detach());
+    py::object v = wrapped(Tensor::share(value.node()));
     if (aux) v = py::make_tuple(v, aux);
     return py::make_tuple(v, gradients).release().ptr();
   }
@@ -338,7 +352,8 @@ PyObject* call_grad(const TransformSpec& spec, PyObject* f, PyObject* const* arg
   }
   const std::vector<Tensor> g = sweep({&y, 1}, {}, inputs.leaves);
   const bool nested = thread_state().open_recorders > 0;
-  return grad_result(spec, value_outside(y, nested), single_or_tuple(spec, inputs.trees(g)), aux);
+  return grad_result(spec, value_outside(y, nested), single_or_tuple(spec, inputs.trees(g)),
+                     aux_outside(aux));
 }
 
 PyObject* call_jacobian(const TransformSpec& spec, PyObject* f, PyObject* const* args,
@@ -369,7 +384,7 @@ PyObject* call_jacobian(const TransformSpec& spec, PyObject* f, PyObject* const*
     parts.push_back(single_or_tuple(spec, inputs.trees(jacobian_of(y, inputs.leaves))));
   }
   py::object jacobian = out.def.unflatten(parts);
-  if (aux) return py::make_tuple(jacobian, aux).release().ptr();
+  if (aux) return py::make_tuple(jacobian, aux_outside(aux)).release().ptr();
   return jacobian.release().ptr();
 }
 

@@ -93,6 +93,9 @@ std::vector<T> sample(double lo, double hi, bool all_exponents, int count, unsig
   return x;
 }
 
+Wide gaussian_ref(Wide x) { return std::exp(-x * x); }
+Wide one_minus_square_ref(Wide x) { return (1 - x) * (1 + x); }
+Wide hypot_slope_ref(Wide x, Wide y) { return x / std::hypot(x, y); }
 Wide rsqrt_ref(Wide x) { return 1 / std::sqrt(x); }
 Wide sigmoid_ref(Wide x) {
   return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x));
@@ -239,6 +242,8 @@ TEST_CASE("math kernels stay within their stated ulp bounds") {
       {"cbrt", std::cbrt, -30, 30, true, 0.51, 0.51},
       {"erf", std::erf, -4, 4, true, 1.3, 1.3},
       {"erfc", std::erfc, -4, 10, false, 1.4, 1.7},
+      {"gaussian", gaussian_ref, -5, 5, false, 1.1, 1.1},
+      {"one_minus_square", one_minus_square_ref, -1, 1, true, 1.5, 1.5},
       {"sigmoid", sigmoid_ref, -30, 30, true, 2.5, 2.5},
       {"softplus", softplus_ref, -30, 30, true, 1.7, 1.7},
       {"silu", silu_ref, -80, 20, true, 1.8, 1.8},
@@ -258,6 +263,7 @@ TEST_CASE("math kernels stay within their stated ulp bounds") {
       {"pow", std::pow, 0.9, 1.1, -5000, 5000, 0.7, 1.3},
       {"atan2", std::atan2, -10, 10, -10, 10, 2.1, 2.1},
       {"hypot", std::hypot, -10, 10, -10, 10, 1.3, 1.3},
+      {"hypot_slope", hypot_slope_ref, -10, 10, -10, 10, 1.8, 1.8},
   };
   for (const Binary& f : pairs) {
     check_binary<float>(f, f.bound_f);

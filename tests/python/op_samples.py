@@ -124,6 +124,11 @@ def _mul0(a: Any, b: Any) -> Any:
         return np.where((a == 0) | (b == 0), np.zeros_like(a * b), a * b)
 
 
+def _whole(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Rounding that leaves integers and bools alone, as the array standard has it."""
+    return lambda x: f(x) if x.dtype.kind == "f" else x
+
+
 ELEMENTWISE = [
     _unary("exp", np.exp, -20, 20, (1, 1.1), mpmath.exp),
     _unary("exp2", np.exp2, -20, 20, (1.1, 1.2), lambda x: mpmath.mpf(2) ** x),
@@ -183,10 +188,10 @@ ELEMENTWISE = [
     Elementwise("negative", np.negative, ((-2, 2),), dtypes=NUMBERS),
     Elementwise("positive", lambda x: +x if x.dtype != bool else x, ((-2, 2),), dtypes=ALL),
     _steps("sign", np.sign, NUMBERS),
-    _steps("floor", np.floor, FLOATS),
-    _steps("ceil", np.ceil, FLOATS),
-    _steps("trunc", np.trunc, FLOATS),
-    _steps("round", np.round, FLOATS),
+    _steps("floor", _whole(np.floor), ALL),
+    _steps("ceil", _whole(np.ceil), ALL),
+    _steps("trunc", _whole(np.trunc), ALL),
+    _steps("round", _whole(np.round), ALL),
     _steps("isnan", np.isnan, FLOATS, "bool"),
     _steps("isinf", np.isinf, FLOATS, "bool"),
     _steps("isfinite", np.isfinite, FLOATS, "bool"),

@@ -28,9 +28,10 @@ jax.config.update("jax_enable_x64", True)
 
 INVERSE = {"acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh"}
 INVERSE |= {"atan": "arctan", "atanh": "arctanh", "atan2": "arctan2"}
-PLAIN = """abs acos acosh asin atan atan2 atanh ceil erf erfc exp expm1 floor floor_divide greater
-equal hypot isfinite isnan less lgamma log log10 log1p log2 maximum minimum pow reciprocal remainder
-round rsqrt sigmoid sign sin sqrt square tanh trunc where clip softplus silu gelu ones_like
+PLAIN = """abs acos acosh asin asinh atan atan2 atanh ceil erf erfc exp expm1 floor floor_divide
+greater equal hypot isfinite isnan less lgamma log log10 log1p log2 maximum minimum pow reciprocal
+remainder round rsqrt sigmoid sign sin sqrt square tanh trunc where clip softplus silu gelu
+ones_like
 """.split()
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import adjoint as ad
 
 INF, NAN = float("inf"), float("nan")
+TAIL = float(4e50 * np.exp(-120.0))  # 1e50 tanh'(60)
 PEERS = Path(__file__).with_name("peer_special_points.json")
 
 Vector = list[float]
@@ -189,6 +190,9 @@ TABLE: dict[str, list[Point]] = {
         _one("clip(x, 0.0, 0.0)", 0, 1, 0, "inside, at both edges"),
         _one("clip(0.5, x, 1.0)", 0.5, 0, 0, "the edge belongs to the 0.5"),
         _one("clip(0.5, x, 1.0)", 0.75, 1, 0, "the limit is what is returned"),
+        _one("clip(x, 2.0, 1.0)", 0, 0, 0, "the limits cross: the upper one is returned"),
+        _one("clip(0.0, x, 1.0)", 2, 0, 0, "the limits cross: the upper one is returned"),
+        _one("clip(0.0, 2.0, x)", 1, 1, 0, "the limits cross: the upper one is returned"),
     ],
     "Powers": [
         _one("pow(x, 0.0)", 0, 0, 0, "x⁰ is 1 everywhere"),
@@ -229,6 +233,8 @@ TABLE: dict[str, list[Point]] = {
         _one("hypot(x, 0.0)", 2, 1, 0, "|x|"),
         _one("hypot(x, x)", 1e200, 2**0.5, None, "√2 |x|, though the squares overflow"),
         Point("std_of(x)", [2, 2, 2], [0, 0, 0], None, "a norm at 0"),
+        Point("std_of(x)", [1e-162, -1e-162], [0.5, -0.5], None, "½|a - b|, whose square vanishes"),
+        Point("std_of(x)", [1e200, -1e200], [0.5, -0.5], None, "½|a - b|, whose square overflows"),
         Point("var_of(x)", [2, 2], [0, 0], [[0.5, -0.5], [-0.5, 0.5]], "(a - b)²/4"),
     ],
     "Log-sum-exp and softmax, their maximum a constant": [
@@ -265,6 +271,13 @@ TABLE: dict[str, list[Point]] = {
         _one("log(x)", INF, 0, 0, "1/x"),
         _one("expm1(x)", 0, 1, 1, "exp"),
         _one("log1p(x)", 0, 1, -1, "1/(1 + x)"),
+        _one("1e50 * tanh(x)", 60, TAIL, -2 * TAIL, "4 exp(-2x); a tail is not 1 - 1²"),
+        _one("1e200 * asinh(x)", 1e200, 1, 0, "1/√(1 + x²) is 1/x here, though x² overflows"),
+        _one("1e200 * acosh(x)", 1e200, 1, 0, "1/√(x² - 1) is 1/x here, though x² overflows"),
+        _one("1e300 * atan(x)", 1e100, 1e100, -2, "1/(1 + x²) is 1/x² here; its slope -2/x³"),
+        _one("1e12 * asin(x)", 1e-12, 1e12, 1, "1/√(1 - x²); its slope is x here"),
+        _one("1e12 * atanh(x)", 1e-12, 1e12, 2, "1/(1 - x²); its slope is 2x here"),
+        _one("1e12 * tanh(x)", 1e-12, 1e12, -2, "1 - tanh²; its slope is -2x here"),
     ],
     "Where the slope is infinite it is, with its sign": [
         _one("sqrt(x)", 0, INF, None, "½ x^-½ from the right"),

@@ -28,9 +28,7 @@ TOP_LEVEL = {
     "LICENSE",
     "PKG-INFO",  # in a source distribution
     "README.md",
-    "build",  # not under version control
     "cpp",
-    "dist",  # not under version control
     "pyproject.toml",
     "python",
     "tests",
@@ -166,9 +164,26 @@ def test_the_package_imports_from_left_to_right() -> None:
 # ---- The tree -----------------------------------------------------------------------------------
 
 
+def ignored_entries() -> set[str]:
+    """Names at the top that version control leaves out: builds, and what the examples write."""
+    lines = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    return {line.strip("/") for line in lines if line.startswith("/")}
+
+
 def test_top_level_entries() -> None:
     names = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
-    assert names <= TOP_LEVEL
+    assert names - ignored_entries() <= TOP_LEVEL
+
+
+def test_what_the_examples_write_by_default_is_ignored() -> None:
+    # Run in a checkout, as the README says, they must leave the tests as they were.
+    sources = (PACKAGE / "examples").glob("*.py")
+    folders = {
+        name
+        for path in sources
+        for name in re.findall(r'add\("--out",.*default=Path\("(.+?)"\)', path.read_text("utf-8"))
+    }
+    assert folders and folders <= ignored_entries()
 
 
 def test_no_file_is_too_long() -> None:

@@ -85,7 +85,7 @@ def test_linear_names_the_fix():
         layer(ad.ones((4, 5), dtype=ad.float32))
     with pytest.raises(ValueError, match="in_features=3"):
         layer(ad.ones((), dtype=ad.float32))
-    with pytest.raises(ValueError, match="at least one feature"):
+    with pytest.raises(ValueError, match="must be at least 1"):
         nn.Linear(0, 2)
     with pytest.raises(TypeError, match="real floating"):
         nn.Linear(2, 2, dtype=ad.int64)
@@ -188,9 +188,9 @@ def test_a_bad_snapshot_changes_nothing():
     model = small_model()
     before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
     zeros = {name: ad.zeros_like(value) for name, value in model.state_dict().items()}
-    with pytest.raises(KeyError, match=r"missing parameters \['2.weight'\]"):
+    with pytest.raises(KeyError, match=r"missing \['2.weight'\]"):
         model.load_state_dict({k: v for k, v in zeros.items() if k != "2.weight"})
-    with pytest.raises(KeyError, match=r"unknown parameters \['2.bias'\]"):
+    with pytest.raises(KeyError, match=r"unknown \['2.bias'\]"):
         model.load_state_dict({**zeros, "2.bias": ad.ones(2)})
     with pytest.raises(ValueError, match=r"'2.weight' has shape \(4, 2\).*has \(2, 4\)"):
         model.load_state_dict({**zeros, "2.weight": ad.zeros((4, 2), dtype=ad.float32)})
@@ -276,9 +276,22 @@ def test_cross_entropy_of_impossible_classes_and_small_label_types():
     assert nn.cross_entropy(wide, label).item() == pytest.approx(math.log(300.0), rel=1e-14)
 
 
-@pytest.mark.parametrize("label", [-1, 3])
-def test_cross_entropy_of_a_label_outside_is_nan(label):
-    assert math.isnan(nn.cross_entropy(ad.zeros((2, 3)), ad.asarray([0, label])).item())
+LOSSES = {
+    "eager": nn.cross_entropy,
+    "grad": ad.grad(nn.cross_entropy),
+    "jvp": lambda z, y: ad.jvp(lambda v: nn.cross_entropy(v, y), (z,), (z,)),
+    "vmap": lambda z, y: ad.vmap(nn.cross_entropy)(ad.stack([z, z]), ad.stack([0 * y, y])),
+    "compile": ad.compile(nn.cross_entropy),
+    "compiled grad": ad.compile(ad.grad(nn.cross_entropy)),
+}
+
+
+@pytest.mark.parametrize("mode", LOSSES)
+@pytest.mark.parametrize("labels", [[0, -1], [-1, 0], [3, 0], [0, 3], [0, 2**40], [-3, 0]])
+def test_a_label_that_is_no_class_raises(mode, labels):
+    LOSSES[mode](ad.zeros((2, 3)), ad.asarray([0, 2]))
+    with pytest.raises(IndexError, match=r"a label is none of the 3 classes|\[take\]|\[add_at\]"):
+        ad.eval(LOSSES[mode](ad.zeros((2, 3)), ad.asarray(labels)))
 
 
 def test_cross_entropy_checks_its_input():

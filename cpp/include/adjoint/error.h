@@ -9,8 +9,20 @@
 namespace adjoint {
 
 /// What went wrong; each kind becomes the Python exception of the same name (`anomaly`:
-/// adjoint.AnomalyError).
-enum class ErrorKind { type, value, index, overflow, memory, buffer, runtime, anomaly };
+/// adjoint.AnomalyError; `traced`, a value inside a transform was asked for that is not known
+/// there: adjoint.TracedValueError; `zero_division`: ZeroDivisionError).
+enum class ErrorKind {
+  type,
+  value,
+  index,
+  overflow,
+  memory,
+  buffer,
+  runtime,
+  anomaly,
+  traced,
+  zero_division
+};
 
 /// Every error the library raises on bad input or lack of memory.
 class Error : public std::runtime_error {

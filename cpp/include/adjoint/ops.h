@@ -2,6 +2,7 @@
 // NumPy's or SciPy's name. Each is an application of the record of the same name.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <span>
 
@@ -79,12 +80,16 @@ Tensor slice(const Tensor& x, Tensor::Shape starts, Tensor::Shape counts, Tensor
 /// x with those elements replaced; bit 0 of `donate`: the caller's handle on x is given up.
 Tensor put_slice(const Tensor& x, const Tensor& value, Tensor::Shape starts, Tensor::Shape counts,
                  Tensor::Shape steps, std::uint32_t donate = 0);
-/// x with the entries along axis 0 that `indices` names replaced; the last of equal ones stays.
-Tensor put_rows(const Tensor& x, const Tensor& indices, const Tensor& value);
-
 Tensor zeros(Tensor::Shape shape, DType dtype = DType::float64);
 Tensor ones(Tensor::Shape shape, DType dtype = DType::float64);
+/// Values of [start, stop) that are `step` apart.
 Tensor arange(double start, double stop, double step, DType dtype);
+/// The same in integers, exact in every dtype that holds them; `arange` of integers is this.
+Tensor arange_integers(std::int64_t start, std::int64_t stop, std::int64_t step, DType dtype);
+template <std::integral A, std::integral B, std::integral C = int>
+Tensor arange(A start, B stop, C step = 1, DType dtype = DType::int64) {
+  return arange_integers(start, stop, step, dtype);
+}
 Tensor linspace(double start, double stop, std::int64_t num, bool endpoint, DType dtype);
 Tensor eye(std::int64_t rows, std::int64_t cols, std::int64_t k = 0, DType dtype = DType::float64);
 

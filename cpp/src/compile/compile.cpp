@@ -6,8 +6,9 @@
 #include <list>
 #include <mutex>
 
-#include "compile/program.h"
+#include "compile/function.h"
 #include "compile/trace.h"
+#include "graph/trace_sink.h"
 #include "graph/watcher.h"
 
 namespace adjoint {
@@ -19,7 +20,7 @@ Graph trace_graph(const ListFunction& f, std::span<const Tensor> examples) {
   std::vector<Tensor> arguments;
   for (const Tensor& t : examples) {
     if (!t.defined()) raise(ErrorKind::value, "trace", "an example holds no value");
-    arguments.push_back(trace.argument(t.dtype(), t.shape()));
+    arguments.push_back(trace.argument({t.dtype(), Dims(t.shape())}));
   }
   const std::vector<Tensor> results = f(arguments);
   for (const Tensor& t : results)
@@ -38,45 +39,50 @@ class Cache {
   explicit Cache(ListFunction f) : f_(std::move(f)) {}
 
   std::vector<Tensor> call(std::span<const Tensor> inputs) {
-    if (open_watcher()) return f_(inputs);
-    bool special = false;
-    for (const Tensor& t : inputs) {
+    if (open_watcher() || any_trace()) return f_(inputs);
+    for (const Tensor& t : inputs)
       if (!t.defined()) raise(ErrorKind::value, "compile", "an input holds no value");
-      special |= t.node()->level || (t.requires_grad() && thread_state().recording);
-    }
-    const std::shared_ptr<const CompiledProgram> program = find(inputs);
-    if (!program) return f_(inputs);
-    return special ? program->graph().replay(inputs) : program->run(inputs);
+    const Entry entry = find(inputs);
+    if (!entry.function) return f_(inputs);
+    std::vector<Tensor> given(inputs.begin(), inputs.end());
+    given.insert(given.end(), entry.captured.begin(), entry.captured.end());
+    return entry.function->call(given);
   }
 
  private:
   static constexpr std::size_t kMax = 64;
-  using Entry = std::shared_ptr<const CompiledProgram>;
+  /// The function of the inputs and of what it has captured that has a history.
+  struct Entry {
+    std::shared_ptr<const GraphFunction> function;
+    std::vector<Tensor> captured;
+  };
 
-  static bool fits(const CompiledProgram& p, std::span<const Tensor> inputs) {
-    const auto wanted = p.graph().inputs();
+  static bool fits(const Entry& entry, std::span<const Tensor> inputs) {
+    const Graph& graph = entry.function->graph();
+    const auto wanted = graph.inputs().first(graph.inputs().size() - entry.captured.size());
     return std::ranges::equal(inputs, wanted, [&](const Tensor& t, Graph::Index i) {
-      return t.dtype() == p.graph()[i].dtype && std::ranges::equal(t.shape(), p.graph()[i].shape);
+      return t.dtype() == graph[i].dtype && std::ranges::equal(t.shape(), graph[i].shape);
     });
   }
 
   Entry known(std::span<const Tensor> inputs) {
     const std::lock_guard lock(mutex_);
     for (auto it = entries_.begin(); it != entries_.end(); ++it)
-      if (fits(**it, inputs)) {
+      if (fits(*it, inputs)) {
         entries_.splice(entries_.begin(), entries_, it);
         return entries_.front();
       }
-    return nullptr;
+    return {};
   }
 
-  /// The program for these inputs; null where the function has captured values of an open
+  /// The entry for these inputs; empty where the function has captured values of an open
   /// transform, which no later call may see.
   Entry find(std::span<const Tensor> inputs) {
-    if (Entry entry = known(inputs)) return entry;
+    if (Entry entry = known(inputs); entry.function) return entry;
     const Graph graph = trace_graph(f_, inputs);
-    if (graph.captures_levels()) return nullptr;
-    auto entry = std::make_shared<const CompiledProgram>(graph);
+    if (graph.captures_levels()) return {};
+    Entry entry;
+    entry.function = GraphFunction::of(graph.closed(entry.captured));
     const std::lock_guard lock(mutex_);
     entries_.push_front(entry);
     if (entries_.size() > kMax) entries_.pop_back();

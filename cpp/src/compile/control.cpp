@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "compile/program.h"
+#include "compile/trace.h"
 #include "graph/apply.h"
 #include "ops/structural.h"
 
@@ -187,12 +188,12 @@ class Scan final : public Callee {
 
 ClosedGraph trace_closed(const ListFunction& f, std::span<const ResultSpec> arguments,
                          SourceFinder find_source, const char* what) {
-  Trace trace(std::move(find_source), any_trace());
+  const std::unique_ptr<Trace> trace = Trace::body(std::move(find_source), what);
   std::vector<Tensor> inputs;
-  for (const ResultSpec& spec : arguments) inputs.push_back(trace.argument(spec.dtype, spec.shape));
+  for (const ResultSpec& spec : arguments)
+    inputs.push_back(trace->argument({spec.dtype, spec.shape}));
   const std::vector<Tensor> results = f(inputs);
-  trace.refuse_rebinding(what);
-  const Traced traced = trace.finish(results);
+  const Traced traced = trace->finish(results);
   ClosedGraph out;
   out.graph = std::make_shared<const Graph>(traced.graph.closed(out.captured));
   return out;

@@ -17,7 +17,8 @@ constexpr Graph::Index kNone = ~Graph::Index{0};
 
 std::size_t mix(std::size_t h, std::size_t v) {
   h ^= v + 0x9e3779b97f4a7c15ull + (h << 6) + (h >> 2);
-  return h * 0xff51afd7ed558ccdull;
+  h *= 0xff51afd7ed558ccdull;
+  return h ^ h >> 32;  // the low bits of a double are mostly zeros, and the table is indexed by them
 }
 
 std::size_t hash_application(const Op& op, std::span<const Graph::Index> inputs,
@@ -228,19 +229,32 @@ std::vector<bool> Graph::needed_by(std::span<const Index> nodes, bool derivative
   return needed;
 }
 
+void Reach::exclude(std::uint32_t input) {
+  if (excluded_.size() <= input) excluded_.resize(input + 1, false);
+  excluded_[input] = true;
+}
+
 bool Reach::passes(const Graph& graph, Graph::Index i, std::size_t operand) {
   if (operand < 8 && graph[i].op->constant_inputs >> operand & 1) return false;
   return reaches(graph, graph.inputs_of(i)[operand]);
+}
+
+bool Reach::starts(const Graph& graph, Graph::Index i) const {
+  const Graph::Entry& e = graph[i];
+  if (!is_floating(e.dtype)) return false;
+  if (e.kind == Graph::Kind::constant)
+    return captured_ && captured_(Tensor::share(graph.value_of(i)));
+  return e.first >= excluded_.size() || !excluded_[e.first];
 }
 
 bool Reach::reaches(const Graph& graph, Graph::Index i) {
   while (known_.size() <= i) {
     const auto next = static_cast<Graph::Index>(known_.size());
     const Graph::Entry& e = graph[next];
-    bool any = e.kind == Graph::Kind::input && is_floating(e.dtype);
-    if (e.kind == Graph::Kind::constant && captured_)
-      any = graph.value_of(next)->level || graph.value_of(next)->requires_grad;
-    if (e.kind == Graph::Kind::apply && e.op->differentiable())
+    bool any = false;
+    if (e.kind != Graph::Kind::apply)
+      any = starts(graph, next);
+    else if (e.op->differentiable() && is_floating(e.dtype))
       for (std::size_t k = 0; k < e.count && !any; ++k) any = passes(graph, next, k);
     known_.push_back(any);
   }
@@ -270,7 +284,8 @@ Graph Graph::closed(std::vector<Tensor>& captured) const {
   return out;
 }
 
-std::vector<Tensor> Graph::replay(std::span<const Tensor> inputs) const {
+std::vector<Tensor> Graph::replay(std::span<const Tensor> inputs,
+                                  const std::string** line) const {
   std::vector<Tensor> values(entries_.size());
   std::vector<Index> last(entries_.size(), 0);  // the node after which a value is not read
   for (Index i = 0; i < entries_.size(); ++i)
@@ -286,6 +301,7 @@ std::vector<Tensor> Graph::replay(std::span<const Tensor> inputs) const {
     } else {
       operands.clear();
       for (const Index in : inputs_of(i)) operands.push_back(values[in].node());
+      if (line) *line = &sources_[e.source];
       values[i] = Tensor::adopt(apply(*e.op, operands, e.attrs));
       for (const Index in : inputs_of(i))
         if (last[in] == i) values[in] = Tensor();

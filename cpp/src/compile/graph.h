@@ -68,7 +68,9 @@ class Graph {
   /// The graph with the constants that belong to open levels or require grad as further inputs.
   Graph closed(std::vector<Tensor>& captured) const;
   /// Applies the graph node by node: recorded, batched or traced like any other work.
-  std::vector<Tensor> replay(std::span<const Tensor> inputs) const;
+  /// `line` is told the place in the program of what is applied.
+  std::vector<Tensor> replay(std::span<const Tensor> inputs,
+                             const std::string** line = nullptr) const;
   /// One line per node. Above what a line of the user's program applied stands its place, as in
   /// "train.py:12", and what `quote` says of it.
   std::string text(const std::function<std::string(const std::string&)>& quote = {}) const;
@@ -93,17 +95,22 @@ class Graph {
   bool captures_levels_ = false;
 };
 
-/// Which nodes a derivative reaches from the inputs, for a graph that still grows.
+/// Which nodes a derivative reaches from floating inputs, for a graph that still grows.
 class Reach {
  public:
-  /// `captured`: also from constants that belong to open levels or require grad.
-  explicit Reach(bool captured) : captured_(captured) {}
+  /// `captured` says whether it also starts at a constant; null: at none.
+  explicit Reach(bool (*captured)(const Tensor&) = nullptr) : captured_(captured) {}
+  /// No derivative starts at this input.
+  void exclude(std::uint32_t input);
   bool reaches(const Graph& graph, Graph::Index i);
   /// Whether it reaches node i by way of this operand.
   bool passes(const Graph& graph, Graph::Index i, std::size_t operand);
 
  private:
-  bool captured_;
+  bool starts(const Graph& graph, Graph::Index i) const;
+
+  bool (*captured_)(const Tensor&);
+  std::vector<bool> excluded_;  // by input
   std::vector<bool> known_;
 };
 

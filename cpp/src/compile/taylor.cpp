@@ -1,5 +1,9 @@
 #include "compile/taylor.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
 #include <optional>
 #include <unordered_map>
 
@@ -167,7 +171,7 @@ class Series {
     if (known != velocities_.end()) return trace_.value(known->second);
     const Graph::Entry& e = trace_.graph()[x];
     const Dims shape = e.shape;
-    Tensor out = trace_.argument(e.dtype, shape);
+    Tensor out = trace_.argument({e.dtype, shape});
     velocities_[x] = trace_.index(out);
     velocity_of_[trace_.index(out)] = x;
     return out;
@@ -175,11 +179,76 @@ class Series {
 
   Trace& trace_;
   std::unordered_map<Index, std::vector<Tensor>> coefficients_;
-  Reach reach_{false};  // which values depend on t
+  Reach reach_;  // which values depend on t
   std::unordered_map<Index, bool> linear_;
   std::unordered_map<Index, Index> slopes_;
   std::unordered_map<Index, Index> velocities_, velocity_of_;
 };
+
+struct Limits {
+  double least, largest;
+};
+Limits limits_of(DType t) {
+  using Single = std::numeric_limits<float>;
+  using Double = std::numeric_limits<double>;
+  if (t == DType::float32) return {Single::min(), Single::max()};
+  return {Double::min(), Double::max()};
+}
+
+/// c k! / unit^k by factors within the range of the dtype, of which as few as will do: a product
+/// overflows or vanishes only if the result does, and 0 stays 0.
+Tensor times_factorial(Tensor c, int k, double unit) {
+  const Limits limits = limits_of(c.dtype());
+  double factor = 1;
+  for (int j = 1; j <= k; ++j) {
+    const double next = factor * (j / unit);
+    const bool fits = next >= limits.least && next <= limits.largest;
+    if (!fits) c = c * factor;
+    factor = fits ? next : j / unit;
+  }
+  return factor == 1 ? c : c * factor;
+}
+
+/// Whether k! is a number of the dtype.
+bool has_factorial(DType t, int k) { return std::lgamma(k + 1.0) < std::log(limits_of(t).largest); }
+
+/// The derivatives of the outputs, order by order, of which each is a coefficient times k!.
+class Derivatives {
+ public:
+  /// The series is one in t / unit.
+  Derivatives(Trace& trace, std::span<const Tensor> primals, std::span<const Tensor> tangents,
+              double unit)
+      : trace_(trace), series_(trace, primals, scaled(tangents, unit)), unit_(unit) {}
+
+  std::vector<Tensor> of_order(int k, std::span<const Index> outputs,
+                               const std::vector<bool>& live) {
+    for (Index i = 0; i < live.size(); ++i)
+      if (live[i]) series_.coefficient(i, static_cast<std::size_t>(k));
+    std::vector<Tensor> row;
+    for (const Index o : outputs) {
+      const Tensor c = series_.coefficient(o, static_cast<std::size_t>(k));
+      const Graph::Entry& e = trace_.graph()[o];
+      row.push_back(c.defined() ? times_factorial(c, k, unit_) : zeros(e.shape, e.dtype));
+    }
+    return row;
+  }
+
+ private:
+  static std::vector<Tensor> scaled(std::span<const Tensor> tangents, double unit) {
+    std::vector<Tensor> out;
+    for (const Tensor& t : tangents) out.push_back(unit == 1 ? t : t * unit);
+    return out;
+  }
+
+  Trace& trace_;
+  Series series_;
+  double unit_;
+};
+
+/// Near (k!)^(1/k), so that coefficients are about as large as derivatives; a power of two.
+double unit_for(int order) {
+  return std::exp2(std::round(std::log2(std::max(order / std::numbers::e, 1.0))));
+}
 
 }  // namespace
 
@@ -191,7 +260,7 @@ Linearized linearize(const ListFunction& f, std::span<const Tensor> primals) {
     const TransformLevel level = TransformLevel::dual();
     std::vector<Tensor> duals;
     for (const Tensor& x : primals)
-      duals.push_back(level.make_dual(x, trace->argument(x.dtype(), x.shape())));
+      duals.push_back(level.make_dual(x, trace->argument({x.dtype(), Dims(x.shape())})));
     for (const Tensor& y : f(duals)) {
       auto [primal, tangent] = level.split_dual(y);
       if (!tangent.defined()) tangent = zeros(primal.shape(), primal.dtype());
@@ -207,26 +276,26 @@ std::vector<std::vector<Tensor>> taylor(const ListFunction& f, std::span<const T
                                         std::span<const Tensor> tangents, int order) {
   const std::unique_ptr<Trace> trace = Trace::hidden();
   std::vector<Tensor> arguments;
-  for (const Tensor& x : primals) arguments.push_back(trace->argument(x.dtype(), x.shape()));
+  for (const Tensor& x : primals) arguments.push_back(trace->argument({x.dtype(), Dims(x.shape())}));
   std::vector<Index> outputs;
   {
     const RecordingScope unrecorded(false);
     for (const Tensor& y : f(arguments)) outputs.push_back(trace->index(y));
   }
   const std::vector<bool> live = trace->graph().needed_by(outputs, true);
-  Series series(*trace, primals, tangents);
+  // Next to its factorial a coefficient may be too small for the dtype, and scaled too large.
+  Derivatives scaled(*trace, primals, tangents, unit_for(order));
+  std::optional<Derivatives> plain;
+  for (const Index o : outputs)
+    if (!has_factorial(trace->graph()[o].dtype, order) && !plain)
+      plain.emplace(*trace, primals, tangents, 1);
   std::vector<std::vector<Tensor>> out;
-  double factorial = 1;
   for (int k = 0; k <= order; ++k) {
-    if (k > 1) factorial *= k;
-    for (Index i = 0; i < live.size(); ++i)
-      if (live[i]) series.coefficient(i, static_cast<std::size_t>(k));
-    std::vector<Tensor>& row = out.emplace_back();
-    for (const Index o : outputs) {
-      const Tensor c = series.coefficient(o, static_cast<std::size_t>(k));
-      const Graph::Entry& e = trace->graph()[o];
-      row.push_back(!c.defined() ? zeros(e.shape, e.dtype) : factorial == 1 ? c : c * factorial);
-    }
+    std::vector<Tensor>& row = out.emplace_back(scaled.of_order(k, outputs, live));
+    if (!plain || k == 0) continue;
+    const std::vector<Tensor> other = plain->of_order(k, outputs, live);
+    for (std::size_t i = 0; i < row.size(); ++i)
+      if (is_floating(row[i].dtype())) row[i] = where(isfinite(row[i]), row[i], other[i]);
   }
   return out;
 }

@@ -1,11 +1,10 @@
-// Boxes stand for values of the graph while the function runs. Whatever happens, every touched
-// place gets back what it held: a trace has no effect but its result.
+// Boxes stand for values of the graph while the function runs.
 #include "compile/trace.h"
 
 #include <algorithm>
-#include <unordered_set>
 
 #include "graph/apply.h"
+#include "transforms/custom.h"
 
 namespace adjoint {
 
@@ -16,45 +15,86 @@ Node* record_traced(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
   return level.trace->record(op, inputs, attrs);
 }
 
-/// A result of weak numbers is weak. Python's own numbers reach the trace as plain scalars.
-std::uint16_t weak_result(const Op& op, std::span<Node* const> inputs, DType dtype) {
-  if (op.kind != OpKind::elementwise || is_bool(dtype)) return 0;
-  bool any = false;
-  for (const Node* in : inputs) {
-    const bool weak = traced_weak_kind(in).has_value();
-    any |= weak;
-    if (!weak && (in->level || in->layout.ndim() != 0)) return 0;
-  }
-  if (!any) return 0;
-  const WeakKind kind = is_floating(dtype) ? WeakKind::floating : WeakKind::integer;
-  return static_cast<std::uint16_t>(1 + static_cast<int>(kind));
+/// Whether a Python int fits an integer type of few bits depends on its value.
+void check_cast(const Node* from, DType to) {
+  if (traced_weak_kind(from) == WeakKind::integer && !is_floating(to) && to != DType::int64)
+    need_value(from);
 }
+
+/// A captured value that some transform around the trace differentiates.
+bool captured_moves(const Tensor& x) { return is_differentiated(x) || is_in_body(x); }
 
 }  // namespace
 
-bool Place::accepts() const noexcept {
-  const Node* n = *at;
+bool Place::accepts(const Tensor& held) const noexcept {
+  const Node* n = held.node();
   if (!n || null) return !n == null;
-  return !n->level && n->dtype == dtype && n->requires_grad == requires_grad && n->leaf == leaf &&
-         std::ranges::equal(n->layout.shape(), shape);
+  return n->dtype == dtype && n->requires_grad == requires_grad && n->leaf == leaf &&
+         is_differentiated(held) == moves && std::ranges::equal(n->layout.shape(), shape);
 }
 
-Trace::Trace(SourceFinder find_source, TraceSink* outer)
-    : Trace(std::move(find_source), outer, false) {}
+/// Reads and writes of cells from outside of a compiled function.
+class Trace::Cells final : public CellScope {
+ public:
+  void attach(Trace& trace) { trace_ = &trace; }
+  Tensor read(const Cell& cell) override {
+    if (const Redirect* r = redirected(cell)) return Tensor::share(*r->to.at);
+    return touched(cell).value;
+  }
+  void write(const Cell& cell, Tensor value) override {
+    if (const Redirect* r = redirected(cell)) return write_cell(r->to, std::move(value));
+    Touched& t = touched(cell);
+    trace_->steps_ |= cell.kind == Cell::Kind::gradient && value.defined();
+    t.value =
+        value.defined() ? kept_value(cell.leaf, std::move(value), t.value.node()) : Tensor();
+  }
+  void check(const Cell&, const Tensor&) override {}
+  const char* refuses_leaves() const noexcept override { return "compile"; }
+  bool is_trace() const noexcept override { return true; }
 
-Trace::Trace(SourceFinder find_source, TraceSink* outer, bool hidden)
+ private:
+  const Redirect* redirected(const Cell& cell) {
+    const auto it = trace_->redirects_.find(cell.at);
+    if (it == trace_->redirects_.end()) return nullptr;
+    *it->second.used = true;
+    return &it->second;
+  }
+  Touched& touched(const Cell& cell) {
+    const auto it = trace_->touched_at_.find(cell.at);
+    return it != trace_->touched_at_.end() ? trace_->touched_[it->second]
+                                           : trace_->touch(cell, read_outside(cell));
+  }
+  Trace* trace_ = nullptr;
+};
+
+Trace::Trace(SourceFinder find_source)
+    : Trace(std::move(find_source), std::make_unique<Cells>(), false) {
+  static_cast<Cells&>(*cells_).attach(*this);
+}
+
+Trace::Trace(SourceFinder find_source, std::unique_ptr<CellScope> cells, bool hidden)
     : scope_(std::make_unique<LevelScope>(Box::trace, record_traced, 0, this, hidden)),
       level_(scope_->level()),
       serial_(scope_->serial()),
       find_source_(std::move(find_source)),
-      outer_(outer),
-      hidden_(hidden) {}
+      reach_(captured_moves),
+      cells_(std::move(cells)) {}
+
+std::unique_ptr<Trace> Trace::body(SourceFinder find_source, const char* what) {
+  return std::unique_ptr<Trace>(
+      new Trace(std::move(find_source), std::make_unique<RefusingScope>(what), false));
+}
 
 std::unique_ptr<Trace> Trace::hidden() {
   return std::unique_ptr<Trace>(new Trace({}, nullptr, true));
 }
 
-Trace::~Trace() { restore(); }
+Trace::~Trace() { close(); }
+
+void Trace::close() noexcept {
+  cells_.reset();
+  scope_.reset();
+}
 
 Node* Trace::box(Graph::Index i, DType dtype, Layout::Extents shape) const {
   Node* n = new_node(dtype, Layout(shape));
@@ -66,10 +106,25 @@ Node* Trace::box(Graph::Index i, DType dtype, Layout::Extents shape) const {
   return n;
 }
 
-Tensor Trace::argument(DType dtype, Layout::Extents shape, std::optional<WeakKind> weak) {
-  Node* n = box(graph_.add_input(dtype, shape), dtype, shape);
-  if (weak) n->pending = static_cast<std::uint16_t>(1 + static_cast<int>(*weak));
+Tensor Trace::argument(const TracedArgument& spec) {
+  const Graph::Index i = graph_.add_input(spec.dtype, spec.shape);
+  if (!spec.moves) reach_.exclude(graph_[i].first);
+  Node* n = box(i, spec.dtype, spec.shape);
+  if (spec.weak) mark_weak(n, *spec.weak, kWeakBits);
   return Tensor::adopt(n);
+}
+
+Tensor Trace::argument_like(const Tensor& value) {
+  const Node* n = value.node();
+  Tensor out = argument({n->dtype, Dims(n->layout.shape()), {}, is_differentiated(value)});
+  Node* fresh = out.node();
+  fresh->order = n->order;
+  fresh->requires_grad = n->requires_grad;
+  if (n->leaf) {
+    retain(n->leaf);
+    fresh->leaf = n->leaf;
+  }
+  return out;
 }
 
 Graph::Index Trace::index_of(Node* n) {
@@ -89,14 +144,24 @@ std::uint32_t Trace::source() {
   return it->second;
 }
 
+/// The operand as a constant: under `no_grad` no derivative passes.
+Graph::Index Trace::constant_index(Graph::Index operand) {
+  if (!reach_.reaches(graph_, operand)) return operand;
+  static const Op& stop = find_op("stop_gradient");
+  const Graph::Entry& e = graph_[operand];
+  return graph_.add(stop, {&operand, 1}, {}, {e.dtype, e.shape}, source());
+}
+
 Node* Trace::record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
+  if (op.casts) check_cast(inputs[0], attrs->dtype);
   const ResultSpec spec = infer_result(op, inputs, attrs.get());
+  const bool constant = level_ <= thread_state().constant_levels;
   SmallVector<Graph::Index, 8> operands;
-  for (Node* in : inputs) operands.push_back(index_of(in));
-  const Graph::Index i = graph_.add(op, operands, attrs, spec, source());
-  Node* n = box(i, spec.dtype, spec.shape);
-  n->pending = weak_result(op, inputs, spec.dtype);
-  return n;
+  for (Node* in : inputs) {
+    const Graph::Index i = index_of(in);
+    operands.push_back(constant ? constant_index(i) : i);
+  }
+  return box(graph_.add(op, operands, attrs, spec, source()), spec.dtype, spec.shape);
 }
 
 Node* Trace::constant(Node* value) {
@@ -104,103 +169,81 @@ Node* Trace::constant(Node* value) {
 }
 
 bool Trace::moves(const Node* box) {
-  return (outer_ || hidden_) && is_own(box) &&
-         reach_.reaches(graph_, static_cast<Graph::Index>(box->trace_index));
+  return is_own(box) && reach_.reaches(graph_, static_cast<Graph::Index>(box->trace_index));
 }
 
-void Trace::touch(Node** at, const std::function<IntrusivePtr<const Payload>()>& owner) {
-  if (hidden_) return;
-  if (outer_) {
-    outer_->touch(at, owner);
-    if ((!*at || (*at)->level < level_) && !seen_.contains(at))
-      seen_[at] = {*at ? Tensor::share(*at) : Tensor(), owner()};
-    return;
+bool Trace::reaches(const Tensor& t) { return reach_.reaches(graph_, index_of(t.node())); }
+
+void Trace::sweep_left(const Node* box) { sweeps_outside_ |= is_own(box); }
+
+Node* Trace::continued(Node* value, const Node* before) {
+  static const Op& attached = find_op("attached");
+  const Graph::Index both[] = {constant_index(index_of(value)),
+                               static_cast<Graph::Index>(before->trace_index)};
+  return box(graph_.add(attached, both, {}, {value->dtype, Dims(value->layout.shape())}, source()),
+             value->dtype, value->layout.shape());
+}
+
+void Trace::need_value(const Node* weak) {
+  std::vector<bool> reached(graph_.size(), false);
+  reached[static_cast<Graph::Index>(weak->trace_index)] = true;
+  for (Graph::Index i = static_cast<Graph::Index>(graph_.size()); i-- > 0;) {
+    if (!reached[i]) continue;
+    if (graph_[i].kind == Graph::Kind::input) needed_.push_back(graph_[i].first);
+    for (const Graph::Index in : graph_.inputs_of(i)) reached[in] = true;
   }
-  Node* n = *at;
-  if (n && n->level) return;
-  if (touched_at_.contains(at)) return;
-  Touched t{{at, owner(), !n, false, DType::float64, {}, nullptr, Place::kUnchanged, 0},
-            Tensor(),
-            nullptr};
-  if (n) {
+  throw ValueNeeded();
+}
+
+/// The first meeting with a cell: its value becomes an input of the program.
+Trace::Touched& Trace::touch(const Cell& cell, Tensor held) {
+  Touched t;
+  t.place.cell = cell;
+  t.place.owner = cell.keep(cell.who);
+  t.place.null = !held.defined();
+  if (const auto it = arguments_.find(cell.at); it != arguments_.end())
+    t.place.argument = it->second;
+  if (const Node* n = held.node()) {
     t.place.requires_grad = n->requires_grad;
+    t.place.moves = is_differentiated(held);
     t.place.dtype = n->dtype;
     t.place.shape = Dims(n->layout.shape());
     t.place.leaf = n->leaf;
-    t.place.input = graph_.add_input(n->dtype, n->layout.shape());
-    Node* fresh = box(t.place.input, n->dtype, n->layout.shape());
-    fresh->order = n->order;
-    fresh->requires_grad = n->requires_grad;
-    if (n->leaf) {
-      retain(n->leaf);
-      fresh->leaf = n->leaf;
-    } else if (n->requires_grad && thread_state().recording) {
-      captures_history_ = true;
-    }
-    t.original = Tensor::adopt(n);
-    t.box = *at = fresh;
+    t.first = argument_like(held);
+    t.place.input = graph_[index_of(t.first.node())].first;
+    t.value = t.first;
   }
-  touched_at_.emplace(at, touched_.size());
-  touched_.push_back(std::move(t));
+  touched_at_.emplace(cell.at, touched_.size());
+  return touched_.emplace_back(std::move(t));
 }
 
-void Trace::refuse_rebinding(const char* what) {
-  bool rebound = false;
-  for (const auto& [at, seen] : seen_) {
-    if (*at == seen.held.node()) continue;
-    rebound = true;
-    if (Node* held = std::exchange(*at, Tensor(seen.held).detach_node())) release_handle(held);
-  }
-  if (rebound)
-    raise(ErrorKind::runtime, what,
-          "the function assigns to a tensor, or to a generator's state, outside of it: carry the "
-          "value through the loop instead");
-}
-
-void Trace::restore() noexcept {
-  for (Touched& t : touched_) {
-    Node* held = std::exchange(*t.place.at, t.original.detach_node());
-    if (held) release_handle(held);
-  }
-  touched_.clear();
-  touched_at_.clear();
-  scope_.reset();
-}
-
-/// What the places hold at the end becomes outputs of the graph.
+/// What the cells hold at the end becomes outputs of the graph.
 void Trace::close_places(Traced& traced, std::vector<Graph::Index>& outputs) {
-  std::unordered_set<Node**> gradients;
-  for (const Touched& t : touched_)
-    if (t.place.leaf) gradients.insert(&t.place.leaf->grad);
   for (Touched& t : touched_) {
-    Node* held = *t.place.at;
-    bool changed = held != t.box;
-    if (!held) {
-      if (changed) t.place.output = Place::kCleared;
-    } else if (changed) {
-      const Graph::Index i = index_of(held);
-      changed = t.place.null || i != t.place.input;
-      if (changed) {
+    const bool was = t.first.defined();
+    if (!t.value.defined()) {
+      if (was) t.place.output = Place::kCleared;
+    } else {
+      const Graph::Index i = index_of(t.value.node());
+      if (!was || i != index_of(t.first.node())) {
         t.place.output = static_cast<std::uint32_t>(outputs.size());
         outputs.push_back(i);
       }
-      if (!t.place.leaf && held->requires_grad) traced.connected = true;
     }
-    if (changed && !traced.steps) traced.steps = t.place.leaf || gradients.contains(t.place.at);
-    traced.places.push_back(t.place);
+    traced.places.push_back(std::move(t.place));
   }
+  touched_.clear();
 }
 
 Traced Trace::finish(std::span<const Tensor> results) {
   Traced traced;
   std::vector<Graph::Index> outputs;
-  for (const Tensor& t : results) {
-    outputs.push_back(index_of(t.node()));
-    traced.connected |= t.requires_grad();
-  }
-  traced.captures_history = captures_history_;
+  for (const Tensor& t : results) outputs.push_back(index_of(t.node()));
   close_places(traced, outputs);
-  restore();
+  traced.steps = steps_;
+  traced.sweeps_outside = sweeps_outside_;
+  for (const Graph::Index o : outputs) traced.moves.push_back(reach_.reaches(graph_, o));
+  close();
   for (const Graph::Index o : outputs) graph_.add_output(o);
   traced.graph = std::move(graph_);
   return traced;

@@ -1,98 +1,132 @@
-// Trace: the sink that turns the applications of a function into a graph, and the places the
-// function reads and rebinds into inputs and outputs of that graph.
+// Trace: the sink that turns the applications of a function into a graph, and the cells the
+// function reads and rebinds into inputs and outputs of that graph. A trace has no effect on a
+// cell: what the function writes stays in a map of the trace's own.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "compile/graph.h"
+#include "graph/cell.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
 
 namespace adjoint {
 
-/// A handle cell, or a gradient, that a program reads anew at every call and may rebind.
+/// A cell that a program reads anew at every call and may rebind.
 struct Place {
   static constexpr std::uint32_t kUnchanged = ~0u;
   static constexpr std::uint32_t kCleared = ~0u - 1;
+  static constexpr std::uint32_t kCaptured = ~0u;
 
-  Node** at;
-  IntrusivePtr<const Payload> owner;  // keeps `at` valid
-  bool null;                          // held nothing when it was first touched
+  Cell cell;
+  IntrusivePtr<const Payload> owner;   // keeps the cell valid
+  bool null = true;                    // held nothing when it was first touched
+  std::uint32_t argument = kCaptured;  // or it is the gradient of this argument of each call
   bool requires_grad = false;
+  bool moves = false;  // the program may be differentiated with respect to it
   DType dtype = DType::float64;
   Dims shape;
-  Leaf* leaf = nullptr;               // of the cell; compared, never followed
-  std::uint32_t output = kUnchanged;  // of the graph: what the place holds afterwards
+  Leaf* leaf = nullptr;                // of the value; compared, never followed
+  std::uint32_t output = kUnchanged;  // of the graph: what the cell holds afterwards
   std::uint32_t input = 0;            // of the graph, when not null
 
-  /// Whether the place holds what the program was traced for.
-  bool accepts() const noexcept;
+  /// Whether this is what the program was traced for.
+  bool accepts(const Tensor& held) const noexcept;
 };
 
 /// What a trace found.
 struct Traced {
-  Graph graph;  // inputs: the arguments, then the places; outputs: the results, then the places
+  Graph graph;  // inputs: the arguments and the places, in the order they were met; outputs: the
+                // results, the rebound arguments, the places
   std::vector<Place> places;
-  /// Parameters or gradients were rebound: a training step.
+  /// By output: whether it has a derivative.
+  std::vector<bool> moves;
+  /// Gradients were set: a training step.
   bool steps = false;
-  /// Something that leaves the trace is connected to a captured tensor that requires grad.
-  bool connected = false;
-  /// A captured value has a history of its own, into which a sweep inside would have to go on.
-  bool captures_history = false;
+  /// A sweep inside would have to go on in the history of a value from outside.
+  bool sweeps_outside = false;
 };
 
 /// The place in the user's program that runs now, null when unknown: asked once per operation
 /// while tracing. Equal places are one string, which outlives the trace.
 using SourceFinder = std::function<const std::string*()>;
 
+/// An argument of a traced function.
+struct TracedArgument {
+  DType dtype;
+  Dims shape;
+  std::optional<WeakKind> weak = {};  // it stands for a Python number
+  bool moves = true;                  // the graph may be differentiated with respect to it
+};
+
 class Trace final : public TraceSink {
  public:
-  /// With `outer`, a trace within that one: places belong to the outer trace, whose boxes are
-  /// constants here.
-  explicit Trace(SourceFinder find_source = {}, TraceSink* outer = nullptr);
+  /// A function as `compile` traces it.
+  explicit Trace(SourceFinder find_source = {});
+  /// A function inside another transform's: it may not rebind cells from outside, which raises for
+  /// `what`. What it captures of outer levels is constant here.
+  static std::unique_ptr<Trace> body(SourceFinder find_source, const char* what);
   /// A trace that the traced function does not notice: only work on its arguments is recorded, and
   /// everything else is as outside of it.
   static std::unique_ptr<Trace> hidden();
-  /// An argument of the function, traced. With `weak`, it stands for a Python number.
-  Tensor argument(DType dtype, Layout::Extents shape, std::optional<WeakKind> weak = {});
+  Tensor argument(const TracedArgument& spec);
+  /// An argument for a value, which requires grad where that does, and belongs to its leaf.
+  Tensor argument_like(const Tensor& value);
+  /// The gradient of this leaf is that of an argument.
+  void add_leaf(Leaf* leaf, std::uint32_t argument) { arguments_.emplace(&leaf->grad, argument); }
+  /// In place of this cell, which an argument is a copy of, another stands, unless it is null: that
+  /// of the copy. `used` is set when the function gets at it.
+  void redirect(Node** from, const Cell& to, bool* used) { redirects_[from] = {to, used}; }
+
   /// The graph so far, a node of it as a traced value, and the node of a value.
   const Graph& graph() const noexcept { return graph_; }
   Tensor value(Graph::Index i) const {
     return Tensor::adopt(box(i, graph_[i].dtype, graph_[i].shape));
   }
   Graph::Index index(const Tensor& t) { return index_of(t.node()); }
-  /// Closes the trace: every place gets back what it held. Raises, with the places restored, when
-  /// an output belongs to no graph.
+  /// Whether the value has a derivative in the graph.
+  bool reaches(const Tensor& t);
+  /// Closes the trace. Raises when an output belongs to no graph.
   Traced finish(std::span<const Tensor> outputs);
-  /// Raises, with the places restored, when the function has rebound a place of the outer trace.
-  void refuse_rebinding(const char* what);
   ~Trace() override;
 
   bool moves(const Node* box) override;
   Node* record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) override;
   Node* constant(Node* value) override;
-  void touch(Node** place, const std::function<IntrusivePtr<const Payload>()>& owner) override;
+  void sweep_left(const Node* box) override;
+  Node* continued(Node* value, const Node* before) override;
+  [[noreturn]] void need_value(const Node* weak) override;
+  /// The inputs whose values the function needs.
+  std::span<const std::uint32_t> needed() const noexcept { return needed_; }
 
  private:
-  Trace(SourceFinder find_source, TraceSink* outer, bool hidden);
+  class Cells;
+  struct Redirect {
+    Cell to;
+    bool* used;
+  };
   struct Touched {
     Place place;
-    Tensor original;  // undefined for null
-    Node* box;        // what was put there; compared, never followed
+    Tensor first;  // what was put there at first; undefined for null
+    Tensor value;  // what it holds now
   };
+  Trace(SourceFinder find_source, std::unique_ptr<CellScope> cells, bool hidden);
   Node* box(Graph::Index i, DType dtype, Layout::Extents shape) const;
   bool is_own(const Node* n) const noexcept {
     return n->box == Box::trace && n->level == level_ && n->box_serial == serial_;
   }
   Graph::Index index_of(Node* n);
+  Graph::Index constant_index(Graph::Index operand);
   std::uint32_t source();
+  Touched& touch(const Cell& cell, Tensor held);
   void close_places(Traced& traced, std::vector<Graph::Index>& outputs);
-  void restore() noexcept;
+  void close() noexcept;
 
   std::unique_ptr<LevelScope> scope_;
   std::uint16_t level_;
@@ -102,15 +136,13 @@ class Trace final : public TraceSink {
   std::unordered_map<const std::string*, std::uint32_t> sources_;
   std::vector<Touched> touched_;
   std::unordered_map<Node**, std::size_t> touched_at_;
-  bool captures_history_ = false;
-  Reach reach_{true};
-  TraceSink* outer_;
-  bool hidden_;
-  struct Seen {
-    Tensor held;
-    IntrusivePtr<const Payload> owner;
-  };
-  std::unordered_map<Node**, Seen> seen_;  // places of the outer trace
+  std::unordered_map<Node**, std::uint32_t> arguments_;  // by the cell of their gradient
+  std::unordered_map<Node**, Redirect> redirects_;
+  bool sweeps_outside_ = false;
+  bool steps_ = false;
+  std::vector<std::uint32_t> needed_;
+  Reach reach_;
+  std::unique_ptr<CellScope> cells_;  // closed before the level
 };
 
 }  // namespace adjoint

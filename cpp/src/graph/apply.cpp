@@ -235,9 +235,28 @@ Level level_of(const Op& op, std::span<Node* const> inputs, std::uint16_t number
   return level;
 }
 
+/// Levels opened inside the one that interprets do not see its work: a trace inside of it would take
+/// what a rule makes anew for its own.
+class InnerLevelsHidden {
+ public:
+  InnerLevelsHidden(ThreadState& state, std::uint16_t number)
+      : state_(state), inner_(state.levels.begin() + number, state.levels.end()) {
+    state.levels.resize(number);
+  }
+  ~InnerLevelsHidden() { state_.levels.insert(state_.levels.end(), inner_.begin(), inner_.end()); }
+  InnerLevelsHidden(const InnerLevelsHidden&) = delete;
+  InnerLevelsHidden& operator=(const InnerLevelsHidden&) = delete;
+
+ private:
+  ThreadState& state_;
+  std::vector<Level> inner_;
+};
+
 Node* interpret(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
                 std::uint16_t number) {
   const Level level = level_of(op, inputs, number);
+  std::optional<InnerLevelsHidden> hidden;
+  if (thread_state().levels.size() > number) hidden.emplace(thread_state(), number);
   return level.interpret(op, inputs, attrs, level);
 }
 
@@ -448,6 +467,25 @@ ResultSpec infer_result(const Op& op, std::span<Node* const> inputs, const Attrs
 
 DType operand_dtype(const Op& op, std::span<Node* const> inputs) {
   return inputs[op.dtypes == DTypeRule::where ? 1 : 0]->dtype;
+}
+
+Tensor known_value(Node* node, const char* what) {
+  Tensor held = Tensor::share(node);
+  while (held.node()->level > 0) {
+    Node* n = held.node();
+    if (n->box == Box::batch)
+      raise(ErrorKind::traced, what,
+            "inside vmap a tensor stands for a whole batch and has no single value: use ad.where "
+            "to choose, or return the value and read it outside");
+    if (traced_weak_kind(n)) need_value(n);
+    if (n->box == Box::trace)
+      raise(ErrorKind::traced, what,
+            "inside compile a tensor has no value yet: use ad.where to choose, make the argument "
+            "static, or return the value and read it outside");
+    held = Tensor::share(n->primal);
+  }
+  materialize(held.node());
+  return held;
 }
 
 Tensor contiguous(Node* node) {

@@ -32,6 +32,9 @@ ResultSpec infer_result(const Op& op, std::span<Node* const> inputs, const Attrs
 void materialize(Node* node);
 void materialize(std::span<Node* const> nodes);
 
+/// The value below every dual, computed; raises for `what` where a batch or a trace has none yet.
+Tensor known_value(Node* node, const char* what);
+
 /// Ensures the value is contiguous in memory; returns a handle to it (possibly the same node).
 Tensor contiguous(Node* node);
 

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <new>
 
+#include "graph/cell.h"
 #include "graph/defer.h"
 #include "graph/node_pool.h"
 #include "graph/thread_state.h"
@@ -281,10 +282,14 @@ void release_handle(Node* n) noexcept {
 
 // -------------------------------------------------------------------------------------- leaf
 
+Leaf::Leaf() : order(thread_state().order + 1), birth(next_birth()) {}
+
 void retain(Leaf* leaf) noexcept { leaf->references.fetch_add(1, std::memory_order_relaxed); }
 
 void release(Leaf* leaf) noexcept {
-  if (leaf->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete leaf;
+  if (leaf->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (leaf->grad) release_handle(leaf->grad);  // of a sweep that met the last owner leaving
+  delete leaf;
 }
 
 void retain_owner(Leaf* leaf) noexcept {
@@ -294,7 +299,7 @@ void retain_owner(Leaf* leaf) noexcept {
 
 void release_owner(Leaf* leaf) noexcept {
   if (leaf->owners.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-    if (Node* grad = std::exchange(leaf->grad, nullptr)) release_handle(grad);
+    if (std::atomic_ref(leaf->grad).load(std::memory_order_relaxed)) drop_gradient(leaf);
   }
   release(leaf);
 }

@@ -80,10 +80,13 @@ using AttrsPtr = IntrusivePtr<const Attrs>;
 /// What a handle owns when it wants gradients. Nodes point to it weakly: when the last handle is
 /// gone the gradient is dropped, so no cycle can form at any order of differentiation.
 struct Leaf {
+  Leaf();
   std::atomic<std::uint32_t> references{1};  // handles and nodes
   std::atomic<std::uint32_t> owners{1};      // handles
   bool requires_grad = true;
-  Node* grad = nullptr;  // one handle count, or null
+  Node* grad = nullptr;  // one handle count, or null; see graph/cell.h
+  std::uint64_t order;   // above the thread's counter before it was made
+  std::uint64_t birth;   // of its gradient as a cell
 };
 void retain(Leaf* leaf) noexcept;
 void release(Leaf* leaf) noexcept;

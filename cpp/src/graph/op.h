@@ -121,6 +121,7 @@ struct Op {
   bool fallible = false;         // may fail on values: runs now, never deferred
   bool fixed_value = false;      // depends on the attributes alone; inputs matter to derivatives
   bool transparent = false;      // the value is that of input 0; matters to derivatives
+  bool draws = false;            // random numbers: each member of a batch gets its own
   bool zero_wins = false;        // 0 where an input is 0, even if the other is not finite
   Domain domain = {};
 

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/fork.h"
+#include "graph/cell.h"
 #include "graph/node_pool.h"
 #include "graph/op.h"
 #include "graph/trace_sink.h"
@@ -25,6 +26,8 @@ std::atomic<int> g_open_watchers{0};
 namespace {
 
 std::atomic<std::uint32_t> g_level_serial{0};
+
+std::atomic<std::uint64_t> g_thread_count{0};
 
 std::mutex g_states_mutex;
 std::int64_t g_live_of_ended_threads = 0;
@@ -48,10 +51,12 @@ void destroy_state(void* p) {
 void lock_graph() {
   lock_deferral();
   g_states_mutex.lock();
+  lock_gradients();
   lock_node_pool();
 }
 void unlock_graph() {
   unlock_node_pool();
+  unlock_gradients();
   g_states_mutex.unlock();
   unlock_deferral();
 }
@@ -78,6 +83,7 @@ ThreadState& make_thread_state() {
   all_ops();  // whoever makes a node may apply a record directly: the table has to be complete
   static const pthread_key_t key = set_up_process();
   auto* state = new ThreadState;
+  state->births = (g_thread_count.fetch_add(1, std::memory_order_relaxed) + 1) << kBirthBits;
   state->deferral = defers_by_default();
   t_thread_state = state;
   pthread_setspecific(key, state);
@@ -137,6 +143,17 @@ TraceSink* current_trace() noexcept { return innermost_trace(false); }
 TraceSink* any_trace() noexcept {
   TraceSink* trace = current_trace();
   return trace ? trace : innermost_trace(true);
+}
+
+void need_value(const Node* weak) {
+  const auto& levels = thread_state().levels;
+  if (weak->level <= levels.size()) {
+    const Level& level = levels[weak->level - 1u];
+    if (level.trace && level.serial == weak->box_serial) level.trace->need_value(weak);
+  }
+  raise(ErrorKind::runtime, "compile",
+        "a number belongs to a trace that has ended: return it from the function instead of "
+        "storing it");
 }
 
 }  // namespace adjoint

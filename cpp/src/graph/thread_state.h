@@ -14,6 +14,8 @@
 
 namespace adjoint {
 
+class AssignedInReverse;
+class CellScope;
 class TraceSink;
 class Watcher;
 
@@ -40,6 +42,10 @@ struct ThreadState {
   Watcher* watcher = nullptr;  // of anomaly mode
   int open_recorders = 0;      // tapes and reverse transforms: sweeps inside them are recorded
   std::vector<Level> levels;   // level k is levels[k - 1]
+  std::uint16_t constant_levels = 0;  // levels that were open when no_grad was entered
+  CellScope* cells = nullptr;         // innermost first
+  AssignedInReverse* assigned = nullptr;
+  std::uint64_t births = 0;           // of cells: the thread's number, then a counter
   Node* free_nodes = nullptr;  // linked through inline_inputs[0]
   std::uint32_t free_count = 0;
   std::int64_t next_check = 0;              // of interrupts: steady clock, ns
@@ -56,6 +62,10 @@ inline ThreadState& thread_state() {
   ThreadState* s = t_thread_state;
   return s ? *s : make_thread_state();
 }
+
+/// The birth of a cell that is made now: no other in the process has it.
+inline std::uint64_t next_birth() { return ++thread_state().births; }
+constexpr int kBirthBits = 46;  // of the counter
 
 /// Sets a flag of the thread for a scope.
 template <bool ThreadState::* Flag>

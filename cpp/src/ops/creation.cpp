@@ -1,7 +1,12 @@
 // Tensors made from nothing. They are operations without inputs, so that a trace records how they
 // are made instead of holding them as constants. attrs.ints is the shape; doubles beyond
-// attrs.number travel as bits in attrs.more.
+// attrs.number travel as bits in attrs.more. Where all bounds are integers nothing passes through
+// a double, which holds them up to 2^53 only; such bounds travel in attrs.more in two halves each.
+#include "ops/creation.h"
+
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "ops/structural.h"
 
@@ -13,6 +18,42 @@ Family family;
 
 std::int64_t as_bits(double v) { return std::bit_cast<std::int64_t>(v); }
 double from_bits(std::int64_t v) { return std::bit_cast<double>(v); }
+
+void append_wide(Dims& to, WideInt v) {
+  to.push_back(static_cast<std::int64_t>(static_cast<std::uint64_t>(v)));
+  to.push_back(static_cast<std::int64_t>(v >> 64));
+}
+WideInt wide_at(const Dims& from, std::size_t i) {
+  return static_cast<WideInt>(from[i + 1]) * (static_cast<WideInt>(1) << 64) +
+         static_cast<std::uint64_t>(from[i]);
+}
+
+std::string to_string(WideInt v) {
+  const bool negative = v < 0;
+  std::string digits;
+  do {
+    const int digit = static_cast<int>(v % 10);
+    digits += static_cast<char>('0' + (negative ? -digit : digit));
+    v /= 10;
+  } while (v != 0);
+  if (negative) digits += '-';
+  std::ranges::reverse(digits);
+  return digits;
+}
+
+/// Raises when an integer dtype does not hold the value.
+void require_fit(const char* op, WideInt v, DType dtype) {
+  with_type(dtype, [&]<class T>(T) {
+    if constexpr (std::is_integral_v<T>) {
+      if (is_bool(dtype) ||
+          (v >= std::numeric_limits<T>::min() && v <= std::numeric_limits<T>::max()))
+        return;
+      raise(ErrorKind::overflow, op,
+            "the value " + to_string(v) + " does not fit " + std::string(name(dtype)) +
+                ": use a wider dtype");
+    }
+  });
+}
 
 /// A double in any dtype; integers wrap around, fractions are cut off.
 template <class T>
@@ -51,22 +92,51 @@ void run_ones(Node* out, std::span<Node* const>, const Attrs*, std::uint32_t) {
   generate(out, "ones", [](std::int64_t) { return 1.0; });
 }
 
-/// attrs.number = start, attrs.more[0] = step.
+/// Fills a contiguous value with the integers f(i).
+template <class F>
+void generate_integers(Node* out, const char* op, F&& f) {
+  allocate_value(out, op);
+  const std::int64_t n = out->layout.size();
+  const bool truth = is_bool(out->dtype);
+  with_type(out->dtype, [&]<class T>(T) {
+    auto* to = static_cast<T*>(out->data());
+    for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<T>(truth ? f(i) != 0 : f(i));
+  });
+}
+
+/// attrs.number = start, attrs.more[0] = step; attrs.flag: attrs.more = start and step, integers.
 void run_arange(Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
+  if (attrs->flag) {
+    const WideInt first = wide_at(attrs->more, 0);
+    const WideInt by = wide_at(attrs->more, 2);
+    return generate_integers(out, "arange", [=](std::int64_t i) { return first + i * by; });
+  }
   const double start = attrs->number;
   const double step = from_bits(attrs->more[0]);
   generate(out, "arange", [=](std::int64_t i) { return start + static_cast<double>(i) * step; });
 }
 
-/// attrs.number = start, attrs.more = stop, number of steps; attrs.flag: stop is included.
+/// attrs.number = start, attrs.more = stop, number of steps; attrs.flag: stop is included. Of
+/// integers: attrs.more = number of steps, start and the way to stop. An integer dtype rounds down.
 void run_linspace(Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
+  if (attrs->more.size() > 2) {
+    const WideInt steps = std::max<std::int64_t>(attrs->more[0], 1);
+    const WideInt first = wide_at(attrs->more, 1);
+    const WideInt way = wide_at(attrs->more, 3);
+    return generate_integers(out, "linspace", [=](std::int64_t i) {
+      const WideInt part = i * way;
+      return first + part / steps - (part % steps < 0);
+    });
+  }
   const double start = attrs->number;
   const double stop = from_bits(attrs->more[0]);
   const std::int64_t last = attrs->more[1];
   const double step = (stop - start) / static_cast<double>(std::max<std::int64_t>(last, 1));
   const bool includes = attrs->flag && last > 0;
+  const bool whole = is_integer(out->dtype);
   generate(out, "linspace", [=](std::int64_t i) {
-    return includes && i == last ? stop : start + static_cast<double>(i) * step;
+    const double v = includes && i == last ? stop : start + static_cast<double>(i) * step;
+    return whole ? std::floor(v) : v;
   });
 }
 
@@ -149,6 +219,38 @@ Tensor arange(double start, double stop, double step, DType dtype) {
               std::to_string(step));
   const std::int64_t n = count > 0 ? static_cast<std::int64_t>(count) : 0;
   return create(arange_record, Dims{n}, dtype, start, Dims{as_bits(step)});
+}
+
+Tensor arange_exact(WideInt start, WideInt stop, WideInt step, DType dtype) {
+  if (step == 0) raise(ErrorKind::value, "arange", "the step must not be 0");
+  const WideInt way = step > 0 ? stop - start : start - stop;
+  const WideInt count = way > 0 ? (way - 1) / (step > 0 ? step : -step) + 1 : 0;
+  if (count > std::numeric_limits<std::int64_t>::max())
+    raise(ErrorKind::value, "arange", to_string(count) + " values are more than memory addresses");
+  if (count > 0) {
+    require_fit("arange", start, dtype);
+    require_fit("arange", start + (count - 1) * step, dtype);
+  }
+  Dims more;
+  append_wide(more, start);
+  append_wide(more, step);
+  return create(arange_record, Dims{static_cast<std::int64_t>(count)}, dtype, 0.0, std::move(more),
+                true);
+}
+
+Tensor arange_integers(std::int64_t start, std::int64_t stop, std::int64_t step, DType dtype) {
+  return arange_exact(start, stop, step, dtype);
+}
+
+Tensor linspace_exact(WideInt start, WideInt stop, std::int64_t num, bool endpoint, DType dtype) {
+  if (num < 0)
+    raise(ErrorKind::value, "linspace", "num must not be negative, got " + std::to_string(num));
+  if (num > 0) require_fit("linspace", start, dtype);
+  if (num > 1) require_fit("linspace", stop, dtype);
+  Dims more{endpoint ? num - 1 : num};
+  append_wide(more, start);
+  append_wide(more, stop - start);
+  return create(linspace_record, Dims{num}, dtype, 0.0, std::move(more));
 }
 
 Tensor linspace(double start, double stop, std::int64_t num, bool endpoint, DType dtype) {

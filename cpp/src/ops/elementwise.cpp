@@ -27,7 +27,7 @@ constexpr std::uint8_t kY = kSavesOutput;
 
 // A unary record and its function. `partial` is an expression in x (the input) and y (the output);
 // `saves` says which of the two it reads.
-#define ADJOINT_UNARY(fn, rule, saves, text, lo, hi, ...)                                       \
+#define ADJOINT_UNARY_RECORD(fn, rule, saves, text, lo, hi, face, ...)                          \
   static Op& fn##_record = family.define({.name = #fn,                                          \
                                           .signature = "(x, /)",                                \
                                           .doc = text,                                          \
@@ -40,18 +40,53 @@ constexpr std::uint8_t kY = kSavesOutput;
                                             return __VA_ARGS__;                                 \
                                           },                                                    \
                                           .needs = {saves, 0, 0},                               \
-                                          .method = true,                                       \
+                                          face,                                                 \
                                           .domain = {lo, hi}});                                 \
   Tensor fn(const Tensor& x) { return apply(fn##_record, {&x}); }
+#define ADJOINT_UNARY(fn, rule, saves, text, lo, hi, ...) \
+  ADJOINT_UNARY_RECORD(fn, rule, saves, text, lo, hi, .method = true, __VA_ARGS__)
+
+// Slopes that no expression in other operations keeps the digits of, in value and in derivative.
+#define ADJOINT_SLOPE(fn, saves, text, lo, hi, ...) \
+  static Tensor fn(const Tensor& x);                \
+  ADJOINT_UNARY_RECORD(fn, floating, saves, text, lo, hi, .internal = true, __VA_ARGS__)
+ADJOINT_SLOPE(one_minus_square, kX, "1 - x**2, exact next to 1.", -0.8, 0.8, value(-2.0 * x))
+ADJOINT_SLOPE(gaussian, kX | kY, "exp(-x**2).", -2, 2, value(-2.0 * mul0(x, y)))
+#undef ADJOINT_SLOPE
+
+// The same of a function whose value is at hand: `partial` is that in x, an expression in x, the
+// function's value f and the result y. f follows x, and adds nothing.
+#define ADJOINT_SLOPE_OF(fn, saves, text, lo, hi, ...)                                            \
+  static Op& fn##_record = family.define({.name = #fn,                                            \
+                                          .signature = "(x, y, /)",                               \
+                                          .doc = text,                                            \
+                                          .kind = OpKind::elementwise,                            \
+                                          .arity = 2,                                             \
+                                          .dtypes = DTypeRule::floating,                          \
+                                          .partial = [](const RuleArgs& args, int i) -> Partial { \
+                                            [[maybe_unused]] const Tensor& x = args.inputs[0];    \
+                                            [[maybe_unused]] const Tensor& f = args.inputs[1];    \
+                                            const Tensor& y = args.output;                        \
+                                            if (i == 1) return zero();                            \
+                                            return __VA_ARGS__;                                   \
+                                          },                                                      \
+                                          .needs = {saves, 0, 0},                                 \
+                                          .constant_inputs = 2,                                   \
+                                          .internal = true,                                       \
+                                          .domain = {lo, hi}});                                   \
+  static Tensor fn(const Tensor& x, const Tensor& f) { return apply(fn##_record, {&x, &f}); }
+ADJOINT_SLOPE_OF(tanh_slope, 2 | kY, "The derivative of tanh at x, where its value is y.", -2, 2,
+                 value(-2.0 * f * y))
+ADJOINT_SLOPE_OF(sigmoid_slope, kX | kY, "The derivative of sigmoid at x, where its value is y.",
+                 -4, 4, value(-y* tanh(0.5 * x)))
+#undef ADJOINT_SLOPE_OF
 
 ADJOINT_UNARY(exp, floating, kY, "e raised to x.", -3, 3, own(y))
 ADJOINT_UNARY(exp2, floating, kY, "2 raised to x.", -3, 3, value(y* std::numbers::ln2))
 ADJOINT_UNARY(expm1, floating, kX, "exp(x) - 1, exact near 0.", -3, 3, value(exp(x)))
 ADJOINT_UNARY(log, floating, kX, "Natural logarithm.", 0.1, 4, value(reciprocal(x)))
-ADJOINT_UNARY(log2, floating, kX, "Logarithm to base 2.", 0.1, 4,
-              value(reciprocal(x* std::numbers::ln2)))
-ADJOINT_UNARY(log10, floating, kX, "Logarithm to base 10.", 0.1, 4,
-              value(reciprocal(x* std::numbers::ln10)))
+ADJOINT_UNARY(log2, floating, kX, "Logarithm to base 2.", 0.1, 4, value(std::numbers::log2e / x))
+ADJOINT_UNARY(log10, floating, kX, "Logarithm to base 10.", 0.1, 4, value(std::numbers::log10e / x))
 ADJOINT_UNARY(log1p, floating, kX, "log(1 + x), exact near 0.", -0.8, 3, value(reciprocal(x + 1.0)))
 ADJOINT_UNARY(sqrt, floating, kY, "Square root.", 0.1, 4, value(0.5 / y))
 ADJOINT_UNARY(rsqrt, floating, kY, "1 / sqrt(x).", 0.2, 4, value(-0.5 * y * square(y)))
@@ -60,23 +95,24 @@ ADJOINT_UNARY(sin, floating, kX, "Sine; x in radians.", -6, 6, value(cos(x)))
 ADJOINT_UNARY(cos, floating, kX, "Cosine; x in radians.", -6, 6, value(-sin(x)))
 ADJOINT_UNARY(tan, floating, kY, "Tangent; x in radians.", -1, 1, value(square(y) + 1.0))
 ADJOINT_UNARY(asin, floating, kX, "Inverse sine, in radians.", -0.8, 0.8,
-              value(rsqrt((1.0 - x) * (x + 1.0))))
+              value(rsqrt(one_minus_square(x))))
 ADJOINT_UNARY(acos, floating, kX, "Inverse cosine, in radians.", -0.8, 0.8,
-              value(-rsqrt((1.0 - x) * (x + 1.0))))
+              value(-rsqrt(one_minus_square(x))))
 ADJOINT_UNARY(atan, floating, kX, "Inverse tangent, in radians.", -3, 3,
-              value(reciprocal(square(x) + 1.0)))
+              value(square(reciprocal(hypot(x, scalar_like(x, 1))))))
 ADJOINT_UNARY(sinh, floating, kX, "Hyperbolic sine.", -2, 2, value(cosh(x)))
 ADJOINT_UNARY(cosh, floating, kX, "Hyperbolic cosine.", -2, 2, value(sinh(x)))
-ADJOINT_UNARY(tanh, floating, kY, "Hyperbolic tangent.", -2, 2, value(1.0 - square(y)))
-ADJOINT_UNARY(asinh, floating, kX, "Inverse hyperbolic sine.", -3, 3, value(rsqrt(square(x) + 1.0)))
+ADJOINT_UNARY(tanh, floating, kX | kY, "Hyperbolic tangent.", -2, 2, value(tanh_slope(x, y)))
+ADJOINT_UNARY(asinh, floating, kX, "Inverse hyperbolic sine.", -3, 3,
+              value(reciprocal(hypot(x, scalar_like(x, 1)))))
 ADJOINT_UNARY(acosh, floating, kX, "Inverse hyperbolic cosine.", 1.2, 4,
-              value(rsqrt((x - 1.0) * (x + 1.0))))
+              value(rsqrt(x - 1.0) * rsqrt(x + 1.0)))
 ADJOINT_UNARY(atanh, floating, kX, "Inverse hyperbolic tangent.", -0.8, 0.8,
-              value(reciprocal((1.0 - x) * (x + 1.0))))
+              value(reciprocal(one_minus_square(x))))
 ADJOINT_UNARY(erf, floating, kX, "Error function.", -2, 2,
-              value(exp(-square(x)) * (2 * std::numbers::inv_sqrtpi)))
+              value(gaussian(x) * (2 * std::numbers::inv_sqrtpi)))
 ADJOINT_UNARY(erfc, floating, kX, "1 - erf(x), exact in the tail.", -2, 2,
-              value(exp(-square(x)) * (-2 * std::numbers::inv_sqrtpi)))
+              value(gaussian(x) * (-2 * std::numbers::inv_sqrtpi)))
 
 static Op& polygamma_record = family.define(
     {.name = "polygamma",
@@ -98,11 +134,29 @@ ADJOINT_UNARY(lgamma, floating, kX, "Logarithm of the absolute value of the gamm
               4, value(digamma(x)))
 ADJOINT_UNARY(digamma, floating, kX, "Derivative of lgamma.", 0.5, 4,
               value(polygamma(scalar_like(x, 1), x)))
-// y (1 - y) would be 0 where y rounds to 1; the second factor is exact there.
-ADJOINT_UNARY(sigmoid, floating, kX | kY, "1 / (1 + exp(-x)).", -4, 4, value(y* sigmoid(-x)))
+ADJOINT_UNARY(sigmoid, floating, kX | kY, "1 / (1 + exp(-x)).", -4, 4, value(sigmoid_slope(x, y)))
 ADJOINT_UNARY(softplus, floating, kX, "log(1 + exp(x)).", -4, 4, value(sigmoid(x)))
 ADJOINT_UNARY(square, numeric, kX, "x * x.", -2, 2, value(x + x))
-ADJOINT_UNARY(reciprocal, floating, kY, "1 / x.", 0.3, 3, value(-square(y)))
+
+/// -y*y, one factor after the other: where the square leaves the range, the product may still not.
+static Tensor reciprocal_change(const RuleArgs& args, const Tensor& change) {
+  return -mul0(mul0(change, args.output), args.output);
+}
+static Op& reciprocal_record = family.define(
+    {.name = "reciprocal",
+     .signature = "(x, /)",
+     .doc = "1 / x.",
+     .kind = OpKind::elementwise,
+     .arity = 1,
+     .dtypes = DTypeRule::floating,
+     .vjp = [](const RuleArgs& args, int, const Tensor& ct) { return reciprocal_change(args, ct); },
+     .jvp = [](const RuleArgs& args,
+               std::span<const Tensor> t) { return reciprocal_change(args, t[0]); },
+     .needs = {kY, 0, 0},
+     .method = true,
+     .domain = {0.3, 3}});
+Tensor reciprocal(const Tensor& x) { return apply(reciprocal_record, {&x}); }
+
 ADJOINT_UNARY(abs, numeric, kX, "Absolute value; the derivative at 0 is 0.", -2, 2, value(sign(x)))
 ADJOINT_UNARY(negative, numeric, 0, "-x.", -2, 2, minus_one())
 
@@ -116,11 +170,11 @@ Tensor gelu_slope(const Tensor& x) {
   constexpr double c = 1.5957691216057308;
   const Tensor u = gelu_exponent(x);
   const Tensor s = sigmoid(u);
-  return s + mul0(s * sigmoid(-u), mul0(x, square(x) * (3 * 0.044715 * c) + c));
+  return s + mul0(sigmoid_slope(u, s), mul0(x, square(x) * (3 * 0.044715 * c) + c));
 }
 Tensor silu_slope(const Tensor& x) {
   const Tensor s = sigmoid(x);
-  return s + mul0(s * sigmoid(-x), x);
+  return s + mul0(sigmoid_slope(x, s), x);
 }
 
 }  // namespace
@@ -130,6 +184,7 @@ ADJOINT_UNARY(gelu, floating, kX,
               "Gaussian error linear unit in its tanh form (Hendrycks and Gimpel 2016).", -4, 4,
               value(gelu_slope(x)))
 #undef ADJOINT_UNARY
+#undef ADJOINT_UNARY_RECORD
 
 #define ADJOINT_STEP(fn, rule, text)                                   \
   static Op& fn##_record = family.define({.name = #fn,                 \
@@ -141,11 +196,22 @@ ADJOINT_UNARY(gelu, floating, kX,
                                           .partial = no_slope});       \
   Tensor fn(const Tensor& x) { return apply(fn##_record, {&x}); }
 ADJOINT_STEP(sign, numeric, "-1, 0 or 1; nan stays nan.")
-ADJOINT_STEP(floor, floating, "Largest integer not above x.")
-ADJOINT_STEP(ceil, floating, "Smallest integer not below x.")
-ADJOINT_STEP(trunc, floating, "x without its fraction.")
-ADJOINT_STEP(round, floating, "Nearest integer, ties to even.")
+ADJOINT_STEP(floor, same, "Largest integer not above x.")
+ADJOINT_STEP(ceil, same, "Smallest integer not below x.")
+ADJOINT_STEP(trunc, same, "x without its fraction.")
+ADJOINT_STEP(round, same, "Nearest integer, ties to even.")
 #undef ADJOINT_STEP
+
+static Op& binade_record =
+    family.define({.name = "binade",
+                   .signature = "(x, /)",
+                   .doc = "The power of two at or below |x|; 1 where that is not finite.",
+                   .kind = OpKind::elementwise,
+                   .arity = 1,
+                   .dtypes = DTypeRule::floating,
+                   .partial = no_slope,
+                   .internal = true});
+Tensor binade(const Tensor& x) { return apply(binade_record, {&x}); }
 
 static Op& positive_record = family.define({.name = "positive",
                                             .signature = "(x, /)",
@@ -193,25 +259,41 @@ Tensor power_slope(const Tensor& x, const Tensor& exponent, const Tensor& y) {
       logical_and(equal(x, scalar_like(x, 0)), greater_equal(exponent, scalar_like(exponent, 0)));
   return where(edge, scalar_like(y, 0), mul0(y, log(x)));
 }
-/// a / h, and 0 where h is 0.
-Tensor hypot_slope(const Tensor& a, const Tensor& h) {
-  return where(equal(h, scalar_like(h, 0)), scalar_like(h, 0), a / h);
-}
+Tensor hypot_slope(const Tensor& a, const Tensor& b);
 /// a / (a*a + b*b), whose squares may overflow or vanish; 0 at the origin.
 Tensor angle_slope(const Tensor& a, const Tensor& b) {
   const Tensor h = hypot(a, b);
-  return where(equal(h, scalar_like(h, 0)), scalar_like(h, 0), a / h / h);
+  return hypot_slope(a, b) / where(equal(h, scalar_like(h, 0)), scalar_like(h, 1), h);
 }
+
+Op& hypot_slope_record =
+    family.define({.name = "hypot_slope",
+                   .signature = "(x1, x2, /)",
+                   .doc = "x1 / hypot(x1, x2), the derivative of hypot in x1; 0 at the origin.",
+                   .kind = OpKind::elementwise,
+                   .arity = 2,
+                   .dtypes = DTypeRule::floating,
+                   .partial = [](const RuleArgs& args, int i) -> Partial {
+                     const Tensor& a = args.inputs[0];
+                     const Tensor& b = args.inputs[1];
+                     // b*b / hypot(a, b)**3 and -a*b / hypot(a, b)**3
+                     const Tensor turning = angle_slope(b, a);
+                     return value(i == 0 ? hypot_slope(b, a) * turning : -args.output * turning);
+                   },
+                   .needs = {3, 3 | kY, 0},
+                   .internal = true,
+                   .domain = {0.3, 2}});
+Tensor hypot_slope(const Tensor& a, const Tensor& b) { return apply(hypot_slope_record, {&a, &b}); }
 
 }  // namespace
 
 ADJOINT_BINARY(pow, numeric, 3, 3 | kY, "x1 raised to x2.", 0.3, 2, value(mul0(b, pow(a, b - 1.0))),
                value(power_slope(a, b, y)))
-ADJOINT_BINARY(hypot, floating, 1 | kY, 2 | kY, "sqrt(x1**2 + x2**2); the derivative at 0 is 0.",
-               0.3, 2, value(hypot_slope(a, y)), value(hypot_slope(b, y)))
+ADJOINT_BINARY(hypot, floating, 3, 3, "sqrt(x1**2 + x2**2); the derivative at 0 is 0.", 0.3, 2,
+               value(hypot_slope(a, b)), value(hypot_slope(b, a)))
 ADJOINT_BINARY(atan2, floating, 3, 3,
                "Angle of the point (x2, x1), in radians; the derivative at the origin is 0.", 0.3,
-               2, value(angle_slope(b, a)), value(angle_slope(-a, b)))
+               2, value(angle_slope(b, a)), value(-angle_slope(a, b)))
 ADJOINT_BINARY(floor_divide, numeric, 0, 0, "x1 / x2 rounded down; integers: 0 for division by 0.",
                0.3, 3, zero(), zero())
 ADJOINT_BINARY(remainder, numeric, 0, 3, "x1 - floor(x1 / x2) * x2, of the sign of x2.", 0.3, 3,
@@ -241,17 +323,19 @@ ADJOINT_BINARY(mul0, floating, 2, 1, "x1 * x2, and 0 where either is 0.", -2, 2,
 static Op& clip_record =
     family.define({.name = "clip",
                    .signature = "(x, min, max, /)",
-                   .doc = "x limited to [min, max]; the derivative at the limits is 1.",
+                   .doc = "x limited to [min, max], and max where min is above it; the derivative "
+                          "at the limits is 1.",
                    .kind = OpKind::elementwise,
                    .arity = 3,
                    .dtypes = DTypeRule::numeric,
                    .partial = [](const RuleArgs& args, int i) -> Partial {
-                     const Tensor& x = args.inputs[0];
-                     const Tensor below = less(x, args.inputs[1]);
-                     const Tensor above = greater(x, args.inputs[2]);
-                     if (i == 0)
-                       return value(astype(logical_not(logical_or(below, above)), x.dtype()));
-                     return value(astype(i == 1 ? below : above, x.dtype()));
+                     const Tensor &x = args.inputs[0], &low = args.inputs[1];
+                     const Tensor& high = args.inputs[2];
+                     const Tensor above = logical_or(greater(x, high), greater(low, high));
+                     if (i == 2) return value(astype(above, x.dtype()));
+                     const Tensor below = less(x, low);
+                     const Tensor taken = i == 1 ? below : logical_not(below);
+                     return value(astype(logical_and(taken, logical_not(above)), x.dtype()));
                    },
                    .needs = {7, 7, 7}});
 Tensor clip(const Tensor& x, const Tensor& low, const Tensor& high) {

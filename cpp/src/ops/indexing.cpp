@@ -3,11 +3,15 @@
 //
 // Parameters of the slice family: attrs.ints = starts, attrs.more = counts, then steps; a step of 0
 // leaves the axis, of which one element is taken, out of the result. Of the take family:
-// attrs.ints[0] = the axis, and input 1 holds int64 indices, negative ones counted from the end.
+// attrs.ints[0] = the axis, and input 1 holds integers, negative ones counted from the end. Every
+// run checks them, so an index out of range raises wherever the application ends up: in a batch, a
+// sweep, a program. attrs.more[0] is then the axis as the user counts it (left out: the same), and
+// attrs.flag says that it stood in the brackets of x[...].
 #include <algorithm>
 #include <vector>
 
 #include "kernels/reduce.h"
+#include "ops/indexing.h"
 #include "ops/structural.h"
 
 namespace adjoint {
@@ -209,25 +213,69 @@ struct AxisView {
 };
 
 void require_indices(const char* op, const Node* indices) {
-  if (indices->dtype != DType::int64)
+  if (!is_integer(indices->dtype))
     raise(ErrorKind::type, op,
           "indices must be integers, not " + std::string(name(indices->dtype)) +
               ": use astype(indices, int64)");
 }
 
-/// The indices as positions in [0, extent); raises IndexError for the first that is none.
-std::vector<std::int64_t> positions(const char* op, Node* indices, std::int64_t axis,
-                                    std::int64_t extent) {
+/// Parameters of the take family.
+AttrsPtr entry_attrs(std::int64_t axis, std::int64_t named_axis, bool in_brackets) {
+  auto* attrs = new Attrs;
+  attrs->ints.push_back(axis);
+  if (named_axis != axis) attrs->more.push_back(named_axis);
+  attrs->flag = in_brackets;
+  return AttrsPtr(attrs);
+}
+
+std::int64_t named_axis(const Attrs* attrs) {
+  return attrs->more.empty() ? attrs->ints[0] : attrs->more[0];
+}
+
+/// The same application along another axis.
+AttrsPtr along(std::int64_t axis, const Attrs* attrs) {
+  return entry_attrs(axis, named_axis(attrs), attrs->flag);
+}
+
+[[noreturn]] void raise_out_of_range(const char* op, const Attrs* attrs, const std::string& index,
+                                     std::int64_t extent) {
+  raise(ErrorKind::index, attrs->flag ? "index" : op,
+        "index " + index + " is out of range for axis " + std::to_string(named_axis(attrs)) +
+            " of length " + std::to_string(extent));
+}
+
+template <class T>
+bool outside(T i, std::int64_t extent) {
+  if constexpr (std::is_unsigned_v<T>)
+    return std::uint64_t{i} >= static_cast<std::uint64_t>(extent);
+  return (static_cast<std::int64_t>(i) < -extent) | (static_cast<std::int64_t>(i) >= extent);
+}
+
+/// Writes the indices as positions in [0, extent); raises IndexError for the first that is none.
+void write_positions(const char* op, Node* indices, const Attrs* attrs, std::int64_t extent,
+                     std::int64_t* to) {
   const Tensor dense = contiguous(indices);
-  const auto* p = static_cast<const std::int64_t*>(dense.node()->data());
-  std::vector<std::int64_t> out(p, p + dense.size());
-  for (std::int64_t& i : out) {
-    if (i < -extent || i >= extent)
-      raise(ErrorKind::index, op,
-            "index " + std::to_string(i) + " is out of range for axis " + std::to_string(axis) +
-                " of length " + std::to_string(extent));
-    if (i < 0) i += extent;
-  }
+  with_type(indices->dtype, [&]<class T>(T) {
+    if constexpr (std::is_integral_v<T>) {
+      const std::span given(static_cast<const T*>(dense.node()->data()),
+                            static_cast<std::size_t>(dense.size()));
+      bool any_outside = false;
+      for (const T i : given) {
+        any_outside |= outside(i, extent);
+        const auto at = static_cast<std::int64_t>(i);
+        *to++ = at + (at < 0 ? extent : 0);
+      }
+      if (!any_outside) return;
+      const auto first = std::ranges::find_if(given, [&](T i) { return outside(i, extent); });
+      raise_out_of_range(op, attrs, std::to_string(*first), extent);
+    }
+  });
+}
+
+std::vector<std::int64_t> positions(const char* op, Node* indices, const Attrs* attrs,
+                                    std::int64_t extent) {
+  std::vector<std::int64_t> out(static_cast<std::size_t>(indices->layout.size()));
+  write_positions(op, indices, attrs, extent, out.data());
   return out;
 }
 
@@ -255,7 +303,7 @@ void copy_entries(const T* x, const AxisView& v, std::span<const std::int64_t> i
 void run_take(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
   const std::int64_t axis = attrs->ints[0];
   const AxisView v(in[0]->layout.shape(), axis);
-  const auto index = positions("take", in[1], axis, v.extent);
+  const auto index = positions("take", in[1], attrs, v.extent);
   allocate_value(out, "take");
   const Tensor x = contiguous(in[0]);
   const void* src = x.node()->data();
@@ -300,7 +348,7 @@ ResultSpec infer_at(const char* op, std::span<Node* const> in, const Attrs* attr
 void run_add_at(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t donated) {
   const std::int64_t axis = attrs->ints[0];
   const AxisView v(in[0]->layout.shape(), axis);
-  const auto index = positions("add_at", in[1], axis, v.extent);
+  const auto index = positions("add_at", in[1], attrs, v.extent);
   const Tensor value = contiguous(in[2]);
   start_from(out, in[0], donated & 1, "add_at");
   with_type(out->dtype, [&]<class T>(T) {
@@ -320,7 +368,7 @@ void run_add_at(Node* out, std::span<Node* const> in, const Attrs* attrs, std::u
 void run_put_rows(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t donated) {
   const std::int64_t axis = attrs->ints[0];
   const AxisView v(in[0]->layout.shape(), axis);
-  const auto index = positions("put_rows", in[1], axis, v.extent);
+  const auto index = positions("put_rows", in[1], attrs, v.extent);
   const Tensor value = contiguous(in[2]);
   start_from(out, in[0], donated & 1, "put_rows");
   const std::size_t bytes = static_cast<std::size_t>(v.inner) * itemsize(out->dtype);
@@ -350,10 +398,9 @@ Tensor transpose_put_rows(const RuleArgs& args, int input, const Tensor& ct) {
   }
   // A row reaches the result where it is the last of those put at its index.
   const std::int64_t extent = ct.shape()[axis];
-  const Tensor number =
-      reshape(arange(0, static_cast<double>(indices.size()), 1, DType::int64), indices.shape());
+  const Tensor number = reshape(arange(0, indices.size()), indices.shape());
   const Tensor none = zeros_view(Dims{extent}, DType::int64);
-  const AttrsPtr along_first = make_attrs(Dims{0});
+  const AttrsPtr along_first = along(0, args.attrs);
   const Tensor last = apply(put_rows_record, {&none, &indices, &number}, along_first);
   const Tensor owner = apply(take_record, {&last, &indices}, along_first);
   Dims extents(indices.shape());
@@ -365,14 +412,23 @@ Tensor transpose_put_rows(const RuleArgs& args, int input, const Tensor& ct) {
 
 // ------------------------------------------------------------------------------------ batching
 
+/// Of wrap_indices: attrs.ints[0] = the extent.
+AttrsPtr wrap_attrs(std::int64_t extent, std::int64_t axis, bool in_brackets) {
+  auto* attrs = new Attrs;
+  attrs->ints.push_back(extent);
+  attrs->more.push_back(axis);
+  attrs->flag = in_brackets;
+  return AttrsPtr(attrs);
+}
+
 /// Indices into the entries of a whole batch, laid out one element of it after the other.
-Tensor flat_indices(const BatchArgs& args, std::int64_t axis, std::int64_t extent) {
-  const Tensor wrapped =
-      apply(wrap_indices_record, {&args.inputs[1]}, make_attrs(Dims{extent, axis}));
+Tensor flat_indices(const BatchArgs& args, std::int64_t extent) {
+  const Tensor wrapped = apply(wrap_indices_record, {&args.inputs[1]},
+                               wrap_attrs(extent, named_axis(args.attrs), args.attrs->flag));
   const auto shape = element_shape(args, 1);
   Dims column(1 + shape.size(), 1);
   column[0] = args.size;
-  const Tensor first = arange(0, static_cast<double>(args.size), 1, DType::int64);
+  const Tensor first = arange(0, args.size);
   Node* scale = new_node(DType::int64, Layout());
   scale->bits = static_cast<std::uint64_t>(extent);
   const Tensor offsets = multiply(reshape(first, column), Tensor::adopt(scale));
@@ -390,16 +446,16 @@ Tensor merge_axis(const Tensor& x, std::int64_t axis) {
 Tensor batch_take(const BatchArgs& args) {
   const std::int64_t axis = args.attrs->ints[0];
   if (!args.mapped[1])
-    return apply(args.op, {&args.inputs[0], &args.inputs[1]}, make_attrs(Dims{axis + 1}));
+    return apply(args.op, {&args.inputs[0], &args.inputs[1]}, along(axis + 1, args.attrs));
   if (!args.mapped[0]) {
-    const Tensor y = apply(args.op, {&args.inputs[0], &args.inputs[1]}, make_attrs(Dims{axis}));
+    const Tensor y = apply(args.op, {&args.inputs[0], &args.inputs[1]}, same_attrs(args.attrs));
     return permute_dims(y, moved_axis(y.ndim(), static_cast<int>(axis), 0));
   }
   const Tensor& x = args.inputs[0];
   const Tensor merged = merge_axis(x, axis);
-  const Tensor indices = flat_indices(args, axis, x.shape()[axis + 1]);
+  const Tensor indices = flat_indices(args, x.shape()[axis + 1]);
   // Axes now: batch, indices, those before `axis`, those after it.
-  const Tensor y = apply(args.op, {&merged, &indices}, make_attrs(Dims{0}));
+  const Tensor y = apply(args.op, {&merged, &indices}, along(0, args.attrs));
   const int k = indices.ndim();
   Dims axes{0};
   for (std::int64_t i = 0; i < axis; ++i) axes.push_back(k + i);
@@ -413,16 +469,16 @@ Tensor batch_at(const BatchArgs& args) {
   const Tensor x = mapped_input(args, 0);
   const Tensor value = mapped_input(args, 2);
   if (!args.mapped[1])
-    return apply(args.op, {&x, &args.inputs[1], &value}, make_attrs(Dims{axis + 1}));
+    return apply(args.op, {&x, &args.inputs[1], &value}, along(axis + 1, args.attrs));
   const Tensor merged = merge_axis(x, axis);
-  const Tensor indices = flat_indices(args, axis, x.shape()[axis + 1]);
+  const Tensor indices = flat_indices(args, x.shape()[axis + 1]);
   const int k = indices.ndim();
   Dims axes{0};
   for (int i = 1; i < k; ++i) axes.push_back(axis + i);
   for (int i = 1; i <= axis; ++i) axes.push_back(i);
   for (int i = k + static_cast<int>(axis); i < value.ndim(); ++i) axes.push_back(i);
   const Tensor entries = permute_dims(value, axes);
-  const Tensor y = apply(args.op, {&merged, &indices, &entries}, make_attrs(Dims{0}));
+  const Tensor y = apply(args.op, {&merged, &indices, &entries}, along(0, args.attrs));
   Dims shape(y.shape().subspan(1));
   shape.insert(0, x.shape()[axis + 1]);
   shape.insert(0, args.size);
@@ -602,9 +658,9 @@ Op& wrap_indices_record = family.define(
          },
      .run =
          [](Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
-           const auto index = positions("take", in[0], attrs->ints[1], attrs->ints[0]);
            allocate_value(out, "take");
-           std::copy(index.begin(), index.end(), static_cast<std::int64_t*>(out->data()));
+           write_positions("take", in[0], attrs, attrs->ints[0],
+                           static_cast<std::int64_t*>(out->data()));
          },
      .internal = true,
      .fallible = true});
@@ -644,11 +700,6 @@ AttrsPtr slice_attrs(Tensor::Shape starts, Tensor::Shape counts, Tensor::Shape s
   return AttrsPtr(attrs);
 }
 
-Tensor as_indices(const char* op, const Tensor& indices) {
-  if (!is_integer(indices.dtype())) require_indices(op, indices.node());
-  return astype(indices, DType::int64);
-}
-
 AttrsPtr arg_attrs(const char* op, const Tensor& x, int axis, bool keepdims) {
   return make_attrs(Dims{normalize_axis(axis, x.ndim(), op)}, keepdims);
 }
@@ -673,14 +724,21 @@ Tensor put_slice(const Tensor& x, const Tensor& value, Tensor::Shape starts, Ten
 
 Tensor take(const Tensor& x, const Tensor& indices, int axis) {
   const int at = normalize_axis(axis, x.ndim(), "take");
-  const Tensor i = as_indices("take", indices);
-  return apply(take_record, {&x, &i}, make_attrs(Dims{at}));
+  return apply(take_record, {&x, &indices}, entry_attrs(at, at, false));
 }
 
-Tensor put_rows(const Tensor& x, const Tensor& indices, const Tensor& value) {
-  if (x.ndim() == 0) raise(ErrorKind::value, "put_rows", "a scalar has no entries along axis 0");
-  const Tensor i = as_indices("put_rows", indices);
-  return apply(put_rows_record, {&x, &i, &value}, make_attrs(Dims{0}));
+Tensor take_entries(const Tensor& x, const Tensor& indices, std::int64_t axis,
+                    std::int64_t named_axis) {
+  return apply(take_record, {&x, &indices}, entry_attrs(axis, named_axis, true));
+}
+
+Tensor put_entries(const Tensor& x, const Tensor& indices, const Tensor& value, std::int64_t axis,
+                   std::int64_t named_axis) {
+  return apply(put_rows_record, {&x, &indices, &value}, entry_attrs(axis, named_axis, true));
+}
+
+Tensor wrap_indices(const Tensor& indices, std::int64_t extent, std::int64_t named_axis) {
+  return apply(wrap_indices_record, {&indices}, wrap_attrs(extent, named_axis, true));
 }
 
 Tensor argmax(const Tensor& x, int axis, bool keepdims) {

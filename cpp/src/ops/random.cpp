@@ -244,7 +244,8 @@ Tensor batch_states(const BatchArgs& args) {
                                                     .batch = batch_states,       \
                                                     .infer = infer_rule,         \
                                                     .run = run_rule,             \
-                                                    .internal = true});
+                                                    .internal = true,            \
+                                                    .draws = true});
 
 ResultSpec infer_uniform(std::span<Node* const> in, const Attrs* attrs) {
   return infer_floating("random_uniform", in, attrs);

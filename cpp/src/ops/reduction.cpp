@@ -75,6 +75,7 @@ void run_with(const char* name, Node* out, std::span<Node* const> in, const Attr
   }
   Dims shape(x.shape());
   const Dims& axes = attrs->ints;
+  if (axes.empty()) return share_value(out, x.node(), Layout(x.node()->layout));
   for (std::size_t end = axes.size(); end > 0;) {
     std::size_t begin = end - 1;
     while (begin > 0 && axes[begin - 1] == axes[begin] - 1) --begin;
@@ -313,9 +314,19 @@ Tensor var(const Tensor& x, Tensor::Shape axes, double correction, bool keepdims
          (static_cast<double>(reduced_count(x, over)) - correction);
 }
 
+// The squares are taken of distances in units near the largest one, so that they neither vanish nor
+// overflow. The unit is a power of two and changes no bit otherwise; being a step, it has no slope.
 // At a constant the square root's slope is infinite and the variance's is 0: mul0 gives 0.
 Tensor std_(const Tensor& x, Tensor::Shape axes, double correction, bool keepdims) {
-  return sqrt(var(x, axes, correction, keepdims));
+  const Tensor f = is_floating(x.dtype()) ? x : astype(x, DType::float64);
+  const Dims over = all_or(axes, x, "std");
+  const Tensor centred = f - mean(f, over, true);
+  const double count = static_cast<double>(reduced_count(x, over));
+  if (count == 0) return sqrt(var(f, over, correction, keepdims));
+  const Tensor unit = binade(reduce(max_record, abs(centred), over, true));
+  const Tensor squares = reduce(sum_record, square(centred / unit), over, true);
+  const Tensor deviation = sqrt(squares / (count - correction)) * unit;
+  return keepdims ? deviation : reshape(deviation, reduced_shape(x.shape(), over, false));
 }
 
 Tensor sum_to_shape(Tensor x, Tensor::Shape shape) {

@@ -14,6 +14,7 @@ void register_linalg_ops();
 void register_random_ops();
 void register_sort_ops();
 void register_call_ops();
+void register_number_ops();
 
 void register_builtin_ops() {
   register_elementwise_ops();
@@ -26,6 +27,7 @@ void register_builtin_ops() {
   register_random_ops();
   register_sort_ops();
   register_call_ops();
+  register_number_ops();
 }
 
 }  // namespace adjoint

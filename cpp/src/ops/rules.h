@@ -22,6 +22,9 @@ Tensor sum_to_shape(Tensor x, Tensor::Shape shape);
 /// Zeros of this shape in one element of memory.
 Tensor zeros_of(Tensor::Shape shape, DType dtype);
 
+/// The power of two at or below |x|: a unit in which squares neither overflow nor vanish. A step.
+Tensor binade(const Tensor& x);
+
 /// Collects the records a file defines, in the order in which they stand there.
 class Family {
  public:

@@ -106,8 +106,7 @@ Tensor reordered(const Tensor& x, const Tensor& order, std::int64_t axis) {
   const std::int64_t count = product(rows.shape().first(rows.shape().size() - 1));
   Node* extent = new_node(DType::int64, Layout());
   extent->bits = static_cast<std::uint64_t>(n);
-  const Tensor first =
-      multiply(arange(0, static_cast<double>(count), 1, DType::int64), Tensor::adopt(extent));
+  const Tensor first = multiply(arange(0, count), Tensor::adopt(extent));
   const Tensor index =
       add(reshape(permute_dims(order, last), Dims{count, n}), reshape(first, Dims{count, 1}));
   const Tensor y = take(reshape(rows, Dims{count * n}), index, 0);

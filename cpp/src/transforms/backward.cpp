@@ -13,6 +13,7 @@
 #include "base/error_context.h"
 #include "base/fork.h"
 #include "graph/apply.h"
+#include "graph/cell.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
 #include "graph/watcher.h"
@@ -190,6 +191,7 @@ class Sweep {
     SmallVector<Node*, 64> stack;
     const auto push = [&](Node* n) {
       if (!n->requires_grad || marks_.find(n)) return;
+      if (to_leaves_ && n->box == Box::trace && !n->recorded && !n->leaf) tell_trace(n);
       found_.push_back({n->order, n});
       marks_.set(n, 1);
       if (expands(n)) stack.push_back(n);
@@ -202,6 +204,13 @@ class Sweep {
     }
     if (!std::is_sorted(found_.begin(), found_.end(), descending))
       std::sort(found_.begin(), found_.end(), descending);
+  }
+
+  /// A value from outside of a trace with a history outside, to which this sweep cannot go on.
+  static void tell_trace(const Node* n) {
+    const auto& levels = thread_state().levels;
+    if (n->level <= levels.size() && levels[n->level - 1u].trace)
+      levels[n->level - 1u].trace->sweep_left(n);
   }
 
   /// One slot per node. Ascending, so that the inputs of a node have theirs.
@@ -327,33 +336,37 @@ class Sweep {
   std::vector<std::pair<Leaf*, Tensor>> leaf_cotangents_;
 };
 
-/// Keeps a leaf for a trace that reads or rebinds its gradient.
-class LeafOwner : public Payload {
- public:
-  explicit LeafOwner(Leaf* leaf) : leaf_(leaf) { retain_owner(leaf_); }
-  ~LeafOwner() override { release_owner(leaf_); }
+/// Whether the gradients are reached themselves, and not some scope before them.
+bool is_direct(std::span<const GradientChange> changes) {
+  return std::ranges::none_of(
+      changes, [](const GradientChange& c) { return is_guarded(gradient_cell(c.leaf)); });
+}
 
- private:
-  Leaf* leaf_;
-};
-
-/// All gradients change, or none: whatever stops a sweep, it can be run again.
+/// All gradients change, or none: whatever stops a sweep, it can be run again. Where another thread
+/// has added to one meanwhile, the sum is made anew.
 void Sweep::add_to_grads() {
   static const Op& op = find_op("add");
   auto& list = leaf_cotangents_;
-  for (const auto& [leaf, ct] : list) touch_grad(leaf);
+  if (list.empty()) return;
   std::ranges::stable_sort(list, {}, &std::pair<Leaf*, Tensor>::first);
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    auto& [leaf, sum] = list[i];
-    Tensor before = leaf->grad ? Tensor::share(leaf->grad) : Tensor();
-    if (i && list[i - 1].first == leaf) before = std::move(list[i - 1].second);
-    if (!before.defined()) continue;
-    Node* both[] = {before.node(), sum.node()};
-    sum = Tensor::adopt(apply(op, both));
-  }
-  for (auto& [leaf, sum] : list)
-    if (sum.defined())
-      if (Node* before = std::exchange(leaf->grad, sum.detach_node())) release_handle(before);
+  std::vector<GradientChange> changes;
+  do {
+    changes.clear();
+    for (const auto& [leaf, ct] : list) {
+      if (changes.empty() || changes.back().leaf != leaf) {
+        Tensor before = read_cell(gradient_cell(leaf));
+        changes.push_back({leaf, before, before});
+      }
+      Tensor& sum = changes.back().value;
+      Node* both[] = {sum.node(), ct.node()};
+      sum = sum.defined() ? Tensor::adopt(apply(op, both)) : ct;
+    }
+    for (const GradientChange& c : changes) check_write(gradient_cell(c.leaf), c.value);
+    if (!is_direct(changes)) {
+      for (GradientChange& c : changes) write_cell(gradient_cell(c.leaf), std::move(c.value));
+      return;
+    }
+  } while (!exchange_gradients(changes));
 }
 
 std::vector<Tensor> seeds(std::span<const Tensor> outputs, std::span<const Tensor> cotangents,
@@ -384,12 +397,6 @@ std::vector<Tensor> seeds(std::span<const Tensor> outputs, std::span<const Tenso
 }
 
 }  // namespace
-
-void touch_grad(Leaf* leaf) {
-  if (g_open_traces.load(std::memory_order_relaxed) == 0) return;
-  if (TraceSink* trace = current_trace())
-    trace->touch(&leaf->grad, [leaf] { return IntrusivePtr<const Payload>(new LeafOwner(leaf)); });
-}
 
 std::vector<Tensor> sweep(std::span<const Tensor> outputs, std::span<const Tensor> cotangents,
                           std::span<const Tensor> sources, const SweepOptions& options) {
@@ -432,15 +439,11 @@ void Tensor::backward(const Tensor& cotangent, bool create_graph) const {
 }
 
 Tensor Tensor::grad() const {
-  if (!leaf_) return {};
-  touch_grad(leaf_);
-  return leaf_->grad ? share(leaf_->grad) : Tensor();
+  return leaf_ ? read_cell(gradient_cell(leaf_)) : Tensor();
 }
 
 void Tensor::zero_grad() {
-  if (!leaf_) return;
-  touch_grad(leaf_);
-  if (Node* before = std::exchange(leaf_->grad, nullptr)) release_handle(before);
+  if (leaf_) write_cell(gradient_cell(leaf_), {});
 }
 
 }  // namespace adjoint

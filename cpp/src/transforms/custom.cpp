@@ -124,6 +124,28 @@ Op& barrier_record = family.define(
      .run = run_same,
      .internal = true});
 
+Op& attached_record =
+    family.define({.name = "attached",
+                   .signature = "(value, carrier, /)",
+                   .doc = "The value, with the derivative of the carrier.",
+                   .kind = OpKind::view,
+                   .arity = 2,
+                   .vjp = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
+                   .jvp = [](const RuleArgs&, std::span<const Tensor> tangents) -> Tensor {
+                     return tangents[1];
+                   },
+                   .constant_inputs = 1,
+                   .batch =
+                       [](const BatchArgs& args) -> Tensor {
+                         const Tensor value = mapped_input(args, 0);
+                         const Tensor carried = mapped_input(args, 1);
+                         return apply(args.op, {&value, &carried});
+                       },
+                   .infer = infer_same,
+                   .run = run_same,
+                   .internal = true,
+                   .transparent = true});
+
 [[maybe_unused]] Op& stop_record =
     family.define({.name = "stop_gradient",
                    .signature = "(x, /)",
@@ -205,15 +227,44 @@ std::vector<Tensor> with_derivative(std::span<const Tensor> values, std::span<co
   return out;
 }
 
+std::vector<Tensor> recorded_with_derivative(std::span<const Tensor> values,
+                                             std::span<const Tensor> inputs,
+                                             IntrusivePtr<const JointRule> rule) {
+  const JointRule& joint = *rule;
+  std::vector<Tensor> out =
+      joint.split(carrier(inputs, joint.whole(), IntrusivePtr<const DerivativeRule>(rule.get())));
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = apply(attached_record, {&values[i], &out[i]});
+  return out;
+}
+
 bool is_differentiated(const Tensor& x) noexcept {
   const bool recording = thread_state().recording;
   for (const Node* n = x.node(); n; n = n->primal) {
     if (recording && n->requires_grad) return true;
     if (!n->level || n->box == Box::trace) return false;
-    if (n->box == Box::dual && n->tangent) return true;
+    if (n->box == Box::dual && n->tangent && n->level > thread_state().constant_levels) return true;
   }
   return false;
 }
+
+namespace {
+
+/// Whether recorded work leads from the node to one from before `start`.
+bool leads_before(const Node* from, std::uint64_t start) {
+  std::vector<const Node*> stack{from};
+  std::unordered_set<const Node*> seen{from};
+  while (!stack.empty()) {
+    const Node* n = stack.back();
+    stack.pop_back();
+    if (n->order <= start || (n->leaf && n->leaf->order <= start)) return true;
+    if (!n->recorded) continue;
+    for (const Node* in : n->inputs())
+      if (in->requires_grad && seen.insert(in).second) stack.push_back(in);
+  }
+  return false;
+}
+
+}  // namespace
 
 bool is_in_body(const Tensor& x) {
   const Node* n = innermost(x.node());
@@ -231,26 +282,14 @@ Tensor barrier(const Tensor& x) {
   return apply(barrier_record, {&x}, held);
 }
 
-std::vector<Tensor> captured_before(std::span<const Tensor> outputs, std::uint64_t start,
-                                    std::span<const Tensor> arguments) {
-  std::vector<Tensor> out;
-  std::vector<Node*> stack;
-  std::unordered_set<const Node*> seen;
-  for (const Tensor& x : arguments) seen.insert(x.node());
-  const auto push = [&](Node* n) {
-    if (!n->requires_grad || !seen.insert(n).second) return;
-    if (n->order <= start || !n->recorded)
-      out.push_back(Tensor::share(n));
-    else
-      stack.push_back(n);
-  };
-  for (const Tensor& y : outputs) push(y.node());
-  while (!stack.empty()) {
-    Node* n = stack.back();
-    stack.pop_back();
-    for (Node* in : n->inputs()) push(in);
+bool is_connected(const Tensor& x, std::uint64_t start) {
+  const ThreadState& state = thread_state();
+  for (const Node* n = x.node();; n = n->primal) {
+    if (state.recording && n->requires_grad && leads_before(n, start)) return true;
+    if (!n->level || n->box == Box::trace) break;
+    if (n->box == Box::dual && n->tangent && n->level > state.constant_levels) return true;
   }
-  return out;
+  return is_in_body(x);
 }
 
 }  // namespace adjoint

@@ -54,6 +54,12 @@ class JointRule : public DerivativeRule {
 std::vector<Tensor> with_derivative(std::span<const Tensor> values, std::span<const Tensor> inputs,
                                     IntrusivePtr<const JointRule> rule);
 
+/// The same for level 0 while recording, where the values are known to have no history: they keep
+/// their memory.
+std::vector<Tensor> recorded_with_derivative(std::span<const Tensor> values,
+                                             std::span<const Tensor> inputs,
+                                             IntrusivePtr<const JointRule> rule);
+
 /// Whether a derivative with respect to x is wanted now, by recording or by a forward transform.
 bool is_differentiated(const Tensor& x) noexcept;
 /// Whether x belongs to a graph that may be differentiated once it is traced, and has a derivative
@@ -63,9 +69,9 @@ bool is_in_body(const Tensor& x);
 /// The same value; in a program, work on it is not merged with work on x.
 Tensor barrier(const Tensor& x);
 
-/// The values that `outputs` depend on by recorded work, and that were made or recorded before the
-/// thread's order counter passed `start`. The walk ends at `arguments`.
-std::vector<Tensor> captured_before(std::span<const Tensor> outputs, std::uint64_t start,
-                                    std::span<const Tensor> arguments = {});
+/// Whether a derivative of x is wanted with respect to what was made or recorded, or to a leaf that
+/// was made, before the thread's order counter passed `start`: what transforms inside have made of
+/// their own inputs does not count.
+bool is_connected(const Tensor& x, std::uint64_t start);
 
 }  // namespace adjoint

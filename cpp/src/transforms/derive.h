@@ -20,7 +20,4 @@ Tensor output_tangent(const RuleArgs& args, std::span<const Tensor> tangents);
 /// "the derivative of `sqrt`".
 std::string derivative_of(const Op& op);
 
-/// Tells an open trace that the gradient of this leaf is about to be read or replaced.
-void touch_grad(Leaf* leaf);
-
 }  // namespace adjoint

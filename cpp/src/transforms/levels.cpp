@@ -3,12 +3,15 @@
 // one level down. Each nesting of transforms has a level of its own, so perturbations of different
 // transforms never mix.
 #include <algorithm>
+#include <memory>
 
 #include "adjoint/ops.h"
 #include "adjoint/transforms.h"
 #include "graph/apply.h"
+#include "graph/cell.h"
 #include "graph/thread_state.h"
 #include "transforms/derive.h"
+#include "transforms/levels.h"
 
 namespace adjoint {
 
@@ -32,12 +35,6 @@ Tensor box_dual(const Level& level, Tensor primal, Tensor tangent) {
   return Tensor::adopt(n);
 }
 
-Tensor box_batch(const Level& level, Tensor inner) {
-  Node* n = new_box(Box::batch, level, inner.dtype(), inner.shape().subspan(1));
-  n->primal = inner.detach_node();
-  return Tensor::adopt(n);
-}
-
 Node* interpret_dual(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
                      const Level& level) {
   std::vector<Tensor> primals;
@@ -53,6 +50,7 @@ Node* interpret_dual(const Op& op, std::span<Node* const> inputs, const AttrsPtr
   }
   const Tensor out = Tensor::adopt(apply(op, nodes, attrs));
   Tensor tangent;
+  moves &= level.number > thread_state().constant_levels;
   if (moves && op.differentiable() && is_floating(out.dtype()))
     tangent = output_tangent({op, attrs.get(), primals, out}, tangents);
   // A rule given by hand may have used a dual of this level.
@@ -107,20 +105,89 @@ Tensor move_axis(const Tensor& x, int from, int to) {
   return permute_dims(x, order);
 }
 
+/// A handle from outside keeps the primal.
+class DualCells final : public CellScope {
+ public:
+  explicit DualCells(std::uint16_t level) : level_(level) {}
+  void write(const Cell& cell, Tensor value) override {
+    while (value.defined() && value.node()->level >= level_ && value.node()->box == Box::dual)
+      value = Tensor::share(value.node()->primal);
+    write_outside(cell, std::move(value));
+  }
+
+ private:
+  std::uint16_t level_;
+};
+
+/// What differs along the batch cannot be kept by one handle.
+class BatchCells final : public CellScope {
+ public:
+  explicit BatchCells(std::uint16_t level) : level_(level) {}
+  std::uint16_t level() const noexcept { return level_; }
+  void write(const Cell& cell, Tensor value) override {
+    check(cell, value);
+    write_outside(cell, std::move(value));
+  }
+  void check(const Cell& cell, const Tensor& value) override {
+    if (value.defined())
+      for (const Node* n = value.node(); n->level >= level_; n = n->primal)
+        if (n->level == level_)
+          raise(ErrorKind::runtime, "vmap",
+                cell.kind == Cell::Kind::gradient
+                    ? "a gradient that differs along the batch cannot be added to a tensor from "
+                      "outside: use ad.grad inside, and return it"
+                    : "a value that differs along the batch cannot be assigned to a tensor from "
+                      "outside: return it from the function instead");
+    check_outside(cell, value);
+  }
+
+ private:
+  std::uint16_t level_;
+};
+
+/// A level and its stand towards cells.
+struct LevelAndCells {
+  LevelAndCells(std::int64_t batch_size, bool dual)
+      : level(dual ? Box::dual : Box::batch, dual ? interpret_dual : interpret_batch, batch_size) {
+    if (dual)
+      cells = std::make_unique<DualCells>(level.level());
+    else
+      cells = std::make_unique<BatchCells>(level.level());
+  }
+  LevelScope level;
+  std::unique_ptr<CellScope> cells;
+};
+
 }  // namespace
+
+Tensor box_batch(const Level& level, Tensor inner) {
+  Node* n = new_box(Box::batch, level, inner.dtype(), inner.shape().subspan(1));
+  n->primal = inner.detach_node();
+  return Tensor::adopt(n);
+}
+
+std::vector<Level> batches_around(const Cell& cell) {
+  const ThreadState& state = thread_state();
+  std::vector<Level> out;
+  for (CellScope* scope = state.cells; scope && scope->is_outside(cell); scope = scope->outer()) {
+    if (scope->is_trace()) break;
+    if (const auto* batch = dynamic_cast<const BatchCells*>(scope))
+      out.push_back(state.levels[batch->level() - 1u]);
+  }
+  std::ranges::reverse(out);
+  return out;
+}
 
 // ---------------------------------------------------------------------------- TransformLevel
 
 TransformLevel::TransformLevel(std::int64_t batch_size) : batch_size_(batch_size) {
-  const bool dual = batch_size < 0;
-  auto* scope = new LevelScope(dual ? Box::dual : Box::batch,
-                               dual ? interpret_dual : interpret_batch, batch_size);
-  level_ = scope->level();
-  serial_ = scope->serial();
+  auto* scope = new LevelAndCells(batch_size, batch_size < 0);
+  level_ = scope->level.level();
+  serial_ = scope->level.serial();
   scope_ = scope;
 }
 
-TransformLevel::~TransformLevel() { delete static_cast<LevelScope*>(scope_); }
+TransformLevel::~TransformLevel() { delete static_cast<LevelAndCells*>(scope_); }
 
 Tensor TransformLevel::make_dual(const Tensor& x, const Tensor& tangent) const {
   if (tangent.defined() &&
@@ -191,6 +258,20 @@ Tensor stop_gradient(const Tensor& x) {
     out = box->box == Box::dual ? box_dual(level, out, {}) : box_batch(level, out);
   }
   return out;
+}
+
+Tensor constant_part(const Tensor& x) {
+  const ThreadState& state = thread_state();
+  Node* n = x.node();
+  if (n->level > state.constant_levels && n->box != Box::trace) {
+    const Level level = open_level(n);
+    Tensor inner = constant_part(Tensor::share(n->primal));
+    if (n->box == Box::batch) return box_batch(level, std::move(inner));
+    return box_dual(level, std::move(inner),
+                    n->tangent ? constant_part(Tensor::share(n->tangent)) : Tensor());
+  }
+  if (n->level > state.constant_levels) return x;
+  return n->level ? stop_gradient(x) : x.detach();
 }
 
 }  // namespace adjoint

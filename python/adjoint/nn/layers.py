@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
 import secrets
 from collections.abc import Iterator
 from typing import Any
 
 import adjoint as ad
+from adjoint._arguments import check_count, check_flag
+from adjoint.nn._walk import is_module
 from adjoint.nn.module import Module
 
 __all__ = ["Linear", "ReLU", "Sequential", "Tanh"]
@@ -59,22 +60,18 @@ class Linear(Module):
         dtype: ad.DType | None = None,
         generator: ad.random.Generator | None = None,
     ) -> None:
-        in_features, out_features = operator.index(in_features), operator.index(out_features)
-        if not isinstance(bias, bool):
-            raise TypeError(f"[Linear] bias must be True or False, not {type(bias).__name__}")
-        if in_features < 1 or out_features < 1:
-            raise ValueError(
-                f"[Linear] needs at least one feature on each side, got {in_features} and "
-                f"{out_features}"
-            )
-        dtype = ad.float32 if dtype is None else dtype
+        in_features = check_count("Linear", "in_features", in_features, least=1)
+        out_features = check_count("Linear", "out_features", out_features, least=1)
+        bias = check_flag("Linear", "bias", bias)
+        dtype = ad.float32 if dtype is None else ad.DType(dtype)
         if not ad.isdtype(dtype, "real floating"):
             raise TypeError(f"[Linear] dtype must be a real floating type, got {dtype}")
         if generator is None:
             generator = ad.random.Generator(secrets.randbits(63))
         if not isinstance(generator, ad.random.Generator):
             raise TypeError(
-                f"[Linear] generator must be a Generator, not a {type(generator).__name__}"
+                "[Linear] generator must be an ad.random.Generator, not a "
+                f"{type(generator).__name__}"
             )
         bound = 1.0 / math.sqrt(in_features)
 
@@ -170,10 +167,10 @@ class Sequential(Module):
         return x
 
     def __iter__(self) -> Iterator[Module]:
-        return (layer for _, layer in self.children())
+        return filter(is_module, vars(self).values())
 
     def __len__(self) -> int:
-        return sum(1 for _ in self.children())
+        return sum(1 for _ in self)
 
     def __getitem__(self, index: int) -> Module:
         return list(self)[index]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import adjoint as ad
-from adjoint.optim.base import Optimizer, cast_per_dtype, check_number, check_range, check_state
+from adjoint.optim.base import Optimizer, cast_per_dtype, check_range, check_shapes, check_state
 
 __all__ = ["Adam", "AdamState"]
 
@@ -84,12 +84,12 @@ class Adam(Optimizer[AdamState]):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        self._beta1 = check_range("beta1", beta1, 0.0, 1.0)
-        self._beta2 = check_range("beta2", beta2, 0.0, 1.0)
-        self._weight_decay = check_range("weight_decay", weight_decay, 0.0, float("inf"))
-        self._eps = check_number("Adam", "eps", eps)
-        if not self._eps > 0.0:
-            raise ValueError(f"[Adam] eps must be positive, got {eps!r}")
+        self._beta1 = check_range("Adam", "beta1", beta1, 0.0, 1.0)
+        self._beta2 = check_range("Adam", "beta2", beta2, 0.0, 1.0)
+        self._weight_decay = check_range("Adam", "weight_decay", weight_decay, 0.0, float("inf"))
+        self._eps = check_range("Adam", "eps", eps, 0.0, float("inf"))
+        if self._eps == 0.0:
+            raise ValueError("[Adam] eps must be positive, got 0")
         super().__init__(params, learning_rate=learning_rate)
 
     def init(self, params: Any) -> AdamState:
@@ -102,13 +102,15 @@ class Adam(Optimizer[AdamState]):
 
     def update(self, grads: Any, state: AdamState, params: Any = None) -> tuple[Any, AdamState]:
         """Return the step of Algorithm 1 and the new moments; see `Optimizer.update`."""
-        check_state("Adam", state, AdamState)
+        check_state("Adam.update", state, AdamState)
+        check_shapes("Adam.update", grads, state.first, state.second)
         beta1, beta2, eps, decay = self._beta1, self._beta2, self._eps, self._weight_decay
         if decay:
             if params is None:
                 raise ValueError(
                     "[Adam.update] weight_decay needs params: update(grads, state, params)"
                 )
+            check_shapes("Adam.update", grads, params)
             grads = ad.tree.map(lambda g, p: g + decay * p, grads, params)
 
         steps = state.steps + 1

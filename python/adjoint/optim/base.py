@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable, Iterator, Mapping
+import numbers
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import adjoint as ad
+from adjoint._arguments import check_number
 
 __all__ = ["Optimizer", "apply_updates"]
 
@@ -42,43 +44,53 @@ def apply_updates(params: Any, updates: Any) -> Any:
     1.5
     """
 
-    def add(param: Any, update: Any) -> ad.Tensor:
-        for x in (param, update):
-            if not isinstance(x, ad.Tensor):
-                raise TypeError(f"[apply_updates] leaves must be Tensors, not a {type(x).__name__}")
+    def add(param: ad.Tensor, update: ad.Tensor) -> ad.Tensor:
+        param, update = ad.asarray(param), ad.asarray(update)
         if param.shape != update.shape:
             raise ValueError(
                 f"[apply_updates] an update of shape {update.shape} for a parameter of shape "
                 f"{param.shape}: both must be equal, updates do not broadcast"
             )
-        moved: ad.Tensor = param + update
-        return moved
+        if ad.result_type(param, update) != param.dtype:
+            raise TypeError(
+                f"[apply_updates] an update of dtype {update.dtype} would change the dtype of a "
+                f"parameter, {param.dtype}: convert it with ad.astype"
+            )
+        return param + update
 
     return ad.tree.map(add, params, updates)
 
 
-def check_number(who: str, name: str, value: Any) -> float:
-    """Return what stands for a real number as a float; text does not."""
-    if not hasattr(type(value), "__float__") and not hasattr(type(value), "__index__"):
-        raise TypeError(f"[{who}] {name} must be a number, not a {type(value).__name__}")
-    return float(value)
+def check_range(where: str, name: str, value: Any, low: float, high: float) -> float:
+    """Return `value` as a float if ``low <= value < high``, else raise with both named."""
+    number = check_number(where, name, value)
+    if not low <= number < high:
+        raise ValueError(f"[{where}] {name} must lie in [{low:g}, {high:g}), got {value!r}")
+    return number
 
 
-def check_state(who: str, state: Any, kind: type) -> None:
-    """Raise unless `state` is what `init` of the same optimizer returns."""
-    if not isinstance(state, kind):
+def check_state(where: str, state: Any, cls: type) -> None:
+    """Raise unless a state is one of `cls`."""
+    if not isinstance(state, cls):
         raise TypeError(
-            f"[{who}.update] state must be a {kind.__name__}, as init returns, not a "
-            f"{type(state).__name__}"
+            f"[{where}] state is a {type(state).__name__}, not the {cls.__name__} that init or the "
+            "last update returned"
         )
 
 
-def check_range(name: str, value: float, low: float, high: float) -> float:
-    """Return `value` as a float if ``low <= value < high``, else raise with both named."""
-    number = check_number("optim", name, value)
-    if not low <= number < high:
-        raise ValueError(f"[optim] {name} must lie in [{low:g}, {high:g}), got {value!r}")
-    return number
+def check_shapes(where: str, grads: Any, *others: Any) -> None:
+    """Raise unless the gradients are shaped as other trees are, leaf by leaf."""
+
+    def check(grad: Any, *likes: Any) -> None:
+        shape = ad.asarray(grad).shape
+        for like in likes:
+            if shape != ad.asarray(like).shape:
+                raise ValueError(
+                    f"[{where}] a gradient of shape {shape} where parameters or state have shape "
+                    f"{ad.asarray(like).shape}: both must be equal"
+                )
+
+    ad.tree.map(check, grads, *others)
 
 
 def cast_per_dtype(scalar: ad.Tensor) -> Callable[[ad.Tensor], ad.Tensor]:
@@ -116,8 +128,8 @@ class Optimizer(abc.ABC, Generic[StateT]):
     a 0-d Tensor, or a pytree with the structure of `params`. `update` must not look at values, so
     that it can be compiled.
 
-    In the loop habit a parameter whose ``grad`` is None is left alone, as is everything the state
-    keeps for it; counts of steps are shared by all parameters.
+    In the loop habit a parameter that is frozen or whose ``grad`` is None is left alone, as is
+    everything the state keeps for it; counts of steps are shared by all parameters.
     """
 
     def __init__(self, params: Any = None, *, learning_rate: float) -> None:
@@ -188,7 +200,9 @@ class Optimizer(abc.ABC, Generic[StateT]):
         """
         params, state = self._loop_parts("step")
         grads = [param.grad for param in params]
-        present = [i for i, grad in enumerate(grads) if grad is not None]
+        present = [
+            i for i, grad in enumerate(grads) if grad is not None and params[i].requires_grad
+        ]
         if not present:
             raise RuntimeError(
                 f"[{type(self).__name__}.step] none of the {len(params)} parameters has a gradient:"
@@ -233,6 +247,8 @@ class Optimizer(abc.ABC, Generic[StateT]):
         """
         _, state = self._loop_parts("load_state_dict")
         where = f"[{type(self).__name__}.load_state_dict]"
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"{where} takes a mapping, not a {type(state_dict).__name__}")
         handles = dict(self._handles(state))
         missing = [name for name in handles if name not in state_dict]
         unknown = [name for name in state_dict if name not in handles]
@@ -261,12 +277,13 @@ class Optimizer(abc.ABC, Generic[StateT]):
         held = "" if self._params is None else f", {len(self._params)} parameters"
         return f"{type(self).__name__}(learning_rate={self.learning_rate:g}{held})"
 
-    def _checked_rate(self, value: float) -> float:
-        who = type(self).__name__
-        rate = check_number(who, "learning_rate", value)
-        if not (rate > 0.0 and math.isfinite(rate)):
-            raise ValueError(f"[{who}] learning_rate must be positive and finite, got {value!r}")
-        return rate
+    def _checked_rate(self, value: Any) -> float:
+        number = check_number(type(self).__name__, "learning_rate", value)
+        if not (number > 0.0 and math.isfinite(number)):
+            raise ValueError(
+                f"[{type(self).__name__}] learning_rate must be positive and finite, got {value!r}"
+            )
+        return number
 
     def _loop_parts(self, method: str) -> tuple[list[ad.Tensor], StateT]:
         if self._params is None or self._state is None:
@@ -287,27 +304,66 @@ class Optimizer(abc.ABC, Generic[StateT]):
 
 
 def _checked_params(owner: str, params: Any) -> list[ad.Tensor]:
-    if isinstance(params, (int, float)):
+    if isinstance(params, numbers.Number):
         raise TypeError(
             f"[{owner}] the first argument is the parameters, got {params!r}: "
             f"write {owner}(learning_rate={params!r})"
         )
-    leaves = ad.tree.leaves(list(params) if isinstance(params, Iterator) else params)
+    leaves = [leaf for part in _parts(owner, params) for leaf in ad.tree.leaves(part)]
     if not leaves:
-        raise ValueError(f"[{owner}] no parameters given: is the model empty?")
+        raise ValueError(
+            f"[{owner}] no parameters given: is the model empty, or an iterator used up?"
+        )
     seen: set[int] = set()
     for i, leaf in enumerate(leaves):
         if not isinstance(leaf, ad.Tensor):
             raise TypeError(f"[{owner}] parameter {i} is a {type(leaf).__name__}, not a Tensor")
-        if not leaf.requires_grad:
+        if not leaf.is_leaf or not ad.isdtype(leaf.dtype, "real floating"):
+            what = "the result of an operation" if not leaf.is_leaf else f"of dtype {leaf.dtype}"
             raise ValueError(
-                f"[{owner}] parameter {i} of shape {leaf.shape} does not require a gradient: "
-                "make it by ad.tensor(..., requires_grad=True) or ad.Variable(...)"
+                f"[{owner}] parameter {i} of shape {leaf.shape} is {what}, so no gradient "
+                "accumulates in it: give floating leaves, as ad.tensor and ad.Variable make them"
             )
         if id(leaf) in seen:
             raise ValueError(f"[{owner}] parameter {i} of shape {leaf.shape} is given twice")
         seen.add(id(leaf))
+    # Some may be frozen for now; if all are, more likely somebody forgot.
+    if not any(leaf.requires_grad for leaf in leaves):
+        raise ValueError(
+            f"[{owner}] parameter 0 of shape {leaves[0].shape} does not require a gradient, nor "
+            "does another: make them by ad.tensor(..., requires_grad=True) or ad.Variable(...)"
+        )
     return leaves
+
+
+class _Left(NamedTuple):
+    """Stands below the entries of a container, which is left when it is reached."""
+
+    container: Any
+
+
+def _parts(owner: str, params: Any) -> list[Any]:
+    """Return pytrees that make up the parameters: models as theirs, the frozen ones included."""
+    found: list[Any] = []
+    stack = [params]
+    within: set[int] = set()
+    while stack:
+        part = stack.pop()
+        if isinstance(part, _Left):
+            within.remove(id(part.container))
+        elif id(part) in within:
+            raise ValueError(
+                f"[{owner}] a {type(part).__name__} among the parameters contains itself"
+            )
+        elif callable(getattr(part, "parameters", None)) and not isinstance(part, type):
+            found += part.parameters()
+        elif isinstance(part, Iterable) and not isinstance(part, (ad.Tensor, str, bytes)):
+            within.add(id(part))
+            entries = part.values() if isinstance(part, Mapping) else part
+            stack += [_Left(part), *reversed([*entries])]
+        else:
+            found.append(part)
+    return found
 
 
 def _fields(state: StateT) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import adjoint as ad
-from adjoint.optim.base import Optimizer, cast_per_dtype, check_range, check_state
+from adjoint._arguments import check_flag
+from adjoint.optim.base import Optimizer, cast_per_dtype, check_range, check_shapes, check_state
 
 __all__ = ["SGD", "SGDState"]
 
@@ -79,12 +80,11 @@ class SGD(Optimizer[SGDState]):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        self._momentum = check_range("momentum", momentum, 0.0, 1.0)
-        self._weight_decay = check_range("weight_decay", weight_decay, 0.0, float("inf"))
-        if not isinstance(nesterov, bool):
-            raise TypeError(f"[SGD] nesterov must be True or False, not {type(nesterov).__name__}")
+        self._momentum = check_range("SGD", "momentum", momentum, 0.0, 1.0)
+        self._weight_decay = check_range("SGD", "weight_decay", weight_decay, 0.0, float("inf"))
+        nesterov = check_flag("SGD", "nesterov", nesterov)
         self._nesterov = nesterov
-        if nesterov and momentum == 0.0:
+        if nesterov and self._momentum == 0.0:
             raise ValueError("[SGD] nesterov=True needs a momentum above 0")
         super().__init__(params, learning_rate=learning_rate)
 
@@ -96,16 +96,18 @@ class SGD(Optimizer[SGDState]):
 
     def update(self, grads: Any, state: SGDState, params: Any = None) -> tuple[Any, SGDState]:
         """Return ``-learning_rate * direction`` and the new velocity; see `Optimizer.update`."""
-        check_state("SGD", state, SGDState)
+        check_state("SGD.update", state, SGDState)
         mu, decay = self._momentum, self._weight_decay
         if decay:
             if params is None:
                 raise ValueError(
                     "[SGD.update] weight_decay needs params: update(grads, state, params)"
                 )
+            check_shapes("SGD.update", grads, params)
             grads = ad.tree.map(lambda g, p: g + decay * p, grads, params)
         direction, velocity = grads, state.velocity
         if mu:
+            check_shapes("SGD.update", grads, velocity)
             velocity = ad.tree.map(lambda g, b: mu * b + g, grads, velocity)
             direction = velocity
             if self._nesterov:

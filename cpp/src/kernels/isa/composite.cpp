@@ -6,6 +6,7 @@
 // (kernels/compose.cpp). The chains are those of optimizers, normalisations, softmax and the
 // derivatives of activations; longer patterns are tried first.
 #include "kernels/isa/arithmetic-inl.h"
+#include "kernels/isa/math_activation-inl.h"
 
 namespace adjoint::kernels::ADJOINT_ISA_NS {
 namespace {
@@ -29,6 +30,9 @@ ADJOINT_NAMED_UNARY(square, Square)
 ADJOINT_NAMED_UNARY(sqrt, Sqrt)
 #undef ADJOINT_NAMED_UNARY
 #undef ADJOINT_NAMED_BINARY
+
+using math::sigmoid_slope;
+using math::tanh_slope;
 
 // Between the two the library has a bool, here it is the number that the bool becomes.
 template <class T>
@@ -102,7 +106,8 @@ template <class F, class T>
   X(PullbackSum, mul0(add(mul0(v0, s1), s2), v3))                               \
   X(ShareOfExtreme, add(v0, mul0(multiply(v1, s2), s3)))                        \
   X(PullbackPair, add(mul0(v0, s1), mul0(v2, s3)))                              \
-  X(PullbackTanh, mul0(v0, subtract(s1, square(v2))))                           \
+  X(PullbackTanh, mul0(v0, tanh_slope(v1, v2)))                                 \
+  X(PullbackSigmoid, mul0(v0, sigmoid_slope(v1, v2)))                           \
   X(PullbackRow, mul0(v0, multiply(v1, s2)))                                    \
   X(AddScaled, add(v0, multiply(v1, s2)))                                       \
   X(SubtractScaled, subtract(v0, multiply(v1, s2)))                             \
@@ -115,7 +120,6 @@ template <class F, class T>
   X(Normalised, multiply(subtract(v0, s1), s2))                                 \
   X(ScaledSum, multiply(add(v0, v1), s2))                                       \
   X(Affine, add(multiply(v0, s1), s2))                                          \
-  X(OneMinusSquare, subtract(s0, square(v1)))                                   \
   X(HitsExtreme, cast(equal(v0, s1)))
 ADJOINT_COMPOSITES(ADJOINT_COMPOSITE)
 

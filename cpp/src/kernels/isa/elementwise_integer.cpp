@@ -51,7 +51,7 @@ struct Not {  // of a bool
   ADJOINT_INLINE std::uint8_t apply(std::uint8_t x) { return x ^ 1; }
 };
 
-struct Identity {
+struct Identity {  // what rounding and the absolute value leave alone
   template <class T>
   ADJOINT_INLINE T apply(T x) {
     return x;
@@ -195,6 +195,10 @@ consteval TileKernel pow_row(DType d) {
   return {"pow", d, d, 2, 8, &vv_loop<Pow, T, T>, &sv_loop<Pow, T, T>, &pow_vs<T>};
 }
 
+#define ADJOINT_ROUNDING(D, U)                                               \
+  unary<Identity, U>("floor", D, D, 1), unary<Identity, U>("ceil", D, D, 1), \
+      unary<Identity, U>("trunc", D, D, 1), unary<Identity, U>("round", D, D, 1)
+
 // T is the dtype's own type, U the unsigned one of its width.
 #define ADJOINT_ROWS(D, T, U)                                                                   \
   commutative<Add, U>("add", D, D, 1), binary<Subtract, U>("subtract", D, D, 1),                \
@@ -206,7 +210,7 @@ consteval TileKernel pow_row(DType d) {
       commutative<And, U>("bitwise_and", D, D, 1), commutative<Or, U>("bitwise_or", D, D, 1),   \
       commutative<Xor, U>("bitwise_xor", D, D, 1), unary<Invert, U>("bitwise_invert", D, D, 1), \
       binary<LeftShift, U>("bitwise_left_shift", D, D, 1),                                      \
-      binary<RightShift, T>("bitwise_right_shift", D, D, 1)
+      binary<RightShift, T>("bitwise_right_shift", D, D, 1), ADJOINT_ROUNDING(D, U)
 
 constexpr DType boolean = DType::boolean;
 
@@ -240,8 +244,10 @@ constexpr TileKernel rows[] = {
     commutative<Or, std::uint8_t>("logical_or", boolean, boolean, 1),
     commutative<Xor, std::uint8_t>("logical_xor", boolean, boolean, 1),
     unary<Not, std::uint8_t>("logical_not", boolean, boolean, 1),
+    ADJOINT_ROUNDING(boolean, std::uint8_t),
 };
 #undef ADJOINT_ROWS
+#undef ADJOINT_ROUNDING
 
 }  // namespace
 

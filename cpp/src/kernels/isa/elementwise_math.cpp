@@ -39,6 +39,9 @@ ADJOINT_UNARY(Lgamma, lgamma)
 ADJOINT_UNARY(Digamma, digamma)
 ADJOINT_UNARY(Sigmoid, sigmoid)
 ADJOINT_UNARY(Softplus, softplus)
+ADJOINT_UNARY(Gaussian, gaussian)
+ADJOINT_UNARY(OneMinusSquare, one_minus_square)
+ADJOINT_UNARY(Binade, binade)
 ADJOINT_UNARY(Silu, silu)
 ADJOINT_UNARY(Gelu, gelu)
 ADJOINT_UNARY(GeluErf, gelu_erf)
@@ -54,6 +57,9 @@ ADJOINT_UNARY(GeluErf, gelu_erf)
 ADJOINT_BINARY(Pow, pow)
 ADJOINT_BINARY(Atan2, atan2)
 ADJOINT_BINARY(Hypot, hypot)
+ADJOINT_BINARY(HypotSlope, hypot_slope)
+ADJOINT_BINARY(SigmoidSlope, sigmoid_slope)
+ADJOINT_BINARY(TanhSlope, tanh_slope)
 #undef ADJOINT_BINARY
 
 // What serves for all but the arguments it excludes, and costs less.
@@ -220,7 +226,10 @@ consteval TileKernel polygamma_row(DType d) {
       unary<Softplus, T>("softplus", D, D, 24), unary<Silu, T>("silu", D, D, 16),               \
       unary<Gelu, T>("gelu", D, D, 24), unary<GeluErf, T>("gelu_erf", D, D, 24), pow_row<T>(D), \
       polygamma_row<T>(D), binary<Atan2, T>("atan2", D, D, 16),                                 \
-      binary<Hypot, T>("hypot", D, D, 12)
+      binary<Hypot, T>("hypot", D, D, 12), binary<HypotSlope, T>("hypot_slope", D, D, 16),      \
+      binary<SigmoidSlope, T>("sigmoid_slope", D, D, 8),                                        \
+      binary<TanhSlope, T>("tanh_slope", D, D, 8), unary<Gaussian, T>("gaussian", D, D, 12),    \
+      unary<OneMinusSquare, T>("one_minus_square", D, D, 1), unary<Binade, T>("binade", D, D, 1)
 
 constexpr TileKernel rows[] = {
     ADJOINT_ROWS(DType::float32, float),

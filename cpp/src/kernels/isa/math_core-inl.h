@@ -86,6 +86,14 @@ ADJOINT_MATH_FN bool not_normal_positive(T x) {
   return to_bits(x) - least >= to_bits(kInf<T>) - least;
 }
 
+/// The power of two at or below |x|, not below the normal numbers; 1 for infinities and nan.
+template <class T>
+ADJOINT_MATH_FN T binade(T x) {
+  const T power = from_bits(to_bits(x) & to_bits(kInf<T>));
+  const T normal = power < Real<T>::min_normal ? Real<T>::min_normal : power;
+  return power < kInf<T> ? normal : T(1);
+}
+
 /// nan stays nan.
 template <class T>
 ADJOINT_MATH_FN T clamp(T x, T lo, T hi) {

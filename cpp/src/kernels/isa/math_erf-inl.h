@@ -1,4 +1,4 @@
-// erf and erfc.
+// erf, erfc and the Gaussian they differentiate to.
 //
 // erf is an odd polynomial near zero. Elsewhere erfc(a) = e^(-a^2) P(t) / (1 + 2 a) with
 // t = (a - c) / (a + c), which maps all of [0.45, inf) on less than [-1, 1] and makes P smooth.
@@ -91,6 +91,17 @@ ADJOINT_MATH_FN ExpParts<T> erfc_of(T ax) {
   const T a = ax > ErfcConst<T>::max ? ErfcConst<T>::max : ax;
   const Two<T> square = two_prod(a, a);
   return erfc_tail(Two<T>{a, T(0)}, Two<T>{-square.hi, -square.lo});
+}
+
+/// e^(-x^2), of the exact square.
+/// 1.1 ulp (float), 1.1 (double).
+template <class T>
+ADJOINT_MATH_FN T gaussian(T x) {
+  const T ax = abs(x);
+  const T a = ax > ErfcConst<T>::max ? ErfcConst<T>::max : ax;
+  const Two<T> square = two_prod(a, a);
+  const auto [p, s1, s2] = exp_pair(-square.hi, -square.lo);
+  return (p.hi * s1) * s2;
 }
 
 template <class T>

@@ -1,0 +1,266 @@
+// A recorded call at level 0 runs the first half of the sweep with the function, and the second when
+// cotangents arrive. Under levels the value is made from inputs without history, and the derivative
+// is a rule whose two directions are functions of graphs again.
+#include "compile/function.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "compile/differentiate.h"
+#include "graph/thread_state.h"
+#include "transforms/custom.h"
+#include "transforms/levels.h"
+
+namespace adjoint {
+
+namespace {
+
+using Mask = GraphFunction::Mask;
+
+bool any(const Mask& mask) { return std::ranges::find(mask, true) != mask.end(); }
+
+template <class T>
+std::vector<T> chosen(std::span<const T> from, const Mask& mask) {
+  std::vector<T> out;
+  for (std::size_t i = 0; i < from.size(); ++i)
+    if (mask[i]) out.push_back(from[i]);
+  return out;
+}
+
+std::vector<Tensor> run(const CompiledProgram& program, std::span<const Tensor> inputs) {
+  SmallVector<Node*, 16> in, out;
+  for (const Tensor& t : inputs) in.push_back(t.node());
+  out.resize(program.graph().outputs().size());
+  program.execute(in, {out.data(), out.size()});
+  std::vector<Tensor> results;
+  results.reserve(out.size());
+  for (Node* n : out) results.push_back(Tensor::adopt(n));
+  return results;
+}
+
+bool in_trace(const Tensor& x) {
+  const Node* n = innermost(x.node());
+  return n->level != 0;
+}
+
+std::vector<ResultSpec> specs_at(const Graph& graph, const Mask& mask) {
+  return chosen<ResultSpec>(graph.results(), mask);
+}
+
+}  // namespace
+
+struct GraphFunction::Recorded {
+  Mask seeds;
+  CompiledProgram forward;
+  CompiledProgram backward;
+  std::vector<std::uint32_t> kept;
+
+  Recorded(ForwardBackward cut, Mask seeds)
+      : seeds(std::move(seeds)),
+        forward(cut.forward),
+        backward(cut.backward),
+        kept(std::move(cut.kept)) {}
+};
+
+/// The derivative of one call.
+class GraphFunction::Rule final : public JointRule {
+ public:
+  Rule(std::shared_ptr<const GraphFunction> f, Mask wanted, Mask seeds)
+      : JointRule(specs_at(f->graph(), seeds)),
+        f_(std::move(f)),
+        wanted_(std::move(wanted)),
+        seeds_(std::move(seeds)) {}
+
+  /// What a recorded call has kept for its backward program.
+  void keep(std::shared_ptr<const Recorded> recorded, std::vector<Tensor> kept) {
+    recorded_ = std::move(recorded);
+    kept_ = std::move(kept);
+  }
+
+ protected:
+  std::vector<Tensor> pull_parts(std::span<const Tensor> inputs,
+                                 std::span<const Tensor> cotangents) const override {
+    std::vector<Tensor> found;
+    if (recorded_ && !thread_state().recording && std::ranges::none_of(cotangents, in_level)) {
+      std::vector<Tensor> given = kept_;
+      given.insert(given.end(), cotangents.begin(), cotangents.end());
+      found = run(recorded_->backward, given);
+    } else {
+      std::vector<Tensor> given(inputs.begin(), inputs.end());
+      given.insert(given.end(), cotangents.begin(), cotangents.end());
+      found = f_->pullback(wanted_, seeds_)->call(given);
+    }
+    std::vector<Tensor> out(inputs.size());
+    std::size_t next = 0;
+    for (std::size_t i = 0; i < out.size(); ++i)
+      if (wanted_[i]) out[i] = std::move(found[next++]);
+    return out;
+  }
+
+  std::vector<Tensor> push_parts(std::span<const Tensor> inputs,
+                                 std::span<const Tensor> tangents) const override {
+    Mask moving(inputs.size(), false);
+    std::vector<Tensor> given(inputs.begin(), inputs.end());
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      if ((moving[i] = wanted_[i] && tangents[i].defined())) given.push_back(tangents[i]);
+    return f_->pushforward(moving, seeds_)->call(given);
+  }
+
+ private:
+  static bool in_level(const Tensor& x) { return x.node()->level != 0; }
+
+  std::shared_ptr<const GraphFunction> f_;
+  Mask wanted_, seeds_;
+  std::shared_ptr<const Recorded> recorded_;
+  std::vector<Tensor> kept_;
+};
+
+GraphFunction::GraphFunction(Graph graph, Mask moves, Mask recorded,
+                             std::span<const std::uint32_t> donated)
+    : graph_(std::move(graph)),
+      moves_(std::move(moves)),
+      recorded_outputs_(std::move(recorded)),
+      program_(graph_, donated) {}
+
+GraphFunction::~GraphFunction() = default;
+
+std::shared_ptr<const GraphFunction> GraphFunction::of(Graph graph) {
+  Mask moves;
+  Reach reach;
+  for (const Graph::Index o : graph.outputs()) moves.push_back(reach.reaches(graph, o));
+  return std::make_shared<const GraphFunction>(std::move(graph), moves, moves);
+}
+
+bool GraphFunction::records() const noexcept { return any(recorded_outputs_); }
+
+Mask GraphFunction::reached(const Mask& from) const {
+  Reach reach;
+  for (std::size_t i = 0; i < from.size(); ++i)
+    if (!from[i]) reach.exclude(static_cast<std::uint32_t>(i));
+  Mask out;
+  for (std::size_t i = 0; i < moves_.size(); ++i)
+    out.push_back(moves_[i] && reach.reaches(graph_, graph_.outputs()[i]));
+  return out;
+}
+
+// ------------------------------------------------------------------------- derived functions
+
+/// Two threads may make the same one; the first is kept.
+template <class Make>
+std::shared_ptr<const GraphFunction> GraphFunction::derived(Key key, Make make) const {
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto it = derived_.find(key); it != derived_.end()) return it->second;
+  }
+  std::shared_ptr<const GraphFunction> fresh = of(make());
+  const std::lock_guard lock(mutex_);
+  return derived_.emplace(std::move(key), std::move(fresh)).first->second;
+}
+
+std::shared_ptr<const GraphFunction> GraphFunction::pullback(const Mask& wanted,
+                                                             const Mask& seeds) const {
+  return derived({Derived::pullback, wanted, seeds, 0},
+                 [&] { return pull_back(graph_, wanted, seeds); });
+}
+
+std::shared_ptr<const GraphFunction> GraphFunction::pushforward(const Mask& moving,
+                                                                const Mask& results) const {
+  return derived({Derived::pushforward, moving, results, 0},
+                 [&] { return push_forward(graph_, moving, results); });
+}
+
+std::shared_ptr<const GraphFunction> GraphFunction::batched(const Mask& mapped,
+                                                            std::int64_t size) const {
+  return derived({Derived::batch, mapped, {}, size},
+                 [&] { return batch_graph(graph_, mapped, size); });
+}
+
+std::shared_ptr<const GraphFunction::Recorded> GraphFunction::recorded(const Mask& wanted) const {
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto it = recorded_.find(wanted); it != recorded_.end()) return it->second;
+  }
+  Mask seeds = reached(wanted);
+  for (std::size_t i = 0; i < seeds.size(); ++i) seeds[i] = seeds[i] && recorded_outputs_[i];
+  auto fresh = std::make_shared<const Recorded>(cut_sweep(graph_, wanted, seeds), seeds);
+  const std::lock_guard lock(mutex_);
+  return recorded_.emplace(wanted, std::move(fresh)).first->second;
+}
+
+// -------------------------------------------------------------------------------------- calls
+
+std::vector<Tensor> GraphFunction::call(std::span<const Tensor> inputs) const {
+  if (std::ranges::any_of(inputs, in_trace)) return graph_.replay(inputs);
+  Mask wanted;
+  for (const Tensor& x : inputs) wanted.push_back(is_floating(x.dtype()) && is_differentiated(x));
+  const bool leveled = std::ranges::any_of(inputs, [](const Tensor& x) { return x.node()->level; });
+  if (!leveled && !(records() && any(wanted))) return run(program_, inputs);
+  if (!leveled) return call_recorded(inputs, wanted);
+  std::vector<Tensor> out = call_constant(inputs);
+  const Mask seeds = reached(wanted);
+  if (!any(wanted) || !any(seeds)) return out;
+  IntrusivePtr<const JointRule> rule(new Rule(shared_from_this(), std::move(wanted), seeds));
+  std::vector<Tensor> given(inputs.begin(), inputs.end());
+  std::vector<Tensor> moved =
+      with_derivative(chosen<Tensor>(out, seeds), given, std::move(rule));
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < out.size(); ++i)
+    if (seeds[i]) out[i] = std::move(moved[next++]);
+  return out;
+}
+
+std::vector<Tensor> GraphFunction::call_recorded(std::span<const Tensor> inputs,
+                                                 const Mask& wanted) const {
+  const std::shared_ptr<const Recorded> pair = recorded(wanted);
+  if (!any(pair->seeds)) return run(program_, inputs);
+  std::vector<Tensor> out = run(pair->forward, inputs);
+  std::size_t result = graph_.outputs().size();
+  std::vector<Tensor> kept;
+  for (const std::uint32_t i : pair->kept)
+    kept.push_back(i == ForwardBackward::kResult ? std::move(out[result++])
+                                                 : inputs[i].detach());
+  out.resize(graph_.outputs().size());
+  auto* rule = new Rule(shared_from_this(), wanted, pair->seeds);
+  IntrusivePtr<const JointRule> held(rule);
+  rule->keep(pair, std::move(kept));
+  std::vector<Tensor> moved =
+      recorded_with_derivative(chosen<Tensor>(out, pair->seeds), inputs, std::move(held));
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < out.size(); ++i)
+    if (pair->seeds[i]) out[i] = std::move(moved[next++]);
+  return out;
+}
+
+/// The values, without history or tangents.
+std::vector<Tensor> GraphFunction::call_constant(std::span<const Tensor> inputs) const {
+  std::vector<Tensor> values;
+  std::uint16_t level = 0;
+  for (const Tensor& x : inputs) {
+    Node* n = x.node();
+    while (n->box == Box::dual) n = n->primal;
+    values.push_back(n->requires_grad ? Tensor::share(n).detach() : Tensor::share(n));
+    level = std::max(level, n->level);
+  }
+  return level ? call_batched(values, level) : run(program_, values);
+}
+
+std::vector<Tensor> GraphFunction::call_batched(std::span<const Tensor> inputs,
+                                                std::uint16_t number) const {
+  const Level level = thread_state().levels[number - 1u];
+  Mask mapped;
+  std::vector<Tensor> inner;
+  for (const Tensor& x : inputs) {
+    const Node* n = x.node();
+    mapped.push_back(n->level == number);
+    if (mapped.back() && n->box_serial != level.serial)
+      raise(ErrorKind::runtime, "compile",
+            "an input belongs to a transform that has ended: return it from the transformed "
+            "function instead of storing it");
+    inner.push_back(mapped.back() ? Tensor::share(n->primal) : x);
+  }
+  std::vector<Tensor> out = batched(mapped, level.batch_size)->call_constant(inner);
+  for (Tensor& y : out) y = box_batch(level, std::move(y));
+  return out;
+}
+
+}  // namespace adjoint

@@ -1,0 +1,66 @@
+// A graph as a function of tensors like any other: recorded, batched, in forward mode and at higher
+// orders it runs programs, each made once, when it is first needed.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "compile/program.h"
+
+namespace adjoint {
+
+class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
+ public:
+  /// Which inputs or outputs are meant.
+  using Mask = std::vector<bool>;
+
+  /// `moves` names the outputs that have a derivative, `recorded` those that get a history where
+  /// an input requires grad. `donated` names inputs whose memory a plain run of `program` may take
+  /// over.
+  GraphFunction(Graph graph, Mask moves, Mask recorded,
+                std::span<const std::uint32_t> donated = {});
+  /// All outputs that have a derivative.
+  static std::shared_ptr<const GraphFunction> of(Graph graph);
+  ~GraphFunction();
+  GraphFunction(const GraphFunction&) = delete;
+  GraphFunction& operator=(const GraphFunction&) = delete;
+
+  const Graph& graph() const noexcept { return graph_; }
+  const CompiledProgram& program() const noexcept { return program_; }
+  /// Whether a call at level 0 may have to be recorded.
+  bool records() const noexcept;
+  std::vector<Tensor> call(std::span<const Tensor> inputs) const;
+
+ private:
+  class Rule;
+  struct Recorded;
+  enum class Derived : std::uint8_t { pullback, pushforward, batch };
+  using Key = std::tuple<Derived, Mask, Mask, std::int64_t>;
+
+  /// (inputs, cotangents of `seeds`) -> cotangents of `wanted`.
+  std::shared_ptr<const GraphFunction> pullback(const Mask& wanted, const Mask& seeds) const;
+  /// (inputs, tangents of `moving`) -> tangents of the outputs `results`.
+  std::shared_ptr<const GraphFunction> pushforward(const Mask& moving, const Mask& results) const;
+  std::shared_ptr<const GraphFunction> batched(const Mask& mapped, std::int64_t size) const;
+  std::shared_ptr<const Recorded> recorded(const Mask& wanted) const;
+  template <class Make>
+  std::shared_ptr<const GraphFunction> derived(Key key, Make make) const;
+  /// The outputs that depend on the inputs `from` and may have derivatives.
+  Mask reached(const Mask& from) const;
+
+  std::vector<Tensor> call_recorded(std::span<const Tensor> inputs, const Mask& wanted) const;
+  std::vector<Tensor> call_constant(std::span<const Tensor> inputs) const;
+  std::vector<Tensor> call_batched(std::span<const Tensor> inputs, std::uint16_t level) const;
+
+  Graph graph_;
+  Mask moves_, recorded_outputs_;
+  CompiledProgram program_;
+  mutable std::mutex mutex_;  // of what follows; never held while anything is traced
+  mutable std::map<Key, std::shared_ptr<const GraphFunction>> derived_;
+  mutable std::map<Mask, std::shared_ptr<const Recorded>> recorded_;
+};
+
+}  // namespace adjoint

@@ -1,0 +1,201 @@
+#include "graph/cell.h"
+
+#include <mutex>
+
+#include "adjoint/error.h"
+#include "graph/apply.h"
+#include "graph/thread_state.h"
+#include "graph/trace_sink.h"
+
+namespace adjoint {
+
+std::atomic<int> g_open_cell_scopes{0};
+
+namespace {
+
+std::mutex g_gradients;
+
+class LeafOwner final : public Payload {
+ public:
+  explicit LeafOwner(Leaf* leaf) : leaf_(leaf) { retain_owner(leaf_); }
+  ~LeafOwner() override { release_owner(leaf_); }
+
+ private:
+  Leaf* leaf_;
+};
+
+class GradientLock {
+ public:
+  GradientLock() { lock_gradients(); }
+  ~GradientLock() { unlock_gradients(); }
+  GradientLock(const GradientLock&) = delete;
+  GradientLock& operator=(const GradientLock&) = delete;
+};
+
+CellScope* scope_of(const Cell& cell) noexcept {
+  const ThreadState* state = t_thread_state;
+  CellScope* scope = state ? state->cells : nullptr;
+  return scope && scope->is_outside(cell) ? scope : nullptr;
+}
+
+Tensor load(const Cell& cell) {
+  if (cell.kind == Cell::Kind::gradient) return load_gradient(static_cast<Leaf*>(cell.who));
+  return *cell.at ? Tensor::share(*cell.at) : Tensor();
+}
+
+void store(const Cell& cell, Tensor value) {
+  if (cell.kind == Cell::Kind::handle) note_assigned(cell);
+  Node* fresh = kept_value(cell.leaf, std::move(value), *cell.at).detach_node();
+  if (cell.kind == Cell::Kind::gradient) {
+    const GradientLock lock;
+    std::swap(*cell.at, fresh);
+  } else {
+    std::swap(*cell.at, fresh);
+  }
+  if (fresh) release_handle(fresh);
+}
+
+}  // namespace
+
+Cell gradient_cell(Leaf* leaf) noexcept {
+  return {Cell::Kind::gradient, &leaf->grad, leaf->birth, nullptr, leaf, [](void* who) {
+            return IntrusivePtr<const Payload>(new LeafOwner(static_cast<Leaf*>(who)));
+          }};
+}
+
+Tensor read_cell(const Cell& cell) {
+  CellScope* scope = scope_of(cell);
+  return scope ? scope->read(cell) : load(cell);
+}
+
+void write_cell(const Cell& cell, Tensor value) {
+  if (CellScope* scope = scope_of(cell)) return scope->write(cell, std::move(value));
+  store(cell, std::move(value));
+}
+
+void check_write(const Cell& cell, const Tensor& value) {
+  if (CellScope* scope = scope_of(cell)) scope->check(cell, value);
+}
+
+Tensor kept_value(Leaf* leaf, Tensor value, const Node* before) {
+  if (!leaf) return value;
+  const auto& levels = thread_state().levels;
+  if (before && before->box == Box::trace && before->requires_grad &&
+      before->level <= levels.size() && levels[before->level - 1u].serial == before->box_serial) {
+    TraceSink* trace = levels[before->level - 1u].trace;
+    if (trace->moves(before)) value = Tensor::adopt(trace->continued(value.node(), before));
+  }
+  return Tensor::adopt(alias(value.node(), leaf, false));
+}
+
+bool is_guarded(const Cell& cell) noexcept { return scope_of(cell) != nullptr; }
+
+void refuse_outside(const Cell& cell, const char* what) {
+  for (CellScope* scope = scope_of(cell); scope; scope = scope->outer()) {
+    const char* op = scope->refuses_leaves();
+    if (op && scope->is_outside(cell))
+      raise(ErrorKind::runtime, what,
+            std::string("inside ") + op +
+                " this would reach a tensor from outside once and not at every run: do it outside");
+  }
+}
+
+AssignedInReverse::AssignedInReverse() : opened_(thread_state().births) {
+  thread_state().assigned = this;
+}
+
+AssignedInReverse::~AssignedInReverse() {
+  thread_state().assigned = nullptr;
+  for (const auto& [cell, owner] : cells_) {
+    Node* n = *cell.at;
+    if (!n->requires_grad || n->leaf) continue;
+    *cell.at = alias(n, nullptr, false);
+    release_handle(n);
+  }
+}
+
+void AssignedInReverse::note(const Cell& cell) {
+  if (cell.birth >> kBirthBits == opened_ >> kBirthBits && cell.birth > opened_) return;
+  for (const auto& [known, owner] : cells_)
+    if (known.at == cell.at) return;
+  cells_.emplace_back(cell, cell.keep(cell.who));
+}
+
+void note_assigned(const Cell& cell) {
+  if (AssignedInReverse* assigned = thread_state().assigned) assigned->note(cell);
+}
+
+// --------------------------------------------------------------------------------- CellScope
+
+CellScope::CellScope() {
+  ThreadState& state = thread_state();
+  outer_ = state.cells;
+  opened_ = state.births;
+  state.cells = this;
+  g_open_cell_scopes.fetch_add(1, std::memory_order_relaxed);
+}
+
+CellScope::~CellScope() { close(); }
+
+void CellScope::close() noexcept {
+  if (!std::exchange(open_, false)) return;
+  thread_state().cells = outer_;
+  g_open_cell_scopes.fetch_sub(1, std::memory_order_relaxed);
+}
+
+/// What another thread makes is from outside of every scope of this one.
+bool CellScope::is_outside(const Cell& cell) const noexcept {
+  return cell.birth >> kBirthBits != opened_ >> kBirthBits || cell.birth <= opened_;
+}
+
+Tensor CellScope::read_outside(const Cell& cell) {
+  return outer_ && outer_->is_outside(cell) ? outer_->read(cell) : load(cell);
+}
+
+void CellScope::write_outside(const Cell& cell, Tensor value) {
+  if (outer_ && outer_->is_outside(cell)) return outer_->write(cell, std::move(value));
+  store(cell, std::move(value));
+}
+
+void CellScope::check_outside(const Cell& cell, const Tensor& value) {
+  if (outer_ && outer_->is_outside(cell)) outer_->check(cell, value);
+}
+
+void RefusingScope::check(const Cell&, const Tensor&) {
+  raise(ErrorKind::runtime, op_,
+        "the function assigns to a tensor, or to a generator's state, outside of it: carry the "
+        "value through the loop, or return it");
+}
+
+void RefusingScope::write(const Cell& cell, Tensor value) { check(cell, value); }
+
+// --------------------------------------------------------------------------------- gradients
+
+void lock_gradients() { g_gradients.lock(); }
+void unlock_gradients() { g_gradients.unlock(); }
+
+Tensor load_gradient(Leaf* leaf) {
+  const GradientLock lock;
+  return leaf->grad ? Tensor::share(leaf->grad) : Tensor();
+}
+
+bool exchange_gradients(std::span<GradientChange> changes) {
+  const GradientLock lock;
+  for (const GradientChange& c : changes)
+    if (c.leaf->grad != c.expected.node()) return false;
+  for (GradientChange& c : changes) {
+    Node* before = c.value.detach_node();
+    std::swap(c.leaf->grad, before);
+    c.value = Tensor::adopt(before);  // released by the caller, without the lock
+  }
+  return true;
+}
+
+void drop_gradient(Leaf* leaf) noexcept {
+  lock_gradients();
+  Node* dropped = std::exchange(leaf->grad, nullptr);
+  unlock_gradients();
+  if (dropped) release_handle(dropped);
+}
+
+}  // namespace adjoint

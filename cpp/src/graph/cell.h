@@ -1,0 +1,127 @@
+// Cells: the places of a program that hold a value and can be given another, that is handles and
+// the gradients of leaves. Transforms stand between a function and the cells from outside of it:
+// a trace reads and writes through a map of its own, forward mode strips tangents from what is
+// written, a batch, a loop or a checkpoint refuses or redirects it.
+//
+// Every cell knows when it was made (`birth`), so a scope can tell cells from outside of it from the
+// function's own, which need no such care.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "graph/node.h"
+
+namespace adjoint {
+
+struct Cell {
+  enum class Kind : std::uint8_t { handle, gradient };
+  Kind kind;
+  Node** at;
+  std::uint64_t birth;
+  Leaf* leaf;  // of a handle, or null: its values belong to it
+  void* who;   // the object that the cell is part of
+  /// Keeps `at` valid.
+  IntrusivePtr<const Payload> (*keep)(void* who);
+};
+
+/// The gradient of a leaf as a cell.
+Cell gradient_cell(Leaf* leaf) noexcept;
+
+/// What the thread's open scopes make of reading and writing a cell. An undefined tensor is an empty
+/// cell. Writing a handle must be given a value of its dtype and shape.
+Tensor read_cell(const Cell& cell);
+void write_cell(const Cell& cell, Tensor value);
+/// Raises what `write_cell` would raise, and writes nothing.
+void check_write(const Cell& cell, const Tensor& value);
+/// The value as a cell keeps it that held `before`: its leaf's, if it has one.
+Tensor kept_value(Leaf* leaf, Tensor value, const Node* before);
+/// Whether some scope stands between the running function and the cell.
+bool is_guarded(const Cell& cell) noexcept;
+/// Raises for `what`, an act that would reach a handle from outside but not its value, where a
+/// scope runs the function on other values than the program's own.
+void refuse_outside(const Cell& cell, const char* what);
+
+/// Number of open scopes in the process: the cheap test before anything else.
+extern std::atomic<int> g_open_cell_scopes;
+
+/// One transform's stand towards cells from outside; innermost first. Opened and closed in order.
+class CellScope {
+ public:
+  CellScope();
+  virtual ~CellScope();
+  CellScope(const CellScope&) = delete;
+  CellScope& operator=(const CellScope&) = delete;
+
+  bool is_outside(const Cell& cell) const noexcept;
+  virtual Tensor read(const Cell& cell) { return read_outside(cell); }
+  virtual void write(const Cell& cell, Tensor value) { write_outside(cell, std::move(value)); }
+  virtual void check(const Cell& cell, const Tensor& value) { check_outside(cell, value); }
+  /// Why a handle from outside cannot be made a leaf here; null where it can.
+  virtual const char* refuses_leaves() const noexcept { return nullptr; }
+  virtual bool is_trace() const noexcept { return false; }
+  CellScope* outer() const noexcept { return outer_; }
+
+ protected:
+  /// What the scopes around this one, and in the end the cell itself, hold or take.
+  Tensor read_outside(const Cell& cell);
+  void write_outside(const Cell& cell, Tensor value);
+  void check_outside(const Cell& cell, const Tensor& value);
+  /// Gives up the place on the thread before the end of the object's life.
+  void close() noexcept;
+
+ private:
+  CellScope* outer_;
+  std::uint64_t opened_;  // the last birth before
+  bool open_ = true;
+};
+
+/// While it is open, handles from outside that are rebound keep what they are given; when it closes
+/// they keep the value alone, since the inputs of the reverse transform that it belongs to are gone.
+class AssignedInReverse {
+ public:
+  AssignedInReverse();
+  ~AssignedInReverse();
+  AssignedInReverse(const AssignedInReverse&) = delete;
+  AssignedInReverse& operator=(const AssignedInReverse&) = delete;
+  void note(const Cell& cell);
+
+ private:
+  std::uint64_t opened_;
+  std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> cells_;
+};
+/// Called whenever a handle is rebound.
+void note_assigned(const Cell& cell);
+
+/// For functions that are run other than once in the program's own order: writing raises.
+class RefusingScope final : public CellScope {
+ public:
+  explicit RefusingScope(std::string op) : op_(std::move(op)) {}
+  void write(const Cell& cell, Tensor value) override;
+  void check(const Cell& cell, const Tensor& value) override;
+  const char* refuses_leaves() const noexcept override { return op_.c_str(); }
+
+ private:
+  std::string op_;
+};
+
+/// Guards the gradients of all leaves while one is read or replaced, never while work runs.
+void lock_gradients();
+void unlock_gradients();
+/// The gradient of a leaf as it is outside of every scope.
+Tensor load_gradient(Leaf* leaf);
+/// Replaces gradients, all or none: false when one is not `expected` any more.
+struct GradientChange {
+  Leaf* leaf;
+  Tensor expected;
+  Tensor value;
+};
+bool exchange_gradients(std::span<GradientChange> changes);
+/// Lets go of the gradient of a leaf that nobody can ask for it any more.
+void drop_gradient(Leaf* leaf) noexcept;
+
+}  // namespace adjoint

@@ -1,0 +1,20 @@
+// Entries along one axis, as x[...] needs them: errors speak of the axis that the user counted.
+#pragma once
+
+#include <cstdint>
+
+#include "adjoint/tensor.h"
+
+namespace adjoint {
+
+/// The entries of x along `axis` that integers of any shape name.
+Tensor take_entries(const Tensor& x, const Tensor& indices, std::int64_t axis,
+                    std::int64_t named_axis);
+/// x with those entries replaced; the last of equal indices stays.
+Tensor put_entries(const Tensor& x, const Tensor& indices, const Tensor& value, std::int64_t axis,
+                   std::int64_t named_axis);
+/// Indices as int64 in [0, extent), negative ones counted from the end. The others raise, when the
+/// values are known: now, or as a step of a program.
+Tensor wrap_indices(const Tensor& indices, std::int64_t extent, std::int64_t named_axis);
+
+}  // namespace adjoint

@@ -1,0 +1,20 @@
+// The boxes of open levels, for those who give a whole call its meaning under them.
+#pragma once
+
+#include <vector>
+
+#include "graph/cell.h"
+#include "graph/thread_state.h"
+
+namespace adjoint {
+
+/// A value of the level whose batch is axis 0 of `inner`.
+Tensor box_batch(const Level& level, Tensor inner);
+/// What x is under `no_grad`: without history, and without tangents of levels that were open outside
+/// of it.
+Tensor constant_part(const Tensor& x);
+/// The batches, from the outermost in, that the running function stands in and this cell does not;
+/// none beyond a trace, which is a function of its own.
+std::vector<Level> batches_around(const Cell& cell);
+
+}  // namespace adjoint

@@ -1,0 +1,80 @@
+#include "transforms/overlay.h"
+
+#include "adjoint/transforms.h"
+
+namespace adjoint {
+
+Overlay::Overlay(Record& record) : first_(&record), record_(record) {}
+
+Overlay::Overlay(const Record& record, std::span<const Tensor> values)
+    : first_(nullptr), record_(record) {
+  std::size_t next = 0;
+  for (const Record::Met& met : record.cells) {
+    Held held;
+    held.cell.at = met.at;
+    held.cell.birth = met.birth;
+    if (!met.null) held.original = held.value = values[next++];
+    at_[met.at] = held_.size();
+    held_.push_back(std::move(held));
+  }
+}
+
+/// A cell that is at the place of another that has ended is not that one.
+Overlay::Held* Overlay::find(const Cell& cell) {
+  const auto it = at_.find(cell.at);
+  if (it == at_.end() || held_[it->second].cell.birth != cell.birth) return nullptr;
+  return &held_[it->second];
+}
+
+Overlay::Held& Overlay::meet(const Cell& cell) {
+  if (Held* known = find(cell)) {
+    if (!known->owner) {  // of a record: met for the first time in this run
+      known->cell = cell;
+      known->owner = cell.keep(cell.who);
+    }
+    return *known;
+  }
+  Held held{cell, cell.keep(cell.who), read_outside(cell), {}};
+  held.value = held.original;
+  if (first_) {
+    first_->cells.push_back({cell.at, cell.birth, !held.original.defined(), false});
+    if (held.value.defined()) held.value = stop_gradient(held.value);
+  }
+  at_[cell.at] = held_.size();
+  held_.push_back(std::move(held));
+  return held_.back();
+}
+
+Tensor Overlay::read(const Cell& cell) { return meet(cell).value; }
+
+/// A leaf's values belong together: in a later run, to the input that stands for its first one.
+void Overlay::write(const Cell& cell, Tensor value) {
+  Held& held = meet(cell);
+  Leaf* leaf = cell.leaf;
+  if (leaf && !first_ && held.original.defined()) leaf = held.original.node()->leaf;
+  held.value = value.defined() ? kept_value(leaf, std::move(value), held.value.node()) : Tensor();
+  if (first_) first_->cells[static_cast<std::size_t>(&held - held_.data())].written = true;
+}
+
+std::vector<Tensor> Overlay::values_read() const {
+  std::vector<Tensor> out;
+  for (const Held& held : held_)
+    if (held.original.defined()) out.push_back(held.original);
+  return out;
+}
+
+std::vector<Tensor> Overlay::values_written() const {
+  std::vector<Tensor> out;
+  for (std::size_t i = 0; i < record_.cells.size(); ++i)
+    if (record_.cells[i].written) out.push_back(held_[i].value);
+  return out;
+}
+
+std::vector<Cell> Overlay::cells_written() const {
+  std::vector<Cell> out;
+  for (std::size_t i = 0; i < record_.cells.size(); ++i)
+    if (record_.cells[i].written) out.push_back(held_[i].cell);
+  return out;
+}
+
+}  // namespace adjoint

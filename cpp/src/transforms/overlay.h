@@ -1,0 +1,60 @@
+// A function run apart: it reads cells from outside, and what it writes stays apart. What it has read
+// can be put in the place of the cells when it is run again.
+#pragma once
+
+#include <unordered_map>
+#include <vector>
+
+#include "graph/cell.h"
+
+namespace adjoint {
+
+class Overlay final : public CellScope {
+ public:
+  /// What a first run has met, in order. Cells are known by number here, and never followed.
+  struct Record {
+    struct Met {
+      Node** at;
+      std::uint64_t birth;
+      bool null;     // it was empty
+      bool written;  // by the first run
+    };
+    std::vector<Met> cells;
+  };
+
+  /// A first run, which fills `record`. Values that are read have no history.
+  explicit Overlay(Record& record);
+  /// A later run, with values for the cells that were not empty.
+  Overlay(const Record& record, std::span<const Tensor> values);
+
+  Tensor read(const Cell& cell) override;
+  void write(const Cell& cell, Tensor value) override;
+  void check(const Cell&, const Tensor&) override {}
+  const char* refuses_leaves() const noexcept override { return "checkpoint"; }
+
+  /// Of a first run: what the cells that were not empty held.
+  std::vector<Tensor> values_read() const;
+  /// What the cells written by the first run hold now; undefined for empty.
+  std::vector<Tensor> values_written() const;
+  /// Of a first run: the cells that it has written.
+  std::vector<Cell> cells_written() const;
+  /// Writes to the cells themselves; the run must be over.
+  using CellScope::close;
+
+ private:
+  struct Held {
+    Cell cell;
+    IntrusivePtr<const Payload> owner;
+    Tensor original;
+    Tensor value;
+  };
+  Held* find(const Cell& cell);
+  Held& meet(const Cell& cell);
+
+  Record* first_;  // null in a later run
+  const Record& record_;
+  std::vector<Held> held_;  // of the record's cells, then others
+  std::unordered_map<Node**, std::size_t> at_;
+};
+
+}  // namespace adjoint

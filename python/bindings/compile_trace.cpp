@@ -1,0 +1,281 @@
+// Tracing a Python function for a kind of call, and remembering what came of it.
+//
+// The function gets copies of the handles among its arguments: what it rebinds is rebound on the
+// caller's at every call. A captured handle that is an argument too is one with its copy.
+#include <algorithm>
+#include <deque>
+
+#include "compile.h"
+#include "graph/thread_state.h"
+#include "source_lines.h"
+
+namespace adjoint::python {
+
+namespace {
+
+constexpr std::size_t kMaxKeys = 64;
+constexpr std::size_t kMaxVariants = 8;  // of one key
+
+// The arguments of the function while it is traced.
+class Arguments {
+ public:
+  Arguments(Trace& trace, const Call& call) : call_(call) {
+    const auto leaves = call.leaves();
+    values_.reserve(leaves.size());
+    for (std::uint32_t i = 0; i < leaves.size(); ++i) add(trace, i, leaves[i]);
+  }
+
+  std::vector<py::object> rebuilt() const { return call_.rebuild(values_); }
+  std::size_t inputs() const noexcept { return inputs_.size(); }
+
+  // The values of copies that were rebound go to `results`, and which those are.
+  void take_rebound(Variant& variant, std::vector<Tensor>& results) const {
+    for (const Copy& c : copies_) {
+      const PyTensor* handle = as_tensor(values_[c.leaf].ptr());
+      if (handle->leaf != c.original->leaf)
+        raise(ErrorKind::runtime, "compile",
+              "the function makes an argument a leaf, or no leaf any more: do it outside");
+      if (handle->node == c.box.node()) continue;
+      variant.rebound.emplace_back(c.leaf, static_cast<std::uint32_t>(results.size()));
+      results.push_back(Tensor::share(handle->node));
+    }
+  }
+
+  void take_bound(Variant& variant) const {
+    for (const Copy& c : copies_)
+      if (c.used)
+        variant.bound.emplace_back(c.leaf, Identity(reinterpret_cast<PyObject*>(c.original)));
+  }
+
+  // The leaves that these inputs of the graph stand for.
+  std::vector<std::uint32_t> leaves_at(std::span<const std::uint32_t> inputs) const {
+    std::vector<std::uint32_t> out;
+    for (const std::uint32_t i : inputs) out.push_back(inputs_[i]);
+    return out;
+  }
+
+ private:
+  struct Copy {
+    std::uint32_t leaf;
+    PyTensor* original;
+    Tensor box;
+    bool used = false;
+  };
+
+  void add(Trace& trace, std::uint32_t i, const CallLeaf& leaf) {
+    if (leaf.kind == CallLeaf::Kind::fixed) {
+      values_.push_back(borrow(leaf.object));
+      return;
+    }
+    inputs_.push_back(i);
+    if (leaf.kind != CallLeaf::Kind::tensor) {
+      const bool whole = leaf.kind == CallLeaf::Kind::weak_int;
+      values_.push_back(wrapped(trace.argument(
+          {whole ? DType::int64 : DType::float64,
+           {},
+           whole ? WeakKind::integer : WeakKind::floating,
+           false})));
+      return;
+    }
+    Tensor box = trace.argument_like(Tensor::share(leaf.node));
+    if (!is_tensor(leaf.object)) {
+      values_.push_back(wrapped(std::move(box)));
+      return;
+    }
+    if (leaf.same != i) {
+      values_.push_back(values_[leaf.same]);
+      return;
+    }
+    PyTensor* original = as_tensor(leaf.object);
+    Copy& copy = copies_.emplace_back(Copy{i, original, box});
+    values_.push_back(copy_of_handle(original, std::move(box)));
+    trace.redirect(&original->node, cell_of(as_tensor(values_.back().ptr())), &copy.used);
+    if (original->leaf) trace.add_leaf(original->leaf, i);
+  }
+
+  const Call& call_;
+  std::vector<py::object> values_;     // by leaf
+  std::vector<std::uint32_t> inputs_;  // leaf of each input
+  std::deque<Copy> copies_;
+};
+
+// What the function returned: tensors become outputs, everything else is part of the program.
+std::vector<Tensor> take_results(py::object result, Variant& variant) {
+  std::vector<py::object> leaves;
+  variant.def = TreeDef::flatten(result, leaves);
+  variant.single = is_tensor(result.ptr());
+  std::vector<Tensor> tensors;
+  for (py::object& leaf : leaves) {
+    if (is_tensor(leaf.ptr())) {
+      tensors.push_back(Tensor::share(read_node(as_tensor(leaf.ptr()))));
+      variant.leaves.emplace_back();
+    } else {
+      variant.leaves.push_back(std::move(leaf));
+    }
+  }
+  return tensors;
+}
+
+// The inputs of the program whose memory the caller gives up.
+std::vector<std::uint32_t> donated_inputs(const CompiledFunction& c, const Call& call) {
+  std::vector<std::uint32_t> out;
+  for (const std::int64_t argument : c.donate_argnums) {
+    if (argument >= static_cast<std::int64_t>(call.positional())) continue;
+    const auto [begin, end] = call.leaves_of(static_cast<std::size_t>(argument));
+    for (std::size_t leaf = begin; leaf < end; ++leaf) {
+      std::uint32_t input = 0;
+      for (std::size_t i = 0; i < leaf; ++i)
+        input += call.leaves()[i].kind != CallLeaf::Kind::fixed;
+      if (call.leaves()[leaf].kind == CallLeaf::Kind::tensor) out.push_back(input);
+    }
+  }
+  return out;
+}
+
+Surroundings surroundings_of(PyObject* f, const Call& call) {
+  std::vector<PyObject*> given;
+  for (const CallLeaf& leaf : call.leaves())
+    if (leaf.kind == CallLeaf::Kind::fixed) given.push_back(leaf.object);
+  return Surroundings(f, given);
+}
+
+// A step's results have no history: it would keep the parameters that the step has replaced.
+GraphFunction::Mask recorded_outputs(const Traced& traced, std::size_t results) {
+  GraphFunction::Mask out = traced.moves;
+  if (traced.steps) std::fill_n(out.begin(), results, false);
+  return out;
+}
+
+}  // namespace
+
+std::shared_ptr<const Variant> trace_call(const CompiledFunction& c, PyObject* f, const Call& call,
+                                          std::vector<std::uint32_t>& needed) {
+  auto variant = std::make_shared<Variant>();
+  Surroundings around = surroundings_of(f, call);
+  SourceLines lines;
+  Trace trace([&lines] { return lines.current(); });
+  const Arguments arguments(trace, call);
+  py::object result;
+  {
+    const std::vector<py::object> values = arguments.rebuilt();
+    std::vector<PyObject*> args;
+    for (const py::object& a : values) args.push_back(a.ptr());
+    result = py::reinterpret_steal<py::object>(
+        PyObject_Vectorcall(f, args.data(), call.positional(), call.kwnames()));
+  }
+  if (!trace.needed().empty()) {
+    PyErr_Clear();
+    needed = arguments.leaves_at(trace.needed());
+    return nullptr;
+  }
+  if (!result) throw_python();
+  std::vector<Tensor> outputs = take_results(std::move(result), *variant);
+  const std::size_t results = outputs.size();
+  arguments.take_rebound(*variant, outputs);
+  Traced traced = trace.finish(outputs);
+  arguments.take_bound(*variant);
+  variant->arguments = arguments.inputs();
+  variant->places = std::move(traced.places);
+  around.forget_changed();
+  variant->around = std::move(around);
+  for (Place& p : variant->places)
+    if (p.argument != Place::kCaptured) p.owner = {};
+  for (const Place& p : variant->places)
+    variant->kept &= p.null || read_cell(cell_in(p, call)).node()->level == 0;
+  if (traced.sweeps_outside || traced.graph.captures_levels()) {
+    variant->kept &= !traced.graph.captures_levels();
+    variant->leaves.clear();
+    return variant;
+  }
+  for (Graph::Index i = 0; i < traced.graph.size(); ++i)
+    variant->draws |= traced.graph[i].op && traced.graph[i].op->draws;
+  variant->donated = donated_inputs(c, call);
+  GraphFunction::Mask recorded = recorded_outputs(traced, results);
+  variant->function =
+      std::make_shared<const GraphFunction>(std::move(traced.graph), std::move(traced.moves),
+                                            std::move(recorded), variant->donated);
+  return variant;
+}
+
+// ---- The cache ----------------------------------------------------------------------------------
+
+namespace {
+
+template <class T>
+void to_front(std::vector<std::shared_ptr<T>>& list, const std::shared_ptr<T>& entry) {
+  const auto at = std::ranges::find(list, entry);
+  if (at != list.end()) std::rotate(list.begin(), at, at + 1);
+}
+
+}  // namespace
+
+// Comparing keys may run code of the user's, and other threads: lists are walked in copies.
+std::shared_ptr<const Variant> CompiledFunction::known(Call& call) {
+  while (true) {
+    std::shared_ptr<CacheEntry> found;
+    if (!call.runs_code()) {
+      for (const auto& entry : entries)
+        if (entry->key.accepts(call)) {
+          found = entry;
+          break;
+        }
+    } else {
+      const auto all = entries;
+      for (const auto& entry : all)
+        if (entry->key.accepts(call)) {
+          found = entry;
+          break;
+        }
+    }
+    if (!found) return nullptr;
+    if (!entries.empty() && found != entries.front()) to_front(entries, found);
+    if (!found->needed.empty()) {
+      call.fix(found->needed);
+      continue;
+    }
+    for (const auto& v : found->variants) {
+      if (!v->accepts(call)) continue;
+      const std::shared_ptr<const Variant> chosen = v;
+      if (chosen != found->variants.front()) to_front(found->variants, chosen);
+      return chosen;
+    }
+    return nullptr;
+  }
+}
+
+std::shared_ptr<CacheEntry> CompiledFunction::entry_for(const Call& call) {
+  const auto all = entries;
+  for (const auto& entry : all)
+    if (entry->key.accepts(call)) return entry;
+  auto fresh = std::make_shared<CacheEntry>(CacheEntry{CallKey(call)});
+  std::erase_if(entries, [](const auto& entry) { return entry->key.is_gone(); });
+  entries.insert(entries.begin(), fresh);
+  if (entries.size() > kMaxKeys) entries.pop_back();
+  return fresh;
+}
+
+std::shared_ptr<const Variant> CompiledFunction::find(PyObject* f, Call& call) {
+  if (auto v = known(call)) {
+    ++hits;
+    return v;
+  }
+  ++misses;
+  CallKey{call};  // refuses what cannot be part of a key, before anything is run
+  while (true) {
+    std::vector<std::uint32_t> needed;
+    const std::shared_ptr<const Variant> fresh = trace_call(*this, f, call, needed);
+    if (!fresh) {
+      entry_for(call)->needed = needed;
+      call.fix(needed);
+      if (auto v = known(call)) return v;
+      continue;
+    }
+    if (!fresh->kept) return fresh;
+    const std::shared_ptr<CacheEntry> entry = entry_for(call);
+    entry->variants.insert(entry->variants.begin(), fresh);
+    if (entry->variants.size() > kMaxVariants) entry->variants.pop_back();
+    return fresh;
+  }
+}
+
+}  // namespace adjoint::python

@@ -1,0 +1,281 @@
+"""Exact first and second derivatives of the elementary functions, and where to ask for them.
+
+The arguments go over all that a dtype holds: every power of two from the least subnormal number to
+the largest one, random ones between them, and what lies next to the edges of the domain. The
+derivatives are closed forms in mpmath, written such that they lose no digits themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import mpmath
+import numpy as np
+from mpmath import mp
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Derivatives of a function of one or two numbers, by the operands they are taken in.
+
+    `bounds` are the largest errors of orders 1 and 2, in units in the last place of the result, or
+    of `terms` where the derivative is a sum of terms that may cancel. `lost(x)` adds to them what
+    the rounding of an intermediate value costs, and `floor` is the least unit that counts, in
+    subnormal steps. Nothing is promised where one of `parts(order, x)`, of which the derivative is
+    made, overflows or is subnormal.
+    """
+
+    exact: dict[tuple[int, ...], Function]
+    bounds: tuple[float, float]
+    domain: tuple[float, float] = (-np.inf, np.inf)
+    edges: tuple[float, ...] = (0.0,)
+    terms: dict[tuple[int, ...], Function] | None = None
+    lost: Callable[..., float] = lambda *x: 0.0
+    floor: float = 8
+    parts: Callable[..., tuple[Any, ...]] = lambda order, *x: ()
+
+    @property
+    def arity(self) -> int:
+        return 1 + max(max(key) for key in self.exact)
+
+
+def arguments(slopes: Slopes, dtype: str, seed: int = 3) -> list[np.ndarray]:
+    """Operands of one length; pairs are every magnitude against every other."""
+    kind = np.finfo(dtype)
+    rng = np.random.default_rng(seed)
+    low = int(np.log2(float(kind.smallest_subnormal)))
+    stride = 1 if slopes.arity == 1 and dtype == "float32" else 7 if slopes.arity == 1 else 41
+    powers = 2.0 ** np.arange(low, kind.maxexp, stride)
+    spread = powers * rng.uniform(1, 2, powers.shape)
+    if slopes.arity == 1:
+        near = [
+            e + s * float(kind.eps) * 2.0**k
+            for e in slopes.edges
+            for s in (-1, 1)
+            for k in range(0, 24, 3)
+        ]
+        points = np.concatenate(
+            [powers, spread, rng.uniform(-8, 8, 100), rng.uniform(0.1, 40, 60), near]
+        )
+        points = np.concatenate([points, -points]).astype(dtype)
+        inside = (points > slopes.domain[0]) & (points < slopes.domain[1]) & np.isfinite(points)
+        return [points[inside]]
+    sides = np.concatenate([spread, rng.uniform(0.2, 5, 4)]).astype(dtype)
+    a, b = (side.ravel() for side in np.meshgrid(sides, sides))
+    signs = rng.choice([-1, 1], (2, a.size)).astype(dtype)
+    a = a if slopes.domain[0] == 0 else a * signs[0]
+    keep = np.isfinite(a) & np.isfinite(b)
+    return [a[keep], (b * signs[1])[keep]]
+
+
+def sech2(x: Any) -> Any:
+    return 4 / (mp.exp(x) + mp.exp(-x)) ** 2
+
+
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + mp.exp(-x))
+
+
+def density(x: Any) -> Any:
+    """sigmoid'."""
+    return sech2(x / 2) / 4
+
+
+def bent(x: Any) -> Any:
+    """sigmoid''."""
+    return -density(x) * mp.tanh(x / 2)
+
+
+def bell(x: Any) -> Any:
+    return 2 / mp.sqrt(mp.pi) * mp.exp(-x * x)
+
+
+def one(first: Function, second: Function, bounds: tuple[float, float], **more: Any) -> Slopes:
+    return Slopes({(0,): first, (0, 0): second}, bounds, **more)
+
+
+GELU = 2 * mp.sqrt(2 / mp.pi)
+CUBIC = mp.mpf("0.044715")
+
+
+def gelu_terms(x: Any) -> tuple[Any, ...]:
+    u, du, ddu = (
+        GELU * x * (1 + CUBIC * x * x),
+        GELU * (1 + 3 * CUBIC * x * x),
+        6 * GELU * CUBIC * x,
+    )
+    first = sigmoid(u), x * density(u) * du
+    return first, (2 * density(u) * du, x * bent(u) * du * du, x * density(u) * ddu)
+
+
+def silu_terms(x: Any) -> tuple[Any, ...]:
+    return (sigmoid(x), x * density(x)), (2 * density(x), x * bent(x))
+
+
+def of_terms(terms: Function, bounds: tuple[float, float], **more: Any) -> Slopes:
+    return Slopes(
+        {(0,): lambda x: mp.fsum(terms(x)[0]), (0, 0): lambda x: mp.fsum(terms(x)[1])},
+        bounds,
+        terms={
+            (0,): lambda x: mp.fsum(terms(x)[0], absolute=True),
+            (0, 0): lambda x: mp.fsum(terms(x)[1], absolute=True),
+        },
+        **more,
+    )
+
+
+def third(x: Any, p: Any) -> Any:
+    return mp.sign(x) * abs(x) ** (mp.mpf(p) / 3)
+
+
+POSITIVE = (0.0, np.inf)
+INSIDE = (-1.0, 1.0)
+ONE = mp.mpf(1)
+HALF = ONE / 2
+LN2, LN10 = mp.log(2), mp.log(10)
+
+UNARY: dict[str, Slopes] = {
+    "exp": one(mp.exp, mp.exp, (2, 2)),
+    "exp2": one(lambda x: LN2 * 2**x, lambda x: LN2**2 * 2**x, (3, 4)),
+    "expm1": one(mp.exp, mp.exp, (2, 2)),
+    "log": one(lambda x: 1 / x, lambda x: -1 / x**2, (1, 2), domain=POSITIVE),
+    "log2": one(lambda x: 1 / (x * LN2), lambda x: -1 / (x * x * LN2), (2, 3), domain=POSITIVE),
+    "log10": one(lambda x: 1 / (x * LN10), lambda x: -1 / (x * x * LN10), (2, 3), domain=POSITIVE),
+    "log1p": one(
+        lambda x: 1 / (1 + x),
+        lambda x: -1 / (1 + x) ** 2,
+        (2, 4),
+        domain=(-1, np.inf),
+        edges=(0.0, -1.0),
+    ),
+    "sqrt": one(
+        lambda x: HALF * x**-HALF, lambda x: -(x ** (-3 * HALF)) / 4, (2, 5), domain=POSITIVE
+    ),
+    "rsqrt": one(
+        lambda x: -HALF * x ** (-3 * HALF),
+        lambda x: 3 * x ** (-5 * HALF) / 4,
+        (6, 12),
+        domain=POSITIVE,
+    ),
+    "cbrt": one(
+        lambda x: 1 / (3 * abs(x) ** (ONE * 2 / 3)), lambda x: -2 * third(x, -5) / 9, (3, 8)
+    ),
+    "sin": one(mp.cos, lambda x: -mp.sin(x), (2, 2)),
+    "cos": one(lambda x: -mp.sin(x), lambda x: -mp.cos(x), (2, 2)),
+    "tan": one(lambda x: mp.sec(x) ** 2, lambda x: 2 * mp.tan(x) * mp.sec(x) ** 2, (6, 9)),
+    "asin": one(
+        lambda x: 1 / mp.sqrt(1 - x * x),
+        lambda x: x * (1 - x * x) ** (-3 * HALF),
+        (3, 8),
+        domain=INSIDE,
+        edges=(0.0, 1.0),
+    ),
+    "acos": one(
+        lambda x: -1 / mp.sqrt(1 - x * x),
+        lambda x: -x * (1 - x * x) ** (-3 * HALF),
+        (3, 8),
+        domain=INSIDE,
+        edges=(0.0, 1.0),
+    ),
+    "atan": one(lambda x: 1 / (1 + x * x), lambda x: -2 * x / (1 + x * x) ** 2, (5, 9)),
+    "sinh": one(mp.cosh, mp.sinh, (2, 3)),
+    "cosh": one(mp.sinh, mp.cosh, (3, 2)),
+    "tanh": one(sech2, lambda x: -2 * mp.tanh(x) * sech2(x), (4, 7)),
+    "asinh": one(
+        lambda x: 1 / mp.sqrt(1 + x * x), lambda x: -x * (1 + x * x) ** (-3 * HALF), (3, 8)
+    ),
+    "acosh": one(
+        lambda x: 1 / mp.sqrt(x * x - 1),
+        lambda x: -x * (x * x - 1) ** (-3 * HALF),
+        (5, 12),
+        domain=(1, np.inf),
+        edges=(1.0,),
+    ),
+    "atanh": one(
+        lambda x: 1 / (1 - x * x),
+        lambda x: 2 * x / (1 - x * x) ** 2,
+        (3, 6),
+        domain=INSIDE,
+        edges=(0.0, 1.0),
+    ),
+    "erf": one(bell, lambda x: -2 * x * bell(x), (3, 4)),
+    "erfc": one(lambda x: -bell(x), lambda x: 2 * x * bell(x), (3, 4)),
+    "lgamma": one(mp.digamma, lambda x: mpmath.polygamma(1, x), (3, 1), domain=POSITIVE),
+    "digamma": one(
+        lambda x: mpmath.polygamma(1, x), lambda x: mpmath.polygamma(2, x), (1, 1), domain=POSITIVE
+    ),
+    "sigmoid": one(density, bent, (4, 7)),
+    "softplus": one(sigmoid, density, (3, 4)),
+    "silu": of_terms(silu_terms, (7, 12)),
+    "gelu": of_terms(
+        gelu_terms, (9, 20), floor=3e5, lost=lambda x: 3 * min(x * x * (1 + x * x / 22), 800)
+    ),
+    "square": one(lambda x: 2 * x, lambda x: mp.mpf(2), (0.5, 0.5)),
+    "reciprocal": one(lambda x: -1 / x**2, lambda x: 2 / x**3, (2, 4)),
+}
+
+
+def turned(a: Any, b: Any) -> Any:
+    return a * a + b * b
+
+
+def directions(order: int, a: Any, b: Any) -> tuple[Any, ...]:
+    h = mp.hypot(a, b)
+    return (a / h, b / h, 1 / h)
+
+
+BINARY: dict[str, Slopes] = {
+    "divide": Slopes(
+        {
+            (0,): lambda a, b: 1 / b,
+            (1,): lambda a, b: -a / b**2,
+            (0, 1): lambda a, b: -1 / b**2,
+            (1, 1): lambda a, b: 2 * a / b**3,
+        },
+        (2, 4),
+        parts=lambda order, a, b: (a / b, 1 / b),
+    ),
+    "hypot": Slopes(
+        {
+            (0,): lambda a, b: a / mp.hypot(a, b),
+            (1,): lambda a, b: b / mp.hypot(a, b),
+            (0, 0): lambda a, b: b * b / mp.hypot(a, b) ** 3,
+            (0, 1): lambda a, b: -a * b / mp.hypot(a, b) ** 3,
+            (1, 1): lambda a, b: a * a / mp.hypot(a, b) ** 3,
+        },
+        (3, 10),
+        parts=directions,
+    ),
+    "atan2": Slopes(
+        {
+            (0,): lambda a, b: b / turned(a, b),
+            (1,): lambda a, b: -a / turned(a, b),
+            (0, 0): lambda a, b: -2 * a * b / turned(a, b) ** 2,
+            (0, 1): lambda a, b: (a * a - b * b) / turned(a, b) ** 2,
+            (1, 1): lambda a, b: 2 * a * b / turned(a, b) ** 2,
+        },
+        (5, 14),
+        terms={(0, 1): lambda a, b: 1 / turned(a, b)},
+        parts=lambda order, a, b: (*directions(order, a, b), mp.hypot(a, b) ** -order),
+    ),
+    "pow": Slopes(
+        {
+            (0,): lambda a, b: b * a ** (b - 1),
+            (1,): lambda a, b: a**b * mp.log(a),
+            (0, 0): lambda a, b: b * (b - 1) * a ** (b - 2),
+            (0, 1): lambda a, b: a ** (b - 1) * (1 + b * mp.log(a)),
+            (1, 1): lambda a, b: a**b * mp.log(a) ** 2,
+        },
+        (4, 8),
+        domain=POSITIVE,
+        terms={(0, 1): lambda a, b: a ** (b - 1) * (1 + abs(b * mp.log(a)))},
+        lost=lambda a, b: float((2 + abs(b)) * abs(mp.log(a))),
+        floor=1e6,
+        parts=lambda order, a, b: (a ** (b - order),),
+    ),
+}
+ALL = {**UNARY, **BINARY}

@@ -1,0 +1,133 @@
+"""First and second derivatives of the elementary functions over all that a dtype holds, in relative
+error: in the tails, near zero, at the edges of the domain, for the largest numbers and the least.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import mpmath
+import numpy as np
+import pytest
+from mpmath import mp
+
+import adjoint as ad
+from derivative_range import ALL, UNARY, Slopes, arguments
+
+every_function = pytest.mark.parametrize("name", ALL)
+both_floats = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def derivative(name, path, args):
+    """The derivative of the sum in the operands of `path`, one after another."""
+
+    def of(f, i):
+        return ad.grad(lambda *x: ad.sum(f(*x)), i)
+
+    return functools.reduce(of, path, getattr(ad, name))(*args)
+
+
+def errors(slopes: Slopes, path, points, got, dtype):
+    """In ulp of the exact value, beyond what `slopes` says is lost; 0 where it overflows as it
+    should."""
+    kind = np.finfo(dtype)
+    largest, normal = float(kind.max), float(kind.smallest_normal)
+    least, digits = float(kind.smallest_subnormal), kind.nmant
+    out = np.zeros(len(got))
+    order = len(path)
+    with mp.workdps(60):
+        for n, (x, value) in enumerate(zip(zip(*points, strict=True), got, strict=True)):
+            x = tuple(mp.mpf(float(v)) for v in x)
+            exact = slopes.exact[path](*x)
+            parts = slopes.parts(order, *x)
+            if any(p != 0 and not normal <= abs(p) <= largest for p in parts):
+                continue
+            if np.isinf(value) and abs(exact) > largest / 4 and (value > 0) == (exact > 0):
+                continue
+            if not np.isfinite(value):
+                out[n] = np.inf
+                continue
+            size = abs((slopes.terms or {}).get(path, slopes.exact[path])(*x))
+            _, exponent = mpmath.frexp(size) if size else (0, -10000)
+            ulp = max(mp.ldexp(1, exponent - 1 - digits), mp.mpf(least) * slopes.floor)
+            out[n] = max(float(abs(mp.mpf(float(value)) - exact) / ulp) - slopes.lost(*x), 0)
+    return out
+
+
+@both_floats
+@every_function
+def test_derivatives_keep_their_digits(name, dtype):
+    slopes = ALL[name]
+    points = arguments(slopes, dtype)
+    args = [ad.asarray(p) for p in points]
+    for path in slopes.exact:
+        got = derivative(name, path, args).numpy()
+        error = errors(slopes, path, points, got, dtype)
+        worst = int(np.argmax(error))
+        bound = slopes.bounds[len(path) - 1]
+        assert error[worst] <= bound, (
+            f"d{path} {name} at {[p[worst] for p in points]}: {got[worst]!r} is {error[worst]} ulp "
+            f"off, the bound is {bound}; {int((error > bound).sum())} of {len(error)} points"
+        )
+
+
+def same_bits(a, b):
+    return np.array_equal(a.view(np.uint8), b.view(np.uint8))
+
+
+@both_floats
+@every_function
+def test_bits_do_not_depend_on_the_way_it_runs(name, dtype):
+    """Few elements run now; many are deferred, and fused with what is around them."""
+    points = arguments(ALL[name], dtype)
+    few = [ad.asarray(p) for p in points]
+    copies = (1 << 15) // len(points[0]) + 1
+    many = [ad.asarray(np.tile(p, copies)) for p in points]
+    for path in ALL[name].exact:
+        want = derivative(name, path, few).numpy()
+        compiled = ad.compile(lambda *x, path=path: derivative(name, path, x))
+        for way, got in (
+            ("deferred", derivative(name, path, many)),
+            ("compiled", compiled(*few)),
+            ("compiled and large", compiled(*many)),
+        ):
+            rows = got.numpy().reshape(-1, len(want))
+            # The sign of a nan is nobody's promise.
+            assert same_bits(np.nan_to_num(rows), np.nan_to_num(np.tile(want, (len(rows), 1)))), way
+
+
+@both_floats
+@pytest.mark.parametrize("name", UNARY)
+def test_forward_mode_keeps_the_digits_too(name, dtype):
+    slopes = ALL[name]
+    points = arguments(slopes, dtype)
+    x = ad.asarray(points[0])
+    f = getattr(ad, name)
+    first = ad.jvp(f, (x,), (ad.ones_like(x),))[1]
+    second = ad.jvp(lambda x: ad.jvp(f, (x,), (ad.ones_like(x),))[1], (x,), (ad.ones_like(x),))[1]
+    for path, got in (((0,), first), ((0, 0), second)):
+        error = errors(slopes, path, points, got.numpy(), dtype)
+        assert error.max() <= slopes.bounds[len(path) - 1], points[0][int(np.argmax(error))]
+
+
+@pytest.mark.parametrize("f", [ad.tanh, ad.sigmoid, ad.silu, ad.erf, ad.atan, ad.asinh, ad.hypot])
+def test_higher_orders_at_zero(f):
+    """Even functions of the argument's size have derivatives at 0 that a rule in |x| would lose."""
+    exact = {
+        "tanh": mp.tanh,
+        "sigmoid": lambda x: 1 / (1 + mp.exp(-x)),
+        "silu": lambda x: x / (1 + mp.exp(-x)),
+        "erf": mp.erf,
+        "atan": mp.atan,
+        "asinh": mp.asinh,
+        "hypot": lambda x: mp.sqrt(x * x + 1),
+    }[f.__name__]
+    g = (lambda x: ad.hypot(x, 1.0)) if f is ad.hypot else f
+    series = [d.item() for d in ad.taylor(g, (0.0,), (1.0,), 7)]
+    nested = g
+    with mp.workdps(40):
+        for order in range(6):
+            want = float(mp.diff(exact, 0, order))
+            assert abs(nested(0.0).item() - want) < 1e-9 * max(1, abs(want)), order
+            assert abs(series[order] - want) < 1e-9 * max(1, abs(want)), order
+            nested = ad.grad(nested)
