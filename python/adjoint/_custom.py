@@ -462,32 +462,39 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         apart = _core._Apart()
         rebound: list[int] = []
 
-        def run(values: Tensors) -> Any:
-            args, kwargs = frame.fill([values[i] for i in order])
-            return f(*args, **kwargs)
+        def run(given: Tensors) -> tuple[Frame, Tensors]:
+            args, kwargs = frame.fill([given[i] for i in order])
+            out, values = take_apart(f(*args, **kwargs))
+            return out, _core._fresh(values)
 
-        def first() -> tuple[Any, Tensors]:
-            before = stopped(handles)
+        def first() -> tuple[Frame, Tensors, Tensors]:
+            before = _core._shadows(handles)
             given = _core._fresh(before)
-            result = run(given)
+            out, values = run(given)
             rebound.extend(_core._rebound(given, before))
-            return result, [given[i] for i in rebound]
+            return out, values, [given[i] for i in rebound]
 
-        result, assigned = apart.run(first)
-        out, values = take_apart(result)
+        out, values, assigned = apart.run(first)
         count, again, alone = len(handles), apart.again(), not _core._recorders_open()
         written = [x for x in apart.written() if x is not None]
-        everything = stopped(values + assigned + written)
+        inputs = handles + apart.read()
+        shadows = values + assigned + written
+        everything = stopped(shadows)
+        moving = _core._any_moving(inputs) or _core._any_in_body(floats(inputs))
+        chosen = [i for i, x in enumerate(shadows) if is_floating(x) and (moving or x.requires_grad)]
 
         def once_more(inputs: Tensors) -> Tensors:
             given = _core._fresh(inputs[:count])
-            result, written = again(lambda: run(given), inputs[count:])
-            values = take_apart(result)[1]
-            return values + [given[i] for i in rebound] + [x for x in written if x is not None]
+            (_, values), written = again(lambda: run(given), inputs[count:])
+            assigned = [given[i] for i in rebound]
+            outputs = values + assigned + [x for x in written if x is not None]
+            return [outputs[i] for i in chosen]
 
-        inputs = handles + apart.read()
-        if differentiated(inputs):
-            everything = attach(everything, inputs, *recomputation(once_more, alone))
+        if chosen and differentiated(inputs):
+            rule = recomputation(once_more, alone)
+            moved = attach([everything[i] for i in chosen], inputs, *rule)
+            for i, x in zip(chosen, moved, strict=True):
+                everything[i] = x
         values, assigned, rest = _split(everything, len(values), len(assigned))
         fresh = iter(rest)
         for i, value in zip(rebound, assigned, strict=True):

@@ -65,7 +65,7 @@ class Call {
   std::vector<Tensor> made_;                            // of arrays, and values that are held
   std::uint64_t filter_ = 0;                            // of handles
   bool runs_code_ = false;
-  bool recording_;
+  int recording_;  // whether work is recorded, and gradients taken inside are
 };
 
 /// What two calls must share to run the same program.
@@ -91,7 +91,7 @@ struct CallKey {
   std::vector<std::pair<std::size_t, TreeDef>> trees;
   std::size_t nargs;
   py::object kwnames;
-  bool recording;
+  int recording;
 };
 
 /// One program for a key; several differ in what they captured.

@@ -141,7 +141,7 @@ Surroundings surroundings_of(PyObject* f, const Call& call) {
 
 // A step's results have no history: it would keep the parameters that the step has replaced.
 GraphFunction::Mask recorded_outputs(const Traced& traced, std::size_t results) {
-  GraphFunction::Mask out = traced.moves;
+  GraphFunction::Mask out = traced.recorded;
   if (traced.steps) std::fill_n(out.begin(), results, false);
   return out;
 }

@@ -222,6 +222,12 @@ void init_custom(py::module_& m) {
   m.def("_recorded_run", &recorded_run);
   m.def("_any_connected", &any_connected);
   m.def("_fresh", &fresh_handles);
+  m.def("_shadows", [](const py::sequence& handles) {
+    std::vector<Tensor> out = tensors_of(handles);
+    for (Tensor& t : out) t = shadow_of(t);
+    return to_list(out);
+  });
+  m.def("_any_moving", &any_of<has_tangent>);
   m.def("_rebound", &rebound_handles);
   m.def("_refusing", &run_refusing);
   m.def("_batches_of", &batches_of);

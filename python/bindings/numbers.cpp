@@ -60,11 +60,16 @@ PyObject* divide_numbers(const Number& a, const Number& b) {
   return wrap_number(apply(op, {&x, &y}), WeakKind::floating, 0);
 }
 
-// A positive base that is known, as in 0.9**step.
+// Whether a**b is a float whatever value a traced number has: the base is a positive float that is
+// known, as in 0.9**step, or a float to an integer that is known.
+bool stays_float(const Number& a, const Number& b) {
+  if (!a.traced) return a.kind == WeakKind::floating && a.value.item() > 0;
+  return a.kind == WeakKind::floating && !b.traced && std::floor(b.value.item()) == b.value.item();
+}
+
 PyObject* raise_number(const Number& a, const Number& b) {
   static const Op& op = find_op("number_power");
-  const bool known = !a.traced && a.kind == WeakKind::floating && a.value.item() > 0;
-  if (!known || b.bits > kWeakBits) need(a, b);
+  if (!stays_float(a, b) || b.bits > kWeakBits) need(a, b);
   const Tensor x = as_float(a);
   const Tensor y = as_float(b);
   return wrap_number(apply(op, {&x, &y}), WeakKind::floating, 0);

@@ -268,28 +268,21 @@ def test_checkpoint_reaches_parameters_it_closes_over() -> None:
     np.testing.assert_allclose(w.grad.numpy(), np.cos(X * Y) * Y, rtol=1e-13)
 
 
-def test_checkpoint_notices_that_a_parameter_was_assigned_to() -> None:
+def test_checkpoint_runs_again_with_what_it_has_read() -> None:
     w = ad.tensor(X, requires_grad=True)
     out = ad.sum(ad.checkpoint(lambda x: ad.sin(w * x))(ad.tensor(Y)))
     with ad.no_grad():
         w -= 1.0
-    with pytest.raises(RuntimeError, match=r"\[checkpoint\].*assigned to"):
-        out.backward()
+    out.backward()
+    ad.testing.assert_close(w.grad, np.cos(X * Y) * Y)
 
 
-def test_checkpoint_refuses_what_it_cannot_find_again() -> None:
+def test_checkpoint_under_a_tape_that_has_ended() -> None:
     x = ad.tensor(2.0)
     with ad.GradientTape() as tape:
         tape.watch(x)
         y = ad.checkpoint(lambda a: ad.sin(a) * x)(x)
-    with pytest.raises(RuntimeError, match="the tape that watched it has ended"):
-        tape.gradient(y, x)
-    w = ad.tensor(2.0, requires_grad=True)
-    y = ad.checkpoint(lambda a: ad.sin(a) * w * w)(w)
-    with ad.no_grad():
-        w += 1.0
-    with pytest.raises(RuntimeError, match="assigned to since"):
-        y.backward()
+    ad.testing.assert_close(tape.gradient(y, x), np.sin(2.0) + 2.0 * np.cos(2.0))
 
 
 def test_checkpoint_in_a_program_computes_again() -> None:

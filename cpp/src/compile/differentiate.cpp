@@ -64,7 +64,9 @@ Graph sweep_graph(const Graph& graph, const GraphMask& wanted, const GraphMask& 
     seeded.push_back(outputs[i]);
     cotangents.push_back(replay.argument(graph.outputs()[i]));
   }
-  std::vector<Tensor> found = sweep(seeded, cotangents, sources);
+  SweepOptions options;
+  options.create_graph = true;  // the new graph may be differentiated itself
+  std::vector<Tensor> found = sweep(seeded, cotangents, sources, options);
   if (values) found.insert(found.begin(), outputs.begin(), outputs.end());
   return replay.finish(found);
 }
@@ -255,7 +257,8 @@ Graph batch_graph(const Graph& graph, const GraphMask& mapped, std::int64_t size
     const TransformLevel level = TransformLevel::batch(size);
     for (std::size_t i = 0; i < inputs.size(); ++i)
       if (mapped[i]) inputs[i] = level.make_batched(inputs[i], 0);
-    for (const Tensor& y : replay.run(inputs)) outputs.push_back(level.split_batched(y, 0));
+    for (const Tensor& y : replay.run(inputs))
+      outputs.push_back(level.holds(y) ? level.split_batched(y, 0) : y);
   }
   return replay.finish(outputs);
 }

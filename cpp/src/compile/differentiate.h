@@ -14,7 +14,7 @@ using GraphMask = std::vector<bool>;
 Graph pull_back(const Graph& graph, const GraphMask& wanted, const GraphMask& seeds);
 /// (inputs, tangents of the inputs `moving`) -> tangents of the outputs `results`.
 Graph push_forward(const Graph& graph, const GraphMask& moving, const GraphMask& results);
-/// The graph for a batch: axis 0 of the inputs `mapped`, and of all outputs.
+/// The graph for a batch: axis 0 of the inputs `mapped`, and of the outputs that depend on them.
 Graph batch_graph(const Graph& graph, const GraphMask& mapped, std::int64_t size);
 
 /// A reverse sweep cut in two where the outputs are known.

@@ -125,21 +125,25 @@ GraphFunction::GraphFunction(Graph graph, Mask moves, Mask recorded,
 GraphFunction::~GraphFunction() = default;
 
 std::shared_ptr<const GraphFunction> GraphFunction::of(Graph graph) {
-  Mask moves;
-  Reach reach;
-  for (const Graph::Index o : graph.outputs()) moves.push_back(reach.reaches(graph, o));
-  return std::make_shared<const GraphFunction>(std::move(graph), moves, moves);
+  Mask moves, recorded;
+  Reach forward(Reach::Mode::forward), reverse(Reach::Mode::reverse);
+  for (const Graph::Index o : graph.outputs()) {
+    recorded.push_back(reverse.reaches(graph, o));
+    moves.push_back(recorded.back() || forward.reaches(graph, o));
+  }
+  return std::make_shared<const GraphFunction>(std::move(graph), std::move(moves),
+                                               std::move(recorded));
 }
 
 bool GraphFunction::records() const noexcept { return any(recorded_outputs_); }
 
-Mask GraphFunction::reached(const Mask& from) const {
-  Reach reach;
+Mask GraphFunction::reached(Reach::Mode mode, const Mask& from, const Mask& outputs) const {
+  Reach reach(mode);
   for (std::size_t i = 0; i < from.size(); ++i)
     if (!from[i]) reach.exclude(static_cast<std::uint32_t>(i));
   Mask out;
-  for (std::size_t i = 0; i < moves_.size(); ++i)
-    out.push_back(moves_[i] && reach.reaches(graph_, graph_.outputs()[i]));
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    out.push_back(outputs[i] && reach.reaches(graph_, graph_.outputs()[i]));
   return out;
 }
 
@@ -180,8 +184,7 @@ std::shared_ptr<const GraphFunction::Recorded> GraphFunction::recorded(const Mas
     const std::lock_guard lock(mutex_);
     if (const auto it = recorded_.find(wanted); it != recorded_.end()) return it->second;
   }
-  Mask seeds = reached(wanted);
-  for (std::size_t i = 0; i < seeds.size(); ++i) seeds[i] = seeds[i] && recorded_outputs_[i];
+  Mask seeds = reached(Reach::Mode::reverse, wanted, recorded_outputs_);
   auto fresh = std::make_shared<const Recorded>(cut_sweep(graph_, wanted, seeds), seeds);
   const std::lock_guard lock(mutex_);
   return recorded_.emplace(wanted, std::move(fresh)).first->second;
@@ -197,7 +200,9 @@ std::vector<Tensor> GraphFunction::call(std::span<const Tensor> inputs) const {
   if (!leveled && !(records() && any(wanted))) return run(program_, inputs);
   if (!leveled) return call_recorded(inputs, wanted);
   std::vector<Tensor> out = call_constant(inputs);
-  const Mask seeds = reached(wanted);
+  Mask seeds = reached(Reach::Mode::forward, wanted, moves_);
+  const Mask swept = reached(Reach::Mode::reverse, wanted, recorded_outputs_);
+  for (std::size_t i = 0; i < seeds.size(); ++i) seeds[i] = seeds[i] || swept[i];
   if (!any(wanted) || !any(seeds)) return out;
   IntrusivePtr<const JointRule> rule(new Rule(shared_from_this(), std::move(wanted), seeds));
   std::vector<Tensor> given(inputs.begin(), inputs.end());
@@ -259,7 +264,9 @@ std::vector<Tensor> GraphFunction::call_batched(std::span<const Tensor> inputs,
     inner.push_back(mapped.back() ? Tensor::share(n->primal) : x);
   }
   std::vector<Tensor> out = batched(mapped, level.batch_size)->call_constant(inner);
-  for (Tensor& y : out) y = box_batch(level, std::move(y));
+  const std::vector<bool> depends = graph_.depending_on(mapped);
+  for (std::size_t i = 0; i < out.size(); ++i)
+    if (depends[graph_.outputs()[i]]) out[i] = box_batch(level, std::move(out[i]));
   return out;
 }
 

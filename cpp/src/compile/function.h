@@ -48,8 +48,8 @@ class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
   std::shared_ptr<const Recorded> recorded(const Mask& wanted) const;
   template <class Make>
   std::shared_ptr<const GraphFunction> derived(Key key, Make make) const;
-  /// The outputs that depend on the inputs `from` and may have derivatives.
-  Mask reached(const Mask& from) const;
+  /// The outputs among `outputs` to which a derivative leads from the inputs `from`.
+  Mask reached(Reach::Mode mode, const Mask& from, const Mask& outputs) const;
 
   std::vector<Tensor> call_recorded(std::span<const Tensor> inputs, const Mask& wanted) const;
   std::vector<Tensor> call_constant(std::span<const Tensor> inputs) const;

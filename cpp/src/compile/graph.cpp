@@ -218,6 +218,16 @@ std::vector<ResultSpec> Graph::results() const {
   return out;
 }
 
+std::vector<bool> Graph::depending_on(const std::vector<bool>& inputs) const {
+  std::vector<bool> out(entries_.size(), false);
+  for (Index i = 0; i < entries_.size(); ++i) {
+    const Entry& e = entries_[i];
+    if (e.kind == Kind::input) out[i] = inputs[e.first];
+    for (const Index in : inputs_of(i)) out[i] = out[i] || out[in];
+  }
+  return out;
+}
+
 std::vector<bool> Graph::needed_by(std::span<const Index> nodes, bool derivatives) const {
   std::vector<bool> needed(entries_.size(), false);
   for (const Index i : nodes) needed[i] = true;
@@ -235,6 +245,7 @@ void Reach::exclude(std::uint32_t input) {
 }
 
 bool Reach::passes(const Graph& graph, Graph::Index i, std::size_t operand) {
+  if (mode_ == Mode::forward ? graph[i].op->no_forward : graph[i].op->no_reverse) return false;
   if (operand < 8 && graph[i].op->constant_inputs >> operand & 1) return false;
   return reaches(graph, graph.inputs_of(i)[operand]);
 }

@@ -56,6 +56,8 @@ class Graph {
   std::span<const Index> outputs() const noexcept { return outputs_; }
   /// Shapes and dtypes of the outputs.
   std::vector<ResultSpec> results() const;
+  /// The nodes whose values depend on these inputs.
+  std::vector<bool> depending_on(const std::vector<bool>& inputs) const;
   /// The nodes whose values these depend on, or, with `derivatives`, their derivatives too.
   std::vector<bool> needed_by(std::span<const Index> nodes, bool derivatives = false) const;
   std::span<const Tensor> constants() const noexcept { return constants_; }
@@ -98,8 +100,10 @@ class Graph {
 /// Which nodes a derivative reaches from floating inputs, for a graph that still grows.
 class Reach {
  public:
+  enum class Mode : std::uint8_t { forward, reverse };
   /// `captured` says whether it also starts at a constant; null: at none.
-  explicit Reach(bool (*captured)(const Tensor&) = nullptr) : captured_(captured) {}
+  explicit Reach(Mode mode, bool (*captured)(const Tensor&) = nullptr)
+      : mode_(mode), captured_(captured) {}
   /// No derivative starts at this input.
   void exclude(std::uint32_t input);
   bool reaches(const Graph& graph, Graph::Index i);
@@ -109,6 +113,7 @@ class Reach {
  private:
   bool starts(const Graph& graph, Graph::Index i) const;
 
+  Mode mode_;
   bool (*captured_)(const Tensor&);
   std::vector<bool> excluded_;  // by input
   std::vector<bool> known_;

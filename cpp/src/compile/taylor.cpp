@@ -179,7 +179,7 @@ class Series {
 
   Trace& trace_;
   std::unordered_map<Index, std::vector<Tensor>> coefficients_;
-  Reach reach_;  // which values depend on t
+  Reach reach_{Reach::Mode::forward};  // which values depend on t
   std::unordered_map<Index, bool> linear_;
   std::unordered_map<Index, Index> slopes_;
   std::unordered_map<Index, Index> velocities_, velocity_of_;

@@ -44,11 +44,18 @@ class Trace::Cells final : public CellScope {
   void write(const Cell& cell, Tensor value) override {
     if (const Redirect* r = redirected(cell)) return write_cell(r->to, std::move(value));
     Touched& t = touched(cell);
+    if (value.defined() && !is_inside_dual(cell)) value = trace_->kept(std::move(value));
     trace_->steps_ |= cell.kind == Cell::Kind::gradient && value.defined();
     t.value =
         value.defined() ? kept_value(cell.leaf, std::move(value), t.value.node()) : Tensor();
   }
   void check(const Cell&, const Tensor&) override {}
+  /// Whether forward mode is open around the trace that made the cell itself.
+  bool is_inside_dual(const Cell& cell) const noexcept {
+    for (CellScope* scope = outer(); scope; scope = scope->outer())
+      if (scope->is_dual() && !scope->is_outside(cell)) return true;
+    return false;
+  }
   const char* refuses_leaves() const noexcept override { return "compile"; }
   bool is_trace() const noexcept override { return true; }
 
@@ -77,7 +84,10 @@ Trace::Trace(SourceFinder find_source, std::unique_ptr<CellScope> cells, bool hi
       level_(scope_->level()),
       serial_(scope_->serial()),
       find_source_(std::move(find_source)),
-      reach_(captured_moves),
+      reach_(Reach::Mode::forward, captured_moves),
+      reverse_(Reach::Mode::reverse, captured_moves),
+      recording_(thread_state().recording),
+      constant_levels_(thread_state().constant_levels),
       cells_(std::move(cells)) {}
 
 std::unique_ptr<Trace> Trace::body(SourceFinder find_source, const char* what) {
@@ -109,6 +119,7 @@ Node* Trace::box(Graph::Index i, DType dtype, Layout::Extents shape) const {
 Tensor Trace::argument(const TracedArgument& spec) {
   const Graph::Index i = graph_.add_input(spec.dtype, spec.shape);
   if (!spec.moves) reach_.exclude(graph_[i].first);
+  if (!spec.moves || !spec.recorded) reverse_.exclude(graph_[i].first);
   Node* n = box(i, spec.dtype, spec.shape);
   if (spec.weak) mark_weak(n, *spec.weak, kWeakBits);
   return Tensor::adopt(n);
@@ -116,7 +127,8 @@ Tensor Trace::argument(const TracedArgument& spec) {
 
 Tensor Trace::argument_like(const Tensor& value) {
   const Node* n = value.node();
-  Tensor out = argument({n->dtype, Dims(n->layout.shape()), {}, is_differentiated(value)});
+  Tensor out = argument({n->dtype, Dims(n->layout.shape()), {}, moves_outside(value),
+                         recording_ && n->requires_grad});
   Node* fresh = out.node();
   fresh->order = n->order;
   fresh->requires_grad = n->requires_grad;
@@ -144,22 +156,35 @@ std::uint32_t Trace::source() {
   return it->second;
 }
 
-/// The operand as a constant: under `no_grad` no derivative passes.
-Graph::Index Trace::constant_index(Graph::Index operand) {
-  if (!reach_.reaches(graph_, operand)) return operand;
-  static const Op& stop = find_op("stop_gradient");
+Graph::Index Trace::ended(Graph::Index operand, Reach& reach, const char* op) {
+  if (!reach.reaches(graph_, operand)) return operand;
   const Graph::Entry& e = graph_[operand];
-  return graph_.add(stop, {&operand, 1}, {}, {e.dtype, e.shape}, source());
+  return graph_.add(find_op(op), {&operand, 1}, {}, {e.dtype, e.shape}, source());
+}
+
+/// Whether a value from outside is differentiated where the trace was opened: the function may read
+/// it under `no_grad`.
+bool Trace::moves_outside(const Tensor& value) const {
+  ThreadState& state = thread_state();
+  const RecordingScope recording(recording_);
+  const std::uint16_t before = std::exchange(state.constant_levels, constant_levels_);
+  const bool moves = is_differentiated(value);
+  state.constant_levels = before;
+  return moves;
 }
 
 Node* Trace::record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
   if (op.casts) check_cast(inputs[0], attrs->dtype);
   const ResultSpec spec = infer_result(op, inputs, attrs.get());
-  const bool constant = level_ <= thread_state().constant_levels;
+  const ThreadState& state = thread_state();
+  const bool constant = level_ <= state.constant_levels;  // under no_grad
+  const bool unrecorded = !constant && recording_ && !state.recording;  // in a sweep
   SmallVector<Graph::Index, 8> operands;
   for (Node* in : inputs) {
-    const Graph::Index i = index_of(in);
-    operands.push_back(constant ? constant_index(i) : i);
+    Graph::Index i = index_of(in);
+    if (constant) i = ended(ended(i, reach_, "stop_gradient"), reverse_, "stop_gradient");
+    if (unrecorded) i = ended(i, reverse_, "unrecorded");
+    operands.push_back(i);
   }
   return box(graph_.add(op, operands, attrs, spec, source()), spec.dtype, spec.shape);
 }
@@ -169,17 +194,18 @@ Node* Trace::constant(Node* value) {
 }
 
 bool Trace::moves(const Node* box) {
-  return is_own(box) && reach_.reaches(graph_, static_cast<Graph::Index>(box->trace_index));
+  if (!is_own(box)) return false;
+  const auto i = static_cast<Graph::Index>(box->trace_index);
+  return reach_.reaches(graph_, i) || reverse_.reaches(graph_, i);
 }
-
-bool Trace::reaches(const Tensor& t) { return reach_.reaches(graph_, index_of(t.node())); }
 
 void Trace::sweep_left(const Node* box) { sweeps_outside_ |= is_own(box); }
 
 Node* Trace::continued(Node* value, const Node* before) {
   static const Op& attached = find_op("attached");
-  const Graph::Index both[] = {constant_index(index_of(value)),
-                               static_cast<Graph::Index>(before->trace_index)};
+  Graph::Index own = index_of(value);
+  own = ended(ended(own, reach_, "stop_gradient"), reverse_, "stop_gradient");
+  const Graph::Index both[] = {own, static_cast<Graph::Index>(before->trace_index)};
   return box(graph_.add(attached, both, {}, {value->dtype, Dims(value->layout.shape())}, source()),
              value->dtype, value->layout.shape());
 }
@@ -195,6 +221,14 @@ void Trace::need_value(const Node* weak) {
   throw ValueNeeded();
 }
 
+/// The value as a handle from outside keeps it, where forward mode may be open around a call.
+Tensor Trace::kept(Tensor value) {
+  const Node* n = value.node();
+  if (!is_own(n) || !reach_.reaches(graph_, static_cast<Graph::Index>(n->trace_index)))
+    return value;
+  return apply(find_op("kept"), {&value});
+}
+
 /// The first meeting with a cell: its value becomes an input of the program.
 Trace::Touched& Trace::touch(const Cell& cell, Tensor held) {
   Touched t;
@@ -205,7 +239,7 @@ Trace::Touched& Trace::touch(const Cell& cell, Tensor held) {
     t.place.argument = it->second;
   if (const Node* n = held.node()) {
     t.place.requires_grad = n->requires_grad;
-    t.place.moves = is_differentiated(held);
+    t.place.moves = moves_outside(held);
     t.place.dtype = n->dtype;
     t.place.shape = Dims(n->layout.shape());
     t.place.leaf = n->leaf;
@@ -242,7 +276,10 @@ Traced Trace::finish(std::span<const Tensor> results) {
   close_places(traced, outputs);
   traced.steps = steps_;
   traced.sweeps_outside = sweeps_outside_;
-  for (const Graph::Index o : outputs) traced.moves.push_back(reach_.reaches(graph_, o));
+  for (const Graph::Index o : outputs) {
+    traced.recorded.push_back(reverse_.reaches(graph_, o));
+    traced.moves.push_back(traced.recorded.back() || reach_.reaches(graph_, o));
+  }
   close();
   for (const Graph::Index o : outputs) graph_.add_output(o);
   traced.graph = std::move(graph_);

@@ -45,8 +45,8 @@ struct Traced {
   Graph graph;  // inputs: the arguments and the places, in the order they were met; outputs: the
                 // results, the rebound arguments, the places
   std::vector<Place> places;
-  /// By output: whether it has a derivative.
-  std::vector<bool> moves;
+  /// By output: whether it has a derivative, and whether it would be recorded.
+  std::vector<bool> moves, recorded;
   /// Gradients were set: a training step.
   bool steps = false;
   /// A sweep inside would have to go on in the history of a value from outside.
@@ -63,6 +63,7 @@ struct TracedArgument {
   Dims shape;
   std::optional<WeakKind> weak = {};  // it stands for a Python number
   bool moves = true;                  // the graph may be differentiated with respect to it
+  bool recorded = true;               // in reverse mode too
 };
 
 class Trace final : public TraceSink {
@@ -90,8 +91,6 @@ class Trace final : public TraceSink {
     return Tensor::adopt(box(i, graph_[i].dtype, graph_[i].shape));
   }
   Graph::Index index(const Tensor& t) { return index_of(t.node()); }
-  /// Whether the value has a derivative in the graph.
-  bool reaches(const Tensor& t);
   /// Closes the trace. Raises when an output belongs to no graph.
   Traced finish(std::span<const Tensor> outputs);
   ~Trace() override;
@@ -122,9 +121,12 @@ class Trace final : public TraceSink {
     return n->box == Box::trace && n->level == level_ && n->box_serial == serial_;
   }
   Graph::Index index_of(Node* n);
-  Graph::Index constant_index(Graph::Index operand);
+  /// The operand by way of an operation that ends derivatives, where one reaches it.
+  Graph::Index ended(Graph::Index operand, Reach& reach, const char* op);
+  bool moves_outside(const Tensor& value) const;
   std::uint32_t source();
   Touched& touch(const Cell& cell, Tensor held);
+  Tensor kept(Tensor value);
   void close_places(Traced& traced, std::vector<Graph::Index>& outputs);
   void close() noexcept;
 
@@ -141,7 +143,9 @@ class Trace final : public TraceSink {
   bool sweeps_outside_ = false;
   bool steps_ = false;
   std::vector<std::uint32_t> needed_;
-  Reach reach_;
+  Reach reach_, reverse_;
+  bool recording_;  // what the thread did when the trace was opened
+  std::uint16_t constant_levels_;
   std::unique_ptr<CellScope> cells_;  // closed before the level
 };
 

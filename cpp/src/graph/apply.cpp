@@ -195,6 +195,11 @@ void hold_inputs(Node* out, const Op& op, std::span<Node* const> inputs, std::ui
 
 void record(ThreadState& state, Node* out, const Op& op, std::span<Node* const> inputs,
             const AttrsPtr& attrs) {
+  if (state.shadow == state.open_recorders) {
+    out->order = ++state.order;
+    out->requires_grad = true;
+    return;
+  }
   std::uint64_t order = state.order;
   std::uint8_t needs = 0;
   for (std::size_t i = 0; i < inputs.size(); ++i) {

@@ -64,6 +64,7 @@ class CellScope {
   /// Why a handle from outside cannot be made a leaf here; null where it can.
   virtual const char* refuses_leaves() const noexcept { return nullptr; }
   virtual bool is_trace() const noexcept { return false; }
+  virtual bool is_dual() const noexcept { return false; }
   CellScope* outer() const noexcept { return outer_; }
 
  protected:

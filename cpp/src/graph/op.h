@@ -122,6 +122,8 @@ struct Op {
   bool fixed_value = false;      // depends on the attributes alone; inputs matter to derivatives
   bool transparent = false;      // the value is that of input 0; matters to derivatives
   bool draws = false;            // random numbers: each member of a batch gets its own
+  bool no_reverse = false;       // no cotangent passes, tangents do
+  bool no_forward = false;       // no tangent passes, cotangents do
   bool zero_wins = false;        // 0 where an input is 0, even if the other is not finite
   Domain domain = {};
 

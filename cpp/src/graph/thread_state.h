@@ -41,6 +41,7 @@ struct ThreadState {
   bool deferral = true;        // off inside deferral(False)
   Watcher* watcher = nullptr;  // of anomaly mode
   int open_recorders = 0;      // tapes and reverse transforms: sweeps inside them are recorded
+  int shadow = -1;             // with so many recorders open only whether, not how
   std::vector<Level> levels;   // level k is levels[k - 1]
   std::uint16_t constant_levels = 0;  // levels that were open when no_grad was entered
   CellScope* cells = nullptr;         // innermost first

@@ -38,7 +38,7 @@ void put_number(Node* out, double value) { std::memcpy(&out->bits, &value, sizeo
 [[maybe_unused]] Op& power_record = family.define(
     {.name = "number_power",
      .signature = "(a, b, /)",
-     .doc = "a**b as Python raises floats, for positive a.",
+     .doc = "a**b as Python raises floats, where that is a float.",
      .kind = OpKind::custom,
      .arity = 2,
      .dtypes = DTypeRule::custom,
@@ -47,6 +47,8 @@ void put_number(Node* out, double value) { std::memcpy(&out->bits, &value, sizeo
          [](Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
            const double a = number_at(in[0]);
            const double b = number_at(in[1]);
+           if (a == 0 && b < 0)
+             raise(ErrorKind::zero_division, "pow", "0.0 cannot be raised to a negative power");
            const double value = std::pow(a, b);
            if (std::isinf(value) && std::isfinite(a) && std::isfinite(b))
              raise(ErrorKind::overflow, "pow", "the power of these numbers is out of range");

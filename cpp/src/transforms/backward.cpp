@@ -422,6 +422,9 @@ std::vector<Tensor> sweep(std::span<const Tensor> outputs, std::span<const Tenso
 
 void backward(std::span<const Tensor> outputs, std::span<const Tensor> cotangents,
               bool create_graph) {
+  if (thread_state().shadow == thread_state().open_recorders)
+    raise(ErrorKind::runtime, "backward",
+          "inside checkpoint nothing is recorded yet: call it outside, or use ad.grad");
   for (const Tensor& y : outputs)
     if (!y.requires_grad())
       raise(ErrorKind::runtime, "backward",

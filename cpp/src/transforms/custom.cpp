@@ -146,6 +146,38 @@ Op& attached_record =
                    .internal = true,
                    .transparent = true});
 
+[[maybe_unused]] Op& unrecorded_record =
+    family.define({.name = "unrecorded",
+                   .signature = "(x, /)",
+                   .doc = "The same value, where work is not recorded: cotangents do not pass.",
+                   .kind = OpKind::view,
+                   .arity = 1,
+                   .vjp = [](const RuleArgs&, int, const Tensor&) -> Tensor { return {}; },
+                   .jvp = [](const RuleArgs&, std::span<const Tensor> tangents) -> Tensor {
+                     return tangents[0];
+                   },
+                   .batch = [](const BatchArgs& args) { return apply(args.op, {&args.inputs[0]}); },
+                   .infer = infer_same,
+                   .run = run_same,
+                   .internal = true,
+                   .transparent = true,
+                   .no_reverse = true});
+
+[[maybe_unused]] Op& kept_record =
+    family.define({.name = "kept",
+                   .signature = "(x, /)",
+                   .doc = "The same value, as a handle keeps it: tangents do not pass.",
+                   .kind = OpKind::view,
+                   .arity = 1,
+                   .vjp = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
+                   .jvp = [](const RuleArgs&, std::span<const Tensor>) -> Tensor { return {}; },
+                   .batch = [](const BatchArgs& args) { return apply(args.op, {&args.inputs[0]}); },
+                   .infer = infer_same,
+                   .run = run_same,
+                   .internal = true,
+                   .transparent = true,
+                   .no_forward = true});
+
 [[maybe_unused]] Op& stop_record =
     family.define({.name = "stop_gradient",
                    .signature = "(x, /)",
@@ -244,6 +276,12 @@ bool is_differentiated(const Tensor& x) noexcept {
     if (!n->level || n->box == Box::trace) return false;
     if (n->box == Box::dual && n->tangent && n->level > thread_state().constant_levels) return true;
   }
+  return false;
+}
+
+bool has_tangent(const Tensor& x) noexcept {
+  for (const Node* n = x.node(); n && n->level && n->box != Box::trace; n = n->primal)
+    if (n->box == Box::dual && n->tangent && n->level > thread_state().constant_levels) return true;
   return false;
 }
 

@@ -114,6 +114,7 @@ class DualCells final : public CellScope {
       value = Tensor::share(value.node()->primal);
     write_outside(cell, std::move(value));
   }
+  bool is_dual() const noexcept override { return true; }
 
  private:
   std::uint16_t level_;

@@ -1,13 +1,31 @@
 #include "transforms/overlay.h"
 
+#include <utility>
+
 #include "adjoint/transforms.h"
+#include "graph/apply.h"
+#include "graph/thread_state.h"
 
 namespace adjoint {
 
-Overlay::Overlay(Record& record) : first_(&record), record_(record) {}
+Tensor shadow_of(const Tensor& x) {
+  Tensor out = stop_gradient(x);
+  if (!thread_state().recording || !x.requires_grad()) return out;
+  out = Tensor::adopt(alias(out.node(), nullptr, false));
+  out.node()->requires_grad = true;
+  out.node()->order = ++thread_state().order;
+  return out;
+}
+
+Overlay::Overlay(Record& record)
+    : first_(&record), shadow_before_(thread_state().shadow), record_(record) {
+  thread_state().shadow = thread_state().open_recorders;
+}
+
+Overlay::~Overlay() { thread_state().shadow = shadow_before_; }
 
 Overlay::Overlay(const Record& record, std::span<const Tensor> values)
-    : first_(nullptr), record_(record) {
+    : first_(nullptr), shadow_before_(std::exchange(thread_state().shadow, -1)), record_(record) {
   std::size_t next = 0;
   for (const Record::Met& met : record.cells) {
     Held held;
@@ -38,7 +56,7 @@ Overlay::Held& Overlay::meet(const Cell& cell) {
   held.value = held.original;
   if (first_) {
     first_->cells.push_back({cell.at, cell.birth, !held.original.defined(), false});
-    if (held.value.defined()) held.value = stop_gradient(held.value);
+    if (held.value.defined()) held.value = shadow_of(held.value);
   }
   at_[cell.at] = held_.size();
   held_.push_back(std::move(held));

@@ -9,6 +9,9 @@
 
 namespace adjoint {
 
+/// The value of x without history or tangents, marked where its history is wanted.
+Tensor shadow_of(const Tensor& x);
+
 class Overlay final : public CellScope {
  public:
   /// What a first run has met, in order. Cells are known by number here, and never followed.
@@ -22,8 +25,10 @@ class Overlay final : public CellScope {
     std::vector<Met> cells;
   };
 
-  /// A first run, which fills `record`. Values that are read have no history.
+  /// A first run, which fills `record`. Values that are read have no history, but know whether they
+  /// had one (`shadow`).
   explicit Overlay(Record& record);
+  ~Overlay() override;
   /// A later run, with values for the cells that were not empty.
   Overlay(const Record& record, std::span<const Tensor> values);
 
@@ -52,6 +57,7 @@ class Overlay final : public CellScope {
   Held& meet(const Cell& cell);
 
   Record* first_;  // null in a later run
+  int shadow_before_;
   const Record& record_;
   std::vector<Held> held_;  // of the record's cells, then others
   std::unordered_map<Node**, std::size_t> at_;
