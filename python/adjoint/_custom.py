@@ -481,7 +481,9 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         shadows = values + assigned + written
         everything = stopped(shadows)
         moving = _core._any_moving(inputs) or _core._any_in_body(floats(inputs))
-        chosen = [i for i, x in enumerate(shadows) if is_floating(x) and (moving or x.requires_grad)]
+        chosen = [
+            i for i, x in enumerate(shadows) if is_floating(x) and (moving or x.requires_grad)
+        ]
 
         def once_more(inputs: Tensors) -> Tensors:
             given = _core._fresh(inputs[:count])
