@@ -1,4 +1,7 @@
-"""Checks of arguments that are plain Python: functions, flags, numbers and counts."""
+"""What is asked of the arguments of the package's own functions, with one wording for all.
+
+A message names the kind of a refused argument, not its value: the value may refuse to be shown.
+"""
 
 from __future__ import annotations
 
@@ -6,40 +9,92 @@ import numbers
 import operator
 from typing import Any
 
-__all__: list[str] = []
+from adjoint import _core
+
+__all__ = [
+    "check_at_least_zero",
+    "check_callable",
+    "check_choice",
+    "check_count",
+    "check_entries",
+    "check_flag",
+    "check_int",
+    "check_kind",
+    "check_number",
+]
 
 
-def check_function(who: str, what: str, value: Any) -> None:
-    """Raise unless a value can be called."""
-    if not callable(value):
-        raise TypeError(f"[{who}] {what} must be a function, not {value!r}")
+def check_kind(who: str, name: str, value: Any, kind: type) -> None:
+    """Raise unless the argument is an instance of a class."""
+    if not isinstance(value, kind):
+        raise TypeError(f"[{who}] {name} must be a {kind.__name__}, not a {type(value).__name__}")
 
 
-def check_flag(who: str, what: str, value: Any) -> None:
-    """Raise unless a value is True or False: the text "no" would count as true."""
+def check_callable(who: str, **functions: Any) -> None:
+    """Raise unless every argument is a function."""
+    for name, f in functions.items():
+        if not callable(f):
+            raise TypeError(f"[{who}] {name} must be a function, not a {type(f).__name__}")
+
+
+def check_choice(who: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise unless the argument is one of some words."""
+    check_kind(who, name, value, str)
+    if value not in choices:
+        listed = ", ".join(map(repr, choices))
+        raise ValueError(f"[{who}] {name} must be one of {listed}, not {value!r}")
+
+
+def check_entries(who: str, name: str, value: Any) -> tuple[Any, ...]:
+    """Return the entries of a list or tuple."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"[{who}] {name} must be a list or tuple, not a {type(value).__name__}")
+    return tuple(value)
+
+
+def check_flag(who: str, name: str, value: Any) -> bool:
+    """Return a bool of Python or NumPy as one of Python; the text "no" would count as true."""
     if not isinstance(value, bool):
-        raise TypeError(f"[{who}] {what} must be True or False, not {value!r}")
+        kind = type(value)
+        if kind.__module__ != "numpy" or kind.__name__ not in ("bool", "bool_"):
+            raise TypeError(f"[{who}] {name} must be True or False, not {kind.__name__}")
+    return bool(value)
 
 
-def as_count(who: str, what: str, value: Any, least: int = 0) -> int:
-    """Return a value as an int that is at least `least`; a bool is none."""
+def check_int(who: str, name: str, value: Any) -> int:
+    """Return what stands for an int as one; bools do not, nor do arrays of anything else."""
     try:
-        count = None if isinstance(value, bool) else operator.index(value)
+        if not isinstance(value, bool) and hasattr(type(value), "__index__"):
+            return operator.index(value)
+    except _core.TracedValueError:
+        raise
     except TypeError:
-        count = None
-    if count is None:
-        raise TypeError(f"[{who}] {what} must be an int, not a {type(value).__name__}")
+        pass
+    raise TypeError(f"[{who}] {name} must be an int, not a {type(value).__name__}")
+
+
+def check_count(who: str, name: str, value: Any, least: int = 0) -> int:
+    """Return a number of something as an int that is at least `least`."""
+    count = check_int(who, name, value)
     if count < least:
-        least_text = f"be at least {least}" if least else "not be negative"
-        raise ValueError(f"[{who}] {what} must {least_text}, got {count}")
+        wanted = f"be at least {least}" if least else "not be negative"
+        raise ValueError(f"[{who}] {name} must {wanted}, got {count}")
     return count
 
 
-def check_at_least_zero(who: str, what: str, value: Any, *, positive: bool = False) -> None:
-    """Raise unless a value is a number from 0 (or above it) and not nan."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"[{who}] {what} must be a number, not {value!r}")
-    number = float(value)
+def check_number(who: str, name: str, value: Any) -> float:
+    """Return a real number as a float; a 0-d Tensor is one, a bool or a text is none."""
+    number = value
+    if isinstance(value, _core.Tensor) and value.ndim == 0 and value.dtype != _core.bool:
+        number = value.item()
+    if isinstance(number, bool) or not isinstance(number, numbers.Real):
+        raise TypeError(f"[{who}] {name} must be a real number, not a {type(value).__name__}")
+    return float(number)
+
+
+def check_at_least_zero(who: str, name: str, value: Any, *, positive: bool = False) -> None:
+    """Raise unless the argument is a number from 0 (or above it) and not nan."""
+    number = check_number(who, name, value)
     if not (number > 0 if positive else number >= 0):
         least = "above 0" if positive else "at least 0"
-        raise ValueError(f"[{who}] {what} must be {least}, got {value!r}")
+        raise ValueError(f"[{who}] {name} must be {least}, got {number!r}")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjoint import _core, tree
-from adjoint._arguments import as_count, check_flag, check_function
+from adjoint._arguments import check_callable, check_count, check_flag
 from adjoint._core import Tensor, TreeDef
 from adjoint._custom import (
     Maybe,
@@ -360,8 +360,7 @@ def cond(
     >>> ad.compile(ad.grad(f))(3.0).item()
     6.0
     """
-    check_function("cond", "true_fn", true_fn)
-    check_function("cond", "false_fn", false_fn)
+    check_callable("cond", true_fn=true_fn, false_fn=false_fn)
     pred = _predicate(pred, "cond")
     frame, tensors = take_apart(operands)
 
@@ -435,8 +434,8 @@ def scan(
     >>> total.item(), sums.tolist()
     (6.0, [1.0, 3.0, 6.0])
     """
-    check_function("scan", "f", f)
-    check_flag("scan", "reverse", reverse)
+    check_callable("scan", f=f)
+    reverse = check_flag("scan", "reverse", reverse)
     carry = _Shape("scan", init, _SAME)
     rows, rows_def = flatten_tensors(xs)
     steps = _scan_length(rows, length)
@@ -479,7 +478,7 @@ def _scan_length(rows: Tensors, length: int | None) -> int:
         raise ValueError("[scan] xs must have an axis 0 to take rows from; an entry is 0-d")
     lengths = {x.shape[0] for x in rows}
     if length is not None:
-        lengths.add(as_count("scan", "length", length))
+        lengths.add(check_count("scan", "length", length))
     if len(lengths) != 1:
         raise ValueError(
             "[scan] the number of steps is unknown: pass xs or length"
@@ -527,10 +526,9 @@ def while_loop(
     >>> ad.jvp(ad.compile(double), (3.0,), (1.0,))[1].item()
     64.0
     """
-    check_function("while_loop", "cond_fn", cond_fn)
-    check_function("while_loop", "body_fn", body_fn)
+    check_callable("while_loop", cond_fn=cond_fn, body_fn=body_fn)
     if max_steps is not None:
-        max_steps = as_count("while_loop", "max_steps", max_steps)
+        max_steps = check_count("while_loop", "max_steps", max_steps)
     carry = _Shape("while_loop", init, _SAME)
 
     def run(function: Callable[[Any], Any], values: Tensors) -> Any:

@@ -165,15 +165,15 @@ class Tensor:
         """Inverse cosine, in radians."""
     def acosh(self) -> Tensor:
         """Inverse hyperbolic cosine."""
-    def all(self, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def all(self, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Whether every element holds."""
-    def any(self, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def any(self, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Whether any element holds."""
-    def argmax(self, *, axis: int | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def argmax(self, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """The index of the first maximum."""
-    def argmin(self, *, axis: int | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def argmin(self, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """The index of the first minimum."""
-    def argsort(self, *, axis: int = -1, descending: builtins.bool = False) -> Tensor:
+    def argsort(self, axis: int = -1, *, descending: builtins.bool = False) -> Tensor:
         """The indices that sort along an axis; equal elements stay in their order."""
     def asin(self) -> Tensor:
         """Inverse sine, in radians."""
@@ -251,11 +251,11 @@ class Tensor:
     @property
     def mT(self) -> Tensor:
         """The transpose of the last two axes."""
-    def max(self, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def max(self, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Maximum over one axis, several, or all; ties share the derivative equally."""
-    def mean(self, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def mean(self, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """The arithmetic mean over one axis, several, or all."""
-    def min(self, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def min(self, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Minimum over one axis, several, or all; ties share the derivative equally."""
     @property
     def name(self) -> str | None:
@@ -279,8 +279,8 @@ class Tensor:
         """The axes in another order."""
     def prod(
         self,
-        *,
         axis: _Axes | None = None,
+        *,
         keepdims: builtins.bool = False,
         dtype: _DTypeLike | None = None,
     ) -> Tensor:
@@ -320,7 +320,7 @@ class Tensor:
         """Number of elements."""
     def softplus(self) -> Tensor:
         """log(1 + exp(x))."""
-    def sort(self, *, axis: int = -1, descending: builtins.bool = False) -> Tensor:
+    def sort(self, axis: int = -1, *, descending: builtins.bool = False) -> Tensor:
         """The elements in order along an axis; nan counts as larger than every number."""
     def sqrt(self) -> Tensor:
         """Square root."""
@@ -329,13 +329,13 @@ class Tensor:
     def squeeze(self, axis: _Axes) -> Tensor:
         """Without the given axes, which have length one."""
     def std(
-        self, *, axis: _Axes | None = None, correction: float = 0.0, keepdims: builtins.bool = False
+        self, axis: _Axes | None = None, *, correction: float = 0.0, keepdims: builtins.bool = False
     ) -> Tensor:
         """The standard deviation; its derivative at a constant is 0."""
     def sum(
         self,
-        *,
         axis: _Axes | None = None,
+        *,
         keepdims: builtins.bool = False,
         dtype: _DTypeLike | None = None,
     ) -> Tensor:
@@ -349,7 +349,7 @@ class Tensor:
     def tolist(self) -> Any:
         """The elements as nested lists."""
     def var(
-        self, *, axis: _Axes | None = None, correction: float = 0.0, keepdims: builtins.bool = False
+        self, axis: _Axes | None = None, *, correction: float = 0.0, keepdims: builtins.bool = False
     ) -> Tensor:
         """The variance; the divisor is the count minus `correction`."""
     def zero_grad(self) -> None:
@@ -637,43 +637,43 @@ def isfinite(x: _Array, /) -> Tensor:
 def sum(
     x: _Array,
     /,
-    *,
     axis: _Axes | None = None,
+    *,
     keepdims: builtins.bool = False,
     dtype: _DTypeLike | None = None,
 ) -> Tensor:
     """Sum over one axis, several, or all; narrow integers are summed in 64 bits."""
 
-def max(x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+def max(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Maximum over one axis, several, or all; ties share the derivative equally."""
 
-def min(x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+def min(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Minimum over one axis, several, or all; ties share the derivative equally."""
 
 def prod(
     x: _Array,
     /,
-    *,
     axis: _Axes | None = None,
+    *,
     keepdims: builtins.bool = False,
     dtype: _DTypeLike | None = None,
 ) -> Tensor:
     """Product over one axis, several, or all; narrow integers are multiplied in 64 bits."""
 
-def any(x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+def any(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Whether any element holds."""
 
-def all(x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+def all(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Whether every element holds."""
 
-def mean(x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False) -> Tensor:
+def mean(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """The arithmetic mean over one axis, several, or all."""
 
 def var(
     x: _Array,
     /,
-    *,
     axis: _Axes | None = None,
+    *,
     correction: float = 0.0,
     keepdims: builtins.bool = False,
 ) -> Tensor:
@@ -682,8 +682,8 @@ def var(
 def std(
     x: _Array,
     /,
-    *,
     axis: _Axes | None = None,
+    *,
     correction: float = 0.0,
     keepdims: builtins.bool = False,
 ) -> Tensor:
@@ -698,7 +698,7 @@ def permute_dims(x: _Array, /, axes: _Axes) -> Tensor:
 def matrix_transpose(x: _Array, /) -> Tensor:
     """The last two axes exchanged."""
 
-def expand_dims(x: _Array, /, *, axis: _Axes = 0) -> Tensor:
+def expand_dims(x: _Array, /, axis: _Axes = 0) -> Tensor:
     """A new axis of length one."""
 
 def squeeze(x: _Array, /, axis: _Axes) -> Tensor:
@@ -710,13 +710,13 @@ def broadcast_to(x: _Array, /, shape: _Shape) -> Tensor:
 def moveaxis(x: _Array, source: _Axes, destination: _Axes, /) -> Tensor:
     """Axes moved to other positions."""
 
-def flip(x: _Array, /, *, axis: _Axes | None = None) -> Tensor:
+def flip(x: _Array, /, axis: _Axes | None = None) -> Tensor:
     """Elements in reverse along the axes."""
 
-def concat(arrays: Sequence[_Array] | Tensor, /, *, axis: int = 0) -> Tensor:
+def concat(arrays: Sequence[_Array] | Tensor, /, axis: int = 0) -> Tensor:
     """Tensors joined along an axis."""
 
-def stack(arrays: Sequence[_Array] | Tensor, /, *, axis: int = 0) -> Tensor:
+def stack(arrays: Sequence[_Array] | Tensor, /, axis: int = 0) -> Tensor:
     """Tensors joined along a new axis."""
 
 def matmul(x1: _Array, x2: _Array, /) -> Tensor:
@@ -732,13 +732,13 @@ def astype(
 ) -> Tensor:
     """Converted to another dtype."""
 
-def argmax(x: _Array, /, *, axis: int | None = None, keepdims: builtins.bool = False) -> Tensor:
+def argmax(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """The index of the first maximum."""
 
-def argmin(x: _Array, /, *, axis: int | None = None, keepdims: builtins.bool = False) -> Tensor:
+def argmin(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """The index of the first minimum."""
 
-def take(x: _Array, indices: _Array, /, *, axis: int | None = None) -> Tensor:
+def take(x: _Array, indices: _Array, /, axis: int | None = None) -> Tensor:
     """Entries along an axis, chosen by a 1-d integer tensor."""
 
 def _promote(a: DType, b: DType, /) -> DType:
@@ -866,10 +866,10 @@ def _random_normal(state: Tensor, shape: _Shape, dtype: _DTypeLike, /) -> Tensor
 def _random_integers(state: Tensor, shape: _Shape, low: int, high: int, /) -> Tensor:
     """Integers in [low, high), int64."""
 
-def sort(x: _Array, /, *, axis: int = -1, descending: builtins.bool = False) -> Tensor:
+def sort(x: _Array, /, axis: int = -1, *, descending: builtins.bool = False) -> Tensor:
     """The elements in order along an axis; nan counts as larger than every number."""
 
-def argsort(x: _Array, /, *, axis: int = -1, descending: builtins.bool = False) -> Tensor:
+def argsort(x: _Array, /, axis: int = -1, *, descending: builtins.bool = False) -> Tensor:
     """The indices that sort along an axis; equal elements stay in their order."""
 
 def grad(
@@ -975,11 +975,25 @@ def _attach_derivative(arg0: Any, arg1: Any, arg2: Any, arg3: Any, /) -> list[Te
 def _any_differentiated(arg0: Any, /) -> builtins.bool: ...
 def _any_in_body(arg0: Any, /) -> builtins.bool: ...
 def _recorders_open() -> builtins.bool: ...
-def _any_boxed(arg0: Any, /) -> builtins.bool: ...
 def _barrier(arg0: Any, /) -> list[Tensor]: ...
-def _sweep_since(arg0: Any, arg1: Any, arg2: Any, arg3: Any, arg4: Any, /) -> list[Any]: ...
-def _recorded_run(arg0: Any, arg1: Any, /) -> tuple[Any, ...]: ...
-def _captured_before(arg0: Any, arg1: Any, /) -> list[Tensor]: ...
+def _sweep_since(arg0: Any, arg1: Any, arg2: Any, arg3: Any, /) -> list[Any]: ...
+def _recorded_run(arg0: Any, arg1: Any, arg2: Any, /) -> tuple[Any, ...]: ...
+def _any_connected(arg0: Any, arg1: Any, /) -> builtins.bool: ...
+def _fresh(arg0: Any, /) -> list[Tensor]: ...
+def _shadows(arg0: Any, /) -> list[Tensor]: ...
+def _any_moving(arg0: Any, /) -> builtins.bool: ...
+def _rebound(arg0: Any, arg1: Any, /) -> list[int]: ...
+def _refusing(arg0: Any, arg1: Any, /) -> Any: ...
+def _batches_of(arg0: Any, /) -> tuple[int, ...]: ...
+def _as_batched(arg0: Any, arg1: Any, /) -> Tensor: ...
+
+class _Apart:
+    def __init__(self) -> None: ...
+    def again(self) -> Callable[..., Any]: ...
+    def read(self) -> list[Any]: ...
+    def run(self, arg0: Any, /) -> Any: ...
+    def write(self, arg0: Any, /) -> None: ...
+    def written(self) -> list[Any]: ...
 
 class _Body:
     @property
@@ -1091,15 +1105,16 @@ def compile(
     """Return `f` as a function that is traced once per kind of call and then runs as one program.
 
     The results have the bits that `f` itself gives. Tensors, arrays and exact Python ints and
-    floats are inputs, in any pytree; everything else, and the arguments `static_argnums` names,
-    is part of the key and must be hashable. Tensors that `f` captures are read again at every
-    call, and those it rebinds, `.grad` included, are rebound at every call; so a whole training
-    step can be compiled. What a step returns has no history.
+    floats are inputs, in any pytree; a number whose value `f` needs (as an exponent, an index,
+    in a branch), everything else, and the arguments `static_argnums` names, is part of the key
+    and must be hashable. Tensors that `f` captures are read again at every call, and those it
+    rebinds, `.grad` included, are rebound at every call; so a whole training step can be
+    compiled. What a step that sets gradients returns has no history.
 
-    `f` is called itself inside other transforms and `detect_anomaly`, when an argument requires
-    grad while operations are recorded, and when its results would have to be recorded because it
-    captures tensors that require grad. Python code in `f` runs only while tracing, so it cannot
-    branch on values: use `ad.where`, or make the argument static.
+    A compiled function is a function like any other: recorded, and inside other transforms, it
+    runs programs too, forwards and backwards. Python code in `f` runs only while tracing, so it
+    cannot branch on the values of tensors: use `ad.where` or `ad.cond`. Variables, attributes
+    and entries of containers that `f` can see are noticed when they change.
 
     The memory of the tensors among the arguments `donate_argnums` may be taken for results where
     nothing else uses it; they cannot be read afterwards.

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from adjoint import _core, tree
-from adjoint._arguments import check_function
+from adjoint._arguments import check_callable
 from adjoint._core import Tensor, TreeDef
 from adjoint._dtypes import is_floating
 
@@ -267,8 +267,7 @@ class _Custom:
 
     def __init__(self, f: Callable[..., Any]) -> None:
         kind = type(self).__name__
-        if not callable(f):
-            raise TypeError(f"[{kind}] needs a function, not a {type(f).__name__}")
+        check_callable(kind, f=f)
         functools.update_wrapper(self, f)
         self._f = f
         self._positional = Positional(f)
@@ -331,8 +330,7 @@ class custom_vjp(_Custom):
             `f`, each a tree like the argument or None for zero. It must be linear in `cotangent`,
             a tree like the output.
         """
-        check_function("custom_vjp.defvjp", "forward", forward)
-        check_function("custom_vjp.defvjp", "backward", backward)
+        check_callable(f"{self._who}: defvjp", forward=forward, backward=backward)
         self._rule = (forward, backward)
 
     def _by_rule(self, frame: Frame, tensors: Tensors) -> Any:
@@ -405,7 +403,7 @@ class custom_jvp(_Custom):
             ``(output, tangent)``. It must be linear in `tangents`, which are zeros where an
             argument does not vary.
         """
-        check_function("custom_jvp.defjvp", "the rule", rule)
+        check_callable(f"{self._who}: defjvp", rule=rule)
         self._rule = rule
         return rule
 
@@ -453,8 +451,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> ad.grad(lambda x: layer(layer(x)))(0.0).item()
     9.0
     """
-    if not callable(f):
-        raise TypeError(f"[checkpoint] needs a function, not a {type(f).__name__}")
+    check_callable("checkpoint", f=f)
 
     @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -511,9 +508,7 @@ def _split(values: Tensors, first: int, second: int) -> tuple[Tensors, Tensors, 
     return values[:first], values[first : first + second], values[first + second :]
 
 
-def recomputation(
-    run: Callable[[Tensors], Tensors], alone: bool = False
-) -> tuple[Pull, Push]:
+def recomputation(run: Callable[[Tensors], Tensors], alone: bool = False) -> tuple[Pull, Push]:
     """Return the rule that runs a function of lists again."""
 
     def pull(inputs: Tensors, cotangents: Tensors) -> Maybe:

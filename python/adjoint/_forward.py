@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adjoint import _core, tree
-from adjoint._arguments import as_count, check_function
+from adjoint._arguments import check_callable, check_count
 from adjoint._core import TreeDef
 from adjoint._custom import Tensors, flatten_tensors
 from adjoint._dtypes import is_floating
@@ -46,7 +46,7 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
     >>> out.item(), pushforward(1.0, 10.0).item()
     (6.0, 23.0)
     """
-    check_function("linearize", "f", f)
+    check_callable("linearize", f=f)
     point, treedef = _point(primals, "linearize")
     listed = _Listed(f, treedef)
     outputs, linear = _core._linearize(listed, point)
@@ -100,8 +100,8 @@ def taylor(
     >>> [d.item() for d in ad.taylor(lambda x: x**3, (2.0,), (1.0,), 4)]
     [8.0, 12.0, 12.0, 6.0, 0.0]
     """
-    check_function("taylor", "f", f)
-    order = as_count("taylor", "order", order)
+    check_callable("taylor", f=f)
+    order = check_count("taylor", "order", order)
     for what, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, (tuple, list)):
             raise TypeError(f"[taylor] {what} must be a tuple with one entry per argument")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from adjoint import _core
-from adjoint._arguments import check_flag, check_function
+from adjoint._arguments import check_callable, check_flag
 from adjoint._core import DType, Tensor
 from adjoint._custom import Maybe, Tensors, attach, differentiated, repeated, stopped
 from adjoint._dtypes import is_floating
@@ -73,11 +73,10 @@ def host_op(
     >>> round(ad.grad(sinc)(0.5).item(), 12)
     -1.273239544735
     """
-    check_function("host_op", "f", f)
-    check_function("host_op", "shape", shape)
+    check_callable("host_op", f=f, shape=shape)
     if vjp is not None:
-        check_function("host_op", "vjp", vjp)
-    check_flag("host_op", "vectorized", vectorized)
+        check_callable("host_op", vjp=vjp)
+    vectorized = check_flag("host_op", "vectorized", vectorized)
     name = getattr(f, "__name__", "host_op")
 
     def op(*args: Any) -> Any:
@@ -103,7 +102,7 @@ def _spec(answer: Any, name: str) -> Spec:
             return Spec(*answer)
     raise TypeError(
         f"[{name}] shape= must return a pair (shape, dtype), or a list of pairs for several "
-        f"results, not {answer!r}"
+        f"results, not a {type(answer).__name__}"
     )
 
 

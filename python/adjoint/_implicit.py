@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adjoint import _core, tree
-from adjoint._arguments import as_count, check_at_least_zero, check_function
+from adjoint._arguments import check_at_least_zero, check_callable, check_count
 from adjoint._control import while_loop
 from adjoint._core import Tensor
 from adjoint._custom import (
@@ -80,9 +80,8 @@ def custom_root(
     >>> round(ad.grad(lambda a: square_root(1.0, a))(4.0).item(), 12)
     0.25
     """
-    return _implicit(
-        "custom_root", f, f, solver, _solve_dense if linear_solve is None else linear_solve
-    )
+    solve = _solve_dense if linear_solve is None else linear_solve
+    return _implicit("custom_root", f, f, solver, solve)
 
 
 def _implicit(
@@ -93,8 +92,7 @@ def _implicit(
     solve: LinearSolve,
 ) -> Callable[..., Any]:
     """Return the function that solves ``f(x, *args) = 0`` by what the solver finds."""
-    for what, given in (("f", given_to_solver), ("solver", solver), ("linear_solve", solve)):
-        check_function(who, what, given)
+    check_callable(who, f=given_to_solver, solver=solver, linear_solve=solve)
 
     def root(x0: Any, *args: Any) -> Any:
         frame, given = take_apart(args)
@@ -117,7 +115,9 @@ def _check_root(who: str, start: Any, found: Any) -> None:
     if not leaves or not all(is_floating(x) for x in leaves):
         raise TypeError(f"[{who}] x must be floating tensors, got {[x.dtype for x in leaves]}")
     if tree.structure(start) != tree.structure(found):
-        raise TypeError(f"[{who}] the solver must return a tree like x0, not {found!r}")
+        raise TypeError(
+            f"[{who}] the solver must return a tree like x0, not a {type(found).__name__}"
+        )
 
 
 def _with_implicit_derivative(
@@ -220,7 +220,7 @@ def custom_fixed_point(
     -0.297474342
     """
     check_at_least_zero("custom_fixed_point", "tol", tol)
-    max_steps = as_count("custom_fixed_point", "max_steps", max_steps)
+    max_steps = check_count("custom_fixed_point", "max_steps", max_steps)
 
     def iterate(g: Callable[[Any], Any], x0: Any) -> Any:
         def moves(state: tuple[Any, Any]) -> Tensor:
@@ -233,10 +233,9 @@ def custom_fixed_point(
     def residual(x: Any, *args: Any) -> Any:
         return tree.map(lambda a, b: a - b, x, f(x, *args))
 
+    solver = iterate if solver is None else solver
     solve = _solve_dense if linear_solve is None else linear_solve
-    return _implicit(
-        "custom_fixed_point", residual, f, iterate if solver is None else solver, solve
-    )
+    return _implicit("custom_fixed_point", residual, f, solver, solve)
 
 
 # ---- The default linear solve --------------------------------------------------------------------

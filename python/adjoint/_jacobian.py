@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from adjoint import _core, tree
+from adjoint._arguments import check_choice
 from adjoint._core import Tensor, jvp, vjp, vmap
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def jacobian(
     >>> ad.jacobian(ad.square, sparsity=diagonal)(ad.tensor([1.0, 3.0])).tolist()
     [2.0, 6.0]
     """
-    if mode not in _MODES:
-        raise ValueError(f"[jacobian] mode must be one of {', '.join(_MODES)}, not {mode!r}")
+    check_choice("jacobian", "mode", mode, _MODES)
     reverse: Callable[..., Any] = _core._jacobian(f, argnums, has_aux)
     if sparsity is not None:
         return _sparse_jacobian(f, mode, sparsity, argnums, has_aux)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from adjoint import _core, tree
-from adjoint._arguments import check_flag
+from adjoint._arguments import check_choice, check_flag
 from adjoint._core import Tensor, TreeDef
 from adjoint._dtypes import is_floating
 
@@ -53,10 +53,10 @@ class GradientTape:
     """
 
     def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
-        check_flag("GradientTape", "persistent", persistent)
-        check_flag("GradientTape", "watch_accessed_variables", watch_accessed_variables)
-        self._persistent = persistent
-        self._watch_accessed = watch_accessed_variables
+        self._persistent = check_flag("GradientTape", "persistent", persistent)
+        self._watch_accessed = check_flag(
+            "GradientTape", "watch_accessed_variables", watch_accessed_variables
+        )
         self._scope = _core._TapeScope()
         self._start: int | None = None
         self._used = False
@@ -294,11 +294,8 @@ class GradientTape:
 
     def _sweep_of(self, op: str, target: Any, sources: Any, unconnected: str) -> _Sweep:
         """Check what a method was given, and that the tape may still be used."""
-        if unconnected not in ("zero", "error"):
-            raise ValueError(
-                f"[GradientTape.{op}] unconnected_gradients must be 'zero' or 'error', got "
-                f"{unconnected!r}"
-            )
+        who = f"GradientTape.{op}"
+        check_choice(who, "unconnected_gradients", unconnected, ("zero", "error"))
         if self._used and not self._persistent:
             raise RuntimeError(
                 f"[GradientTape.{op}] a tape that is not persistent gives one gradient: use "
@@ -422,7 +419,7 @@ class Variable(Tensor):
     def __new__(
         cls, initial_value: Any, trainable: bool = True, name: str | None = None, dtype: Any = None
     ) -> Variable:
-        check_flag("Variable", "trainable", trainable)
+        trainable = check_flag("Variable", "trainable", trainable)
         if callable(initial_value):
             initial_value = initial_value()
         self = super().__new__(cls, _core.asarray(initial_value, dtype=dtype).detach())

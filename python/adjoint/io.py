@@ -19,6 +19,7 @@ from math import prod
 from typing import IO, Any, NamedTuple
 
 from adjoint import _core
+from adjoint._arguments import check_kind
 from adjoint._core import DType, Tensor
 
 __all__ = ["load", "load_metadata", "save"]
@@ -91,7 +92,7 @@ def _path(op: str, path: AnyPath) -> str:
         return os.fsdecode(path)
     except TypeError:
         raise TypeError(
-            f"[io.{op}] the path must be a str, bytes or os.PathLike, not {path!r}"
+            f"[io.{op}] the path must be a str, bytes or os.PathLike, not a {type(path).__name__}"
         ) from None
 
 
@@ -143,10 +144,9 @@ def _header(views: list[View], metadata: Mapping[str, str]) -> bytes:
 
 
 def _check_text(what: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"[io.save] {what} must be a str, not {value!r}")
+    check_kind("io.save", what, value, str)
     try:
-        value.encode()
+        str(value).encode()
     except UnicodeEncodeError:
         raise ValueError(f"[io.save] {what} is no Unicode text: {value!r}") from None
 

@@ -15,7 +15,7 @@ from math import prod
 from typing import Any
 
 from adjoint import _core
-from adjoint._arguments import as_count
+from adjoint._arguments import check_count, check_entries, check_int
 from adjoint._core import DType, Tensor
 from adjoint._dtypes import iinfo
 
@@ -47,9 +47,7 @@ class Generator:
     """
 
     def __init__(self, seed: int) -> None:
-        if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-            raise TypeError(f"[Generator] the seed must be an int, not {type(seed).__name__}")
-        seed = seed.__index__()
+        seed = check_int("Generator", "the seed", seed)
         if not 0 <= seed < 2**64:
             raise ValueError(f"[Generator] the seed must be in [0, 2**64), got {seed}")
         self.state = _core.asarray([seed, 0], dtype=_core.uint64)
@@ -59,30 +57,25 @@ class Generator:
     ) -> Tensor:
         """Draw from the uniform distribution on [low, high)."""
         _check_order("uniform", "low", low, "high", high)
-        unit = self._draw(_core._random_uniform, shape, _floating("uniform", dtype))
-        if type(low) is float and type(high) is float and (low, high) == (0.0, 1.0):
-            return unit
-        scaled: Tensor = low + (high - low) * unit
-        return scaled
+        plain = type(low) is float and type(high) is float and (low, high) == (0.0, 1.0)
+        moved = None if plain else lambda unit: low + (high - low) * unit
+        return self._draw(_core._random_uniform, shape, _floating("uniform", dtype), moved=moved)
 
     def normal(
         self, shape: Shape = (), mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
         """Draw from the normal distribution."""
         _check_order("normal", "0", 0, "std", std)
-        unit = self._draw(_core._random_normal, shape, _floating("normal", dtype))
-        if type(mean) is float and type(std) is float and (mean, std) == (0.0, 1.0):
-            return unit
-        scaled: Tensor = mean + std * unit
-        return scaled
+        plain = type(mean) is float and type(std) is float and (mean, std) == (0.0, 1.0)
+        moved = None if plain else lambda unit: mean + std * unit
+        return self._draw(_core._random_normal, shape, _floating("normal", dtype), moved=moved)
 
     def integers(
         self, low: int, high: int | None = None, shape: Shape = (), *, dtype: Any = None
     ) -> Tensor:
         """Draw integers from [low, high), or from [0, low) when `high` is left out."""
-        if high is None:
-            low, high = 0, low
-        low, high = _as_int("integers", "low", low), _as_int("integers", "high", high)
+        low = check_int("integers", "low", low)
+        low, high = (0, low) if high is None else (low, check_int("integers", "high", high))
         if not low < high:
             raise ValueError(f"[integers] needs low < high, got {low} and {high}")
         chosen = _core.int64 if dtype is None else DType(dtype)
@@ -94,27 +87,36 @@ class Generator:
 
     def permutation(self, n: int) -> Tensor:
         """Return the integers below `n` in random order."""
-        n = as_count("permutation", "n", n)
+        n = check_count("permutation", "n", n)
         keys = self.uniform((n,))
         if hasattr(_core, "argsort"):
             return _core.argsort(keys)
         numbers = keys.tolist()
         return _core.asarray(sorted(range(n), key=numbers.__getitem__), dtype=_core.int64)
 
-    def _draw(self, kind: Callable[..., Tensor], shape: Shape, *parameters: Any) -> Tensor:
-        """Draw `shape`, and step over what the draw uses.
+    def _draw(
+        self,
+        kind: Callable[..., Tensor],
+        shape: Shape,
+        *parameters: Any,
+        moved: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Draw `shape`, then step over what the draw has used; one that fails uses nothing.
 
         Each member of a batch that the generator is from outside of gets numbers of its own.
         """
-        several = isinstance(shape, Sequence) and not isinstance(shape, (str, bytes))
-        given: Any = shape if several else (shape,)
-        dims = tuple(as_count("random", "an extent of the shape", extent) for extent in given)
+        one = hasattr(type(shape), "__index__")
+        extents = (shape,) if one else check_entries("random", "shape", shape)
+        dims = tuple(check_count("random", "an extent of shape", extent) for extent in extents)
         dims = (*_core._batches_of(self.state), *dims)
         state = self.state.detach()
         # One block of the cipher gives four 32-bit words; two are kept per element.
         blocks = prod(dims) // 2 + 1
+        drawn = _core._as_batched(kind(state, dims, *parameters), self.state)
+        if moved is not None:
+            drawn = moved(drawn)
         self.state.rebind_(state + _core.asarray([0, blocks], dtype=_core.uint64))
-        return _core._as_batched(kind(state, dims, *parameters), self.state)
+        return drawn
 
     def __repr__(self) -> str:
         return f"Generator(state={self.state.tolist()})"
@@ -127,16 +129,12 @@ def _floating(op: str, dtype: Any) -> DType:
     return chosen
 
 
-def _as_int(op: str, what: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"[{op}] {what} must be an int, not {value!r}")
-    return int(value.__index__())
-
-
 def _check_order(op: str, what: str, low: Any, other: str, high: Any) -> None:
     """Raise unless two limits are numbers in order; tensors are not looked into."""
     for name, value in ((what, low), (other, high)):
         if isinstance(value, (bool, str, bytes)) or value is None:
-            raise TypeError(f"[{op}] {name} must be a number or a tensor, not {value!r}")
+            raise TypeError(
+                f"[{op}] {name} must be a number or a tensor, not a {type(value).__name__}"
+            )
     if isinstance(low, (int, float)) and isinstance(high, (int, float)) and not low <= high:
         raise ValueError(f"[{op}] {other} must be at least {what}, got {low} and {high}")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 import adjoint as ad
-from adjoint._arguments import as_count, check_at_least_zero, check_function
+from adjoint._arguments import check_at_least_zero, check_callable, check_count
 from adjoint._diagnosis import Flat, Suspect, guess, like, moved
 
 __all__ = ["assert_close", "check_grads"]
@@ -105,13 +105,13 @@ def check_grads(
     >>> import adjoint as ad
     >>> ad.testing.check_grads(lambda x: ad.sin(x) * x, [ad.tensor([0.5, 2.0])])
     """
-    check_function("check_grads", "f", f)
+    check_callable("check_grads", f=f)
     if not isinstance(args, (list, tuple)):
         raise TypeError(
             "[check_grads] args must be a list or tuple with one entry per argument, not a "
             f"{type(args).__name__}"
         )
-    order = as_count("check_grads", "order", order, least=1)
+    order = check_count("check_grads", "order", order, least=1)
     if not isinstance(modes, (list, tuple)) or not modes or not {*modes} <= {*_DERIVATIVES}:
         raise ValueError(
             f"[check_grads] modes must be a sequence of 'rev' and 'fwd', got {modes!r}"

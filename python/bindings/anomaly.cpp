@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "context.h"
+#include "convert.h"
 #include "graph/watcher.h"
 #include "source_lines.h"
 
@@ -30,8 +31,10 @@ void warn(const std::string& message, const std::string* place, py::handle regis
 
 class DetectAnomaly {
  public:
-  DetectAnomaly(bool forward, bool backward, bool inf)
-      : forward_(forward), backward_(backward), inf_(inf) {}
+  DetectAnomaly(const py::object& forward, const py::object& backward, const py::object& inf)
+      : forward_(flag_argument(forward.ptr(), "detect_anomaly", "forward")),
+        backward_(flag_argument(backward.ptr(), "detect_anomaly", "backward")),
+        inf_(flag_argument(inf.ptr(), "detect_anomaly", "inf")) {}
 
   void enter() {
     AnomalyOptions options{forward_, backward_, inf_};
@@ -99,8 +102,8 @@ void init_anomaly(py::module_& m) {
       "adjoint.AnomalyError: [sqrt] its derivative gave 1 inf in 2 values\n"
       "  backward, in the derivative of `sqrt`, applied at train.py:3\n"
       "  ...",
-      py::init<bool, bool, bool>(), py::kw_only(), py::arg("forward") = true,
-      py::arg("backward") = true, py::arg("inf") = true);
+      py::init<const py::object&, const py::object&, const py::object&>(), py::kw_only(),
+      py::arg("forward") = true, py::arg("backward") = true, py::arg("inf") = true);
 }
 
 }  // namespace adjoint::python

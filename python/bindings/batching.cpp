@@ -18,6 +18,10 @@ std::vector<Axis> axes_for(py::handle spec, py::handle tree, const char* what) {
     py::object tree;
   };
   std::vector<Axis> out;
+  if (!spec.is_none() && !PyLong_CheckExact(spec.ptr())) {
+    std::vector<py::object> leaves;
+    TreeDef::flatten(tree, leaves);  // refuses one that contains itself
+  }
   std::vector<Pair> stack = {{borrow(spec.ptr()), borrow(tree.ptr())}};
   while (!stack.empty()) {
     Pair top = std::move(stack.back());
@@ -35,8 +39,10 @@ std::vector<Axis> axes_for(py::handle spec, py::handle tree, const char* what) {
     PyObject* t = top.tree.ptr();
     std::vector<Pair> children;
     if (PyDict_CheckExact(s) && PyDict_CheckExact(t)) {
-      for (const auto item : py::reinterpret_borrow<py::dict>(t)) {
+      // By a copy: looking a key up runs its __eq__, which may change the dict.
+      for (const auto item : py::reinterpret_steal<py::dict>(PyDict_Copy(t))) {
         PyObject* entry = PyDict_GetItemWithError(s, item.first.ptr());
+        if (!entry && PyErr_Occurred()) throw_python();
         if (!entry)
           raise(ErrorKind::value, "vmap", std::string(what) + " lacks an entry of the dict");
         children.push_back({borrow(entry), borrow(item.second.ptr())});
@@ -89,20 +95,15 @@ struct MappedArgs {
 PyObject* call_vmap(const TransformSpec& spec, PyObject* f, PyObject* const* args,
                     std::size_t nargs, PyObject* kwnames) {
   const std::size_t nkw = kwnames ? static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames)) : 0;
-  py::tuple positional(nargs);
-  for (std::size_t i = 0; i < nargs; ++i) positional[i] = borrow(args[i]);
   const bool per_argument = PyTuple_Check(spec.in_axes.ptr()) || PyList_Check(spec.in_axes.ptr());
-  if (per_argument &&
-      static_cast<std::size_t>(PySequence_Fast_GET_SIZE(spec.in_axes.ptr())) != nargs)
+  const py::tuple in_axes = per_argument ? entries_of(spec.in_axes.ptr()) : py::tuple();
+  if (per_argument && in_axes.size() != nargs)
     raise(ErrorKind::value, "vmap",
-          "in_axes has " + std::to_string(PySequence_Fast_GET_SIZE(spec.in_axes.ptr())) +
-              " entries, the call has " + std::to_string(nargs) + " positional arguments");
+          "in_axes has " + std::to_string(in_axes.size()) + " entries, the call has " +
+              std::to_string(nargs) + " positional arguments");
   MappedArgs mapped;
   for (std::size_t i = 0; i < nargs; ++i) {
-    const py::object axes =
-        per_argument
-            ? borrow(PySequence_Fast_GET_ITEM(spec.in_axes.ptr(), static_cast<Py_ssize_t>(i)))
-            : spec.in_axes;
+    const py::object axes = per_argument ? py::object(in_axes[i]) : spec.in_axes;
     mapped.add(args[i], axes_for(axes, args[i], "in_axes"), i);
   }
   // Arguments given by name are mapped over axis 0.

@@ -1,7 +1,7 @@
 // What the core's context managers share: they work as decorators too, and may be entered again.
 #pragma once
 
-#include "pytensor.h"
+#include "convert.h"
 
 namespace adjoint::python {
 
@@ -17,7 +17,8 @@ void def_context(py::module_& m, const char* name, const char* doc, Init init,
              return self;
            })
       .def("__exit__", [](C& self, const py::args&) { self.exit(); })
-      .def("__call__", [](const C& self, py::object f) {
+      .def("__call__", [name = std::string(name)](const C& self, py::object f) {
+        require_callable(f.ptr(), name.c_str(), "what is decorated");
         // A fresh context per call: this one may be in use, or used by another thread.
         py::cpp_function fresh([kept = C(self)] {
           C context = kept;

@@ -31,11 +31,9 @@ void store_float(void* at, DType dtype, double value) {
 
 [[noreturn]] void raise_overflow(PyObject* o, DType dtype, const char* op) {
   PyErr_Clear();
-  std::string shown = steal(PyObject_Repr(o)).cast<std::string>();
-  if (shown.size() > 40) shown = shown.substr(0, 37) + "...";
-  raise(
-      ErrorKind::overflow, op,
-      "Python int " + shown + " does not fit " + std::string(name(dtype)) + ": use a wider dtype");
+  raise(ErrorKind::overflow, op,
+        "Python int " + shown_int(o) + " does not fit " + std::string(name(dtype)) +
+            ": use a wider dtype");
 }
 
 void store_int(void* at, DType dtype, PyObject* o, const char* op) {
@@ -99,10 +97,11 @@ std::optional<WeakKind> number_kind(PyObject* o) {
 
 bool is_sequence(PyObject* o) { return PyList_Check(o) || PyTuple_Check(o); }
 
-// What a nested sequence holds, in row-major order.
+// What a nested sequence holds, in row-major order. The items are borrowed from the sequence, so no
+// Python code may run while they are used.
 struct Nested {
   Dims shape;
-  std::vector<PyObject*> items;  // borrowed from the sequence
+  std::vector<PyObject*> items;
   WeakKind kind = WeakKind::boolean;
   bool only_numbers = true;
 };
@@ -147,20 +146,15 @@ class NestedReader {
   int leaf_depth_ = -1;
 };
 
-Tensor cast_to(const Tensor& t, DType dtype) {
-  if (t.dtype() == dtype) return t;
-  static const Op& op = find_op("astype");
-  auto* attrs = new Attrs;
-  attrs->dtype = dtype;
-  return apply(op, {&t}, AttrsPtr(attrs));
-}
-
 // Tensors (or foreign arrays) inside lists are stacked, so that derivatives pass through.
 Tensor stack_items(const Nested& nested, std::optional<DType> dtype, const char* op) {
+  std::vector<py::object> held;
+  held.reserve(nested.items.size());
+  for (PyObject* item : nested.items) held.push_back(borrow(item));
   std::vector<Tensor> parts;
-  parts.reserve(nested.items.size());
-  for (PyObject* item : nested.items)
-    parts.push_back(known_from_python(item, dtype, std::nullopt, op));
+  parts.reserve(held.size());
+  for (const py::object& item : held)
+    parts.push_back(known_from_python(item.ptr(), dtype, std::nullopt, op));
   Dims shape(nested.shape);
   shape.append(parts[0].shape().data(), parts[0].shape().size());
   return reshape(stack(parts, 0), shape);
@@ -227,7 +221,7 @@ Tensor known_from_python(PyObject* o, std::optional<DType> dtype, std::optional<
       raise(ErrorKind::value, op,
             "copy=False cannot convert " + std::string(name(t.dtype())) + " to " +
                 std::string(name(*dtype)));
-    return dtype ? cast_to(t, *dtype) : strong_value(std::move(t));
+    return strong_value(dtype ? astype(t, *dtype) : std::move(t));
   }
   Tensor t;
   if (number_kind(o) && !std::string_view(Py_TYPE(o)->tp_name).starts_with("numpy.")) {
@@ -240,7 +234,7 @@ Tensor known_from_python(PyObject* o, std::optional<DType> dtype, std::optional<
       raise(ErrorKind::value, op,
             "copy=False cannot convert " + std::string(name(t.dtype())) + " to " +
                 std::string(name(*dtype)));
-    if (dtype) t = cast_to(t, *dtype);
+    if (dtype) t = astype(t, *dtype);
   } else {
     raise_not_data(o, op);
   }
@@ -255,16 +249,63 @@ Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional
   return is_tensor(o) ? t : constant_in_trace(std::move(t));
 }
 
+std::string text_of(py::handle str) {
+  const py::object bytes = steal(PyUnicode_AsEncodedString(str.ptr(), "utf-8", "backslashreplace"));
+  return {PyBytes_AS_STRING(bytes.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
+}
+
+std::string shown(py::handle o) {
+  const py::object text = py::reinterpret_steal<py::object>(PyObject_Repr(o.ptr()));
+  if (text) return text_of(text);
+  if (!PyErr_ExceptionMatches(PyExc_Exception)) throw_python();
+  PyErr_Clear();
+  return "of type " + type_name(o.ptr());
+}
+
+std::string shown_int(PyObject* o) {
+  const py::object text = py::reinterpret_steal<py::object>(PyLong_Type.tp_repr(o));
+  if (!text) {
+    PyErr_Clear();
+    return "of very many digits";
+  }
+  const std::string digits = text_of(text);
+  return digits.size() > 40 ? digits.substr(0, 37) + "..." : digits;
+}
+
+bool is_numpy_bool(PyObject* o) noexcept {
+  const std::string_view type = Py_TYPE(o)->tp_name;
+  return type == "numpy.bool" || type == "numpy.bool_";
+}
+
+py::tuple entries_of(PyObject* o) {
+  if (!PyList_Check(o)) return py::reinterpret_borrow<py::tuple>(o);
+  return py::reinterpret_steal<py::tuple>(steal(PyList_AsTuple(o)).release());
+}
+
+py::object optional_attribute(PyObject* o, const char* name) {
+  PyObject* value = PyObject_GetAttrString(o, name);
+  if (!value) {
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) throw_python();
+    PyErr_Clear();
+  }
+  return py::reinterpret_steal<py::object>(value);
+}
+
 Tensor tensor_argument(PyObject* o, const char* op) {
   return tensor_from_python(o, std::nullopt, std::nullopt, op);
 }
 
 std::int64_t int_argument(PyObject* o, const char* op, const char* what) {
-  if (!PyIndex_Check(o) || PyBool_Check(o))
+  const bool is_array = is_tensor(o) && (as_tensor(o)->node->layout.ndim() != 0 ||
+                                         !is_integer(as_tensor(o)->node->dtype));
+  if (!PyIndex_Check(o) || PyBool_Check(o) || is_array)
     raise(ErrorKind::type, op, std::string(what) + " must be an int, not " + type_name(o));
-  const long long v = PyLong_CheckExact(o) ? PyLong_AsLongLong(o)
-                                           : PyLong_AsLongLong(steal(PyNumber_Index(o)).ptr());
-  if (v == -1 && PyErr_Occurred()) throw_python();
+  const py::object index = PyLong_CheckExact(o) ? borrow(o) : steal(PyNumber_Index(o));
+  int overflow = 0;
+  const long long v = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
+  if (overflow)
+    raise(ErrorKind::overflow, op,
+          std::string(what) + " " + shown_int(index.ptr()) + " does not fit 64 bits");
   return v;
 }
 
@@ -277,11 +318,35 @@ double number_argument(PyObject* o, const char* op, const char* what) {
                         "of its own inside vmap and compile. Use x.item(), or compute with it in "
                         "operations, as in start + step * ad.arange(n)");
   }
+  const PyNumberMethods* number = Py_TYPE(o)->tp_as_number;
+  if (!number || !(number->nb_float || number->nb_index))
+    raise(ErrorKind::type, op, std::string(what) + " must be a number, not " + type_name(o));
   const double v = PyFloat_AsDouble(o);
   if (v != -1.0 || !PyErr_Occurred()) return v;
-  if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw_python();
-  PyErr_Clear();
-  raise(ErrorKind::type, op, std::string(what) + " must be a number, not " + type_name(o));
+  if (PyLong_Check(o)) raise_overflow(o, DType::float64, op);
+  throw_python();
+}
+
+bool flag_argument(PyObject* o, const char* op, const char* what) {
+  if (o == Py_True || o == Py_False) return o == Py_True;
+  if (!is_numpy_bool(o))
+    raise(ErrorKind::type, op, std::string(what) + " must be True or False, not " + type_name(o));
+  const int on = PyObject_IsTrue(o);
+  if (on < 0) throw_python();
+  return on == 1;
+}
+
+void check_device(PyObject* o, const char* op) {
+  if (!o || o == Py_None) return;
+  if (!PyUnicode_Check(o))
+    raise(ErrorKind::type, op, "device must be 'cpu' or None, not " + type_name(o));
+  if (PyUnicode_CompareWithASCIIString(o, "cpu") != 0)
+    raise(ErrorKind::value, op, "the only device is 'cpu'");
+}
+
+void require_callable(PyObject* o, const char* op, const char* what) {
+  if (!PyCallable_Check(o))
+    raise(ErrorKind::type, op, std::string(what) + " must be a function, not a " + type_name(o));
 }
 
 Dims dims_argument(PyObject* o, const char* op, const char* what) {
@@ -293,9 +358,7 @@ Dims dims_argument(PyObject* o, const char* op, const char* what) {
   if (!is_sequence(o))
     raise(ErrorKind::type, op,
           std::string(what) + " must be an int or a tuple of ints, not " + type_name(o));
-  const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
-  for (Py_ssize_t i = 0; i < n; ++i)
-    out.push_back(int_argument(PySequence_Fast_GET_ITEM(o, i), op, what));
+  for (const py::handle entry : entries_of(o)) out.push_back(int_argument(entry.ptr(), op, what));
   return out;
 }
 
@@ -306,6 +369,12 @@ Operands::~Operands() {
     if (held_ >> i & 1) release_handle(nodes_[i]);
 }
 
+void Operands::hold(int i) {
+  if (!nodes_[i] || held_ >> i & 1) return;
+  retain_handle(nodes_[i]);
+  held_ |= 1u << i;
+}
+
 bool Operands::add(PyObject* o, bool sequences) {
   if (count_ == kMax) raise(ErrorKind::type, op_, "too many arguments");
   const int i = count_;
@@ -313,13 +382,17 @@ bool Operands::add(PyObject* o, bool sequences) {
   nodes_[i] = nullptr;
   if (is_tensor(o)) {
     nodes_[i] = read_node(as_tensor(o));
-    if (needs_hold(nodes_[i])) {
-      retain_handle(nodes_[i]);
-      held_ |= 1u << i;
-    }
-  } else if (weak_kind(o)) {
+    if (needs_hold(nodes_[i])) hold(i);
+    ++count_;
+    return true;
+  }
+  if (weak_kind(o)) {
     scalars_[i] = o;
-  } else if (sequences) {
+    ++count_;
+    return true;
+  }
+  for (int before = 0; before < i; ++before) hold(before);
+  if (sequences) {
     nodes_[i] = tensor_argument(o, op_).detach_node();
     held_ |= 1u << i;
   } else {

@@ -15,6 +15,8 @@ namespace adjoint::python {
 PyObject* dtype_object(DType t) noexcept;
 /// A DType object, its name, a NumPy dtype or scalar type, or the builtin bool, int or float.
 DType dtype_from_python(PyObject* o, const char* op);
+/// The same, and nothing for what names none.
+std::optional<DType> find_dtype(PyObject* o);
 /// Nothing for None.
 std::optional<DType> optional_dtype(PyObject* o, const char* op);
 
@@ -27,6 +29,12 @@ DType default_dtype(WeakKind kind) noexcept;
 Node* scalar_node(PyObject* o, DType dtype, const char* op);
 
 // ---- anything -----------------------------------------------------------------------------------
+
+/// The entries of a list or tuple, held: code of the user that runs while they are read may empty
+/// the list.
+py::tuple entries_of(PyObject* list_or_tuple);
+/// The attribute, or null when the object has none; raises what looking for it raised.
+py::object optional_attribute(PyObject* o, const char* name);
 
 /// A node with one handle count of an object that offers the buffer protocol or `__array__`; null
 /// when it offers neither. `copy` false: the memory is shared, or an error raised; nothing: shared
@@ -44,7 +52,8 @@ Tensor known_from_python(PyObject* o, std::optional<DType> dtype, std::optional<
 Tensor constant_in_trace(Tensor t);
 
 /// Operands of one application. Weak scalars take the dtype of the tensors they meet; handles on
-/// everything are held until the end where another thread could rebind a cell in the meantime.
+/// everything are held until the end where another thread, or code of the user that converting a
+/// further operand runs, could rebind a cell in the meantime.
 class Operands {
  public:
   static constexpr int kMax = 8;
@@ -61,6 +70,8 @@ class Operands {
   std::span<Node* const> nodes() const noexcept { return {nodes_, static_cast<size_t>(count_)}; }
 
  private:
+  void hold(int i);
+
   const char* op_;
   int count_ = 0;
   std::uint32_t held_ = 0;  // bit i: one handle count on nodes_[i] is ours
@@ -68,13 +79,22 @@ class Operands {
   PyObject* scalars_[kMax];  // borrowed; null when it was no weak scalar
 };
 
-/// Whether work on this value may let go of the interpreter's lock, so that its cell could be
-/// rebound by another thread meanwhile.
+/// Whether work on this value may let go of the interpreter's lock or run Python code, so that its
+/// cell could be rebound meanwhile.
 inline bool needs_hold(const Node* node) noexcept {
-  return node->layout.size() > 64 || !node->is_ready();
+  return node->layout.size() > 64 || !node->is_ready();  // what is boxed is not ready
 }
 
 // ---- arguments ----------------------------------------------------------------------------------
+
+/// The text of a str in UTF-8; lone surrogates by their number.
+std::string text_of(py::handle str);
+/// The repr for a message, or the type where there is none.
+std::string shown(py::handle o);
+/// The digits of an int for a message, as far as they fit; Python prints no more than 4300.
+std::string shown_int(PyObject* o);
+/// One of NumPy's bools, which offer `__index__` and refuse to be asked.
+bool is_numpy_bool(PyObject* o) noexcept;
 
 /// A tensor argument of a function: any tensor, number, sequence of numbers or foreign array.
 Tensor tensor_argument(PyObject* o, const char* op);
@@ -82,6 +102,11 @@ std::int64_t int_argument(PyObject* o, const char* op, const char* what);
 /// A number that shapes a result without being part of it; raises for a tensor whose derivative, or
 /// whose value in a trace or batch, would be lost.
 double number_argument(PyObject* o, const char* op, const char* what);
+/// True or False, of Python or of NumPy: nothing is taken for one of them.
+bool flag_argument(PyObject* o, const char* op, const char* what);
+/// None, or the one device there is.
+void check_device(PyObject* o, const char* op);
+void require_callable(PyObject* o, const char* op, const char* what);
 /// An int or a sequence of ints.
 Dims dims_argument(PyObject* o, const char* op, const char* what);
 std::string type_name(PyObject* o);

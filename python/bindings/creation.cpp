@@ -7,6 +7,7 @@
 #include "adjoint/ops.h"
 #include "functions.h"
 #include "graph/apply.h"
+#include "numbers.h"
 #include "ops/creation.h"
 
 namespace adjoint::python {
@@ -39,8 +40,9 @@ PyObject* make_tensor(const Arguments& a) {
 PyObject* as_array(const Arguments& a) {
   const std::optional<bool> copy = copy_argument(a, 3);
   const std::optional<DType> dtype = a.dtype(1);
-  // A value never changes in place, so a tensor is its own copy.
-  if (is_exact_tensor(a[0]) && copy != true && (!dtype || *dtype == as_tensor(a[0])->node->dtype))
+  // A value never changes in place, so a tensor is its own copy; a number of a trace becomes one.
+  if (is_exact_tensor(a[0]) && copy != true && !is_traced_number(a[0]) &&
+      (!dtype || *dtype == as_tensor(a[0])->node->dtype))
     return Py_NewRef(a[0]);
   return wrap(tensor_from_python(a[0], dtype, copy, "asarray"));
 }

@@ -199,8 +199,11 @@ py::list to_list(std::span<const Tensor> tensors) {
 
 std::vector<Tensor> tensors_of(const py::sequence& items) {
   std::vector<Tensor> out;
-  for (const py::handle item : items)
+  for (const py::handle item : py::tuple(items)) {
+    if (!is_tensor(item.ptr()))
+      raise(ErrorKind::type, "core", "needs a list of tensors, not of " + type_name(item.ptr()));
     out.push_back(Tensor::share(read_node(as_tensor(item.ptr()))));
+  }
   return out;
 }
 

@@ -12,8 +12,10 @@ namespace {
 // The values in some pytrees that have, or will have, memory of their own.
 class PlainValues {
  public:
-  explicit PlainValues(const py::args& trees) {
+  PlainValues(const py::args& trees, const char* op) {
     for (const py::handle tree : trees) {
+      if (PyUnicode_Check(tree.ptr()) || PyBytes_Check(tree.ptr()))
+        raise(ErrorKind::type, op, "needs tensors or trees of them, not " + type_name(tree.ptr()));
       std::vector<py::object> leaves;
       TreeDef::flatten(tree, leaves);
       for (const py::object& leaf : leaves) {
@@ -33,10 +35,10 @@ class PlainValues {
   std::vector<Node*> nodes_;
 };
 
-void evaluate(const py::args& trees) { materialize(PlainValues(trees).nodes()); }
+void evaluate(const py::args& trees) { materialize(PlainValues(trees, "eval").nodes()); }
 
 Explanation explain_deferred(const py::args& trees) {
-  return {explain(PlainValues(trees).nodes())};
+  return {explain(PlainValues(trees, "explain").nodes())};
 }
 
 template <class List>

@@ -1,6 +1,7 @@
 // DLPack: tensors to and from other libraries through its C structs, version 1.x with the read-only
 // flag, and the unversioned form for consumers that do not know better.
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "convert.h"
@@ -81,7 +82,8 @@ struct Exported {
 
 template <class Managed>
 Managed* export_value(Tensor value) {
-  auto* e = new Exported<Managed>;
+  auto owned = std::make_unique<Exported<Managed>>();
+  Exported<Managed>* e = owned.get();
   e->value = std::move(value);
   Node* n = e->value.node();
   if (n->storage) n->storage->mark_exported();
@@ -92,7 +94,7 @@ Managed* export_value(Tensor value) {
                           e->dims.data(), e->dims.data() + nd, 0};
   e->managed.manager_ctx = e;
   e->managed.deleter = [](Managed* m) { delete static_cast<Exported<Managed>*>(m->manager_ctx); };
-  return &e->managed;
+  return &owned.release()->managed;
 }
 
 template <class Managed>
@@ -109,7 +111,7 @@ bool wants_version_1(PyObject* max_version) {
   return int_argument(PyTuple_GET_ITEM(max_version, 0), "__dlpack__", "max_version") >= 1;
 }
 
-void check_device(PyObject* device) {
+void check_dl_device(PyObject* device) {
   if (!device || device == Py_None) return;
   const Dims d = dims_argument(device, "__dlpack__", "dl_device");
   if (d.size() != 2 || d[0] != kCpu)
@@ -125,17 +127,18 @@ Tensor fresh_copy(const Tensor& value) {
 
 PyObject* tensor_dlpack(PyObject* self, PyObject* args, PyObject* kwargs) noexcept {
   static const char* const keywords[] = {"stream", "max_version", "dl_device", "copy", nullptr};
-  PyObject *stream = nullptr, *max_version = nullptr, *device = nullptr, *copy = nullptr;
+  PyObject *stream = nullptr, *max_version = nullptr, *device = nullptr, *copy = Py_None;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOO:__dlpack__", const_cast<char**>(keywords),
                                    &stream, &max_version, &device, &copy))
     return nullptr;
   return guarded([&]() -> PyObject* {
-    check_device(device);
+    check_dl_device(device);
+    const bool copied = copy != Py_None && flag_argument(copy, "__dlpack__", "copy");
+    const bool version_1 = wants_version_1(max_version);
     Node* node = read_node(as_tensor(self));
     refuse_implicit_exit(node, "__dlpack__");
     Tensor value = host_value(node, "__dlpack__");
-    if (wants_version_1(max_version)) {
-      const bool copied = copy == Py_True;
+    if (version_1) {
       auto* m =
           export_value<DLManagedTensorVersioned>(copied ? fresh_copy(value) : std::move(value));
       m->version = {1, 0};
@@ -147,7 +150,7 @@ PyObject* tensor_dlpack(PyObject* self, PyObject* args, PyObject* kwargs) noexce
       return capsule;
     }
     // The old form cannot say "read-only".
-    if (copy != Py_True)
+    if (!copied)
       raise(ErrorKind::buffer, "__dlpack__",
             "the memory of a tensor is read-only, and this consumer does not ask for DLPack 1.0 "
             "(max_version=(1, 0)), which can say so: hand it x.numpy().copy(), or call "
@@ -164,31 +167,37 @@ PyObject* tensor_dlpack_device(PyObject*, PyObject*) { return Py_BuildValue("(ii
 
 // ---- Import -------------------------------------------------------------------------------------
 
-template <class Managed>
-Node* import_managed(Managed* m, bool read_only, std::optional<bool> copy, const char* op) {
-  const auto let_go = [](void* p) {
-    auto* managed = static_cast<Managed*>(p);
-    if (managed->deleter) managed->deleter(managed);
-  };
-  const DLTensor& t = m->dl_tensor;
+ForeignBlock block_of(const DLTensor& t, bool read_only, const char* op) {
+  if (t.device.device_type != kCpu)
+    raise(ErrorKind::buffer, op, "the array is not in CPU memory: copy it to the CPU first");
   const std::optional<DType> dtype = from_dl(t.dtype);
-  if (!dtype || t.device.device_type != kCpu || t.ndim > kMaxDims) {
-    let_go(m);
-    if (t.device.device_type != kCpu)
-      raise(ErrorKind::buffer, op, "the array is not in CPU memory: copy it to the CPU first");
+  if (!dtype)
     raise(ErrorKind::type, op,
           "the array's element type has no counterpart: convert it to bool, an integer type, "
           "float32 or float64");
-  }
+  if (t.ndim < 0 || t.ndim > kMaxDims || (t.ndim > 0 && !t.shape))
+    raise(ErrorKind::buffer, op, "the capsule describes no array of up to 64 dimensions");
   ForeignBlock block;
-  block.data = static_cast<char*>(t.data) + t.byte_offset;
   block.dtype = *dtype;
   block.read_only = read_only;
-  block.aligned = reinterpret_cast<std::uintptr_t>(block.data) % itemsize(*dtype) == 0;
   for (int i = 0; i < t.ndim; ++i) block.shape.push_back(t.shape[i]);
+  const std::int64_t size = checked_size(block.shape, op);
+  if (size > 0 && !t.data) raise(ErrorKind::buffer, op, "the capsule holds no data");
+  block.data = static_cast<char*>(t.data) + (t.data ? t.byte_offset : 0);
   block.strides =
       t.strides ? Dims(t.strides, t.strides + t.ndim) : Dims(Layout(block.shape).strides());
-  return node_over(block, copy, m, let_go, op);
+  return block;
+}
+
+template <class Managed>
+Node* import_managed(Managed* m, bool read_only, std::optional<bool> copy, const char* op) {
+  constexpr auto let_go = [](void* p) {
+    auto* managed = static_cast<Managed*>(p);
+    if (managed->deleter) managed->deleter(managed);
+  };
+  std::unique_ptr<Managed, decltype(let_go)> owner(m);
+  const ForeignBlock block = block_of(m->dl_tensor, read_only, op);
+  return node_over(block, copy, owner.release(), let_go, op);
 }
 
 PyObject* from_dlpack(PyObject*, PyObject* args, PyObject* kwargs) noexcept {
@@ -199,12 +208,16 @@ PyObject* from_dlpack(PyObject*, PyObject* args, PyObject* kwargs) noexcept {
     return nullptr;
   return guarded([&]() -> PyObject* {
     std::optional<bool> wanted;
-    if (copy != Py_None) wanted = PyObject_IsTrue(copy) == 1;
+    if (copy != Py_None) wanted = flag_argument(copy, "from_dlpack", "copy");
+    if (device && (PyTuple_Check(device) || PyList_Check(device)))
+      check_dl_device(device);
+    else
+      check_device(device, "from_dlpack");
     if (is_tensor(o)) return wrap(tensor_from_python(o, std::nullopt, std::nullopt, "from_dlpack"));
-    if (!PyObject_HasAttrString(o, "__dlpack__"))
+    const py::object method = optional_attribute(o, "__dlpack__");
+    if (!method)
       raise(ErrorKind::type, "from_dlpack",
             "a " + type_name(o) + " has no __dlpack__ method: use ad.asarray");
-    py::object method = borrow(o).attr("__dlpack__");
     py::object capsule;
     try {
       capsule = method(py::arg("max_version") = py::make_tuple(1, 0));

@@ -24,18 +24,16 @@ PyObject* name_of(PyObject* o) {
 std::optional<DType> from_unicode(PyObject* o) {
   Py_ssize_t n = 0;
   const char* text = PyUnicode_AsUTF8AndSize(o, &n);
-  if (!text) throw_python();
+  if (!text) {  // a lone surrogate: no name of ours
+    PyErr_Clear();
+    return std::nullopt;
+  }
   return dtype_from_name({text, static_cast<std::size_t>(n)});
 }
 
 std::optional<DType> from_attribute(PyObject* o, const char* attribute) {
-  PyObject* text = PyObject_GetAttrString(o, attribute);
-  if (!text) {
-    PyErr_Clear();
-    return std::nullopt;
-  }
-  const py::object held = py::reinterpret_steal<py::object>(text);
-  return PyUnicode_Check(text) ? from_unicode(text) : std::nullopt;
+  const py::object text = optional_attribute(o, attribute);
+  return text && PyUnicode_Check(text.ptr()) ? from_unicode(text.ptr()) : std::nullopt;
 }
 
 // NumPy is recognised by its names, so that it need not be imported.
@@ -58,14 +56,8 @@ std::optional<DType> lookup(PyObject* o) {
       return DType::boolean;
     return t;
   }
-  PyObject* native = PyObject_GetAttrString(o, "isnative");
-  if (!native) {
-    PyErr_Clear();
-    return std::nullopt;
-  }
-  const bool is_native = native == Py_True;
-  Py_DECREF(native);
-  return is_native ? from_attribute(o, "name") : std::nullopt;
+  const py::object native = optional_attribute(o, "isnative");
+  return native.ptr() == Py_True ? from_attribute(o, "name") : std::nullopt;
 }
 
 PyObject* dtype_repr(PyObject* self) {
@@ -139,11 +131,12 @@ PyObject* dtype_object(DType t) noexcept { return g_dtypes[static_cast<std::size
 
 std::string type_name(PyObject* o) { return Py_TYPE(o)->tp_name; }
 
+std::optional<DType> find_dtype(PyObject* o) { return lookup(o); }
+
 DType dtype_from_python(PyObject* o, const char* op) {
   if (const std::optional<DType> t = lookup(o)) return *t;
-  py::object shown = steal(PyObject_Repr(o));
   raise(ErrorKind::type, op,
-        "dtype " + shown.cast<std::string>() +
+        "dtype " + shown(o) +
             " is not supported: use one of ad.bool, ad.int8 to ad.int64, ad.uint8 to ad.uint64, "
             "ad.float32, ad.float64, in native byte order");
 }

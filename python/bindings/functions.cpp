@@ -28,6 +28,7 @@ struct Function {
   int required = 0;
   int positional_only = 0;
   int keyword_only = 0;
+  int device = -1;
   bool where = false;
 };
 
@@ -62,8 +63,8 @@ PyObject* call_function(int index, PyObject* const* args, std::size_t nargs,
               std::string("takes no keyword arguments: ") + f.op->name + f.op->signature);
       return call_elementwise(f, args, nargs);
     }
-    const Arguments::Signature signature{f.name.c_str(), f.parameter_names, f.required,
-                                         f.positional_only, f.keyword_only};
+    const Arguments::Signature signature{f.name.c_str(),    f.parameter_names, f.required,
+                                         f.positional_only, f.keyword_only,    f.device};
     return constant_result(f.body(Arguments(signature, args, nargs, kwnames)));
   });
 }
@@ -74,19 +75,16 @@ PyObject* function_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyO
 }
 
 template <int I>
-PyObject* method_entry(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  const auto n = static_cast<std::size_t>(nargs);
-  const std::size_t nkw = kwnames ? static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames)) : 0;
-  PyObject* local[8];
-  std::vector<PyObject*> heap;
-  PyObject** all = local;
-  if (n + nkw + 1 > std::size(local)) {
-    heap.resize(n + nkw + 1);
-    all = heap.data();
-  }
-  all[0] = self;
-  std::copy_n(args, n + nkw, all + 1);
-  return call_function(I, all, n + 1, kwnames);
+PyObject* method_entry(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                       PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const auto n = static_cast<std::size_t>(nargs);
+    const std::size_t nkw = kwnames ? static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames)) : 0;
+    SmallVector<PyObject*, 8> all;
+    all.push_back(self);
+    all.append(args, n + nkw);
+    return call_function(I, all.data(), n + 1, kwnames);
+  });
 }
 
 using Entry = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
@@ -120,6 +118,7 @@ void parse_signature(Function& f, std::string_view text) {
       keyword_only = true;
       f.keyword_only = static_cast<int>(f.parameters.size());
     } else if (!name.empty()) {
+      if (name == "device") f.device = static_cast<int>(f.parameters.size());
       f.parameters.push_back(name);
       if (!has_default) ++f.required;
     }
@@ -182,7 +181,8 @@ Arguments::Arguments(const Signature& signature, PyObject* const* args, std::siz
   if (nargs > limit)
     raise(ErrorKind::type, signature.op,
           "takes " + std::to_string(limit) + " positional argument" + (limit == 1 ? "" : "s") +
-              ", got " + std::to_string(nargs) + ": the rest goes by name");
+              ", got " + std::to_string(nargs) +
+              (limit < signature.names.size() ? ": the rest goes by name" : ""));
   for (std::size_t i = 0; i < nargs; ++i) values_[i] = args[i];
   const Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
   for (Py_ssize_t k = 0; k < nkw; ++k) {
@@ -192,8 +192,7 @@ Arguments::Arguments(const Signature& signature, PyObject* const* args, std::siz
            PyUnicode_CompareWithASCIIString(name, signature.names[i]) != 0)
       ++i;
     if (i == signature.names.size())
-      raise(ErrorKind::type, signature.op,
-            "has no keyword argument '" + py::str(borrow(name)).cast<std::string>() + "'");
+      raise(ErrorKind::type, signature.op, "has no keyword argument '" + text_of(name) + "'");
     if (values_[i])
       raise(ErrorKind::type, signature.op,
             std::string("got two values for '") + signature.names[i] + "'");
@@ -204,6 +203,7 @@ Arguments::Arguments(const Signature& signature, PyObject* const* args, std::siz
       raise(
           ErrorKind::type, signature.op,
           std::string("lacks the argument '") + signature.names[static_cast<std::size_t>(i)] + "'");
+  if (signature.device >= 0) check_device(values_[signature.device], signature.op);
 }
 
 std::vector<Tensor> Arguments::tensors(int i) const {
@@ -218,22 +218,9 @@ std::vector<Tensor> Arguments::tensors(int i) const {
   }
   if (!PyList_Check(o) && !PyTuple_Check(o))
     raise(ErrorKind::type, signature_.op, "needs a list or tuple of tensors, not " + type_name(o));
-  const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
-  for (Py_ssize_t k = 0; k < n; ++k)
-    out.push_back(tensor_argument(PySequence_Fast_GET_ITEM(o, k), signature_.op));
+  for (const py::handle entry : entries_of(o))
+    out.push_back(tensor_argument(entry.ptr(), signature_.op));
   return out;
-}
-
-double Arguments::number(int i) const {
-  return number_argument(values_[i], signature_.op, signature_.names[static_cast<std::size_t>(i)]);
-}
-
-bool Arguments::flag(int i, bool otherwise) const {
-  if (!values_[i]) return otherwise;
-  if (!PyBool_Check(values_[i]))
-    raise(ErrorKind::type, signature_.op,
-          std::string(signature_.names[static_cast<std::size_t>(i)]) + " must be True or False");
-  return values_[i] == Py_True;
 }
 
 Dims Arguments::axes(int i, int ndim) const {

@@ -24,6 +24,7 @@ class Arguments {
     int required;
     int positional_only;
     int keyword_only;
+    int device;  // the parameter of this name, or -1
   };
   Arguments(const Signature& signature, PyObject* const* args, std::size_t nargs,
             PyObject* kwnames);
@@ -40,8 +41,13 @@ class Arguments {
   std::int64_t integer(int i) const {
     return int_argument(values_[i], signature_.op, signature_.names[static_cast<size_t>(i)]);
   }
-  double number(int i) const;
-  bool flag(int i, bool otherwise) const;
+  double number(int i) const {
+    return number_argument(values_[i], signature_.op, signature_.names[static_cast<size_t>(i)]);
+  }
+  bool flag(int i, bool otherwise) const {
+    if (!values_[i]) return otherwise;
+    return flag_argument(values_[i], signature_.op, signature_.names[static_cast<size_t>(i)]);
+  }
   std::optional<DType> dtype(int i) const { return optional_dtype(values_[i], signature_.op); }
   /// None: every axis.
   Dims axes(int i, int ndim) const;

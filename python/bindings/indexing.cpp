@@ -2,7 +2,6 @@
 #include "indexing.h"
 
 #include <algorithm>
-#include <string_view>
 
 #include "adjoint/ops.h"
 
@@ -17,11 +16,6 @@ namespace {
             type_name(o));
 }
 
-// NumPy's bool offers `__index__` and refuses to be asked.
-bool is_numpy_bool(PyObject* o) noexcept {
-  return std::string_view(Py_TYPE(o)->tp_name).starts_with("numpy.bool");
-}
-
 // Integer scalars, 0-d integer tensors with a value among them, index as ints do.
 bool is_integer(PyObject* o) {
   if (PyLong_CheckExact(o)) return true;
@@ -31,25 +25,16 @@ bool is_integer(PyObject* o) {
     return n->layout.ndim() == 0 && adjoint::is_integer(n->dtype) && n->level == 0;
   }
   return PyIndex_Check(o) && !PyList_Check(o) && !is_numpy_bool(o) &&
-         !PyObject_HasAttrString(o, "__len__");
-}
-
-[[noreturn]] void raise_beyond_axes(PyObject* o) {
-  if (!PyErr_ExceptionMatches(PyExc_OverflowError)) throw_python();
-  PyErr_Clear();
-  std::string shown = steal(PyObject_Str(o)).cast<std::string>();
-  if (shown.size() > 40) shown = shown.substr(0, 37) + "...";
-  raise(ErrorKind::index, "index", "index " + shown + " is out of range for every axis");
+         !optional_attribute(o, "__len__");
 }
 
 IndexItem integer_item(PyObject* o) {
-  py::object held;
-  if (!PyLong_CheckExact(o)) {
-    held = steal(PyNumber_Index(o));
-    o = held.ptr();
-  }
-  const long long v = PyLong_AsLongLong(o);
-  if (v == -1 && PyErr_Occurred()) raise_beyond_axes(o);
+  const py::object number = PyLong_CheckExact(o) ? borrow(o) : steal(PyNumber_Index(o));
+  int overflow = 0;
+  const long long v = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
+  if (overflow)
+    raise(ErrorKind::index, "index",
+          "index " + shown_int(number.ptr()) + " is out of range for every axis");
   return v;
 }
 
@@ -95,6 +80,7 @@ Key::Key(PyObject* key) {
     count_ = 1;
     return;
   }
+  // A tuple holds its entries, whatever code of the user runs while they are read.
   const auto n = static_cast<std::size_t>(PyTuple_GET_SIZE(key));
   if (n > few_.size()) many_.resize(n);
   IndexItem* to = n > few_.size() ? many_.data() : few_.data();

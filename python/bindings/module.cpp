@@ -1,6 +1,7 @@
 // The extension module adjoint._core.
 #include <pybind11/pybind11.h>
 
+#include "call_errors.h"
 #include "pytensor.h"
 
 namespace adjoint::python {
@@ -55,4 +56,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_used()) {
   binding::init_compile(m);
   binding::init_state(m);
   binding::init_anomaly(m);
+  binding::name_call_errors(m);
 }

@@ -56,7 +56,7 @@ void init_random_ops(py::module_& m) {
                "Integers in [low, high), int64.", integers_body);
   for (const char* name : {"sort", "argsort"})
     if (find_op_or_null(name))
-      add_function(m, name, "(x, /, *, axis=-1, descending=False)", record(name).doc, ordered,
+      add_function(m, name, "(x, /, axis=-1, *, descending=False)", record(name).doc, ordered,
                    true);
 }
 

@@ -24,6 +24,8 @@ PyObject* reduction_body(const Arguments& a) {
   Tensor x = a.tensor(0);
   const std::optional<DType> dtype = a.dtype(3);
   if (dtype) x = astype(x, *dtype);
+  const bool of_bools = !op.reducers[static_cast<int>(DType::float64)];  // any and all
+  if (of_bools) x = astype(x, DType::boolean);
   Tensor out = reduce(op, x, a.axes(1, x.ndim()), a.flag(2, false));
   if (dtype) out = astype(out, *dtype);
   return wrap(std::move(out));
@@ -33,16 +35,15 @@ PyObject* reduction_body(const Arguments& a) {
 struct Over {
   Tensor x;
   Dims axes;
+  bool unit = false;
 };
 Over over(const Arguments& a) {
   const Tensor x = a.tensor(0);
   const Dims axes = a.axes(1, x.ndim());
-  if (axes.empty() && x.ndim() > 0) return {expand_dims(x, x.ndim()), Dims{x.ndim()}};
+  if (axes.empty() && x.ndim() > 0) return {expand_dims(x, x.ndim()), Dims{x.ndim()}, true};
   return {x, axes};
 }
-bool keepdims(const Arguments& a, std::size_t i, const Over& o) {
-  return a.flag(i, false) && o.x.ndim() == a.tensor(0).ndim();
-}
+bool keepdims(const Arguments& a, int i, const Over& o) { return a.flag(i, false) && !o.unit; }
 
 PyObject* mean_body(const Arguments& a) {
   const Over o = over(a);
@@ -65,15 +66,15 @@ void init_reductions(py::module_& m) {
     const std::string_view name = op->name;
     const bool sums = name == "sum" || name == "prod";
     add_function(m, op->name,
-                 sums ? "(x, /, *, axis=None, keepdims=False, dtype=None)"
-                      : "(x, /, *, axis=None, keepdims=False)",
+                 sums ? "(x, /, axis=None, *, keepdims=False, dtype=None)"
+                      : "(x, /, axis=None, *, keepdims=False)",
                  op->doc, reduction_body, true);
   }
-  add_function(m, "mean", "(x, /, *, axis=None, keepdims=False)",
+  add_function(m, "mean", "(x, /, axis=None, *, keepdims=False)",
                "The arithmetic mean over one axis, several, or all.", mean_body, true);
-  add_function(m, "var", "(x, /, *, axis=None, correction=0.0, keepdims=False)",
+  add_function(m, "var", "(x, /, axis=None, *, correction=0.0, keepdims=False)",
                "The variance; the divisor is the count minus `correction`.", var_body, true);
-  add_function(m, "std", "(x, /, *, axis=None, correction=0.0, keepdims=False)",
+  add_function(m, "std", "(x, /, axis=None, *, correction=0.0, keepdims=False)",
                "The standard deviation; its derivative at a constant is 0.", std_body, true);
 }
 

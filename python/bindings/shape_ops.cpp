@@ -18,7 +18,15 @@ int axis_argument(const Arguments& a, int i, int ndim, int otherwise) {
   return a.given(i) ? normalize_axis(a.integer(i), ndim, a.op()) : otherwise;
 }
 
-PyObject* reshape_body(const Arguments& a) { return wrap(reshape(a.tensor(0), a.dims(1))); }
+// A value never changes in place, so a view is as good as a copy.
+void check_copy(const Arguments& a, int i) {
+  if (a.given(i)) a.flag(i, true);
+}
+
+PyObject* reshape_body(const Arguments& a) {
+  check_copy(a, 2);
+  return wrap(reshape(a.tensor(0), a.dims(1)));
+}
 // The method takes the extents as one tuple or one by one, as NumPy's does.
 PyObject* reshape_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs) noexcept {
   return guarded([&]() -> PyObject* {
@@ -92,26 +100,26 @@ PyObject* concat_body(const Arguments& a) {
     for (const Tensor& t : parts) flat.push_back(reshape(t, Dims{-1}));
     return wrap(concat(flat, 0));
   }
-  return wrap(concat(parts, a.given(1) ? static_cast<int>(a.integer(1)) : 0));
+  return wrap(concat(parts, parts.empty() ? 0 : axis_argument(a, 1, parts[0].ndim(), 0)));
 }
 PyObject* stack_body(const Arguments& a) {
-  return wrap(stack(a.tensors(0), a.given(1) ? static_cast<int>(a.integer(1)) : 0));
+  const std::vector<Tensor> parts = a.tensors(0);
+  return wrap(stack(parts, parts.empty() ? 0 : axis_argument(a, 1, parts[0].ndim() + 1, 0)));
 }
 PyObject* matmul_body(const Arguments& a) { return wrap(matmul(a.tensor(0), a.tensor(1))); }
 PyObject* astype_body(const Arguments& a) {
+  check_copy(a, 2);
   return wrap(astype(a.tensor(0), dtype_from_python(a[1], a.op())));
 }
-PyObject* argmax_body(const Arguments& a) {
+// Without an axis, the position among all elements in row-major order.
+template <auto search>
+PyObject* search_body(const Arguments& a) {
   const Tensor x = a.tensor(0);
-  const bool all = !a.given(1);
-  return wrap(argmax(all ? reshape(x, Dims{-1}) : x, axis_argument(a, 1, x.ndim(), 0),
-                     a.flag(2, false) && !all));
-}
-PyObject* argmin_body(const Arguments& a) {
-  const Tensor x = a.tensor(0);
-  const bool all = !a.given(1);
-  return wrap(argmin(all ? reshape(x, Dims{-1}) : x, axis_argument(a, 1, x.ndim(), 0),
-                     a.flag(2, false) && !all));
+  const bool keepdims = a.flag(2, false);
+  if (a.given(1)) return wrap(search(x, normalize_axis(a.integer(1), x.ndim(), a.op()), keepdims));
+  Tensor found = search(reshape(x, Dims{-1}), 0, false);
+  if (keepdims) found = reshape(found, Dims(static_cast<std::size_t>(x.ndim()), 1));
+  return wrap(std::move(found));
 }
 PyObject* take_body(const Arguments& a) {
   const Tensor x = a.tensor(0);
@@ -139,27 +147,25 @@ void init_shape_ops(py::module_& m) {
                kMethod);
   add_function(m, "matrix_transpose", "(x, /)", "The last two axes exchanged.",
                matrix_transpose_body);
-  add_function(m, "expand_dims", "(x, /, *, axis=0)", "A new axis of length one.",
-               expand_dims_body);
+  add_function(m, "expand_dims", "(x, /, axis=0)", "A new axis of length one.", expand_dims_body);
   add_function(m, "squeeze", "(x, /, axis)", "Without the given axes, which have length one.",
                squeeze_body, kMethod);
   add_function(m, "broadcast_to", "(x, /, shape)", "Repeated to a larger shape.",
                broadcast_to_body);
   add_function(m, "moveaxis", "(x, source, destination, /)", "Axes moved to other positions.",
                moveaxis_body);
-  add_function(m, "flip", "(x, /, *, axis=None)", "Elements in reverse along the axes.", flip_body);
-  add_function(m, "concat", "(arrays, /, *, axis=0)", "Tensors joined along an axis.", concat_body);
-  add_function(m, "stack", "(arrays, /, *, axis=0)", "Tensors joined along a new axis.",
-               stack_body);
+  add_function(m, "flip", "(x, /, axis=None)", "Elements in reverse along the axes.", flip_body);
+  add_function(m, "concat", "(arrays, /, axis=0)", "Tensors joined along an axis.", concat_body);
+  add_function(m, "stack", "(arrays, /, axis=0)", "Tensors joined along a new axis.", stack_body);
   add_function(m, "matmul", "(x1, x2, /)",
                "The matrix product; leading axes are stacks and broadcast.", matmul_body);
   add_function(m, "astype", "(x, dtype, /, *, copy=True, device=None)",
                "Converted to another dtype.", astype_body, kMethod);
-  add_function(m, "argmax", "(x, /, *, axis=None, keepdims=False)",
-               "The index of the first maximum.", argmax_body, kMethod);
-  add_function(m, "argmin", "(x, /, *, axis=None, keepdims=False)",
-               "The index of the first minimum.", argmin_body, kMethod);
-  add_function(m, "take", "(x, indices, /, *, axis=None)",
+  add_function(m, "argmax", "(x, /, axis=None, *, keepdims=False)",
+               "The index of the first maximum.", search_body<argmax>, kMethod);
+  add_function(m, "argmin", "(x, /, axis=None, *, keepdims=False)",
+               "The index of the first minimum.", search_body<argmin>, kMethod);
+  add_function(m, "take", "(x, indices, /, axis=None)",
                "Entries along an axis, chosen by a 1-d integer tensor.", take_body);
   add_function(m, "_promote", "(a, b, /)", "The dtype two dtypes meet in.", promote_body);
   add_function(m, "_promote_weak", "(a, number, /)", "The dtype that meets a Python number.",

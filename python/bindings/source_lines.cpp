@@ -3,6 +3,8 @@
 
 #include <frameobject.h>
 
+#include "convert.h"
+
 namespace adjoint::python {
 
 namespace {
@@ -27,8 +29,8 @@ const std::string* SourceLines::current() {
     const auto [it, fresh] = codes_.try_emplace(code.ptr());
     Code& known = it->second;
     if (fresh) {
-      if (!is_own(f)) known.file = py::str(code.attr("co_filename")).cast<std::string>();
-      known.object = std::move(code);
+      known.object = code;  // first: the table compares addresses
+      if (!is_own(f)) known.file = text_of(py::str(code.attr("co_filename")));
     }
     if (!known.file.empty()) {
       const int number = PyFrame_GetLineNumber(f);

@@ -76,7 +76,8 @@ class Unrecorded : public FlagContext {
 };
 class Deferral : public FlagContext {
  public:
-  explicit Deferral(bool on) : FlagContext(&ThreadState::deferral, on) {}
+  explicit Deferral(const py::object& enabled)
+      : FlagContext(&ThreadState::deferral, flag_argument(enabled.ptr(), "deferral", "enabled")) {}
 };
 
 // Open while a tape records; may be closed and opened again.
@@ -100,7 +101,7 @@ using Ranges = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
 
 std::vector<Tensor> handles(const py::sequence& items, const char* op) {
   std::vector<Tensor> out;
-  for (const py::handle item : items) {
+  for (const py::handle item : py::tuple(items)) {
     if (!is_tensor(item.ptr()))
       raise(ErrorKind::type, op, "needs tensors, not a " + type_name(item.ptr()));
     out.push_back(handle_of(as_tensor(item.ptr())));
@@ -128,7 +129,9 @@ py::list tape_sweep(const py::sequence& outputs, py::object cotangents, const py
 }
 
 // A second handle on the same value and leaf: outlives changes to the first.
-py::object share_handle(py::object x) { return wrapped(handle_of(as_tensor(x.ptr()))); }
+py::object share_handle(py::object x) {
+  return wrapped(std::move(handles(py::make_tuple(x), "share")[0]));
+}
 
 py::dict memory_stats() {
   const StorageStats s = storage_stats();
@@ -186,7 +189,7 @@ void init_state(py::module_& m) {
   def_context<Deferral>(m, "deferral",
                         "Context manager and decorator: whether large elementwise work may wait "
                         "to be fused with what follows. Results are the same bits either way.",
-                        py::init<bool>(), py::arg("enabled"));
+                        py::init<const py::object&>(), py::arg("enabled"));
   m.def(
       "is_grad_enabled", [] { return thread_state().recording; },
       "Whether operations on tensors that require grad are recorded on this thread.");

@@ -42,13 +42,9 @@ std::optional<DType> dtype_of_format(std::string_view format, Py_ssize_t item) {
 }
 
 [[noreturn]] void raise_dtype(PyObject* o, const char* op) {
-  PyErr_Clear();
   std::string shown = "of this element type";
-  if (PyObject* dtype = PyObject_GetAttrString(o, "dtype")) {
-    const py::object held = py::reinterpret_steal<py::object>(dtype);
-    shown = "of dtype " + py::str(held).cast<std::string>();
-  }
-  PyErr_Clear();
+  if (const py::object dtype = optional_attribute(o, "dtype"))
+    shown = "of dtype " + text_of(py::str(dtype));
   raise(ErrorKind::type, op,
         "an array " + shown +
             " cannot become a tensor: convert it to bool, an integer type, float32 or float64 in "
@@ -61,30 +57,58 @@ void release_view(void* owner) {
   delete view;
 }
 
-Node* node_from_buffer(PyObject* o, std::optional<bool> copy, const char* op) {
-  auto view = std::make_unique<Py_buffer>();
-  if (PyObject_GetBuffer(o, view.get(), PyBUF_FULL_RO) != 0) raise_dtype(o, op);
+// NumPy hands out its scalars of dates as bytes.
+bool is_numpy_scalar_of_no_dtype(PyObject* o) {
+  const std::string_view type = Py_TYPE(o)->tp_name;
+  if (type == "numpy.ndarray" || !type.starts_with("numpy.")) return false;
+  const py::object dtype = optional_attribute(o, "dtype");
+  return dtype && !find_dtype(dtype.ptr());
+}
+
+// The block that a buffer describes; nothing where it has no counterpart. The format, the shape and
+// the strides may be null: bytes, one axis, row-major.
+std::optional<ForeignBlock> block_of(const Py_buffer& view) {
   const std::optional<DType> dtype =
-      dtype_of_format(view->format ? view->format : "B", view->itemsize);
+      dtype_of_format(view.format ? view.format : "B", view.itemsize);
+  if (!dtype || view.ndim < 0 || view.ndim > kMaxDims) return std::nullopt;
+  if (view.ndim > 1 && !view.shape) return std::nullopt;
   ForeignBlock block;
-  bool usable = dtype.has_value() && !view->suboffsets;
-  if (usable) {
-    block.data = view->buf;
-    block.dtype = *dtype;
-    block.read_only = view->readonly;
-    block.aligned = reinterpret_cast<std::uintptr_t>(view->buf) % itemsize(*dtype) == 0;
-    for (int i = 0; i < view->ndim; ++i) {
-      block.shape.push_back(view->shape[i]);
-      usable &= view->strides[i] % view->itemsize == 0 || view->shape[i] <= 1;
-      block.strides.push_back(view->strides[i] / view->itemsize);
-    }
+  block.data = view.buf;
+  block.dtype = *dtype;
+  block.read_only = view.readonly;
+  Py_ssize_t elements = 1;
+  for (int i = 0; i < view.ndim; ++i) {
+    if (view.suboffsets && view.suboffsets[i] >= 0) return std::nullopt;
+    const Py_ssize_t extent = view.shape ? view.shape[i] : view.len / view.itemsize;
+    if (extent < 0 || __builtin_mul_overflow(elements, extent, &elements)) return std::nullopt;
+    block.shape.push_back(extent);
   }
-  if (!usable) {
-    PyBuffer_Release(view.get());
+  if (elements > 0 && (!view.buf || view.len / view.itemsize != elements)) return std::nullopt;
+  if (!view.strides) {
+    block.strides = Dims(Layout(block.shape).strides());
+    return block;
+  }
+  for (int i = 0; i < view.ndim; ++i) {
+    if (view.strides[i] % view.itemsize != 0 && block.shape[i] > 1) return std::nullopt;
+    block.strides.push_back(view.strides[i] / view.itemsize);
+  }
+  return block;
+}
+
+Node* node_from_buffer(PyObject* o, std::optional<bool> copy, const char* op) {
+  if (is_numpy_scalar_of_no_dtype(o)) raise_dtype(o, op);
+  auto view = std::make_unique<Py_buffer>();
+  if (PyObject_GetBuffer(o, view.get(), PyBUF_FULL_RO) != 0) {
+    if (!PyErr_ExceptionMatches(PyExc_BufferError) && !PyErr_ExceptionMatches(PyExc_ValueError) &&
+        !PyErr_ExceptionMatches(PyExc_TypeError))
+      throw_python();
+    PyErr_Clear();
     raise_dtype(o, op);
   }
-  Py_buffer* owner = view.release();
-  return node_over(block, copy, owner, release_view, op);
+  std::unique_ptr<Py_buffer, void (*)(void*)> owner(view.release(), release_view);
+  const std::optional<ForeignBlock> block = block_of(*owner);
+  if (!block) raise_dtype(o, op);
+  return node_over(*block, copy, owner.release(), release_view, op);
 }
 
 // Lets go of foreign memory from whichever thread dropped the last value on it.
@@ -103,23 +127,17 @@ void release_owner_with_lock(void* p) {
   delete owner;
 }
 
-void copy_strided(const ForeignBlock& block, char* dst) {
+/// Calls `f(row)` with the first element of every row, for a block that is not empty.
+template <class F>
+void for_each_row(const ForeignBlock& block, F f) {
   const auto item = static_cast<std::int64_t>(itemsize(block.dtype));
   const std::size_t nd = block.shape.size();
-  const std::int64_t row = nd ? block.shape[nd - 1] : 1;
-  const std::int64_t step = nd ? block.strides[nd - 1] * item : item;
   std::int64_t rows = 1;
   for (std::size_t i = 0; i + 1 < nd; ++i) rows *= block.shape[i];
   Dims index(nd ? nd - 1 : 0, 0);
   const char* src = static_cast<const char*>(block.data);
   for (std::int64_t r = 0; r < rows; ++r) {
-    if (step == item) {
-      std::memcpy(dst, src, static_cast<std::size_t>(row * item));
-      dst += row * item;
-    } else {
-      for (std::int64_t i = 0; i < row; ++i, dst += item)
-        std::memcpy(dst, src + i * step, static_cast<std::size_t>(item));
-    }
+    f(src);
     for (std::size_t axis = nd - 1; nd > 1 && axis-- > 0;) {
       src += block.strides[axis] * item;
       if (++index[axis] < block.shape[axis]) break;
@@ -127,6 +145,44 @@ void copy_strided(const ForeignBlock& block, char* dst) {
       index[axis] = 0;
     }
   }
+}
+
+void copy_block(const ForeignBlock& block, char* dst) {
+  const auto item = static_cast<std::int64_t>(itemsize(block.dtype));
+  const std::int64_t row = block.shape.empty() ? 1 : block.shape.back();
+  const std::int64_t step = block.shape.empty() ? item : block.strides.back() * item;
+  for_each_row(block, [&](const char* src) {
+    if (step == item) {
+      std::memcpy(dst, src, static_cast<std::size_t>(row * item));
+      dst += row * item;
+    } else {
+      for (std::int64_t i = 0; i < row; ++i, dst += item)
+        std::memcpy(dst, src + i * step, static_cast<std::size_t>(item));
+    }
+  });
+}
+
+/// Whether the bytes of a block of bools, which is not empty, are all 0 or 1.
+bool are_bools(const ForeignBlock& block) {
+  const std::int64_t row = block.shape.empty() ? 1 : block.shape.back();
+  const std::int64_t step = block.shape.empty() ? 1 : block.strides.back();
+  unsigned found = 0;
+  for_each_row(block, [&](const char* src) {
+    for (std::int64_t i = 0; i < row; ++i) found |= static_cast<unsigned char>(src[i * step]);
+  });
+  return found <= 1;
+}
+
+/// Whether the block can be memory of a tensor; raises where `copy=False` asks for it in vain.
+bool can_share(const ForeignBlock& block, std::int64_t size, std::optional<bool> copy,
+               const char* op) {
+  const char* why = nullptr;
+  if (reinterpret_cast<std::uintptr_t>(block.data) % itemsize(block.dtype) != 0)
+    why = "copy=False, but the memory is not aligned to its element type";
+  else if (is_bool(block.dtype) && size > 0 && !are_bools(block))
+    why = "copy=False, but the memory holds bools of other bytes than 0 and 1, which a copy mends";
+  if (why && copy == false) raise(ErrorKind::value, op, why);
+  return !why;
 }
 
 void refuse_write(int flags) {
@@ -148,6 +204,8 @@ PyObject* tensor_array(PyObject* self, PyObject* args, PyObject* kwargs) noexcep
                                    &dtype, &copy))
     return nullptr;
   return guarded([&] {
+    std::optional<bool> copied;
+    if (copy != Py_None) copied = flag_argument(copy, "__array__", "copy");
     Node* node = read_node(as_tensor(self));
     refuse_implicit_exit(node, "__array__");
     py::object plain = without_history(host_value(node, "__array__"));
@@ -155,13 +213,15 @@ PyObject* tensor_array(PyObject* self, PyObject* args, PyObject* kwargs) noexcep
     py::object view = steal(PyMemoryView_FromObject(plain.ptr()));
     py::object numpy = py::module_::import("numpy");
     py::object array = numpy.attr("asarray")(view);
-    if (dtype == Py_None) dtype = array.attr("dtype").ptr();
-    const py::object wanted = numpy.attr("dtype")(borrow(dtype));
-    const bool same = py::object(array.attr("dtype")).equal(wanted);
-    if (copy == Py_False && !same)
+    if (PyList_Check(dtype) || PyTuple_Check(dtype) || PyDict_Check(dtype))
+      raise(ErrorKind::type, "__array__", "a tensor has no fields: dtype must be one type");
+    const py::object own = array.attr("dtype");
+    const py::object wanted = dtype == Py_None ? own : numpy.attr("dtype")(borrow(dtype));
+    const bool same = own.equal(wanted);
+    if (copied == false && !same)
       raise(ErrorKind::value, "__array__", "copy=False cannot convert the dtype");
-    if (!same) array = array.attr("astype")(borrow(dtype));
-    if (copy == Py_True && same) array = array.attr("copy")();
+    if (!same) array = array.attr("astype")(wanted);
+    if (copied == true && same) array = array.attr("copy")();
     return array.release().ptr();
   });
 }
@@ -226,17 +286,16 @@ Node* node_over(const ForeignBlock& block, std::optional<bool> copy, void* owner
       if (owner) release(owner);
     }
   } guard{owner, release};
-  checked_size(block.shape, op);
-  const bool share = block.aligned && copy.value_or(!block.read_only) == false;
-  if (copy == false && !block.aligned)
-    raise(ErrorKind::value, op, "copy=False, but the memory is not aligned to its element type");
-  Layout layout(block.shape, block.strides, 0);
-  const std::size_t bytes = static_cast<std::size_t>(layout.size()) * itemsize(block.dtype);
-  if (!share || (copy != false && bytes <= 8)) {
+  const std::int64_t size = checked_size(block.shape, op);
+  const std::size_t bytes = static_cast<std::size_t>(size) * itemsize(block.dtype);
+  const bool wanted = !copy.value_or(!block.read_only) && (copy == false || bytes > 8);
+  if (!wanted || !can_share(block, size, copy, op)) {
     Node* node = new_array(block.dtype, block.shape, op);
-    if (layout.size() > 0) copy_strided(block, static_cast<char*>(node->data()));
+    if (size > 0) copy_block(block, static_cast<char*>(node->data()));
+    if (is_bool(block.dtype)) normalize_bools(node->data(), size);
     return node;
   }
+  Layout layout(block.shape, block.strides, 0);
   Tensor node = Tensor::adopt(new_node(block.dtype, std::move(layout)));
   auto* kept = new Owner{owner, release};
   guard.owner = nullptr;
@@ -249,19 +308,15 @@ Node* node_from_foreign(PyObject* o, std::optional<bool> copy, const char* op) {
   if (PyBytes_Check(o) || PyByteArray_Check(o) || PyUnicode_Check(o) || PyType_Check(o))
     return nullptr;
   if (PyObject_CheckBuffer(o)) return node_from_buffer(o, copy, op);
-  if (PyObject* export_method = PyObject_GetAttrString(o, "__dlpack__")) {
-    py::object method = steal(export_method);
-    py::object capsule = method();
+  if (const py::object method = optional_attribute(o, "__dlpack__")) {
+    const py::object capsule = method();
     return node_from_dlpack_capsule(capsule.ptr(), copy, op);
   }
-  PyErr_Clear();
-  if (PyObject* array_method = PyObject_GetAttrString(o, "__array__")) {
-    py::object method = steal(array_method);
-    py::object array = method();
+  if (const py::object method = optional_attribute(o, "__array__")) {
+    const py::object array = method();
     if (array.is(borrow(o)) || !PyObject_CheckBuffer(array.ptr())) return nullptr;
     return node_from_buffer(array.ptr(), copy, op);
   }
-  PyErr_Clear();
   return nullptr;
 }
 

@@ -4,16 +4,18 @@
 
 #include "adjoint/ops.h"
 #include "graph/apply.h"
+#include "graph/watcher.h"
 #include "indexing.h"
 
 namespace adjoint::python {
 
 namespace {
 
-// A number takes the dtype of the tensor.
+// In the dtype of the tensor; what does not convert to it is left to `index_put` to refuse.
 Tensor assigned_value(PyObject* value, DType dtype) {
   if (weak_kind(value)) return Tensor::adopt(scalar_node(value, dtype, "setitem"));
-  return tensor_argument(value, "setitem");
+  const Tensor v = tensor_argument(value, "setitem");
+  return promote(dtype, v.dtype()) == dtype ? astype(v, dtype) : v;
 }
 
 // Only the interpreter's own stack holds this object. A reference count decides an error message
@@ -26,34 +28,33 @@ bool is_temporary(PyObject* self) {
 #endif
 }
 
-void materialize_known(Node* n) {
-  if (n->is_ready() || n->level > 0) return;
-  const Tensor held = Tensor::share(n);
-  materialize(n);
-}
-
-void assign(PyTensor* t, PyObject* key_object, PyObject* value) {
-  refuse_rebind_of_leaf(t, "x[i] = v");
-  // Reading the key and the value can run code of the user, which may rebind the cell.
-  const Key key(key_object);
-  const Tensor v = assigned_value(value, read_node(t)->dtype);
-  Node* x = read_node(t);
-  if (!key.basic() || !is_direct(t)) {
-    const Tensor held = Tensor::share(x);
-    const Tensor out = index_put(held, key.items(), v);
-    retain_handle(out.node());
-    return rebind_cell(t, out.node());
-  }
-  // The cell gives up its handle: when it was the only one, the elements are written in place.
-  // That work never lets go of the interpreter's lock, so no other thread sees the cell meanwhile.
-  materialize_known(x);
-  materialize_known(v.node());
+// The cell gives up its handle: when it was the only one, the elements are written in place. That
+// work neither lets go of the interpreter's lock nor runs Python code, so nobody sees the cell
+// meanwhile.
+Tensor put_in_place(PyTensor* t, const Key& key, const Tensor& v) {
   const Tensor cell = Tensor::adopt(t->node);
   struct Return {
     const Tensor& tensor;
     ~Return() { const_cast<Tensor&>(tensor).detach_node(); }
   } give_back{cell};  // the count still belongs to the cell
-  Tensor out = index_put(cell, key.items(), v, 1);
+  return index_put(cell, key.items(), v, 1);
+}
+
+// Reading the key and the value may run code of the user, which may rebind the cell or make it a
+// leaf; it keeps its dtype.
+void assign(PyTensor* t, PyObject* key_object, PyObject* value) {
+  refuse_rebind_of_leaf(t, "x[i] = v");
+  const Key key(key_object);
+  const Tensor v = assigned_value(value, read_node(t)->dtype);
+  refuse_rebind_of_leaf(t, "x[i] = v");
+  const bool boxed = read_node(t)->level > 0 || v.node()->level > 0;
+  if (!key.basic() || !is_direct(t) || boxed || open_watcher()) {
+    Tensor out = index_put(Tensor::share(read_node(t)), key.items(), v);
+    return rebind_cell(t, out.detach_node());
+  }
+  materialize(v.node());
+  while (t->node->is_pending()) materialize(Tensor::share(t->node).node());
+  Tensor out = put_in_place(t, key, v);
   rebind_cell(t, out.detach_node());
 }
 

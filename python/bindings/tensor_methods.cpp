@@ -4,6 +4,7 @@
 
 #include "adjoint/transforms.h"
 #include "convert.h"
+#include "foreign.h"
 #include "graph/apply.h"
 #include "graph/op.h"
 #include "graph/thread_state.h"
@@ -82,9 +83,8 @@ void set_requires_grad_value(PyObject* self, bool on) {
 
 int set_requires_grad(PyObject* self, PyObject* value, void*) noexcept {
   return guarded_int([&] {
-    if (!value || !PyBool_Check(value))
-      raise(ErrorKind::type, "requires_grad", "must be set to True or False");
-    set_requires_grad_value(self, value == Py_True);
+    if (!value) raise(ErrorKind::type, "requires_grad", "cannot be deleted: set it to False");
+    set_requires_grad_value(self, flag_argument(value, "requires_grad", "requires_grad"));
     return 0;
   });
 }
@@ -207,12 +207,12 @@ PyObject* detach(PyObject* self, PyObject*) noexcept {
 
 PyObject* requires_grad_(PyObject* self, PyObject* args, PyObject* kwargs) noexcept {
   static const char* const keywords[] = {"requires_grad", nullptr};
-  int on = 1;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p:requires_grad_", const_cast<char**>(keywords),
+  PyObject* on = Py_True;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:requires_grad_", const_cast<char**>(keywords),
                                    &on))
     return nullptr;
   return guarded([&] {
-    set_requires_grad_value(self, on != 0);
+    set_requires_grad_value(self, flag_argument(on, "requires_grad_", "requires_grad"));
     return Py_NewRef(self);
   });
 }
@@ -220,16 +220,17 @@ PyObject* requires_grad_(PyObject* self, PyObject* args, PyObject* kwargs) noexc
 PyObject* backward_method(PyObject* self, PyObject* args, PyObject* kwargs) noexcept {
   static const char* const keywords[] = {"grad", "create_graph", nullptr};
   PyObject* cotangent = Py_None;
-  int create_graph = 0;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$p:backward", const_cast<char**>(keywords),
+  PyObject* create_graph = Py_False;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$O:backward", const_cast<char**>(keywords),
                                    &cotangent, &create_graph))
     return nullptr;
   return guarded([&]() -> PyObject* {
+    const bool differentiable = flag_argument(create_graph, "backward", "create_graph");
     const Tensor output = handle_of(as_tensor(self));
     Tensor given;
     if (cotangent != Py_None)
       given = tensor_from_python(cotangent, output.dtype(), std::nullopt, "backward");
-    output.backward(given, create_graph != 0);
+    output.backward(given, differentiable);
     Py_RETURN_NONE;
   });
 }
@@ -287,8 +288,10 @@ PyObject* to_device(PyObject* self, PyObject* args, PyObject* kwargs) noexcept {
 
 PyObject* format(PyObject* self, PyObject* spec) noexcept {
   return guarded([&]() -> PyObject* {
-    Node* node = as_tensor(self)->node;
+    if (!PyUnicode_Check(spec))
+      raise(ErrorKind::type, "format", "the format must be a str, not " + type_name(spec));
     if (PyUnicode_GetLength(spec) == 0) return PyObject_Str(self);
+    Node* node = as_tensor(self)->node;
     if (node->layout.size() != 1)
       raise(ErrorKind::type, "format",
             "a format is for one number, shape is " + to_string(node->layout.shape()));
@@ -331,6 +334,7 @@ py::object rebuild(py::object cls, py::object dtype, py::object shape, py::bytes
     raise(ErrorKind::value, "unpickle", "the data does not have the length of the shape");
   Tensor value = Tensor::adopt(new_array(t, dims, "unpickle"));
   if (!bytes.empty()) std::memcpy(value.node()->data(), bytes.data(), bytes.size());
+  if (is_bool(t)) normalize_bools(value.node()->data(), value.size());
   auto* type = reinterpret_cast<PyTypeObject*>(cls.ptr());
   py::object self;
   if (type == tensor_type) {

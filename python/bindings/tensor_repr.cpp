@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "convert.h"
 #include "graph/op.h"
-#include "pytensor.h"
 
 namespace adjoint::python {
 
@@ -177,7 +177,7 @@ std::string values_text(Node* node, std::size_t indent) {
 
 std::string name_text(PyTensor* t) {
   if (!t->name) return "";
-  return ", name=" + steal(PyObject_Repr(t->name)).cast<std::string>();
+  return ", name=" + text_of(steal(PyObject_Repr(t->name)));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "call_errors.h"
 #include "functions.h"
 #include "graph/apply.h"
 #include "graph/op.h"
@@ -241,6 +242,7 @@ py::tuple tuple_argument(py::object o, const char* op, const char* what) {
 }
 
 py::tuple vector_jacobian(py::object f, py::args primals) {
+  require_callable(f.ptr(), "vjp", "f");
   if (primals.empty())
     raise(ErrorKind::type, "vjp", "needs the point at which to differentiate: ad.vjp(f, x)");
   Inputs inputs;
@@ -272,10 +274,10 @@ py::tuple vector_jacobian(py::object f, py::args primals) {
   const bool nested = thread_state().open_recorders > 0;
   std::vector<Tensor> values;
   for (const Tensor& y : out.leaves) values.push_back(value_outside(y, nested));
-  return py::make_tuple(
-      to_python(out.def, std::move(values)),
-      py::cpp_function(pullback, py::arg("cotangents"),
-                       "Cotangents of the output -> a tuple of cotangents of the primals."));
+  return py::make_tuple(to_python(out.def, std::move(values)),
+                        named_call_errors(py::cpp_function(
+                            pullback, py::name("pullback"), py::arg("cotangents"),
+                            "Cotangents of the output -> a tuple of cotangents of the primals.")));
 }
 
 }  // namespace
@@ -292,8 +294,7 @@ Tensor differentiable_leaf(PyObject* o, const char* op, std::size_t position) {
   if (PyLong_CheckExact(o))
     raise(ErrorKind::type, op,
           "argument " + std::to_string(position) +
-              " is an int, and integers have no derivative: use a float, as in " +
-              py::str(borrow(o)).cast<std::string>() + ".0");
+              " is an int, and integers have no derivative: use a float, as in " + shown(o) + ".0");
   if (PyBool_Check(o) || PyUnicode_Check(o)) raise_argument(op, position, "a " + type_name(o));
   Node* node = node_from_foreign(o, std::nullopt, op);
   if (!node) raise_argument(op, position, "a " + type_name(o));
@@ -398,6 +399,7 @@ PyObject* call_jacobian(const TransformSpec& spec, PyObject* f, PyObject* const*
 }
 
 py::object forward_mode(py::object f, py::object primals, py::object tangents) {
+  require_callable(f.ptr(), "jvp", "f");
   const py::tuple points = tuple_argument(primals, "jvp", "primals");
   const py::tuple directions = tuple_argument(tangents, "jvp", "tangents");
   if (points.size() != directions.size())

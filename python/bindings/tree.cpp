@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "convert.h"
@@ -39,10 +40,14 @@ Kind kind_of(PyObject* o) {
   return is_named_tuple(o) ? Kind::named_tuple : Kind::leaf;
 }
 
+// `o` is a list or a tuple. No Python code runs here, so that a list is as it was throughout.
 void push_sequence(PyObject* o, std::vector<py::object>& children) {
   const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
   for (Py_ssize_t i = 0; i < n; ++i) children.push_back(borrow(PySequence_Fast_GET_ITEM(o, i)));
 }
+
+// The functions of a registered class, held while they run: the class may be registered anew.
+Custom functions_of(PyTypeObject* type) { return registry().at(type); }
 
 // Splits one node: its record, and its children in order.
 TreeDef::Entry split(PyObject* o, Kind kind, std::vector<py::object>& children) {
@@ -56,14 +61,20 @@ TreeDef::Entry split(PyObject* o, Kind kind, std::vector<py::object>& children) 
     case Kind::tuple:
     case Kind::list: push_sequence(o, children); break;
     case Kind::dict: {
-      entry.data = steal(PyDict_Keys(o));
-      for (const py::handle key : entry.data)
-        children.push_back(borrow(PyDict_GetItemWithError(o, key.ptr())));
+      // By position: looking a key up runs its __eq__, which may change the dict.
+      py::list keys;
+      const py::object items = steal(PyDict_Items(o));
+      for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items.ptr()); ++i) {
+        PyObject* const pair = PyList_GET_ITEM(items.ptr(), i);
+        keys.append(py::handle(PyTuple_GET_ITEM(pair, 0)));
+        children.push_back(borrow(PyTuple_GET_ITEM(pair, 1)));
+      }
+      entry.data = std::move(keys);
       break;
     }
     case Kind::custom: {
       entry.type = borrow(reinterpret_cast<PyObject*>(Py_TYPE(o)));
-      py::object both = registry().at(Py_TYPE(o)).flatten(borrow(o));
+      py::object both = functions_of(Py_TYPE(o)).flatten(borrow(o));
       if (!PyTuple_Check(both.ptr()) || PyTuple_GET_SIZE(both.ptr()) != 2)
         raise(ErrorKind::type, "tree",
               "the flatten function of " + type_name(o) + " must return (children, data)");
@@ -106,8 +117,7 @@ py::object join(const TreeDef::Entry& entry, std::vector<py::object>& stack) {
       if (entry.kind == Kind::named_tuple)
         out = entry.type(*l);
       else if (entry.kind == Kind::custom)
-        out = registry()
-                  .at(reinterpret_cast<PyTypeObject*>(entry.type.ptr()))
+        out = functions_of(reinterpret_cast<PyTypeObject*>(entry.type.ptr()))
                   .unflatten(entry.data, l);
       else
         out = l;
@@ -118,6 +128,39 @@ py::object join(const TreeDef::Entry& entry, std::vector<py::object>& stack) {
   return out;
 }
 
+// The containers from the root to where a walk is. Held, so that no address occurs twice.
+class Path {
+ public:
+  void enter(py::object container) {
+    if (contains(container.ptr()))
+      raise(ErrorKind::value, "tree", "a " + type_name(container.ptr()) + " contains itself");
+    if (open_.size() == kMaxDepth)
+      raise(ErrorKind::value, "tree",
+            "nested more than " + std::to_string(kMaxDepth) +
+                " deep: does the flatten function of a registered class make new nodes forever?");
+    if (open_.size() >= kFew) deep_.insert(container.ptr());
+    open_.push_back(std::move(container));
+  }
+  void leave() {
+    if (open_.size() > kFew) deep_.erase(open_.back().ptr());
+    open_.pop_back();
+  }
+
+ private:
+  static constexpr std::size_t kFew = 16;
+  static constexpr std::size_t kMaxDepth = 10'000'000;
+
+  bool contains(PyObject* o) const {
+    const std::size_t few = std::min(open_.size(), kFew);
+    for (std::size_t i = 0; i < few; ++i)
+      if (open_[i].ptr() == o) return true;
+    return !deep_.empty() && deep_.contains(o);
+  }
+
+  std::vector<py::object> open_;
+  std::unordered_set<PyObject*> deep_;  // those after the first few
+};
+
 const char* kind_name(Kind kind) {
   static constexpr const char* names[] = {"a leaf", "None",          "a tuple",           "a list",
                                           "a dict", "a named tuple", "a registered class"};
@@ -126,6 +169,8 @@ const char* kind_name(Kind kind) {
 
 std::vector<py::object> to_vector(py::handle sequence) {
   std::vector<py::object> out;
+  if (PyUnicode_Check(sequence.ptr()) || PyBytes_Check(sequence.ptr()))
+    raise(ErrorKind::type, "tree", "leaves must be a sequence, not " + type_name(sequence.ptr()));
   py::object list = steal(PySequence_Fast(sequence.ptr(), "[tree] leaves must be a sequence"));
   push_sequence(list.ptr(), out);
   return out;
@@ -140,6 +185,7 @@ py::list to_list(const std::vector<py::object>& items) {
 // ---- The functions of ad.tree -------------------------------------------------------------------
 
 py::object tree_map(py::object f, py::object tree, py::args rest) {
+  require_callable(f.ptr(), "tree.map", "f");
   std::vector<py::object> leaves;
   const TreeDef def = TreeDef::flatten(tree, leaves);
   std::vector<std::vector<py::object>> others;
@@ -162,22 +208,27 @@ void tree_register(py::object cls, py::object flatten, py::object unflatten) {
       PyType_IsSubtype(type, tensor_type))
     raise(ErrorKind::value, "tree.register",
           std::string(type->tp_name) + " already has a meaning in a pytree");
-  for (const py::object& f : {flatten, unflatten})
-    if (!PyCallable_Check(f.ptr()))
-      raise(ErrorKind::type, "tree.register", "flatten and unflatten must be functions");
-  registry()[type] = {flatten, unflatten};
-  cls.release();  // the table compares addresses, so the class must stay
+  require_callable(flatten.ptr(), "tree.register", "flatten");
+  require_callable(unflatten.ptr(), "tree.register", "unflatten");
+  Custom functions{flatten, unflatten};
+  std::swap(registry()[type], functions);  // those from before go when the table is in order
+  cls.release();                           // the table compares addresses, so the class must stay
 }
 
 }  // namespace
 
 TreeDef TreeDef::flatten(py::handle tree, std::vector<py::object>& leaves) {
   TreeDef def;
+  Path path;
   std::vector<py::object> stack = {borrow(tree.ptr())};
   std::vector<py::object> children;
   while (!stack.empty()) {
     py::object o = std::move(stack.back());
     stack.pop_back();
+    if (!o) {  // the end of a container
+      path.leave();
+      continue;
+    }
     const Kind kind = kind_of(o.ptr());
     if (kind == Kind::leaf) {
       def.entries_.push_back({kind, 0, {}, {}});
@@ -187,9 +238,10 @@ TreeDef TreeDef::flatten(py::handle tree, std::vector<py::object>& leaves) {
     }
     children.clear();
     def.entries_.push_back(split(o.ptr(), kind, children));
+    if (children.empty()) continue;
+    path.enter(std::move(o));
+    stack.emplace_back();
     for (std::size_t i = children.size(); i-- > 0;) stack.push_back(std::move(children[i]));
-    if (def.entries_.size() > 100'000'000)
-      raise(ErrorKind::value, "tree", "the tree is endless: does a container hold itself?");
   }
   return def;
 }
@@ -222,8 +274,7 @@ void TreeDef::flatten_up_to(py::handle tree, std::vector<py::object>& parts, con
         PyObject* value = PyDict_GetItemWithError(o.ptr(), key.ptr());
         if (!value) {
           if (PyErr_Occurred()) throw_python();
-          raise(ErrorKind::value, op,
-                "the trees differ: one dict lacks the key " + py::repr(key).cast<std::string>());
+          raise(ErrorKind::value, op, "the trees differ: one dict lacks the key " + shown(key));
         }
         children.push_back(borrow(value));
       }
@@ -271,9 +322,13 @@ py::object TreeDef::to_hash() const {
 }
 
 std::string TreeDef::text() const {
-  const std::vector<py::object> stars(leaf_count_,
-                                      py::module_::import("builtins").attr("Ellipsis"));
-  return "TreeDef(" + py::repr(unflatten(stars)).cast<std::string>() + ")";
+  const std::vector<py::object> stars(leaf_count_, py::ellipsis());
+  try {
+    return "TreeDef(" + text_of(py::repr(unflatten(stars))) + ")";
+  } catch (const py::error_already_set& e) {
+    if (!e.matches(PyExc_RecursionError)) throw;
+    return "TreeDef(" + std::to_string(leaf_count_) + " leaves, nested deep)";
+  }
 }
 
 void init_tree(py::module_& m) {

@@ -104,11 +104,12 @@ PARAMETERS_OF = {
 TREE_TRANSFORM = "Callable[..., Any]"
 RESULTS = {
     **dict.fromkeys(("grad", "value_and_grad", "_jacobian", "_hessian", "vmap"), TREE_TRANSFORM),
-    **dict.fromkeys(("_attach_derivative", "_barrier", "_captured_before"), "list[Tensor]"),
+    **dict.fromkeys(("_attach_derivative", "_barrier", "_fresh", "_shadows"), "list[Tensor]"),
     **dict.fromkeys(("_call_cond", "_call_while", "_call_scan", "_call_host"), "list[Tensor]"),
     **dict.fromkeys(("_sweep_since", "replay", "flatten_up_to"), "list[Any]"),
     **dict.fromkeys(
-        ("_any_differentiated", "_any_in_body", "_any_boxed", "_any_true"), "builtins.bool"
+        ("_any_differentiated", "_any_in_body", "_any_connected", "_any_moving", "_any_true"),
+        "builtins.bool",
     ),
     **dict.fromkeys(("_tracing", "_is_batched", "_is_traced", "_recorders_open"), "builtins.bool"),
     **dict.fromkeys(("_recorded_run", "_trace_body", "_linearize"), "tuple[Any, ...]"),
@@ -119,7 +120,12 @@ RESULTS = {
     **dict.fromkeys(("reset_peak_memory", "clear_cache", "set_num_threads"), "None"),
     **dict.fromkeys(("__init__", "enter", "exit"), "None"),
     **dict.fromkeys(("get_num_threads", "_order"), "int"),
-    **dict.fromkeys(("item", "tolist", "hvp", "unflatten", "map"), "Any"),
+    **dict.fromkeys(("item", "tolist", "hvp", "unflatten", "map", "_refusing", "run"), "Any"),
+    **dict.fromkeys(("read", "written"), "list[Any]"),
+    "again": "Callable[..., Any]",
+    "write": "None",
+    "_rebound": "list[int]",
+    "_batches_of": "tuple[int, ...]",
     **dict.fromkeys(("numpy", "__array__"), "npt.NDArray[Any]"),
     **dict.fromkeys(("_promote", "_promote_weak"), "DType"),
     **dict.fromkeys(("rebind_", "requires_grad_"), "Self"),

@@ -194,3 +194,27 @@ def test_parameters_may_come_in_any_iterable():
 def test_an_update_keeps_the_dtype():
     with pytest.raises(TypeError, match="would change the dtype of a parameter"):
         optim.apply_updates(ad.ones(2, dtype=ad.float32), ad.ones(2))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda g: g.uniform((2, -1)),
+        lambda g: g.uniform("ab"),
+        lambda g: g.uniform(2**62),
+        lambda g: g.uniform(2, [1.0, 2.0, 3.0]),
+        lambda g: g.uniform(2, object()),
+        lambda g: g.uniform(2, dtype=ad.int64),
+        lambda g: g.normal(2, 0.0, [1.0, 2.0, 3.0]),
+        lambda g: g.normal((2,), {}),
+        lambda g: g.integers(5, 5),
+        lambda g: g.integers(5, shape=(2**40, 2**40)),
+        lambda g: g.permutation(-1),
+    ],
+)
+def test_a_draw_that_fails_uses_no_numbers(draw):
+    generator = Generator(3)
+    with pytest.raises((TypeError, ValueError, OverflowError, MemoryError)):
+        draw(generator)
+    assert generator.state.tolist() == [3, 0]
+    assert generator.uniform(4).tolist() == Generator(3).uniform(4).tolist()

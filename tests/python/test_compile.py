@@ -633,3 +633,14 @@ def test_columns_are_reduced_in_the_groups_of_a_program():
         np.testing.assert_allclose(got.numpy(), value, rtol=1e-9, atol=1e-11)
         np.testing.assert_array_equal(got.numpy(), eager.numpy())
     assert compiled.program(*args).stats()["groups"] <= 2
+
+
+@pytest.mark.parametrize("dtype", [None, "float64"])
+@pytest.mark.parametrize("make", [ad.asarray, ad.tensor])
+def test_an_array_made_of_a_number_has_a_dtype_of_its_own(make, dtype):
+    x = ad.ones(3, dtype=ad.float32)
+
+    def f(n):
+        return make(n, dtype=dtype) * x
+
+    assert f(2.0).dtype == ad.compile(f)(2.0).dtype == ad.float64

@@ -438,7 +438,7 @@ def test_errors_name_the_function_and_the_fix() -> None:
     wrong = ad.host_op(lambda x: x[:1], shape=lambda x: x)
     with pytest.raises(ValueError, match=r"shape \(1,\) where shape= says float64 of shape \(3,\)"):
         wrong(X)
-    with pytest.raises(TypeError, match=r"\[checkpoint\] needs a function"):
+    with pytest.raises(TypeError, match=r"\[checkpoint\] f must be a function"):
         ad.checkpoint(3)  # type: ignore[arg-type]
 
 

@@ -170,7 +170,7 @@ def test_forward_mode_explains_the_primal():
     x = data()
     ad.jvp(f, (x,), (x,))
     assert seen == [1]
-    assert len(ad.explain(3, "text", None)) == 0
+    assert len(ad.explain(3, None)) == 0
 
 
 def test_the_groups_of_a_program():

@@ -85,7 +85,7 @@ def test_linear_names_the_fix():
         layer(ad.ones((4, 5), dtype=ad.float32))
     with pytest.raises(ValueError, match="in_features=3"):
         layer(ad.ones((), dtype=ad.float32))
-    with pytest.raises(ValueError, match="at least one feature"):
+    with pytest.raises(ValueError, match="must be at least 1"):
         nn.Linear(0, 2)
     with pytest.raises(TypeError, match="real floating"):
         nn.Linear(2, 2, dtype=ad.int64)

@@ -336,3 +336,18 @@ def test_weight_decay_asks_for_the_parameters(cls):
 def test_updates_do_not_broadcast():
     with pytest.raises(ValueError, match=r"shape \(3,\) for a parameter of shape \(1,\)"):
         ad.optim.apply_updates(ad.ones(1), ad.ones(3))
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "both"])
+def test_parameters_in_a_container_that_contains_itself_are_refused(kind):
+    weight = ad.tensor([1.0], requires_grad=True)
+    entries, named = [weight], {"w": weight}
+    if kind != "dict":
+        entries.append(entries if kind == "list" else named)
+    if kind != "list":
+        named["self"] = named if kind == "dict" else [entries]
+    with pytest.raises(ValueError, match=r"\[SGD\] a \w+ among the parameters contains itself"):
+        ad.optim.SGD(entries if kind == "list" else named)
+    twice = [[weight]] * 2
+    with pytest.raises(ValueError, match="given twice"):
+        ad.optim.SGD(twice)

@@ -89,7 +89,7 @@ def cmake(*arguments: str | Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("project", ["client", "custom_op"])
+@pytest.mark.parametrize("project", ["client", "custom_op", "static_objects"])
 def test_the_installed_library_serves_a_cmake_project(
     prefix: Path, tmp_path: Path, project: str
 ) -> None:

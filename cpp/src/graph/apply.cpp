@@ -400,10 +400,13 @@ Node* apply_general(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs,
   return out;
 }
 
-/// Nothing waits, so that the value is known here, and the inputs are there to be reported.
+/// Nothing waits, so that the value is known here, and the inputs are there to be reported. They
+/// are held, since a report may run code of the user.
 [[gnu::noinline]] Node* apply_watched(Watcher& watcher, const Op& op, std::span<Node* const> inputs,
                                       AttrsPtr attrs) {
   const DeferralScope now(false);
+  std::vector<Tensor> held;
+  for (Node* in : inputs) held.push_back(Tensor::share(in));
   Tensor out = Tensor::adopt(op.kind == OpKind::elementwise
                                  ? apply_elementwise(op, inputs, attrs)
                                  : apply_general(op, inputs, std::move(attrs), 0));

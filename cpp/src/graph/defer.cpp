@@ -36,7 +36,11 @@ constexpr std::uint32_t kDearCost = 16;
 constexpr std::int64_t kLongWork = 1 << 16;  // elements above which the host lock is let go
 
 std::mutex g_lock;
-std::condition_variable g_published;
+/// Never destroyed: statics of a program may compute while they are destroyed.
+std::condition_variable& published() {
+  static auto* const condition = new std::condition_variable;
+  return *condition;
+}
 
 using Role = GroupSpace::Role;
 using Operand = GroupBuilder::Operand;
@@ -486,7 +490,7 @@ void advance(Node* n, std::span<Node* const> others, std::vector<Tensor>& stack)
     lock.unlock();
     const WithoutHostLock unlocked;  // taken back only after the lock is let go
     std::unique_lock waiting(g_lock);
-    g_published.wait(waiting, [n] { return state_of(n) != State::running; });
+    published().wait(waiting, [n] { return state_of(n) != State::running; });
     return;
   }
   if (state_of(n) != State::deferred) return;
@@ -523,7 +527,7 @@ void advance(Node* n, std::span<Node* const> others, std::vector<Tensor>& stack)
   } catch (...) {
     lock.lock();
     group.give_up();
-    g_published.notify_all();
+    published().notify_all();
     lock.unlock();
     add_error_context("in deferred work that ends with `" + std::string(n->op->name) +
                       "` of shape " + to_string(n->layout.shape()) +
@@ -533,7 +537,7 @@ void advance(Node* n, std::span<Node* const> others, std::vector<Tensor>& stack)
   }
   lock.lock();
   group.publish();
-  g_published.notify_all();
+  published().notify_all();
   lock.unlock();
   group.settle();
 }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import operator
 import secrets
 from collections.abc import Iterator
 from typing import Any
 
 import adjoint as ad
+from adjoint._arguments import check_count, check_flag
 from adjoint.nn._walk import is_module
 from adjoint.nn.module import Module
 
@@ -60,21 +60,19 @@ class Linear(Module):
         dtype: ad.DType | None = None,
         generator: ad.random.Generator | None = None,
     ) -> None:
-        in_features, out_features = _size(in_features), _size(out_features)
-        if in_features < 1 or out_features < 1:
-            raise ValueError(
-                f"[Linear] needs at least one feature on each side, got {in_features} and "
-                f"{out_features}"
-            )
-        if not isinstance(bias, bool):
-            raise TypeError(f"[Linear] bias must be True or False, not {bias!r}")
+        in_features = check_count("Linear", "in_features", in_features, least=1)
+        out_features = check_count("Linear", "out_features", out_features, least=1)
+        bias = check_flag("Linear", "bias", bias)
         dtype = ad.float32 if dtype is None else ad.DType(dtype)
         if not ad.isdtype(dtype, "real floating"):
             raise TypeError(f"[Linear] dtype must be a real floating type, got {dtype}")
         if generator is None:
             generator = ad.random.Generator(secrets.randbits(63))
         if not isinstance(generator, ad.random.Generator):
-            raise TypeError(f"[Linear] generator must be an ad.random.Generator, not {generator!r}")
+            raise TypeError(
+                "[Linear] generator must be an ad.random.Generator, not a "
+                f"{type(generator).__name__}"
+            )
         bound = 1.0 / math.sqrt(in_features)
 
         def initial(shape: tuple[int, ...], name: str) -> ad.Tensor:
@@ -120,7 +118,7 @@ class ReLU(Module):
     def forward(self, x: ad.Tensor) -> ad.Tensor:
         # Not maximum(x, 0), which shares the gradient of a tie equally. `x <= 0` rather than
         # `x > 0` lets a nan through.
-        return ad.where(x <= 0, 0, x)
+        return ad.where(ad.less_equal(x, 0), 0, x)
 
 
 class Tanh(Module):
@@ -176,15 +174,6 @@ class Sequential(Module):
 
     def __getitem__(self, index: int) -> Module:
         return list(self)[index]
-
-
-def _size(value: int) -> int:
-    try:
-        if not isinstance(value, bool):
-            return operator.index(value)
-    except TypeError:
-        pass
-    raise TypeError(f"[Linear] a number of features must be an int, not {value!r}")
 
 
 def _public_name(dtype: ad.DType) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import adjoint as ad
+from adjoint._arguments import check_flag
 from adjoint.nn import _pytree
 from adjoint.nn._walk import (
     Holder,
@@ -179,7 +180,7 @@ class Module(Holder, abc.ABC):
         """
         op = f"{type(self).__name__}.register_buffer"
         self._check_name(op, name)
-        _check_bool(op, "persistent", persistent)
+        persistent = check_flag(op, "persistent", persistent)
         if is_trainable(vars(self).get(name)):
             raise ValueError(f"[{op}] {name!r} is a parameter: delete the attribute first")
         if tensor is not None:
@@ -312,7 +313,7 @@ class Module(Holder, abc.ABC):
         where = f"[{type(self).__name__}.load_state_dict]"
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"{where} takes a mapping, not a {type(state_dict).__name__}")
-        _check_bool(f"{type(self).__name__}.load_state_dict", "strict", strict)
+        strict = check_flag(f"{type(self).__name__}.load_state_dict", "strict", strict)
         own = dict(state_names(self))
         missing = [name for name in own if name not in state_dict]
         unknown = [name for name in state_dict if name not in own]
@@ -339,7 +340,7 @@ class Module(Holder, abc.ABC):
 
     def train(self, mode: bool = True) -> Self:
         """Set `training` here and in every submodule; return the module."""
-        _check_bool(f"{type(self).__name__}.train", "mode", mode)
+        mode = check_flag(f"{type(self).__name__}.train", "mode", mode)
         for module in self.modules():
             object.__setattr__(module, "training", mode)
         return self
@@ -354,7 +355,9 @@ class Module(Holder, abc.ABC):
         A frozen parameter stays one: it is in `parameters` and `state_dict`. Optimizers leave it
         alone, and it is no leaf of the pytree, so transforms do too.
         """
-        _check_bool(f"{type(self).__name__}.requires_grad_", "requires_grad", requires_grad)
+        requires_grad = check_flag(
+            f"{type(self).__name__}.requires_grad_", "requires_grad", requires_grad
+        )
         for place in survey(self):
             registry = place.module._registry
             for kind, path, value in place.events:
@@ -398,11 +401,6 @@ class Module(Holder, abc.ABC):
                 stack += [pad + ")"] * bool(children)
                 stack += [(f"{pad}  ({name}): ", child) for name, child in reversed(children)]
         return "\n".join(lines)
-
-
-def _check_bool(op: str, name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"[{op}] {name} must be True or False, not {value!r}")
 
 
 def _check_like(where: str, value: ad.Tensor, own: ad.Tensor) -> None:

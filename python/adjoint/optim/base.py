@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import adjoint as ad
+from adjoint._arguments import check_number
 
 __all__ = ["Optimizer", "apply_updates"]
 
@@ -58,15 +59,6 @@ def apply_updates(params: Any, updates: Any) -> Any:
         return param + update
 
     return ad.tree.map(add, params, updates)
-
-
-def check_number(where: str, name: str, value: Any) -> float:
-    """Return a real number as a float; a 0-d Tensor is one, a bool or a text is none."""
-    if isinstance(value, ad.Tensor) and value.ndim == 0 and value.dtype != ad.bool:
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"[{where}] {name} must be a real number, not {value!r}")
-    return float(value)
 
 
 def check_range(where: str, name: str, value: Any, low: float, high: float) -> float:
@@ -317,7 +309,7 @@ def _checked_params(owner: str, params: Any) -> list[ad.Tensor]:
             f"[{owner}] the first argument is the parameters, got {params!r}: "
             f"write {owner}(learning_rate={params!r})"
         )
-    leaves = [leaf for part in _parts(params) for leaf in ad.tree.leaves(part)]
+    leaves = [leaf for part in _parts(owner, params) for leaf in ad.tree.leaves(part)]
     if not leaves:
         raise ValueError(
             f"[{owner}] no parameters given: is the model empty, or an iterator used up?"
@@ -344,18 +336,31 @@ def _checked_params(owner: str, params: Any) -> list[ad.Tensor]:
     return leaves
 
 
-def _parts(params: Any) -> list[Any]:
+class _Left(NamedTuple):
+    """Stands below the entries of a container, which is left when it is reached."""
+
+    container: Any
+
+
+def _parts(owner: str, params: Any) -> list[Any]:
     """Return pytrees that make up the parameters: models as theirs, the frozen ones included."""
     found: list[Any] = []
     stack = [params]
+    within: set[int] = set()
     while stack:
         part = stack.pop()
-        if callable(getattr(part, "parameters", None)) and not isinstance(part, type):
+        if isinstance(part, _Left):
+            within.remove(id(part.container))
+        elif id(part) in within:
+            raise ValueError(
+                f"[{owner}] a {type(part).__name__} among the parameters contains itself"
+            )
+        elif callable(getattr(part, "parameters", None)) and not isinstance(part, type):
             found += part.parameters()
-        elif isinstance(part, Mapping):
-            stack += reversed([*part.values()])
         elif isinstance(part, Iterable) and not isinstance(part, (ad.Tensor, str, bytes)):
-            stack += reversed([*part])
+            within.add(id(part))
+            entries = part.values() if isinstance(part, Mapping) else part
+            stack += [_Left(part), *reversed([*entries])]
         else:
             found.append(part)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import adjoint as ad
+from adjoint._arguments import check_flag
 from adjoint.optim.base import Optimizer, cast_per_dtype, check_range, check_shapes, check_state
 
 __all__ = ["SGD", "SGDState"]
@@ -81,8 +82,7 @@ class SGD(Optimizer[SGDState]):
     ) -> None:
         self._momentum = check_range("SGD", "momentum", momentum, 0.0, 1.0)
         self._weight_decay = check_range("SGD", "weight_decay", weight_decay, 0.0, float("inf"))
-        if not isinstance(nesterov, bool):
-            raise TypeError(f"[SGD] nesterov must be True or False, not {nesterov!r}")
+        nesterov = check_flag("SGD", "nesterov", nesterov)
         self._nesterov = nesterov
         if nesterov and self._momentum == 0.0:
             raise ValueError("[SGD] nesterov=True needs a momentum above 0")
