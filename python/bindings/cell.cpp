@@ -91,9 +91,8 @@ PyObject* constant_result(PyObject* result) {
     return result;
   PyTensor* t = as_tensor(result);
   if (t->leaf || (!t->node->level && !t->node->requires_grad)) return result;
-  Tensor constant = constant_part(Tensor::share(t->node));
-  release_handle(std::exchange(t->node, constant.detach_node()));
-  return result;
+  const py::object given = py::reinterpret_steal<py::object>(result);  // it may be an operand itself
+  return wrap(constant_part(Tensor::share(t->node)).detach_node());
 }
 
 void refuse_rebind_of_leaf(const PyTensor* t, const char* what) {

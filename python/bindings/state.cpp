@@ -50,21 +50,22 @@ class GradContext {
  public:
   void enter() {
     ThreadState& state = thread_state();
-    before_.emplace_back(state.recording, state.constant_levels);
+    before_.emplace_back(state.recording, state.constant, state.constant_levels);
     state.recording = on;
+    state.constant = !on;
     state.constant_levels = on ? 0 : static_cast<std::uint16_t>(state.levels.size());
   }
   void exit() {
     if (before_.empty())
       raise(ErrorKind::runtime, "context", "left more often than it was entered");
     ThreadState& state = thread_state();
-    std::tie(state.recording, state.constant_levels) = before_.back();
+    std::tie(state.recording, state.constant, state.constant_levels) = before_.back();
     before_.pop_back();
   }
   void forget() noexcept { before_.clear(); }
 
  private:
-  std::vector<std::pair<bool, std::uint16_t>> before_;
+  std::vector<std::tuple<bool, bool, std::uint16_t>> before_;
 };
 using NoGrad = GradContext<false>;
 using EnableGrad = GradContext<true>;

@@ -498,7 +498,7 @@ def scan(
         _wrap(values.stack(list(column))) for column in zip(*map(_leaves, rows), strict=True)
     ]
     cursor = iter(columns)
-    return _map(Tensor, carry), _map(lambda _: next(cursor), rows[0])
+    return _map(_wrap, carry), _map(lambda _: next(cursor), rows[0])
 
 
 def while_loop(goes_on: Any, body: Any, init: Any, max_steps: int) -> Any:
@@ -512,7 +512,7 @@ def while_loop(goes_on: Any, body: Any, init: Any, max_steps: int) -> Any:
             _same(carry, new)
         fresh = iter(_leaves(new))
         carry = _map(lambda old: _choose(going, _raw(next(fresh)), old), carry)  # noqa: B023
-    return _map(Tensor, carry)
+    return _map(_wrap, carry)
 
 
 def cond(pred: Any, yes: Any, no: Any, *operands: Any) -> Any:
@@ -520,7 +520,7 @@ def cond(pred: Any, yes: Any, no: Any, *operands: Any) -> Any:
     with _level_of("loop"):
         if values.level_of(chosen) < 0:
             out = (yes if chosen else no)(*operands)
-            return _map(lambda x: Tensor(_raw(x)), out)
+            return _map(lambda x: _wrap(_raw(x)), out)
         first, second = yes(*operands), no(*operands)
     others = iter(_leaves(second))
     return _map(lambda a: Tensor(_choose(chosen, _raw(a), _raw(next(others)))), first)

@@ -66,6 +66,8 @@ def compare(source: str) -> Difference | None:
     """The first difference between the library and the plain interpreter."""
     import adjoint
 
+    if "gen." in source and re.search(r"^F = (batch|partly)", source, re.MULTILINE):
+        return None  # members draw numbers of their own, which the interpreter cannot know
     wanted = expected(source)
     got, error = run(source, adjoint)
     for want, have in zip(wanted, got, strict=False):
@@ -96,7 +98,12 @@ def _differs(want: Any, have: Any) -> Difference | None:
     if isinstance(got, Exception):
         return Difference(f"raised {_brief(got)}", where, str(got))
     kind = name.rsplit(".")[-1] if name.endswith(("grad", "state", "results")) else "handle"
-    if name.endswith("requires_grad") or value is None or got is None:
+    if name.endswith("requires_grad"):
+        same = value is got
+    elif kind == "grad" and value is None and got is not None:
+        # Rules of several results give zeros for what only unused results depend on.
+        same = not np.any(got)
+    elif value is None or got is None:
         same = value is got
     else:
         same = _close(value, got)

@@ -25,8 +25,6 @@ FAMILIES = (
     *("plain", "compile", "transforms", "compile in transforms", "checkpoint"),
     *("step", "loss", "history in state"),
 )
-# What is not yet as it must be; a family that is taken out is held to it.
-FALLING_SHORT = set(FAMILIES)
 
 
 def family(program: Program) -> str:
@@ -53,23 +51,15 @@ def programs() -> dict[str, list[Program]]:
     return drawn
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.xfail(strict=True)] if name in FALLING_SHORT else [])
-        for name in FAMILIES
-    ],
-)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_program_shows_what_the_plain_interpreter_shows(
     name: str, programs: dict[str, list[Program]]
 ) -> None:
     for program in programs[name]:
         found = compare(program.source)
         if found:
-            if name not in FALLING_SHORT:
-                small = reduced(program.seed, found.kind)
-                pytest.fail(f"seed {program.seed}, {program.wrapper}: {found}\n{HEADER}{small}")
-            pytest.fail(f"seed {program.seed}, {program.wrapper}: {found}")
+            small = reduced(program.seed, found.kind)
+            pytest.fail(f"seed {program.seed}, {program.wrapper}: {found}\n{HEADER}{small}")
 
 
 def test_every_program_runs_in_the_plain_interpreter(programs: dict[str, list[Program]]) -> None:

@@ -86,6 +86,7 @@ Trace::Trace(SourceFinder find_source, std::unique_ptr<CellScope> cells, bool hi
       find_source_(std::move(find_source)),
       reach_(Reach::Mode::forward, captured_moves),
       reverse_(Reach::Mode::reverse, captured_moves),
+      hidden_(hidden),
       recording_(thread_state().recording),
       constant_levels_(thread_state().constant_levels),
       cells_(std::move(cells)) {}
@@ -178,7 +179,7 @@ Node* Trace::record(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
   const ResultSpec spec = infer_result(op, inputs, attrs.get());
   const ThreadState& state = thread_state();
   const bool constant = level_ <= state.constant_levels;  // under no_grad
-  const bool unrecorded = !constant && recording_ && !state.recording;  // in a sweep
+  const bool unrecorded = !constant && !hidden_ && recording_ && !state.recording;  // in a sweep
   SmallVector<Graph::Index, 8> operands;
   for (Node* in : inputs) {
     Graph::Index i = index_of(in);

@@ -37,7 +37,8 @@ struct Level {
 
 struct ThreadState {
   std::uint64_t order = 0;     // counter of recorded applications
-  bool recording = true;       // off inside no_grad
+  bool recording = true;       // off inside no_grad, and where nobody asks for a record
+  bool constant = false;       // inside no_grad
   bool deferral = true;        // off inside deferral(False)
   Watcher* watcher = nullptr;  // of anomaly mode
   int open_recorders = 0;      // tapes and reverse transforms: sweeps inside them are recorded

@@ -24,10 +24,15 @@ Overlay::Overlay(Record& record)
       recording_(thread_state().recording),
       constant_levels_(thread_state().constant_levels),
       record_(record) {
-  thread_state().shadow = thread_state().open_recorders;
+  ThreadState& state = thread_state();
+  state.shadow = state.open_recorders;
+  if (!state.constant) state.recording = true;  // forward mode asks for the shadows too
 }
 
-Overlay::~Overlay() { thread_state().shadow = shadow_before_; }
+Overlay::~Overlay() {
+  thread_state().shadow = shadow_before_;
+  if (first_) thread_state().recording = recording_;
+}
 
 Overlay::Overlay(const Record& record, std::span<const Tensor> values)
     : first_(nullptr),
