@@ -467,20 +467,41 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
             out, values = take_apart(f(*args, **kwargs))
             return out, _core._fresh(values)
 
-        def first() -> tuple[Frame, Tensors, Tensors]:
+        assigned: Tensors = []
+
+        def first() -> tuple[Frame, Tensors]:
             before = _core._shadows(handles)
             given = _core._fresh(before)
-            out, values = run(given)
-            rebound.extend(_core._rebound(given, before))
-            return out, values, [given[i] for i in rebound]
+            try:
+                return run(given)
+            finally:
+                rebound.extend(_core._rebound(given, before))
+                assigned.extend(given[i] for i in rebound)
 
-        out, values, assigned = apart.run(first)
+        def assign(values: Tensors, written: Maybe) -> None:
+            for i, value in zip(rebound, values, strict=True):
+                handles[i].rebind_(value)
+            apart.write(written)
+
+        try:
+            out, values = apart.run(first)
+        except BaseException:  # what was assigned before an error stays, as without a checkpoint
+            done = [x if x is None else _core.stop_gradient(x) for x in apart.written()]
+            assign(stopped(assigned), done)
+            raise
         count, again, alone = len(handles), apart.again(), not _core._recorders_open()
         written = [x for x in apart.written() if x is not None]
         inputs = handles + apart.read()
         shadows = values + assigned + written
         everything = stopped(shadows)
-        chosen = [i for i, x in enumerate(shadows) if is_floating(x) and x.requires_grad]
+        # Shadows know what would be recorded; what moves in forward mode may be more.
+        forward = _core._any_moving(inputs) or _core._any_in_body(floats(inputs))
+        returned = len(values) + len(assigned) if forward else 0
+        chosen = [
+            i
+            for i, x in enumerate(shadows)
+            if is_floating(x) and (x.requires_grad or i < returned)
+        ]
 
         def once_more(inputs: Tensors) -> Tensors:
             given = _core._fresh(inputs[:count])
@@ -494,11 +515,9 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
             moved = attach([everything[i] for i in chosen], inputs, *rule)
             for i, x in zip(chosen, moved, strict=True):
                 everything[i] = x
-        values, assigned, rest = _split(everything, len(values), len(assigned))
+        values, given, rest = _split(everything, len(values), len(assigned))
         fresh = iter(rest)
-        for i, value in zip(rebound, assigned, strict=True):
-            handles[i].rebind_(value)
-        apart.write([None if x is None else next(fresh) for x in apart.written()])
+        assign(given, [None if x is None else next(fresh) for x in apart.written()])
         return out.fill(values)
 
     return call

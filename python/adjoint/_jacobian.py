@@ -224,8 +224,8 @@ class _Call:
         As in reverse mode they are recorded inside of other recorders only.
         """
         if not _core._recorders_open() and _core.is_grad_enabled():
-            with _core._unrecorded():
-                return self.along(directions)
+            found: Any = _core._unrecorded(lambda: self.along(directions))
+            return found
         if not self.has_aux:
             return vmap(lambda *along: jvp(self.run, self.primals, along)[1])(*directions), None
         seen: list[Any] = []

@@ -72,8 +72,28 @@ Tensor handle_of(PyTensor* t) {
   return Tensor::adopt(node, t->leaf);
 }
 
+namespace {
+
+// `g = w.grad; g *= 0.5` changes the gradient, as long as it is the one that was got.
+void write_gradient(const PyTensor* t, const Tensor& fresh) {
+  Leaf* leaf = t->gradient_of;
+  if (leaf->owners.load(std::memory_order_relaxed) == 0) return;
+  const Cell cell = gradient_cell(leaf);
+  const Tensor now = read_cell(cell);
+  const auto same = [&] {
+    const Node* a = now.node();
+    return a && (a == t->node || (a->level && a->box == Box::trace && t->node->box == Box::trace &&
+                                  a->trace_index == t->node->trace_index &&
+                                  a->box_serial == t->node->box_serial));
+  };
+  if (same()) write_cell(cell, fresh);
+}
+
+}  // namespace
+
 void rebind_cell(PyTensor* t, Node* node) {
   Tensor fresh = Tensor::adopt(node);
+  if (t->gradient_of) write_gradient(t, fresh);
   if (!thread_state().recording && (node->requires_grad || node->level)) {
     fresh = constant_part(fresh);
     node = fresh.node();

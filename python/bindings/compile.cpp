@@ -69,7 +69,7 @@ class Bound {
 
   // Whether the call is more than a run of the program.
   bool is_special(const Variant& v) const {
-    const bool records = thread_state().recording && v.function->records();
+    const bool records = v.function->records();
     return std::ranges::any_of(
         nodes_, [&](const Node* n) { return n->level || (records && n->requires_grad); });
   }

@@ -139,6 +139,18 @@ Surroundings surroundings_of(PyObject* f, const Call& call) {
   return Surroundings(f, given);
 }
 
+// A tensor that the function reads, and then puts another in the place of: the next call of a program
+// would read the first one again.
+void refuse_lost_state(const std::vector<Place>& places, const std::vector<py::object>& replaced) {
+  for (const py::object& was : replaced)
+    for (const Place& p : places)
+      if (p.cell.who == was.ptr())
+        raise(ErrorKind::runtime, "compile",
+              "the function keeps a tensor in an attribute or variable from one call to the next: "
+              "give the tensor a new value instead of putting another in its place, as in "
+              "`self.h[...] = h` or `self.h.rebind_(h)`");
+}
+
 // A step's results have no history: it would keep the parameters that the step has replaced.
 GraphFunction::Mask recorded_outputs(const Traced& traced, std::size_t results) {
   GraphFunction::Mask out = traced.recorded;
@@ -169,13 +181,19 @@ std::shared_ptr<const Variant> trace_call(const CompiledFunction& c, PyObject* f
     return nullptr;
   }
   if (!result) throw_python();
+  if (PyGen_Check(result.ptr()) || PyCoro_CheckExact(result.ptr()))
+    raise(ErrorKind::type, "compile",
+          "the function is a generator or a coroutine, whose body runs after the call: return a "
+          "list or another tree of tensors");
   std::vector<Tensor> outputs = take_results(std::move(result), *variant);
   const std::size_t results = outputs.size();
   arguments.take_rebound(*variant, outputs);
   Traced traced = trace.finish(outputs);
+  const std::vector<py::object> lost = around.take_back_tensors();
   arguments.take_bound(*variant);
   variant->arguments = arguments.inputs();
   variant->places = std::move(traced.places);
+  refuse_lost_state(variant->places, lost);
   around.forget_changed();
   variant->around = std::move(around);
   for (Place& p : variant->places)

@@ -35,7 +35,7 @@ py::tuple trace_body(const py::object& f, const py::sequence& examples, const st
   SourceLines lines;
   ClosedGraph closed = trace_closed(
       list_function(f), specs_of(tensors_of(examples)), [&lines] { return lines.current(); },
-      what.c_str());
+      what.c_str(), what == "cond");
   return py::make_tuple(Body{std::move(closed.graph)}, to_list(closed.captured));
 }
 

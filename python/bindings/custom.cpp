@@ -139,11 +139,14 @@ class Apart {
  public:
   py::object run(const py::object& f) {
     Overlay overlay(*record_);
-    py::object result = f();
-    for (const Cell& cell : overlay.cells_written()) cells_.emplace_back(cell, cell.keep(cell.who));
-    read_ = overlay.values_read();
-    written_ = overlay.values_written();
-    return result;
+    try {
+      py::object result = f();
+      collect(overlay);
+      return result;
+    } catch (...) {
+      collect(overlay);  // what was written before an error, too
+      throw;
+    }
   }
   py::list read() const { return to_list(read_); }
   py::list written() const { return to_list(written_); }
@@ -167,6 +170,12 @@ class Apart {
   }
 
  private:
+  void collect(const Overlay& overlay) {
+    for (const Cell& cell : overlay.cells_written()) cells_.emplace_back(cell, cell.keep(cell.who));
+    read_ = overlay.values_read();
+    written_ = overlay.values_written();
+  }
+
   std::shared_ptr<Overlay::Record> record_ = std::make_shared<Overlay::Record>();
   std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> cells_;
   std::vector<Tensor> read_, written_;
@@ -216,6 +225,7 @@ std::vector<ResultSpec> specs_of(std::span<const Tensor> tensors) {
 void init_custom(py::module_& m) {
   m.def("_attach_derivative", &attach_derivative);
   m.def("_any_differentiated", &any_of<is_differentiated>);
+  m.def("_any_moving", &any_of<has_tangent>);
   m.def("_any_in_body", &any_of<is_in_body>);
   m.def("_recorders_open", [] { return thread_state().open_recorders > 0; });
   m.def("_barrier", &barrier_list);

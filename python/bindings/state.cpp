@@ -70,11 +70,6 @@ class GradContext {
 using NoGrad = GradContext<false>;
 using EnableGrad = GradContext<true>;
 
-// Work of the package's own that need not be recorded. Unlike no_grad it makes nothing a constant.
-class Unrecorded : public FlagContext {
- public:
-  Unrecorded() : FlagContext(&ThreadState::recording, false) {}
-};
 class Deferral : public FlagContext {
  public:
   explicit Deferral(const py::object& enabled)
@@ -186,7 +181,6 @@ void init_state(py::module_& m) {
   def_context<EnableGrad>(m, "enable_grad",
                           "Context manager and decorator: record again inside `no_grad`.",
                           py::init<>());
-  def_context<Unrecorded>(m, "_unrecorded", "Nothing is recorded.", py::init<>());
   def_context<Deferral>(m, "deferral",
                         "Context manager and decorator: whether large elementwise work may wait "
                         "to be fused with what follows. Results are the same bits either way.",
@@ -239,6 +233,11 @@ void init_state(py::module_& m) {
       .def(py::init<>())
       .def("enter", &TapeScope::enter)
       .def("exit", &TapeScope::exit);
+  // For work of the package's own: unlike under no_grad nothing becomes a constant.
+  m.def("_unrecorded", [](const py::object& f) {
+    const RecordingScope off(false);
+    return f();
+  });
   m.def("_order", [] { return thread_state().order; });
   m.def("_sweep", &tape_sweep);
   m.def("_share", &share_handle);

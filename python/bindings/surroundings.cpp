@@ -2,8 +2,10 @@
 // in closures, globals, instances and their classes. Nothing here runs code of the user's.
 #include "surroundings.h"
 
+#include <algorithm>
 #include <cstring>
 #include <set>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
@@ -35,6 +37,32 @@ bool same_items(PyObject* a, PyObject* b) {
   return true;
 }
 
+// Equal sets whose equal members are of one type too.
+bool same_members(PyObject* a, PyObject* b) {
+  const py::list left(py::reinterpret_borrow<py::object>(a));
+  const py::list right(py::reinterpret_borrow<py::object>(b));
+  if (left.size() != right.size()) return false;
+  for (const py::handle x : left)
+    if (std::ranges::none_of(right, [&](py::handle y) { return same_value(x.ptr(), y.ptr()); }))
+      return false;
+  return true;
+}
+
+constexpr Py_ssize_t kMaxContent = 1 << 14;  // bytes of an array that are compared at every call
+
+/// The elements of a contiguous array of plain numbers; false for others and large ones.
+bool array_content(PyObject* array, std::string& out) {
+  Py_buffer view;
+  if (PyObject_GetBuffer(array, &view, PyBUF_CONTIG_RO) != 0) {
+    PyErr_Clear();
+    return false;
+  }
+  const bool small = view.len <= kMaxContent;
+  if (small) out.assign(static_cast<const char*>(view.buf), static_cast<std::size_t>(view.len));
+  PyBuffer_Release(&view);
+  return small;
+}
+
 bool same_bits(double a, double b) noexcept { return std::memcmp(&a, &b, sizeof a) == 0; }
 
 }  // namespace
@@ -53,6 +81,7 @@ bool same_value(PyObject* a, PyObject* b) {
     return same_bits(x.real, y.real) && same_bits(x.imag, y.imag);
   }
   if (PyTuple_CheckExact(a)) return same_items(a, b);
+  if (PyFrozenSet_CheckExact(a)) return same_members(a, b);
   const py::object left = borrow(a);
   const py::object right = borrow(b);
   const int equal = PyObject_RichCompareBool(a, b, Py_EQ);
@@ -143,7 +172,9 @@ class Explorer {
       if (PyDict_CheckExact(o)) return;
     }
     if (PyModule_Check(o)) return visit_module(o);
-    if (PyType_Check(o)) return;
+    if (PyType_Check(o)) return visit_type(reinterpret_cast<PyTypeObject*>(o));
+    if (PyAnySet_Check(o)) return visit_set(o);
+    if (std::strcmp(Py_TYPE(o)->tp_name, "numpy.ndarray") == 0) return visit_array(o);
     visit_instance(o);
   }
 
@@ -177,8 +208,13 @@ class Explorer {
         if (globals) visit_global(globals, name.ptr());
         if (name_set_.insert(name.ptr()).second) names_.push_back(borrow(name.ptr()));
       }
-      for (const py::handle constant : py::tuple(next.attr("co_consts")))
+      for (const py::handle constant : py::tuple(next.attr("co_consts"))) {
         if (PyCode_Check(constant.ptr())) codes.push_back(borrow(constant.ptr()));
+        // `getattr(o, "rate")` mentions a name, too.
+        if (PyUnicode_CheckExact(constant.ptr()) && PyUnicode_IsIdentifier(constant.ptr()) == 1 &&
+            name_set_.insert(constant.ptr()).second)
+          names_.push_back(borrow(constant.ptr()));
+      }
     }
   }
 
@@ -194,6 +230,29 @@ class Explorer {
     }
     out_.shelves_[own - 1].entries.push_back({borrow(name), Identity(value)});
     add(value);
+  }
+
+  // Attributes of a class: whatever changes one gives the class another version.
+  void visit_type(PyTypeObject* type) {
+    if (!(type->tp_flags & Py_TPFLAGS_HEAPTYPE)) return;
+    static PyObject* const any = PyUnicode_InternFromString("__doc__");
+    _PyType_Lookup(type, any);  // a version is given at the first look
+    shelf(Shelf::Kind::type, reinterpret_cast<PyObject*>(type)).version = type->tp_version_tag;
+  }
+
+  void visit_set(PyObject* set) {
+    if (PyFrozenSet_CheckExact(set)) return;
+    Shelf& own = shelf(Shelf::Kind::set, set);
+    const py::list members(py::reinterpret_borrow<py::object>(set));
+    for (const py::handle member : members) own.entries.push_back({{}, Identity(member.ptr())});
+  }
+
+  // The elements of small arrays, which can change in place.
+  void visit_array(PyObject* array) {
+    std::string content;
+    if (!array_content(array, content)) return;
+    Shelf& own = shelf(Shelf::Kind::array, array);
+    own.content = std::move(content);
   }
 
   void visit_list(PyObject* list) {
@@ -229,9 +288,8 @@ class Explorer {
         add(steal(PyObject_GetAttrString(o, part)).ptr());
       return;
     }
-    if (!(Py_TYPE(o)->tp_flags & Py_TPFLAGS_HEAPTYPE)) return;
-    shelf(Shelf::Kind::type, reinterpret_cast<PyObject*>(Py_TYPE(o))).version =
-        Py_TYPE(o)->tp_version_tag;
+    if (!(Py_TYPE(o)->tp_flags & Py_TPFLAGS_HEAPTYPE) && !Py_TYPE(o)->tp_dictoffset) return;
+    add(reinterpret_cast<PyObject*>(Py_TYPE(o)));
     PyObject* dict = Py_TYPE(o)->tp_dictoffset ? PyObject_GenericGetDict(o, nullptr) : nullptr;
     if (!dict) PyErr_Clear();
     const py::object held = py::reinterpret_steal<py::object>(dict);
@@ -269,14 +327,30 @@ class Explorer {
     if (PyErr_Occurred()) PyErr_Clear();
     const bool in_class = !PyModule_Check(at.object.ptr()) &&
                           visit_class_attribute(Py_TYPE(at.object.ptr()), name);
-    if (!value && (in_class || !at.dict)) return;
+    if (!at.dict) return look_up_slot(at.object.ptr(), name);
     if (!value && PyModule_Check(at.object.ptr())) return;
+    if (in_class) look_up_slot(at.object.ptr(), name);
     if (!instances_[k].shelf) {
       shelf(Shelf::Kind::some_entries, at.dict.ptr());
       instances_[k].shelf = out_.shelves_.size();
     }
     out_.shelves_[instances_[k].shelf - 1].entries.push_back({borrow(name), Identity(value)});
     add(value);
+  }
+
+  // An attribute that a class with `__slots__` keeps.
+  void look_up_slot(PyObject* o, PyObject* name) {
+    PyObject* found = _PyType_Lookup(Py_TYPE(o), name);
+    if (!found || !Py_IS_TYPE(found, &PyMemberDescr_Type) ||
+        !(Py_TYPE(o)->tp_flags & Py_TPFLAGS_HEAPTYPE))
+      return;
+    const py::object value = py::reinterpret_steal<py::object>(
+        Py_TYPE(found)->tp_descr_get(found, o, reinterpret_cast<PyObject*>(Py_TYPE(o))));
+    if (!value) PyErr_Clear();
+    Shelf& own = shelf(Shelf::Kind::slot, found);
+    own.entries.push_back({{}, Identity(o)});
+    own.entries.push_back({{}, Identity(value.ptr())});
+    add(value.ptr());
   }
 
   bool visit_class_attribute(PyTypeObject* type, PyObject* name) {
@@ -345,6 +419,27 @@ bool Surroundings::Shelf::unchanged() const noexcept {
   PyObject* at = where.ptr();
   switch (kind) {
     case Kind::cell: return entries[0].holds(PyCell_GET(at));
+    case Kind::slot: {
+      PyObject* o = entries[0].value.get();
+      if (!o) return false;
+      const py::object now = py::reinterpret_steal<py::object>(Py_TYPE(at)->tp_descr_get(
+          at, o, reinterpret_cast<PyObject*>(Py_TYPE(o))));
+      if (!now) PyErr_Clear();
+      return entries[1].holds(now.ptr());
+    }
+    case Kind::set: {
+      if (static_cast<std::size_t>(PySet_GET_SIZE(at)) != entries.size()) return false;
+      Py_ssize_t position = 0;
+      PyObject* member;
+      Py_hash_t hash;
+      for (const Entry& e : entries)
+        if (!_PySet_NextEntry(at, &position, &member, &hash) || !e.holds(member)) return false;
+      return true;
+    }
+    case Kind::array: {
+      std::string now;
+      return array_content(at, now) && now == content;
+    }
     case Kind::type: return reinterpret_cast<PyTypeObject*>(at)->tp_version_tag == version;
     case Kind::function:
       return entries[0].holds(PyFunction_GetCode(at)) &&
@@ -356,8 +451,7 @@ bool Surroundings::Shelf::unchanged() const noexcept {
         if (!entries[i].holds(PyList_GET_ITEM(at, static_cast<Py_ssize_t>(i)))) return false;
       return true;
     case Kind::all_entries:
-      if (static_cast<std::size_t>(PyDict_GET_SIZE(at)) != entries.size()) return false;
-      [[fallthrough]];
+      return all_entries_unchanged();
     case Kind::some_entries:
       for (const Entry& e : entries) {
         PyObject* now = PyDict_GetItemWithError(at, e.key.ptr());
@@ -369,10 +463,52 @@ bool Surroundings::Shelf::unchanged() const noexcept {
   return false;
 }
 
+/// The same entries in the same order.
+bool Surroundings::Shelf::all_entries_unchanged() const noexcept {
+  PyObject* dict = where.ptr();
+  if (static_cast<std::size_t>(PyDict_GET_SIZE(dict)) != entries.size()) return false;
+  PyObject *key, *value;
+  Py_ssize_t at = 0;
+  for (const Entry& e : entries)
+    if (!PyDict_Next(dict, &at, &key, &value) || key != e.key.ptr() || !e.holds(value))
+      return false;
+  return true;
+}
+
 bool Surroundings::unchanged() const noexcept {
   for (const Shelf& s : shelves_)
     if (!s.unchanged()) return false;
   return true;
+}
+
+namespace {
+
+bool is_traced_tensor(PyObject* o) {
+  return o && is_tensor(o) && as_tensor(o)->node->box == Box::trace;
+}
+
+}  // namespace
+
+std::vector<py::object> Surroundings::take_back_tensors() {
+  std::vector<py::object> out;
+  for (Shelf& s : shelves_) {
+    if (s.kind != Shelf::Kind::some_entries && s.kind != Shelf::Kind::all_entries &&
+        s.kind != Shelf::Kind::cell)
+      continue;
+    for (const Entry& e : s.entries) {
+      PyObject* was = e.value.get();
+      PyObject* now = s.kind == Shelf::Kind::cell
+                          ? PyCell_GET(s.where.ptr())
+                          : PyDict_GetItemWithError(s.where.ptr(), e.key.ptr());
+      if (!was || was == now || !is_tensor(was) || !is_traced_tensor(now)) continue;
+      out.push_back(borrow(was));
+      const int failed = s.kind == Shelf::Kind::cell
+                             ? PyCell_Set(s.where.ptr(), was)
+                             : PyDict_SetItem(s.where.ptr(), e.key.ptr(), was);
+      if (failed) throw_python();
+    }
+  }
+  return out;
 }
 
 void Surroundings::forget_changed() {

@@ -3,6 +3,7 @@
 // were when it was traced.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "pytensor.h"
@@ -40,6 +41,9 @@ class Surroundings {
   Surroundings(PyObject* f, const std::vector<PyObject*>& given);
   /// Leaves out what has changed since: the function did it while it was traced.
   void forget_changed();
+  /// Tensors that the function has put traced values in the place of: it has a state that no call
+  /// of a program would see. They are put back.
+  std::vector<py::object> take_back_tensors();
   bool unchanged() const noexcept;
   int traverse(visitproc visit, void* arg) const;
 
@@ -52,12 +56,24 @@ class Surroundings {
     bool holds(PyObject* now) const noexcept;
   };
   struct Shelf {
-    enum class Kind : std::uint8_t { cell, some_entries, all_entries, list, function, type };
+    enum class Kind : std::uint8_t {
+      cell,
+      some_entries,
+      all_entries,
+      list,
+      set,
+      function,
+      type,
+      slot,
+      array
+    };
     Kind kind;
     py::object where;
     std::vector<Entry> entries;
     unsigned version = 0;  // of a type
+    std::string content = {};  // of an array
     bool unchanged() const noexcept;
+    bool all_entries_unchanged() const noexcept;
   };
   std::vector<Shelf> shelves_;
 };

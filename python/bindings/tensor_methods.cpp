@@ -59,7 +59,8 @@ PyObject* get_matrix_transposed(PyObject* self, void*) {
 PyObject* get_requires_grad(PyObject* self, void*) {
   return guarded([&] {
     PyTensor* t = as_tensor(self);
-    return PyBool_FromLong((t->leaf && t->leaf->requires_grad) || read_node(t)->requires_grad);
+    const bool requires_grad = read_node(t)->requires_grad;  // a trace learns of it
+    return PyBool_FromLong((t->leaf && t->leaf->requires_grad) || requires_grad);
   });
 }
 
@@ -92,7 +93,8 @@ int set_requires_grad(PyObject* self, PyObject* value, void*) noexcept {
 PyObject* get_is_leaf(PyObject* self, void*) {
   return guarded([&] {
     PyTensor* t = as_tensor(self);
-    return PyBool_FromLong(t->leaf != nullptr || !read_node(t)->requires_grad);
+    const bool requires_grad = read_node(t)->requires_grad;
+    return PyBool_FromLong(t->leaf != nullptr || !requires_grad);
   });
 }
 
@@ -103,7 +105,12 @@ PyObject* get_grad(PyObject* self, void*) noexcept {
     if (!is_direct(t)) read_node(t);  // the gradient of an argument may be reached by another way
     Tensor grad = read_cell(gradient_cell(t->leaf));
     if (!grad.defined()) Py_RETURN_NONE;
-    return wrap(grad.detach_node());
+    PyObject* out = wrap(grad.detach_node());
+    if (out) {
+      retain(t->leaf);
+      as_tensor(out)->gradient_of = t->leaf;
+    }
+    return out;
   });
 }
 

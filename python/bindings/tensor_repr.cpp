@@ -169,6 +169,7 @@ class ArrayPrinter {
 std::string values_text(Node* node, std::size_t indent) {
   for (const Node* n = node; n->level > 0; n = n->primal) {
     if (n->box == Box::batch) return "<mapped by vmap>";
+    if (traced_weak_kind(n)) need_value(n);  // a number, as the function is told
     if (n->box == Box::trace) return "<traced by compile>";
   }
   const Tensor value = host_value(node, "repr");
@@ -185,7 +186,8 @@ std::string name_text(PyTensor* t) {
 PyObject* tensor_repr(PyObject* self) noexcept {
   return guarded([&] {
     PyTensor* t = as_tensor(self);
-    Node* node = t->node;
+    const Tensor held = Tensor::share(read_node(t));
+    Node* node = held.node();
     std::string head = Py_TYPE(self)->tp_name;
     if (const auto dot = head.rfind('.'); dot != std::string::npos) head = head.substr(dot + 1);
     head += '(';
@@ -202,7 +204,8 @@ PyObject* tensor_repr(PyObject* self) noexcept {
 
 PyObject* tensor_str(PyObject* self) noexcept {
   return guarded([&] {
-    const std::string text = values_text(as_tensor(self)->node, 0);
+    const Tensor held = Tensor::share(read_node(as_tensor(self)));
+    const std::string text = values_text(held.node(), 0);
     return PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size()));
   });
 }

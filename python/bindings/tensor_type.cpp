@@ -39,6 +39,7 @@ void clear_fields(PyTensor* t) noexcept {
   t->weakrefs = nullptr;
   t->dict = nullptr;
   t->name = nullptr;
+  t->gradient_of = nullptr;
   t->basic_view = false;
   t->birth = next_birth() & ((std::uint64_t{1} << 63) - 1);
 }
@@ -64,6 +65,7 @@ void tensor_dealloc(PyObject* self) {
   Py_CLEAR(t->dict);
   Py_CLEAR(t->name);
   if (Leaf* leaf = std::exchange(t->leaf, nullptr)) release_owner(leaf);
+  if (Leaf* leaf = std::exchange(t->gradient_of, nullptr)) release(leaf);
   if (Node* node = std::exchange(t->node, nullptr)) release_handle(node);
   if (type == tensor_type && g_free_count < kMaxFree)
     g_free[g_free_count++] = t;
@@ -247,6 +249,7 @@ PyObject* unary_slot(PyObject* a) {
 
 bool is_square(PyObject* base, PyObject* exponent) {
   if (!is_tensor(base) || !is_floating(as_tensor(base)->node->dtype)) return false;
+  if (is_traced_number(base)) return false;
   int overflow = 0;
   if (PyLong_CheckExact(exponent)) return PyLong_AsLongAndOverflow(exponent, &overflow) == 2;
   return PyFloat_CheckExact(exponent) && PyFloat_AS_DOUBLE(exponent) == 2;

@@ -11,7 +11,6 @@ Only the numbers of a `Generator` are asked of the library, drawn eagerly from t
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -247,7 +246,7 @@ def _assign(handle: Tensor, value: Any) -> None:
         if kind == "loop":
             raise Refused("a loop assigns to a handle from outside")
         if kind == "jvp":
-            value = values.strip(value, functools.partial(int.__eq__, level))
+            value = values.kept(value, level)
         if kind == "vmap" and values.depends(value, level):
             raise Refused("vmap assigns what differs along the batch to a handle from outside")
     old = handle._value

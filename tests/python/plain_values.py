@@ -53,6 +53,19 @@ def strip(value: Any, drop: Callable[[int], bool]) -> Any:
     return Dual(value.level, primal, {k: strip(t, drop) for k, t in value.tangents.items()})
 
 
+def kept(value: Any, level: int) -> Any:
+    """The value as a handle from outside of forward mode keeps it: without the tangent itself.
+
+    Derivatives that transforms inside take of the value are functions of the point as before.
+    """
+    if isinstance(value, Batch):
+        return Batch(value.level, [kept(member, level) for member in value.members])
+    if not isinstance(value, Dual):
+        return value
+    primal = kept(value.primal, level)
+    return primal if value.level == level else Dual(value.level, primal, value.tangents)
+
+
 def depends(value: Any, level: int) -> bool:
     """Whether the value differs along the batch of a level."""
     if isinstance(value, Batch):

@@ -151,8 +151,8 @@ class Program:
 
         A matrix product rounds by the layouts of its operands, and a compiled program may have a
         dense value where eager work has a view. The derivatives of compiled loops, and of functions
-        that are traced to be linearised, add up their parts in an order of their own; so do those of
-        a compiled function, which are programs of its graph.
+        that are traced to be linearised, add up their parts in an order of their own; so do those
+        of a compiled function, which are programs of its graph.
         """
         if re.search(
             r"^h = ad.compile\(h\)\n(.*\n)*h = (rev|pull|fwd|linear|curve)", self.source, re.M

@@ -68,17 +68,28 @@ def compare(source: str) -> Difference | None:
 
     if "gen." in source and re.search(r"^F = (batch|partly)", source, re.MULTILINE):
         return None  # members draw numbers of their own, which the interpreter cannot know
+    if "ad.checkpoint" in source and re.search(r"^m\.(eval|train|scale)", source, re.MULTILINE):
+        return None  # the second run sees attributes of Python as they are then
     wanted = expected(source)
     got, error = run(source, adjoint)
     for want, have in zip(wanted, got, strict=False):
         if isinstance(want[2], list | dict | np.ndarray) and _large(want[2]):
             return None
         found = _differs(want, have)
-        if found:
+        if found and not (_gives_history_at_once(source) and _is_more_history(want, have)):
             return found
     if error is not None:
         return Difference(f"raised {_brief(error)}", "between calls", str(error))
     return None
+
+
+def _gives_history_at_once(source: str) -> bool:
+    """Whether loops of a program have one rule for all that they return."""
+    return bool(re.search(r"ad\.(scan|while_loop|cond)", source)) and "ad.compile" in source
+
+
+def _is_more_history(want: Any, have: Any) -> bool:
+    return bool(want[1].endswith("requires_grad") and not want[2] and have[2])
 
 
 def _brief(error: Exception) -> str:

@@ -187,8 +187,9 @@ class Scan final : public Callee {
 }  // namespace
 
 ClosedGraph trace_closed(const ListFunction& f, std::span<const ResultSpec> arguments,
-                         SourceFinder find_source, const char* what) {
+                         SourceFinder find_source, const char* what, bool branch) {
   const std::unique_ptr<Trace> trace = Trace::body(std::move(find_source), what);
+  if (branch) trace->take_outer_work();
   std::vector<Tensor> inputs;
   for (const ResultSpec& spec : arguments)
     inputs.push_back(trace->argument({spec.dtype, spec.shape}));

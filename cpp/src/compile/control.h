@@ -23,7 +23,7 @@ struct ClosedGraph {
 /// Traces `f` for arguments of these shapes and dtypes, while another trace is open. `what` names
 /// the function in errors.
 ClosedGraph trace_closed(const ListFunction& f, std::span<const ResultSpec> arguments,
-                         SourceFinder find_source, const char* what);
+                         SourceFinder find_source, const char* what, bool branch = false);
 
 /// Inputs: a bool, what both functions take, what the first has captured, what the second has.
 IntrusivePtr<const Callee> make_cond(const Graph& if_true, const Graph& if_false,

@@ -196,11 +196,15 @@ std::shared_ptr<const GraphFunction::Recorded> GraphFunction::recorded(const Mas
 
 std::vector<Tensor> GraphFunction::call(std::span<const Tensor> inputs) const {
   if (std::ranges::any_of(inputs, in_trace)) return graph_.replay(inputs);
-  Mask wanted;
-  for (const Tensor& x : inputs) wanted.push_back(is_floating(x.dtype()) && is_differentiated(x));
   const bool leveled = std::ranges::any_of(inputs, [](const Tensor& x) { return x.node()->level; });
-  if (!leveled && !(records() && any(wanted))) return run(program_, inputs);
-  if (!leveled) return call_recorded(inputs, wanted);
+  Mask wanted;
+  for (const Tensor& x : inputs)
+    wanted.push_back(is_floating(x.dtype()) && (leveled ? is_differentiated(x) : x.requires_grad()));
+  if (!leveled) {
+    if (!records() || !any(wanted)) return run(program_, inputs);
+    const RecordingScope recording(true);  // the function may say so itself, under no_grad
+    return call_recorded(inputs, wanted);
+  }
   std::vector<Tensor> out = call_constant(inputs);
   Mask seeds = reached(Reach::Mode::forward, wanted, moves_);
   const Mask swept = reached(Reach::Mode::reverse, wanted, recorded_outputs_);

@@ -50,12 +50,6 @@ class Trace::Cells final : public CellScope {
         value.defined() ? kept_value(cell.leaf, std::move(value), t.value.node()) : Tensor();
   }
   void check(const Cell&, const Tensor&) override {}
-  /// Whether forward mode is open around the trace that made the cell itself.
-  bool is_inside_dual(const Cell& cell) const noexcept {
-    for (CellScope* scope = outer(); scope; scope = scope->outer())
-      if (scope->is_dual() && !scope->is_outside(cell)) return true;
-    return false;
-  }
   const char* refuses_leaves() const noexcept override { return "compile"; }
   bool is_trace() const noexcept override { return true; }
 
@@ -96,6 +90,8 @@ std::unique_ptr<Trace> Trace::body(SourceFinder find_source, const char* what) {
       new Trace(std::move(find_source), std::make_unique<RefusingScope>(what), false));
 }
 
+void Trace::take_outer_work() { thread_state().levels[level_ - 1u].whole = true; }
+
 std::unique_ptr<Trace> Trace::hidden() {
   return std::unique_ptr<Trace>(new Trace({}, nullptr, true));
 }
@@ -128,8 +124,8 @@ Tensor Trace::argument(const TracedArgument& spec) {
 
 Tensor Trace::argument_like(const Tensor& value) {
   const Node* n = value.node();
-  Tensor out = argument({n->dtype, Dims(n->layout.shape()), {}, moves_outside(value),
-                         recording_ && n->requires_grad});
+  Tensor out = argument({n->dtype, Dims(n->layout.shape()), {},
+                         moves_outside(value) || n->requires_grad, n->requires_grad});
   Node* fresh = out.node();
   fresh->order = n->order;
   fresh->requires_grad = n->requires_grad;
@@ -179,7 +175,7 @@ Node* Trace::record(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
   const ResultSpec spec = infer_result(op, inputs, attrs.get());
   const ThreadState& state = thread_state();
   const bool constant = level_ <= state.constant_levels;  // under no_grad
-  const bool unrecorded = !constant && !hidden_ && recording_ && !state.recording;  // in a sweep
+  const bool unrecorded = !constant && !hidden_ && !state.recording;  // no_grad outside, or a sweep
   SmallVector<Graph::Index, 8> operands;
   for (Node* in : inputs) {
     Graph::Index i = index_of(in);

@@ -73,6 +73,8 @@ class Trace final : public TraceSink {
   /// A function inside another transform's: it may not rebind cells from outside, which raises for
   /// `what`. What it captures of outer levels is constant here.
   static std::unique_ptr<Trace> body(SourceFinder find_source, const char* what);
+  /// Work on values from outside belongs to this graph too: it runs where the graph is run.
+  void take_outer_work();
   /// A trace that the traced function does not notice: only work on its arguments is recorded, and
   /// everything else is as outside of it.
   static std::unique_ptr<Trace> hidden();

@@ -259,6 +259,12 @@ class InnerLevelsHidden {
 
 Node* interpret(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
                 std::uint16_t number) {
+  const auto& levels = thread_state().levels;
+  for (std::size_t k = levels.size(); k > number; --k)
+    if (levels[k - 1].whole) {
+      number = static_cast<std::uint16_t>(k);
+      break;
+    }
   const Level level = level_of(op, inputs, number);
   std::optional<InnerLevelsHidden> hidden;
   if (thread_state().levels.size() > number) hidden.emplace(thread_state(), number);

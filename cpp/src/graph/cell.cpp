@@ -109,7 +109,8 @@ AssignedInReverse::~AssignedInReverse() {
   for (const auto& [cell, owner] : cells_) {
     Node* n = *cell.at;
     if (!n->requires_grad || n->leaf) continue;
-    *cell.at = alias(n, nullptr, false);
+    Tensor plain = Tensor::share(n).detach();
+    *cell.at = plain.detach_node();
     release_handle(n);
   }
 }
@@ -146,6 +147,12 @@ void CellScope::close() noexcept {
 /// What another thread makes is from outside of every scope of this one.
 bool CellScope::is_outside(const Cell& cell) const noexcept {
   return cell.birth >> kBirthBits != opened_ >> kBirthBits || cell.birth <= opened_;
+}
+
+bool CellScope::dual_around(const Cell& cell, bool outside) const noexcept {
+  for (const CellScope* scope = outer_; scope; scope = scope->outer_)
+    if (scope->is_dual() && scope->is_outside(cell) == outside) return true;
+  return false;
 }
 
 Tensor CellScope::read_outside(const Cell& cell) {

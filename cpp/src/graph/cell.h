@@ -72,10 +72,16 @@ class CellScope {
   Tensor read_outside(const Cell& cell);
   void write_outside(const Cell& cell, Tensor value);
   void check_outside(const Cell& cell, const Tensor& value);
+  /// Whether forward mode is open around this scope, and the cell is from outside of it, or from
+  /// inside of it.
+  bool is_outside_dual(const Cell& cell) const noexcept { return dual_around(cell, true); }
+  bool is_inside_dual(const Cell& cell) const noexcept { return dual_around(cell, false); }
   /// Gives up the place on the thread before the end of the object's life.
   void close() noexcept;
 
  private:
+  bool dual_around(const Cell& cell, bool outside) const noexcept;
+
   CellScope* outer_;
   std::uint64_t opened_;  // the last birth before
   bool open_ = true;

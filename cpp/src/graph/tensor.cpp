@@ -6,6 +6,7 @@
 
 #include "graph/apply.h"
 #include "graph/node.h"
+#include "graph/op.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
 #include "kernels/table.h"
@@ -106,7 +107,15 @@ std::vector<double> Tensor::to_vector() const {
 
 // --------------------------------------------------------------------------------- the handle
 
-Tensor Tensor::detach() const { return adopt(alias(node_, nullptr, false)); }
+/// In a trace the graph has to say it: no cotangent passes.
+Tensor Tensor::detach() const {
+  if (node_->box == Box::trace && node_->requires_grad) {
+    static const Op& unrecorded = find_op("unrecorded");
+    const RecordingScope off(false);
+    return apply(unrecorded, {this});
+  }
+  return adopt(alias(node_, nullptr, false));
+}
 
 Tensor& Tensor::requires_grad_(bool value) {
   if (!value) {

@@ -115,7 +115,7 @@ LevelScope::LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size,
     : serial_(g_level_serial.fetch_add(1, std::memory_order_relaxed) + 1) {
   ThreadState& state = thread_state();
   level_ = static_cast<std::uint16_t>(state.levels.size() + 1);
-  state.levels.push_back({kind, level_, serial_, batch_size, trace, hidden, interpret});
+  state.levels.push_back({kind, level_, serial_, batch_size, trace, hidden, false, interpret});
   if (trace && !hidden) g_open_traces.fetch_add(1, std::memory_order_relaxed);
 }
 

@@ -32,6 +32,7 @@ struct Level {
   std::int64_t batch_size;  // batch
   TraceSink* trace;         // trace
   bool hidden;              // trace: not found by `current_trace`
+  bool whole;               // trace: of a branch, which takes work on outer values too
   Interpreter interpret;
 };
 

@@ -279,6 +279,12 @@ bool is_differentiated(const Tensor& x) noexcept {
   return false;
 }
 
+bool has_tangent(const Tensor& x) noexcept {
+  for (const Node* n = x.node(); n && n->level && n->box != Box::trace; n = n->primal)
+    if (n->box == Box::dual && n->tangent && n->level > thread_state().constant_levels) return true;
+  return false;
+}
+
 namespace {
 
 /// Whether recorded work leads from the node to one from before `start`.

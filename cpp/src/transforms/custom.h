@@ -62,6 +62,8 @@ std::vector<Tensor> recorded_with_derivative(std::span<const Tensor> values,
 
 /// Whether a derivative with respect to x is wanted now, by recording or by a forward transform.
 bool is_differentiated(const Tensor& x) noexcept;
+/// Whether a forward transform differentiates x.
+bool has_tangent(const Tensor& x) noexcept;
 /// Whether x belongs to a graph that may be differentiated once it is traced, and has a derivative
 /// there.
 bool is_in_body(const Tensor& x);

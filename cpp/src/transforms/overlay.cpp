@@ -69,7 +69,8 @@ Overlay::Held& Overlay::meet(const Cell& cell) {
   Held held{cell, cell.keep(cell.who), read_outside(cell), {}};
   held.value = held.original;
   if (first_) {
-    first_->cells.push_back({cell.at, cell.birth, !held.original.defined(), false});
+    first_->cells.push_back(
+        {cell.at, cell.birth, !held.original.defined(), false, is_outside_dual(cell)});
     if (held.value.defined()) held.value = first_shadow(held.value);
   }
   at_[cell.at] = held_.size();
@@ -91,11 +92,15 @@ Tensor Overlay::read(const Cell& cell) { return meet(cell).value; }
 
 /// A leaf's values belong together: in a later run, to the input that stands for its first one.
 void Overlay::write(const Cell& cell, Tensor value) {
+  if (first_) check(cell, value);
   Held& held = meet(cell);
+  const auto number = static_cast<std::size_t>(&held - held_.data());
+  if (value.defined() && !first_ && number < record_.cells.size() && record_.cells[number].forward)
+    value = apply(find_op("kept"), {&value});
   Leaf* leaf = cell.leaf;
   if (leaf && !first_ && held.original.defined()) leaf = held.original.node()->leaf;
   held.value = value.defined() ? kept_value(leaf, std::move(value), held.value.node()) : Tensor();
-  if (first_) first_->cells[static_cast<std::size_t>(&held - held_.data())].written = true;
+  if (first_) first_->cells[number].written = true;
 }
 
 std::vector<Tensor> Overlay::values_read() const {

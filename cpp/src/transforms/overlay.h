@@ -21,6 +21,7 @@ class Overlay final : public CellScope {
       std::uint64_t birth;
       bool null;     // it was empty
       bool written;  // by the first run
+      bool forward;  // no tangent stays with what is written: it is from outside of forward mode
     };
     std::vector<Met> cells;
   };
@@ -34,7 +35,7 @@ class Overlay final : public CellScope {
 
   Tensor read(const Cell& cell) override;
   void write(const Cell& cell, Tensor value) override;
-  void check(const Cell&, const Tensor&) override {}
+  void check(const Cell& cell, const Tensor& value) override { check_outside(cell, value); }
   const char* refuses_leaves() const noexcept override { return "checkpoint"; }
 
   /// Of a first run: what the cells that were not empty held.
