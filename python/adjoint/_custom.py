@@ -498,9 +498,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         forward = _core._any_moving(inputs) or _core._any_in_body(floats(inputs))
         returned = len(values) + len(assigned) if forward else 0
         chosen = [
-            i
-            for i, x in enumerate(shadows)
-            if is_floating(x) and (x.requires_grad or i < returned)
+            i for i, x in enumerate(shadows) if is_floating(x) and (x.requires_grad or i < returned)
         ]
 
         def once_more(inputs: Tensors) -> Tensors:

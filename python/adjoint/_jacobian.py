@@ -224,8 +224,7 @@ class _Call:
         As in reverse mode they are recorded inside of other recorders only.
         """
         if not _core._recorders_open() and _core.is_grad_enabled():
-            found: Any = _core._unrecorded(lambda: self.along(directions))
-            return found
+            return cast("tuple[Any, Any]", _core._unrecorded(lambda: self.along(directions)))
         if not self.has_aux:
             return vmap(lambda *along: jvp(self.run, self.primals, along)[1])(*directions), None
         seen: list[Any] = []

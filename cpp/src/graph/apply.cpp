@@ -260,7 +260,7 @@ class InnerLevelsHidden {
 Node* interpret(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
                 std::uint16_t number) {
   const auto& levels = thread_state().levels;
-  for (std::size_t k = levels.size(); k > number; --k)
+  for (std::size_t k = levels.size(); k > number && !thread_state().within; --k)
     if (levels[k - 1].whole) {
       number = static_cast<std::uint16_t>(k);
       break;

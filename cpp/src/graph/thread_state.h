@@ -43,6 +43,7 @@ struct ThreadState {
   bool deferral = true;        // off inside deferral(False)
   Watcher* watcher = nullptr;  // of anomaly mode
   int open_recorders = 0;      // tapes and reverse transforms: sweeps inside them are recorded
+  bool within = false;         // work on the parts of boxes, which no branch takes for its own
   int shadow = -1;             // with so many recorders open only whether, not how
   std::vector<Level> levels;   // level k is levels[k - 1]
   std::uint16_t constant_levels = 0;  // levels that were open when no_grad was entered
@@ -84,6 +85,7 @@ class FlagScope {
   bool before_;
 };
 using RecordingScope = FlagScope<&ThreadState::recording>;
+using WithinScope = FlagScope<&ThreadState::within>;
 using DeferralScope = FlagScope<&ThreadState::deferral>;
 
 /// Opens a level for a scope.

@@ -116,6 +116,7 @@ class DualCells final : public CellScope {
   void write(const Cell& cell, Tensor value) override {
     static const Op& kept = find_op("kept");
     if (holds(value) && value.requires_grad() && thread_state().recording) {
+      const WithinScope within(true);
       value = apply(kept, {&value});
       recorded_.emplace_back(cell, cell.keep(cell.who));
     } else {
@@ -261,6 +262,7 @@ Level open_level(const Node* box) {
 Tensor stop_gradient(const Tensor& x) {
   static const Op& stop_record = find_op("stop_gradient");
   // Boxes are opened from the outermost in and closed again: as many as transforms are nested.
+  const WithinScope within(thread_state().within || (x.node()->level && x.node()->box != Box::trace));
   std::vector<Node*> boxes;
   Node* n = x.node();
   while (n->level && n->box != Box::trace) {
@@ -280,6 +282,7 @@ Tensor stop_gradient(const Tensor& x) {
 
 Tensor constant_part(const Tensor& x) {
   const ThreadState& state = thread_state();
+  const WithinScope within(true);
   Node* n = x.node();
   if (n->level > state.constant_levels && n->box != Box::trace) {
     const Level level = open_level(n);

@@ -81,6 +81,7 @@ Overlay::Held& Overlay::meet(const Cell& cell) {
 /// The function may read a cell under `no_grad` first, and then outside of it.
 Tensor Overlay::first_shadow(const Tensor& x) const {
   ThreadState& state = thread_state();
+  const WithinScope within(true);
   const RecordingScope recording(recording_);
   const std::uint16_t before = std::exchange(state.constant_levels, constant_levels_);
   Tensor out = shadow_of(x);
