@@ -12,8 +12,8 @@ def inside(context: Callable[[], Any], f: Callable[..., Any]) -> Callable[..., A
     """Return `f` so that each call runs inside a fresh ``context()``."""
     if inspect.isgeneratorfunction(f) or inspect.iscoroutinefunction(f):
         raise TypeError(
-            f"[{getattr(f, '__name__', 'context')}] the body of a generator or coroutine runs after "
-            "the call: use `with` inside of it instead of the decorator"
+            f"[{getattr(f, '__name__', 'context')}] the body of a generator or coroutine runs "
+            "after the call: use `with` inside of it instead of the decorator"
         )
 
     @functools.wraps(f)
