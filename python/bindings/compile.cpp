@@ -129,6 +129,7 @@ std::shared_ptr<Variant> trace_call(const CompiledFunction& c, PyObject* f, cons
   }
   const std::vector<py::object> arguments = call.rebuild(leaves);
   std::vector<PyObject*> args;
+  args.reserve(arguments.size());
   for (const py::object& a : arguments) args.push_back(a.ptr());
   py::object result = steal(PyObject_Vectorcall(f, args.data(), call.positional(), call.kwnames()));
   const std::vector<Tensor> tensors = take_results(std::move(result), *variant);

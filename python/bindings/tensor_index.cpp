@@ -240,7 +240,7 @@ Tensor put_advanced(const Tensor& x, const Index& index, const Tensor& value) {
   v = permuted(reshaped(v, without_new), inverse(g.back));
   const Tensor rows = reshaped(permuted(part, g.order), g.merged);
   const Tensor put = put_rows(rows, g.indices, v);
-  const Tensor filled = permuted(reshaped(put, g.unmerged), inverse(g.order));
+  Tensor filled = permuted(reshaped(put, g.unmerged), inverse(g.order));
   if (b.whole) return filled;
   return put_slice(x, filled, b.starts, b.counts, b.steps, 0);
 }

@@ -109,7 +109,7 @@ struct Inputs {
 };
 
 std::pair<py::object, py::object> split_aux(py::object result, bool has_aux, const char* op) {
-  if (!has_aux) return {std::move(result), {}};
+  if (!has_aux) return {std::move(result), py::object()};
   if (!PyTuple_Check(result.ptr()) || PyTuple_GET_SIZE(result.ptr()) != 2)
     raise(ErrorKind::type, op, "with has_aux=True the function must return (output, aux)");
   py::tuple both = result;

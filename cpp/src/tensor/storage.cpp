@@ -75,7 +75,8 @@ struct Slab {
 };
 
 Slab* slab_of(FreeBlock* block) {
-  return reinterpret_cast<Slab*>(reinterpret_cast<std::uintptr_t>(block) & ~(kSlab - 1));
+  const std::size_t offset = reinterpret_cast<std::uintptr_t>(block) % kSlab;
+  return reinterpret_cast<Slab*>(reinterpret_cast<char*>(block) - offset);
 }
 
 constexpr std::uint32_t thread_limit(int c) {

@@ -222,7 +222,7 @@ consteval TileKernel polygamma_row(DType d) {
       polygamma_row<T>(D), binary<Atan2, T>("atan2", D, D, 16),                                 \
       binary<Hypot, T>("hypot", D, D, 12)
 
-constexpr TileKernel rows[] = {
+constexpr TileKernel kRows[] = {
     ADJOINT_ROWS(DType::float32, float),
     ADJOINT_ROWS(DType::float64, double),
 };
@@ -230,6 +230,6 @@ constexpr TileKernel rows[] = {
 
 }  // namespace
 
-Rows<TileKernel> math_tiles() { return rows_of(rows); }
+Rows<TileKernel> math_tiles() { return rows_of(kRows); }
 
 }  // namespace adjoint::kernels::ADJOINT_ISA_NS
