@@ -149,7 +149,7 @@ bool Graph::matches(Index i, const Op& op, std::span<const Index> inputs,
                     const AttrsPtr& attrs) const {
   const Entry& e = entries_[i];
   return e.kind == Kind::apply && e.op == &op && e.count == inputs.size() &&
-         std::memcmp(edges_.data() + e.first, inputs.data(), inputs.size_bytes()) == 0 &&
+         std::equal(inputs.begin(), inputs.end(), edges_.begin() + e.first) &&
          equal_attrs(e.attrs, attrs);
 }
 

@@ -147,7 +147,7 @@ void CompiledProgram::run_single(Frame& frame, const Instruction& at) const {
     return;
   }
   std::uint32_t donated = at.donors;
-  for (std::size_t i = 0; i < in.size() && donated >> i; ++i)
+  for (std::size_t i = 0; i < in.size() && i < 32; ++i)
     if (!in[i]->gives_memory()) donated &= ~(1u << i);
   Tensor out = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
   e.op->run(out.node(), in, e.attrs.get(), donated);
