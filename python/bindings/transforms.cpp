@@ -18,7 +18,7 @@ namespace adjoint::python {
 
 namespace {
 
-Tensor zeros(Layout::Extents shape, DType dtype) {
+Tensor new_zeros(Layout::Extents shape, DType dtype) {
   Tensor t = Tensor::adopt(new_array(dtype, shape, "zeros"));
   std::memset(t.node()->data(), 0, t.node()->nbytes());
   return t;
@@ -176,7 +176,7 @@ std::vector<Tensor> jacobian_of(const Tensor& y, std::span<const Tensor> inputs)
   const std::int64_t m = y.size();
   Dims shape{m};
   for (const std::int64_t n : y.shape()) shape.push_back(n);
-  Tensor eye = zeros(shape, y.dtype());
+  Tensor eye = new_zeros(shape, y.dtype());
   char* data = static_cast<char*>(eye.node()->data());
   for (std::int64_t i = 0; i < m; ++i) {
     if (y.dtype() == DType::float32)
@@ -189,7 +189,7 @@ std::vector<Tensor> jacobian_of(const Tensor& y, std::span<const Tensor> inputs)
     for (const Tensor& x : inputs) {
       Dims full(y.shape());
       full.append(x.shape().data(), x.shape().size());
-      out.push_back(zeros(full, x.dtype()));
+      out.push_back(new_zeros(full, x.dtype()));
     }
     return out;
   }
@@ -403,7 +403,7 @@ py::object forward_mode(py::object f, py::object primals, py::object tangents) {
     for (Tensor& y : out.leaves) {
       auto [primal, tangent] = level.split_dual(y);
       y = primal;
-      derivatives.push_back(tangent.defined() ? tangent : zeros(primal.shape(), primal.dtype()));
+      derivatives.push_back(tangent.defined() ? tangent : new_zeros(primal.shape(), primal.dtype()));
     }
   }
   py::object values = to_python(out.def, std::move(out.leaves));
