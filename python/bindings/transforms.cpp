@@ -247,6 +247,7 @@ py::tuple vector_jacobian(py::object f, py::args primals) {
   };
   const bool nested = thread_state().open_recorders > 0;
   std::vector<Tensor> values;
+  values.reserve(out.leaves.size());
   for (const Tensor& y : out.leaves) values.push_back(value_outside(y, nested));
   return py::make_tuple(
       to_python(out.def, std::move(values)),

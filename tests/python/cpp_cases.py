@@ -64,12 +64,18 @@ def run(
         return subprocess.CompletedProcess(command, 124, f"no end after {timeout} s")
 
 
+def generator() -> list[str]:
+    """Options of cmake for a new folder: the ninja of the tests, as a machine may have no make."""
+    ninja = tool("ninja")
+    return ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
+
+
 def _configure(cmake: str) -> None:
     command = [cmake, "-S", str(ROOT), "-B", str(BUILD), "-DCMAKE_BUILD_TYPE=Release"]
     command += ["-DADJOINT_BUILD_TESTS=ON", "-DADJOINT_WERROR=ON"]
     stale = (BUILD / "CMakeCache.txt").exists()
-    if not stale and (ninja := tool("ninja")):
-        command += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
+    if not stale:
+        command += generator()
     done = run(*command)
     if done.returncode == 0:
         return

@@ -93,7 +93,9 @@ def cmake(*arguments: str | Path) -> str:
 def test_the_installed_library_serves_a_cmake_project(
     prefix: Path, tmp_path: Path, project: str
 ) -> None:
-    cmake("-S", ROOT / "tests/cpp" / project, "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}")
+    source = ROOT / "tests/cpp" / project
+    found = f"-DCMAKE_PREFIX_PATH={prefix}"
+    cmake("-S", source, "-B", tmp_path, found, *cpp_cases.generator())
     cmake("--build", tmp_path)
     done = cpp_cases.run(tmp_path / project, timeout=60)
     assert done.returncode == 0, done.stdout

@@ -213,6 +213,7 @@ std::uint32_t Graph::add_source(std::string place) {
 
 std::vector<ResultSpec> Graph::results() const {
   std::vector<ResultSpec> out;
+  out.reserve(outputs_.size());
   for (const Index o : outputs_) out.push_back({entries_[o].dtype, entries_[o].shape});
   return out;
 }
@@ -292,6 +293,7 @@ std::vector<Tensor> Graph::replay(std::span<const Tensor> inputs) const {
     }
   }
   std::vector<Tensor> results;
+  results.reserve(outputs_.size());
   for (const Index o : outputs_) results.push_back(values[o]);
   return results;
 }
