@@ -91,7 +91,8 @@ PyObject* method_entry(PyObject* self, PyObject* const* args, Py_ssize_t nargs, 
 
 using FunctionEntry = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
 template <int... I>
-constexpr std::array<FunctionEntry, sizeof...(I)> function_entries(std::integer_sequence<int, I...>) {
+constexpr std::array<FunctionEntry, sizeof...(I)> function_entries(
+    std::integer_sequence<int, I...>) {
   return {&function_entry<I>...};
 }
 template <int... I>

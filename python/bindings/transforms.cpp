@@ -404,7 +404,8 @@ py::object forward_mode(py::object f, py::object primals, py::object tangents) {
     for (Tensor& y : out.leaves) {
       auto [primal, tangent] = level.split_dual(y);
       y = primal;
-      derivatives.push_back(tangent.defined() ? tangent : new_zeros(primal.shape(), primal.dtype()));
+      derivatives.push_back(tangent.defined() ? tangent
+                                              : new_zeros(primal.shape(), primal.dtype()));
     }
   }
   py::object values = to_python(out.def, std::move(out.leaves));
