@@ -16,8 +16,9 @@ class Callback {
       f_.release();
       return;
     }
-    const py::gil_scoped_acquire lock;
-    f_ = py::object();
+    const PyGILState_STATE state = PyGILState_Ensure();
+    Py_XDECREF(f_.release().ptr());
+    PyGILState_Release(state);
   }
   Callback(const Callback&) = delete;
   Callback& operator=(const Callback&) = delete;

@@ -82,9 +82,9 @@ void write_gradient(const PyTensor* t, const Tensor& fresh) {
   const Tensor now = read_cell(cell);
   const auto same = [&] {
     const Node* a = now.node();
-    return a && (a == t->node || (a->level && a->box == Box::trace && t->node->box == Box::trace &&
-                                  a->trace_index == t->node->trace_index &&
-                                  a->box_serial == t->node->box_serial));
+    return a && (a == t->node ||
+                 (a->level && a->box == Box::trace && t->node->box == Box::trace &&
+                  a->trace_index == t->node->trace_index && a->box_serial == t->node->box_serial));
   };
   if (same()) write_cell(cell, fresh);
 }
@@ -107,11 +107,11 @@ void rebind_cell(PyTensor* t, Node* node) {
 
 PyObject* constant_result(PyObject* result) {
   const ThreadState& state = thread_state();
-  if (!result || state.recording || !is_exact_tensor(result))
-    return result;
+  if (!result || state.recording || !is_exact_tensor(result)) return result;
   PyTensor* t = as_tensor(result);
   if (t->leaf || (!t->node->level && !t->node->requires_grad)) return result;
-  const py::object given = py::reinterpret_steal<py::object>(result);  // it may be an operand itself
+  const py::object given =
+      py::reinterpret_steal<py::object>(result);  // it may be an operand itself
   return wrap(constant_part(Tensor::share(t->node)).detach_node());
 }
 

@@ -158,9 +158,9 @@ PyObject* build_result(const Variant& v, const Outputs& outputs) {
 }
 
 bool rebinds(const Variant& v) {
-  return !v.rebound.empty() ||
-         std::ranges::any_of(v.places,
-                             [](const Place& p) { return p.output != Place::kUnchanged; });
+  return !v.rebound.empty() || std::ranges::any_of(v.places, [](const Place& p) {
+    return p.output != Place::kUnchanged;
+  });
 }
 
 PyObject* run_variant(const Variant& v, const Call& call) {
@@ -384,7 +384,8 @@ py::dict stats_of(const ShownProgram& p) {
 
 void init_compile(py::module_& m) {
   make_compiled_type();
-  value_needed_error = PyErr_NewException("adjoint._core._ValueNeeded", PyExc_BaseException, nullptr);
+  value_needed_error =
+      PyErr_NewException("adjoint._core._ValueNeeded", PyExc_BaseException, nullptr);
   if (!value_needed_error) throw_python();
   m.attr("Compiled") = borrow(reinterpret_cast<PyObject*>(g_compiled_type));
   py::class_<ShownProgram>(m, "Program", py::module_local(),

@@ -17,9 +17,9 @@ namespace adjoint::python {
 struct CallLeaf {
   enum class Kind : std::uint8_t { tensor, weak_int, weak_float, fixed };
   Kind kind;
-  PyObject* object;   // fixed: the value is part of the key
-  Node* node;         // tensor
-  std::uint32_t same; // tensor: the first leaf that is this very handle
+  PyObject* object;    // fixed: the value is part of the key
+  Node* node;          // tensor
+  std::uint32_t same;  // tensor: the first leaf that is this very handle
 
   bool is_handle() const noexcept { return kind == Kind::tensor && is_tensor(object); }
 };
@@ -144,7 +144,5 @@ struct CompiledFunction {
 /// The function traced for a call. Null where it needs the values of numbers, which are told.
 std::shared_ptr<const Variant> trace_call(const CompiledFunction& c, PyObject* f, const Call& call,
                                           std::vector<std::uint32_t>& needed);
-
-
 
 }  // namespace adjoint::python

@@ -44,8 +44,9 @@ bool moves(const Node* n) {
 // ---- Call ---------------------------------------------------------------------------------------
 
 Call::Call(PyObject* const* args, std::size_t nargs, PyObject* kwnames, const Dims& static_argnums)
-    : nargs_(nargs), kwnames_(kwnames), recording_((thread_state().recording ? 1 : 0) +
-                 (thread_state().open_recorders > 0 ? 2 : 0)) {
+    : nargs_(nargs),
+      kwnames_(kwnames),
+      recording_((thread_state().recording ? 1 : 0) + (thread_state().open_recorders > 0 ? 2 : 0)) {
   const std::size_t total =
       nargs + (kwnames ? static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames)) : 0);
   for (std::size_t i = 0; i < total; ++i) {

@@ -70,11 +70,10 @@ class Arguments {
     inputs_.push_back(i);
     if (leaf.kind != CallLeaf::Kind::tensor) {
       const bool whole = leaf.kind == CallLeaf::Kind::weak_int;
-      values_.push_back(wrapped(trace.argument(
-          {whole ? DType::int64 : DType::float64,
-           {},
-           whole ? WeakKind::integer : WeakKind::floating,
-           false})));
+      values_.push_back(wrapped(trace.argument({whole ? DType::int64 : DType::float64,
+                                                {},
+                                                whole ? WeakKind::integer : WeakKind::floating,
+                                                false})));
       return;
     }
     Tensor box = trace.argument_like(Tensor::share(leaf.node));
@@ -139,8 +138,8 @@ Surroundings surroundings_of(PyObject* f, const Call& call) {
   return Surroundings(f, given);
 }
 
-// A tensor that the function reads, and then puts another in the place of: the next call of a program
-// would read the first one again.
+// A tensor that the function reads, and then puts another in the place of: the next call of a
+// program would read the first one again.
 void refuse_lost_state(const std::vector<Place>& places, const std::vector<py::object>& replaced) {
   for (const py::object& was : replaced)
     for (const Place& p : places)
@@ -209,9 +208,8 @@ std::shared_ptr<const Variant> trace_call(const CompiledFunction& c, PyObject* f
     variant->draws |= traced.graph[i].op && traced.graph[i].op->draws;
   variant->donated = donated_inputs(c, call);
   GraphFunction::Mask recorded = recorded_outputs(traced, results);
-  variant->function =
-      std::make_shared<const GraphFunction>(std::move(traced.graph), std::move(traced.moves),
-                                            std::move(recorded), variant->donated);
+  variant->function = std::make_shared<const GraphFunction>(
+      std::move(traced.graph), std::move(traced.moves), std::move(recorded), variant->donated);
   return variant;
 }
 

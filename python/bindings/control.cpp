@@ -104,8 +104,8 @@ class HostCallee final : public Callee {
   Callback f_;
 };
 
-py::list results(IntrusivePtr<const Callee> callee, const py::sequence& inputs) {
-  return to_list(call(std::move(callee), tensors_of(inputs)));
+py::list results(const IntrusivePtr<const Callee>& callee, const py::sequence& inputs) {
+  return to_list(call(callee, tensors_of(inputs)));
 }
 
 bool is_batched(const py::object& x) {

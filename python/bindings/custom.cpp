@@ -160,13 +160,12 @@ class Apart {
   }
   // A function that runs `f` with these values for what was read: (result, what was written).
   py::cpp_function again() const {
-    return py::cpp_function(
-        [record = std::shared_ptr<const Overlay::Record>(record_)](const py::object& f,
-                                                                   const py::sequence& values) {
-          Overlay overlay(*record, tensors_of(values));
-          py::object result = f();
-          return py::make_tuple(result, to_list(overlay.values_written()));
-        });
+    return py::cpp_function([record = std::shared_ptr<const Overlay::Record>(record_)](
+                                const py::object& f, const py::sequence& values) {
+      Overlay overlay(*record, tensors_of(values));
+      py::object result = f();
+      return py::make_tuple(result, to_list(overlay.values_written()));
+    });
   }
 
  private:

@@ -19,7 +19,7 @@ namespace {
 // One callable: an elementwise record, called with its operands, or a body with parsed arguments.
 struct Function {
   const Op* op = nullptr;
-  Body body = nullptr;
+  FunctionBody body = nullptr;
   std::string name;
   std::string doc;         // as a function: "name(signature)\n--\n\ndoc"
   std::string method_doc;  // as a method: the first parameter is $self
@@ -87,13 +87,14 @@ PyObject* method_entry(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
   });
 }
 
-using Entry = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
+using FunctionEntry = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
 template <int... I>
-constexpr std::array<Entry, sizeof...(I)> function_entries(std::integer_sequence<int, I...>) {
+constexpr std::array<FunctionEntry, sizeof...(I)> function_entries(
+    std::integer_sequence<int, I...>) {
   return {&function_entry<I>...};
 }
 template <int... I>
-constexpr std::array<Entry, sizeof...(I)> method_entries(std::integer_sequence<int, I...>) {
+constexpr std::array<FunctionEntry, sizeof...(I)> method_entries(std::integer_sequence<int, I...>) {
   return {&method_entry<I>...};
 }
 constexpr auto kFunctionEntries =
@@ -237,7 +238,7 @@ Dims Arguments::axes(int i, int ndim) const {
 }
 
 void add_function(py::module_& m, const char* name, const char* signature, const char* doc,
-                  Body body, bool method) {
+                  FunctionBody body, bool method) {
   auto f = std::make_unique<Function>();
   f->name = name;
   f->body = body;

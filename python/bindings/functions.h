@@ -59,8 +59,8 @@ class Arguments {
 
 /// A function of the module, optionally also a method of Tensor. `names` is the signature's text
 /// as Python prints it; the parsing follows it.
-using Body = PyObject* (*)(const Arguments&);
+using FunctionBody = PyObject* (*)(const Arguments&);
 void add_function(py::module_& m, const char* name, const char* signature, const char* doc,
-                  Body body, bool method = false);
+                  FunctionBody body, bool method = false);
 
 }  // namespace adjoint::python

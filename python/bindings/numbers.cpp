@@ -88,8 +88,7 @@ PyObject* combine(const Op& op, const Number& a, const Number& b) {
     const Tensor y = as_float(b);
     return wrap_number(apply(op, {&x, &y}), WeakKind::floating, 0);
   }
-  const std::uint32_t bits =
-      name == "multiply" ? a.bits + b.bits : std::max(a.bits, b.bits) + 1;
+  const std::uint32_t bits = name == "multiply" ? a.bits + b.bits : std::max(a.bits, b.bits) + 1;
   if (bits > kMaxBits) need(a, b);
   const Tensor x = as_int(a);
   const Tensor y = as_int(b);

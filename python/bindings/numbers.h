@@ -1,5 +1,5 @@
-// Python numbers among the arguments of a compiled function: while it is traced they are 0-d values,
-// and operators between them mean what they mean between numbers.
+// Python numbers among the arguments of a compiled function: while it is traced they are 0-d
+// values, and operators between them mean what they mean between numbers.
 #pragma once
 
 #include "graph/op.h"

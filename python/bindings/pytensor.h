@@ -28,8 +28,8 @@ struct PyTensor {
   Leaf* leaf;                // one owner count, or null
   PyObject* weakrefs;
   PyObject* dict;
-  PyObject* name;   // str or null
-  Leaf* gradient_of;  // whose gradient this handle was got as, or null; a reference
+  PyObject* name;                // str or null
+  Leaf* gradient_of;             // whose gradient this handle was got as, or null; a reference
   std::uint64_t birth : 63;      // as a cell
   std::uint64_t basic_view : 1;  // made by basic indexing: assigning through a temporary is lost
 };

@@ -97,6 +97,7 @@ PyObject* concat_body(const Arguments& a) {
   const std::vector<Tensor> parts = a.tensors(0);
   if (a[1] == Py_None) {
     std::vector<Tensor> flat;
+    flat.reserve(parts.size());
     for (const Tensor& t : parts) flat.push_back(reshape(t, Dims{-1}));
     return wrap(concat(flat, 0));
   }

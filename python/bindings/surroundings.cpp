@@ -17,14 +17,16 @@ namespace {
 constexpr std::size_t kMaxObjects = 20000;  // walked for one trace
 
 bool is_number(PyObject* o) noexcept {
-  return PyLong_CheckExact(o) || PyFloat_CheckExact(o) || PyBool_Check(o) || PyComplex_CheckExact(o);
+  return PyLong_CheckExact(o) || PyFloat_CheckExact(o) || PyBool_Check(o) ||
+         PyComplex_CheckExact(o);
 }
 bool is_text(PyObject* o) noexcept { return PyUnicode_CheckExact(o) || PyBytes_CheckExact(o); }
 
 bool is_dataclass(PyObject* o) { return PyObject_HasAttrString(o, "__dataclass_fields__") == 1; }
 
 bool same_fields(PyObject* a, PyObject* b) {
-  const py::object fields = borrow(reinterpret_cast<PyObject*>(Py_TYPE(a))).attr("__dataclass_fields__");
+  const py::object fields =
+      borrow(reinterpret_cast<PyObject*>(Py_TYPE(a))).attr("__dataclass_fields__");
   for (const py::handle name : fields)
     if (!same_value(borrow(a).attr(name).ptr(), borrow(b).attr(name).ptr())) return false;
   return true;
@@ -192,9 +194,8 @@ class Explorer {
         shelf(Shelf::Kind::cell, cell).entries.push_back({{}, Identity(value)});
         add(value);
       }
-    visit_code(PyFunction_GetCode(f), is_of_library(PyFunction_GetGlobals(f))
-                                          ? nullptr
-                                          : PyFunction_GetGlobals(f));
+    visit_code(PyFunction_GetCode(f),
+               is_of_library(PyFunction_GetGlobals(f)) ? nullptr : PyFunction_GetGlobals(f));
   }
 
   // The names that the code and the functions inside of it mention.
@@ -325,8 +326,8 @@ class Explorer {
     const Instance at = instances_[k];
     PyObject* value = at.dict ? PyDict_GetItemWithError(at.dict.ptr(), name) : nullptr;
     if (PyErr_Occurred()) PyErr_Clear();
-    const bool in_class = !PyModule_Check(at.object.ptr()) &&
-                          visit_class_attribute(Py_TYPE(at.object.ptr()), name);
+    const bool in_class =
+        !PyModule_Check(at.object.ptr()) && visit_class_attribute(Py_TYPE(at.object.ptr()), name);
     if (!at.dict) return look_up_slot(at.object.ptr(), name);
     if (!value && PyModule_Check(at.object.ptr())) return;
     if (in_class) look_up_slot(at.object.ptr(), name);
@@ -422,8 +423,8 @@ bool Surroundings::Shelf::unchanged() const noexcept {
     case Kind::slot: {
       PyObject* o = entries[0].value.get();
       if (!o) return false;
-      const py::object now = py::reinterpret_steal<py::object>(Py_TYPE(at)->tp_descr_get(
-          at, o, reinterpret_cast<PyObject*>(Py_TYPE(o))));
+      const py::object now = py::reinterpret_steal<py::object>(
+          Py_TYPE(at)->tp_descr_get(at, o, reinterpret_cast<PyObject*>(Py_TYPE(o))));
       if (!now) PyErr_Clear();
       return entries[1].holds(now.ptr());
     }
@@ -450,8 +451,7 @@ bool Surroundings::Shelf::unchanged() const noexcept {
       for (std::size_t i = 0; i < entries.size(); ++i)
         if (!entries[i].holds(PyList_GET_ITEM(at, static_cast<Py_ssize_t>(i)))) return false;
       return true;
-    case Kind::all_entries:
-      return all_entries_unchanged();
+    case Kind::all_entries: return all_entries_unchanged();
     case Kind::some_entries:
       for (const Entry& e : entries) {
         PyObject* now = PyDict_GetItemWithError(at, e.key.ptr());

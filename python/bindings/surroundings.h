@@ -70,7 +70,7 @@ class Surroundings {
     Kind kind;
     py::object where;
     std::vector<Entry> entries;
-    unsigned version = 0;  // of a type
+    unsigned version = 0;      // of a type
     std::string content = {};  // of an array
     bool unchanged() const noexcept;
     bool all_entries_unchanged() const noexcept;

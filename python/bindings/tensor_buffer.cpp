@@ -28,16 +28,17 @@ std::optional<DType> dtype_of_format(std::string_view format, Py_ssize_t item) {
   if (format.empty()) return std::nullopt;
   if (format[0] == '@' || format[0] == '=' || format[0] == '<') format.remove_prefix(1);
   if (format.size() != 1) return std::nullopt;
-  static constexpr DType kSigned[] = {DType::int8, DType::int16, DType::int32, DType::int64};
-  static constexpr DType kUnsigned[] = {DType::uint8, DType::uint16, DType::uint32, DType::uint64};
+  static constexpr DType with_sign[] = {DType::int8, DType::int16, DType::int32, DType::int64};
+  static constexpr DType without_sign[] = {DType::uint8, DType::uint16, DType::uint32,
+                                           DType::uint64};
   const int size = item == 1 ? 0 : item == 2 ? 1 : item == 4 ? 2 : item == 8 ? 3 : -1;
   const char c = format[0];
   if (c == '?' && item == 1) return DType::boolean;
   if (c == 'f' && item == 4) return DType::float32;
   if (c == 'd' && item == 8) return DType::float64;
   if (size < 0) return std::nullopt;
-  if (std::string_view("bhilqn").find(c) != std::string_view::npos) return kSigned[size];
-  if (std::string_view("BHILQN").find(c) != std::string_view::npos) return kUnsigned[size];
+  if (std::string_view("bhilqn").find(c) != std::string_view::npos) return with_sign[size];
+  if (std::string_view("BHILQN").find(c) != std::string_view::npos) return without_sign[size];
   return std::nullopt;
 }
 

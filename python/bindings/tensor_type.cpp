@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/pools.h"
 #include "convert.h"
 #include "graph/apply.h"
 #include "graph/op.h"
@@ -28,7 +29,7 @@ namespace {
 #ifdef Py_GIL_DISABLED
 constexpr int kMaxFree = 0;  // the list is guarded by the interpreter's lock
 #else
-constexpr int kMaxFree = 256;
+constexpr int kMaxFree = kPools ? 256 : 0;
 #endif
 std::array<PyTensor*, kMaxFree + 1> g_free;
 int g_free_count = 0;

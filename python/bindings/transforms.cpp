@@ -19,7 +19,7 @@ namespace adjoint::python {
 
 namespace {
 
-Tensor zeros(Layout::Extents shape, DType dtype) {
+Tensor new_zeros(Layout::Extents shape, DType dtype) {
   Tensor t = Tensor::adopt(new_array(dtype, shape, "zeros"));
   std::memset(t.node()->data(), 0, t.node()->nbytes());
   return t;
@@ -110,7 +110,7 @@ struct Inputs {
 };
 
 std::pair<py::object, py::object> split_aux(py::object result, bool has_aux, const char* op) {
-  if (!has_aux) return {std::move(result), {}};
+  if (!has_aux) return {std::move(result), py::object()};
   if (!PyTuple_Check(result.ptr()) || PyTuple_GET_SIZE(result.ptr()) != 2)
     raise(ErrorKind::type, op, "with has_aux=True the function must return (output, aux)");
   py::tuple both = result;
@@ -126,8 +126,8 @@ const char* name_of(TransformKind kind) {
   return names[static_cast<int>(kind)];
 }
 
-// What a transform returns beside its derivative: without history, unless another is open around it.
-// A handle that is a leaf itself is returned as it is.
+// What a transform returns beside its derivative: without history, unless another is open around
+// it. A handle that is a leaf itself is returned as it is.
 py::object aux_outside(const py::object& aux) {
   if (!aux || thread_state().open_recorders > 0) return aux;
   std::vector<py::object> leaves;
@@ -201,7 +201,7 @@ std::vector<Tensor> jacobian_of(const Tensor& y, std::span<const Tensor> inputs)
   const std::int64_t m = y.size();
   Dims shape{m};
   for (const std::int64_t n : y.shape()) shape.push_back(n);
-  Tensor eye = zeros(shape, y.dtype());
+  Tensor eye = new_zeros(shape, y.dtype());
   char* data = static_cast<char*>(eye.node()->data());
   for (std::int64_t i = 0; i < m; ++i) {
     if (y.dtype() == DType::float32)
@@ -214,7 +214,7 @@ std::vector<Tensor> jacobian_of(const Tensor& y, std::span<const Tensor> inputs)
     for (const Tensor& x : inputs) {
       Dims full(y.shape());
       full.append(x.shape().data(), x.shape().size());
-      out.push_back(zeros(full, x.dtype()));
+      out.push_back(new_zeros(full, x.dtype()));
     }
     return out;
   }
@@ -273,6 +273,7 @@ py::tuple vector_jacobian(py::object f, py::args primals) {
   };
   const bool nested = thread_state().open_recorders > 0;
   std::vector<Tensor> values;
+  values.reserve(out.leaves.size());
   for (const Tensor& y : out.leaves) values.push_back(value_outside(y, nested));
   return py::make_tuple(to_python(out.def, std::move(values)),
                         named_call_errors(py::cpp_function(
@@ -430,7 +431,8 @@ py::object forward_mode(py::object f, py::object primals, py::object tangents) {
     for (Tensor& y : out.leaves) {
       auto [primal, tangent] = level.split_dual(y);
       y = primal;
-      derivatives.push_back(tangent.defined() ? tangent : zeros(primal.shape(), primal.dtype()));
+      derivatives.push_back(tangent.defined() ? tangent
+                                              : new_zeros(primal.shape(), primal.dtype()));
     }
   }
   py::object values = to_python(out.def, std::move(out.leaves));

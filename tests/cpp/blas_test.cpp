@@ -205,7 +205,8 @@ TEST_CASE("infinities and nans go through") {
 TEST_CASE_TEMPLATE("the bits are the same for any number of threads", T, float, double) {
   const Index shapes[][3] = {{300, 310, 120}, {512, 512, 40},  {4000, 1, 300},
                              {1, 5000, 200},  {3000, 20, 200}, {700, 800, 1}};
-  for (const auto& [m, n, k] : shapes) {
+  for (const auto& shape : shapes) {
+    const Index m = shape[0], n = shape[1], k = shape[2];
     const auto a = random_values<T>(static_cast<std::size_t>(m * k), 7);
     const auto b = random_values<T>(static_cast<std::size_t>(k * n), 8);
     std::vector<T> first(static_cast<std::size_t>(m * n));

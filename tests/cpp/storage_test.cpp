@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "adjoint/error.h"
+#include "base/pools.h"
 
 namespace {
 
@@ -24,6 +25,8 @@ using adjoint::Storage;
 using adjoint::storage_stats;
 
 constexpr std::size_t kMiB = 1 << 20;
+
+const doctest::skip kNeedsPools(!adjoint::kPools);
 
 }  // namespace
 
@@ -45,7 +48,7 @@ TEST_CASE("blocks of every size are aligned, writable and apart") {
   }
 }
 
-TEST_CASE("a freed block serves the next request of its size") {
+TEST_CASE("a freed block serves the next request of its size" * kNeedsPools) {
   for (std::size_t size : {std::size_t{8}, std::size_t{700}, std::size_t{20000},
                            std::size_t{300000}, 3 * kMiB, 40 * kMiB}) {
     auto first = Storage::allocate(size, "test");
@@ -55,7 +58,7 @@ TEST_CASE("a freed block serves the next request of its size") {
   }
 }
 
-TEST_CASE("a huge cached block is not spent on a much smaller request") {
+TEST_CASE("a huge cached block is not spent on a much smaller request" * kNeedsPools) {
   adjoint::clear_storage_cache();
   auto big = Storage::allocate(40 * kMiB, "test");
   void* const data = big->data();
@@ -85,7 +88,7 @@ TEST_CASE("live and peak are exact") {
   CHECK(storage_stats().peak == before);
 }
 
-TEST_CASE("the cache grows by what is freed, is bounded and can be cleared") {
+TEST_CASE("the cache grows by what is freed, is bounded and can be cleared" * kNeedsPools) {
   adjoint::clear_storage_cache();
   adjoint::reset_peak_storage();
   const std::size_t empty = storage_stats().cached;
@@ -104,7 +107,7 @@ TEST_CASE("the cache grows by what is freed, is bounded and can be cleared") {
   adjoint::reset_peak_storage();
 }
 
-TEST_CASE("a limit of the cache holds at once, and can be taken back") {
+TEST_CASE("a limit of the cache holds at once, and can be taken back" * kNeedsPools) {
   const auto free_some = [] {
     std::vector<IntrusivePtr<Storage>> blocks;
     for (int i = 0; i < 10; ++i) blocks.push_back(Storage::allocate(4 * kMiB, "test"));
@@ -127,7 +130,7 @@ TEST_CASE("a limit of the cache holds at once, and can be taken back") {
   adjoint::clear_storage_cache();
 }
 
-TEST_CASE("small blocks go back to the system when their slab is free") {
+TEST_CASE("small blocks go back to the system when their slab is free" * kNeedsPools) {
   adjoint::clear_storage_cache();
   const std::size_t before = storage_stats().cached;
   {

@@ -480,7 +480,8 @@ const std::vector<std::pair<Dims, Dims>> kProducts = {{{3}, {3}},
 }  // namespace
 
 TEST_CASE("matmul against its definition") {
-  for (const auto& [sa, sb] : kProducts) {
+  for (const auto& product : kProducts) {
+    const auto &sa = product.first, &sb = product.second;
     CAPTURE(to_string(sa));
     CAPTURE(to_string(sb));
     const Tensor a = sample(sa), b = sample(sb, 0.6);
@@ -532,7 +533,8 @@ TEST_CASE("matmul of integers wraps, dtypes meet, and errors name both shapes") 
 
 TEST_CASE("derivatives and batches of matmul") {
   const auto f = [](std::span<const Tensor> x) { return matmul(x[0], x[1]); };
-  for (const auto& [sa, sb] : kProducts) {
+  for (const auto& product : kProducts) {
+    const auto &sa = product.first, &sb = product.second;
     CAPTURE(to_string(sa));
     CAPTURE(to_string(sb));
     check_derivatives(f, {sample(sa), sample(sb, 0.6)});

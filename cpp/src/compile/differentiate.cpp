@@ -73,8 +73,8 @@ Graph sweep_graph(const Graph& graph, const GraphMask& wanted, const GraphMask& 
 
 // ------------------------------------------------------------------------------ cutting in two
 
-constexpr std::uint8_t kDearCost = 16;   // of a kernel: more is kept rather than computed again
-constexpr std::uint32_t kMaxAgain = 8;   // applications that are computed again for one value
+constexpr std::uint8_t kDearCost = 16;  // of a kernel: more is kept rather than computed again
+constexpr std::uint32_t kMaxAgain = 8;  // applications that are computed again for one value
 
 /// Decides which values of the first half the second half is given.
 class Cut {
@@ -235,8 +235,7 @@ Graph push_forward(const Graph& graph, const GraphMask& moving, const GraphMask&
   {
     const TransformLevel level = TransformLevel::dual();
     for (std::size_t i = 0; i < inputs.size(); ++i)
-      if (moving[i])
-        inputs[i] = level.make_dual(inputs[i], replay.argument(graph.inputs()[i]));
+      if (moving[i]) inputs[i] = level.make_dual(inputs[i], replay.argument(graph.inputs()[i]));
     const std::vector<Tensor> outputs = replay.run(inputs);
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (!results[i]) continue;

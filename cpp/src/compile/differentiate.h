@@ -1,5 +1,5 @@
-// Graphs made from a graph: its pullback, its pushforward, its batch, and the pair of graphs of which
-// the first keeps what the second needs to pull cotangents back.
+// Graphs made from a graph: its pullback, its pushforward, its batch, and the pair of graphs of
+// which the first keeps what the second needs to pull cotangents back.
 #pragma once
 
 #include <vector>

@@ -1,6 +1,6 @@
-// A recorded call at level 0 runs the first half of the sweep with the function, and the second when
-// cotangents arrive. Under levels the value is made from inputs without history, and the derivative
-// is a rule whose two directions are functions of graphs again.
+// A recorded call at level 0 runs the first half of the sweep with the function, and the second
+// when cotangents arrive. Under levels the value is made from inputs without history, and the
+// derivative is a rule whose two directions are functions of graphs again.
 #include "compile/function.h"
 
 #include <algorithm>
@@ -199,7 +199,8 @@ std::vector<Tensor> GraphFunction::call(std::span<const Tensor> inputs) const {
   const bool leveled = std::ranges::any_of(inputs, [](const Tensor& x) { return x.node()->level; });
   Mask wanted;
   for (const Tensor& x : inputs)
-    wanted.push_back(is_floating(x.dtype()) && (leveled ? is_differentiated(x) : x.requires_grad()));
+    wanted.push_back(is_floating(x.dtype()) &&
+                     (leveled ? is_differentiated(x) : x.requires_grad()));
   if (!leveled) {
     if (!records() || !any(wanted)) return run(program_, inputs);
     const RecordingScope recording(true);  // the function may say so itself, under no_grad
@@ -212,8 +213,7 @@ std::vector<Tensor> GraphFunction::call(std::span<const Tensor> inputs) const {
   if (!any(wanted) || !any(seeds)) return out;
   IntrusivePtr<const JointRule> rule(new Rule(shared_from_this(), std::move(wanted), seeds));
   std::vector<Tensor> given(inputs.begin(), inputs.end());
-  std::vector<Tensor> moved =
-      with_derivative(chosen<Tensor>(out, seeds), given, std::move(rule));
+  std::vector<Tensor> moved = with_derivative(chosen<Tensor>(out, seeds), given, std::move(rule));
   std::size_t next = 0;
   for (std::size_t i = 0; i < out.size(); ++i)
     if (seeds[i]) out[i] = std::move(moved[next++]);
@@ -232,7 +232,8 @@ Mask GraphFunction::connected(Mask wanted) const {
       if (e.op->differentiable() && !(k < 8 && e.op->constant_inputs >> k & 1))
         needed[graph_.inputs_of(i)[k]] = true;
   }
-  for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i] = wanted[i] && needed[graph_.inputs()[i]];
+  for (std::size_t i = 0; i < wanted.size(); ++i)
+    wanted[i] = wanted[i] && needed[graph_.inputs()[i]];
   return wanted;
 }
 
@@ -244,8 +245,7 @@ std::vector<Tensor> GraphFunction::call_recorded(std::span<const Tensor> inputs,
   std::size_t result = graph_.outputs().size();
   std::vector<Tensor> kept;
   for (const std::uint32_t i : pair->kept)
-    kept.push_back(i == ForwardBackward::kResult ? std::move(out[result++])
-                                                 : inputs[i].detach());
+    kept.push_back(i == ForwardBackward::kResult ? std::move(out[result++]) : inputs[i].detach());
   out.resize(graph_.outputs().size());
   auto* rule = new Rule(shared_from_this(), pair->wanted, pair->seeds);
   IntrusivePtr<const JointRule> held(rule);

@@ -18,7 +18,8 @@ constexpr Graph::Index kNone = ~Graph::Index{0};
 std::size_t mix(std::size_t h, std::size_t v) {
   h ^= v + 0x9e3779b97f4a7c15ull + (h << 6) + (h >> 2);
   h *= 0xff51afd7ed558ccdull;
-  return h ^ h >> 32;  // the low bits of a double are mostly zeros, and the table is indexed by them
+  return h ^
+         h >> 32;  // the low bits of a double are mostly zeros, and the table is indexed by them
 }
 
 std::size_t hash_application(const Op& op, std::span<const Graph::Index> inputs,
@@ -150,7 +151,7 @@ bool Graph::matches(Index i, const Op& op, std::span<const Index> inputs,
                     const AttrsPtr& attrs) const {
   const Entry& e = entries_[i];
   return e.kind == Kind::apply && e.op == &op && e.count == inputs.size() &&
-         std::memcmp(edges_.data() + e.first, inputs.data(), inputs.size_bytes()) == 0 &&
+         std::equal(inputs.begin(), inputs.end(), edges_.begin() + e.first) &&
          equal_attrs(e.attrs, attrs);
 }
 
@@ -214,6 +215,7 @@ std::uint32_t Graph::add_source(std::string place) {
 
 std::vector<ResultSpec> Graph::results() const {
   std::vector<ResultSpec> out;
+  out.reserve(outputs_.size());
   for (const Index o : outputs_) out.push_back({entries_[o].dtype, entries_[o].shape});
   return out;
 }
@@ -295,8 +297,7 @@ Graph Graph::closed(std::vector<Tensor>& captured) const {
   return out;
 }
 
-std::vector<Tensor> Graph::replay(std::span<const Tensor> inputs,
-                                  const std::string** line) const {
+std::vector<Tensor> Graph::replay(std::span<const Tensor> inputs, const std::string** line) const {
   std::vector<Tensor> values(entries_.size());
   std::vector<Index> last(entries_.size(), 0);  // the node after which a value is not read
   for (Index i = 0; i < entries_.size(); ++i)
@@ -319,6 +320,7 @@ std::vector<Tensor> Graph::replay(std::span<const Tensor> inputs,
     }
   }
   std::vector<Tensor> results;
+  results.reserve(outputs_.size());
   for (const Index o : outputs_) results.push_back(values[o]);
   return results;
 }

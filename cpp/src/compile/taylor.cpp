@@ -276,7 +276,8 @@ std::vector<std::vector<Tensor>> taylor(const ListFunction& f, std::span<const T
                                         std::span<const Tensor> tangents, int order) {
   const std::unique_ptr<Trace> trace = Trace::hidden();
   std::vector<Tensor> arguments;
-  for (const Tensor& x : primals) arguments.push_back(trace->argument({x.dtype(), Dims(x.shape())}));
+  for (const Tensor& x : primals)
+    arguments.push_back(trace->argument({x.dtype(), Dims(x.shape())}));
   std::vector<Index> outputs;
   {
     const RecordingScope unrecorded(false);

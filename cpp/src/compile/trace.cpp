@@ -46,8 +46,7 @@ class Trace::Cells final : public CellScope {
     Touched& t = touched(cell);
     if (value.defined() && !is_inside_dual(cell)) value = trace_->kept(std::move(value));
     trace_->steps_ |= cell.kind == Cell::Kind::gradient && value.defined();
-    t.value =
-        value.defined() ? kept_value(cell.leaf, std::move(value), t.value.node()) : Tensor();
+    t.value = value.defined() ? kept_value(cell.leaf, std::move(value), t.value.node()) : Tensor();
   }
   void check(const Cell&, const Tensor&) override {}
   const char* refuses_leaves() const noexcept override { return "compile"; }
@@ -124,8 +123,11 @@ Tensor Trace::argument(const TracedArgument& spec) {
 
 Tensor Trace::argument_like(const Tensor& value) {
   const Node* n = value.node();
-  Tensor out = argument({n->dtype, Dims(n->layout.shape()), {},
-                         moves_outside(value) || n->requires_grad, n->requires_grad});
+  Tensor out = argument({n->dtype,
+                         Dims(n->layout.shape()),
+                         {},
+                         moves_outside(value) || n->requires_grad,
+                         n->requires_grad});
   Node* fresh = out.node();
   fresh->order = n->order;
   fresh->requires_grad = n->requires_grad;
@@ -174,7 +176,7 @@ Node* Trace::record(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
   if (op.casts) check_cast(inputs[0], attrs->dtype);
   const ResultSpec spec = infer_result(op, inputs, attrs.get());
   const ThreadState& state = thread_state();
-  const bool constant = level_ <= state.constant_levels;  // under no_grad
+  const bool constant = level_ <= state.constant_levels;              // under no_grad
   const bool unrecorded = !constant && !hidden_ && !state.recording;  // no_grad outside, or a sweep
   SmallVector<Graph::Index, 8> operands;
   for (Node* in : inputs) {

@@ -32,7 +32,7 @@ struct Place {
   bool moves = false;  // the program may be differentiated with respect to it
   DType dtype = DType::float64;
   Dims shape;
-  Leaf* leaf = nullptr;                // of the value; compared, never followed
+  Leaf* leaf = nullptr;               // of the value; compared, never followed
   std::uint32_t output = kUnchanged;  // of the graph: what the cell holds afterwards
   std::uint32_t input = 0;            // of the graph, when not null
 

@@ -240,8 +240,8 @@ Level level_of(const Op& op, std::span<Node* const> inputs, std::uint16_t number
   return level;
 }
 
-/// Levels opened inside the one that interprets do not see its work: a trace inside of it would take
-/// what a rule makes anew for its own.
+/// Levels opened inside the one that interprets do not see its work: a trace inside of it would
+/// take what a rule makes anew for its own.
 class InnerLevelsHidden {
  public:
   InnerLevelsHidden(ThreadState& state, std::uint16_t number)
@@ -383,7 +383,7 @@ Node* run_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr& a
   return out.detach_node();
 }
 
-Node* apply_general(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs,
+Node* apply_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
                     std::uint32_t donate) {
   std::uint16_t level = 0;
   bool grad = false;
@@ -409,27 +409,27 @@ Node* apply_general(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs,
 /// Nothing waits, so that the value is known here, and the inputs are there to be reported. They
 /// are held, since a report may run code of the user.
 [[gnu::noinline]] Node* apply_watched(Watcher& watcher, const Op& op, std::span<Node* const> inputs,
-                                      AttrsPtr attrs) {
+                                      const AttrsPtr& attrs) {
   const DeferralScope now(false);
   std::vector<Tensor> held;
   for (Node* in : inputs) held.push_back(Tensor::share(in));
-  Tensor out = Tensor::adopt(op.kind == OpKind::elementwise
-                                 ? apply_elementwise(op, inputs, attrs)
-                                 : apply_general(op, inputs, std::move(attrs), 0));
+  Tensor out = Tensor::adopt(op.kind == OpKind::elementwise ? apply_elementwise(op, inputs, attrs)
+                                                            : apply_general(op, inputs, attrs, 0));
   watcher.applied(op, inputs, out.node());
   return out.detach_node();
 }
 
 }  // namespace
 
-Node* apply(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs, std::uint32_t donate) {
+Node* apply(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
+            std::uint32_t donate) {
   if (Watcher* watcher = open_watcher()) [[unlikely]]
-    return apply_watched(*watcher, op, inputs, std::move(attrs));
+    return apply_watched(*watcher, op, inputs, attrs);
   if (op.kind == OpKind::elementwise) {
     if (Node* out = apply_scalars(op, inputs)) return out;
     return apply_elementwise(op, inputs, attrs);
   }
-  return apply_general(op, inputs, std::move(attrs), donate);
+  return apply_general(op, inputs, attrs, donate);
 }
 
 bool apply_in_place(const Op& op, Node* target, Node* other) {
@@ -445,12 +445,12 @@ bool apply_in_place(const Op& op, Node* target, Node* other) {
   return true;
 }
 
-Tensor apply(const Op& op, std::initializer_list<const Tensor*> inputs, AttrsPtr attrs,
+Tensor apply(const Op& op, std::initializer_list<const Tensor*> inputs, const AttrsPtr& attrs,
              std::uint32_t donate) {
   Node* nodes[8];
   std::size_t n = 0;
   for (const Tensor* t : inputs) nodes[n++] = t->node();
-  return Tensor::adopt(apply(op, {nodes, n}, std::move(attrs), donate));
+  return Tensor::adopt(apply(op, {nodes, n}, attrs, donate));
 }
 
 const kernels::TileKernel* tile_kernel(const Op& op, DType operand, const Attrs* attrs) {

@@ -14,11 +14,11 @@ namespace adjoint {
 /// the interpreter of the highest level among the inputs; records when an input requires grad.
 /// Returns a node with one handle count. Bit i of `donate` says that the caller gives up its
 /// handle on input i: its storage may be taken over when nothing else uses the value.
-Node* apply(const Op& op, std::span<Node* const> inputs, AttrsPtr attrs = nullptr,
+Node* apply(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs = nullptr,
             std::uint32_t donate = 0);
 
-Tensor apply(const Op& op, std::initializer_list<const Tensor*> inputs, AttrsPtr attrs = nullptr,
-             std::uint32_t donate = 0);
+Tensor apply(const Op& op, std::initializer_list<const Tensor*> inputs,
+             const AttrsPtr& attrs = nullptr, std::uint32_t donate = 0);
 
 /// Writes op(target, other) into `target`, for scalars outside of transforms whose target nothing
 /// but the caller's one handle can see, and where nothing is to be recorded. False, with nothing

@@ -3,8 +3,8 @@
 // a trace reads and writes through a map of its own, forward mode strips tangents from what is
 // written, a batch, a loop or a checkpoint refuses or redirects it.
 //
-// Every cell knows when it was made (`birth`), so a scope can tell cells from outside of it from the
-// function's own, which need no such care.
+// Every cell knows when it was made (`birth`), so a scope can tell cells from outside of it from
+// the function's own, which need no such care.
 #pragma once
 
 #include <atomic>
@@ -32,8 +32,8 @@ struct Cell {
 /// The gradient of a leaf as a cell.
 Cell gradient_cell(Leaf* leaf) noexcept;
 
-/// What the thread's open scopes make of reading and writing a cell. An undefined tensor is an empty
-/// cell. Writing a handle must be given a value of its dtype and shape.
+/// What the thread's open scopes make of reading and writing a cell. An undefined tensor is an
+/// empty cell. Writing a handle must be given a value of its dtype and shape.
 Tensor read_cell(const Cell& cell);
 void write_cell(const Cell& cell, Tensor value);
 /// Raises what `write_cell` would raise, and writes nothing.
@@ -88,7 +88,8 @@ class CellScope {
 };
 
 /// While it is open, handles from outside that are rebound keep what they are given; when it closes
-/// they keep the value alone, since the inputs of the reverse transform that it belongs to are gone.
+/// they keep the value alone, since the inputs of the reverse transform that it belongs to are
+/// gone.
 class AssignedInReverse {
  public:
   AssignedInReverse();

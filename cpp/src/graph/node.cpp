@@ -7,6 +7,7 @@
 #include <mutex>
 #include <new>
 
+#include "base/pools.h"
 #include "graph/cell.h"
 #include "graph/defer.h"
 #include "graph/node_pool.h"
@@ -28,14 +29,20 @@ struct FreeNode {
 std::mutex g_pool_mutex;
 FreeNode* g_shared_free = nullptr;
 
-FreeNode* new_slab() {
-  constexpr std::size_t line = 64;
-  constexpr std::size_t step = (sizeof(Node) + line - 1) / line * line;
-  void* memory = std::aligned_alloc(line, kSlabNodes * step);
+constexpr std::size_t kLine = 64;
+constexpr std::size_t kStep = (sizeof(Node) + kLine - 1) / kLine * kLine;
+
+char* memory_for(std::size_t nodes) {
+  void* memory = std::aligned_alloc(kLine, nodes * kStep);
   if (!memory) raise(ErrorKind::memory, "graph", "no memory for graph nodes");
+  return static_cast<char*>(memory);
+}
+
+FreeNode* new_slab() {
+  char* const memory = memory_for(kSlabNodes);
   FreeNode* head = nullptr;
   for (std::uint32_t i = kSlabNodes; i-- > 0;) {
-    auto* item = reinterpret_cast<FreeNode*>(static_cast<char*>(memory) + i * step);
+    auto* item = reinterpret_cast<FreeNode*>(memory + i * kStep);
     item->next = head;
     head = item;
   }
@@ -45,6 +52,7 @@ FreeNode* new_slab() {
 }  // namespace
 
 void* take_node_memory(ThreadState& state) {
+  if constexpr (!kPools) return memory_for(1);
   if (!state.free_nodes) {
     FreeNode* list = nullptr;
     {
@@ -62,6 +70,7 @@ void* take_node_memory(ThreadState& state) {
 }
 
 void give_node_memory(ThreadState& state, void* memory) noexcept {
+  if constexpr (!kPools) return std::free(memory);
   auto* item = static_cast<FreeNode*>(memory);
   if (state.free_count >= kKeepPerThread) {
     const std::lock_guard lock(g_pool_mutex);

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -52,8 +53,8 @@ struct Attrs {
 
   friend bool operator==(const Attrs& a, const Attrs& b) noexcept {
     return a.ints == b.ints && a.more == b.more &&
-           std::memcmp(&a.number, &b.number, sizeof(double)) == 0 && a.dtype == b.dtype &&
-           a.flag == b.flag && a.payload == b.payload;
+           std::bit_cast<std::uint64_t>(a.number) == std::bit_cast<std::uint64_t>(b.number) &&
+           a.dtype == b.dtype && a.flag == b.flag && a.payload == b.payload;
   }
   std::size_t hash() const noexcept;
 

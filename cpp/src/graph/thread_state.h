@@ -49,7 +49,7 @@ struct ThreadState {
   std::uint16_t constant_levels = 0;  // levels that were open when no_grad was entered
   CellScope* cells = nullptr;         // innermost first
   AssignedInReverse* assigned = nullptr;
-  std::uint64_t births = 0;           // of cells: the thread's number, then a counter
+  std::uint64_t births = 0;    // of cells: the thread's number, then a counter
   Node* free_nodes = nullptr;  // linked through inline_inputs[0]
   std::uint32_t free_count = 0;
   std::int64_t next_check = 0;              // of interrupts: steady clock, ns

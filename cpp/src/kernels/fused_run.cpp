@@ -27,7 +27,7 @@ constexpr int64_t kMaxTile = 1024;
 // Where rows are read in several passes, the registers of a tile take up to this size: as many
 // whole rows as fit share the cost of the calls, and of what is done once per row. They still lie
 // in a second-level cache.
-constexpr int64_t kWholeRowBytes = 64 * 1024;
+constexpr int64_t kWholeRowBytes = 64 << 10;
 // From this width on a call per row costs less than expanding the row's operand.
 constexpr int64_t kCallPerRow = 64;
 // Work, in adds of one element, that is worth more than one thread, and of one chunk.

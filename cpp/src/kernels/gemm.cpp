@@ -24,17 +24,17 @@ constexpr std::int64_t kBlockK = 256;
 template <class T, int MR, int NR, int L, bool kFma>
 [[gnu::always_inline]] inline void tile_body(std::int64_t kc, const T* a, const T* b, T* out) {
   typedef T Vector __attribute__((vector_size(L * sizeof(T))));
-  constexpr int kColumns = NR / L;
-  Vector acc[MR][kColumns] = {};
+  constexpr int columns = NR / L;
+  Vector acc[MR][columns] = {};
   for (std::int64_t p = 0; p < kc; ++p) {
-    Vector y[kColumns];
+    Vector y[columns];
 #pragma GCC unroll 4
-    for (int j = 0; j < kColumns; ++j) std::memcpy(&y[j], b + j * L, sizeof(Vector));
+    for (int j = 0; j < columns; ++j) std::memcpy(&y[j], b + j * L, sizeof(Vector));
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) {
       const Vector x = a[i] - Vector{};
 #pragma GCC unroll 4
-      for (int j = 0; j < kColumns; ++j) {
+      for (int j = 0; j < columns; ++j) {
         if constexpr (kFma) {
           Vector sum;
 #pragma GCC unroll 16
@@ -51,8 +51,7 @@ template <class T, int MR, int NR, int L, bool kFma>
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 4
-    for (int j = 0; j < kColumns; ++j)
-      std::memcpy(out + i * NR + j * L, &acc[i][j], sizeof(Vector));
+    for (int j = 0; j < columns; ++j) std::memcpy(out + i * NR + j * L, &acc[i][j], sizeof(Vector));
   }
 }
 

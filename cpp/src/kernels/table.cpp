@@ -46,7 +46,7 @@ struct Level {
   }
 
 /// The levels compiled in, best first.
-constexpr Level compiled_levels[] = {
+constexpr Level kLevels[] = {
 #ifdef ADJOINT_HAVE_V4
     ADJOINT_LEVEL(v4),
 #endif
@@ -63,7 +63,7 @@ constexpr Level compiled_levels[] = {
 
 std::string supported_names() {
   std::string names;
-  for (const Level& level : compiled_levels) {
+  for (const Level& level : kLevels) {
     if (!cpu_supports(level.isa)) continue;
     if (!names.empty()) names += ", ";
     names += short_name(level.isa);
@@ -74,7 +74,7 @@ std::string supported_names() {
 const Level& choose_level() {
   const char* wanted = std::getenv("ADJOINT_ISA");
   const bool automatic = wanted == nullptr || *wanted == '\0';
-  for (const Level& level : compiled_levels) {
+  for (const Level& level : kLevels) {
     if (!cpu_supports(level.isa)) continue;
     if (automatic || wanted == short_name(level.isa)) return level;
   }

@@ -136,6 +136,7 @@ Op& call_record =
                    .batch = [](const BatchArgs& args) -> Tensor {
                      const std::vector<Tensor> results = callee_of(args.attrs).batch(args);
                      std::vector<Node*> nodes;
+                     nodes.reserve(results.size());
                      for (const Tensor& t : results) nodes.push_back(t.node());
                      return Tensor::adopt(apply(pack_record, nodes, make_attrs({args.size})));
                    },
@@ -147,6 +148,7 @@ Op& call_record =
                        [](Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
                          const auto parts = open_block(out, callee_of(attrs).results());
                          std::vector<Node*> nodes;
+                         nodes.reserve(parts.size());
                          for (const Tensor& part : parts) nodes.push_back(part.node());
                          callee_of(attrs).run(in, nodes);
                        },
@@ -155,7 +157,7 @@ Op& call_record =
 
 }  // namespace
 
-std::vector<Tensor> call(IntrusivePtr<const Callee> callee, std::span<const Tensor> inputs) {
+std::vector<Tensor> call(const IntrusivePtr<const Callee>& callee, std::span<const Tensor> inputs) {
   auto* attrs = new Attrs;
   const AttrsPtr held(attrs);
   attrs->payload = IntrusivePtr<const Payload>(callee.get());

@@ -29,6 +29,6 @@ class Callee : public Payload {
   Batch batch_;
 };
 
-std::vector<Tensor> call(IntrusivePtr<const Callee> callee, std::span<const Tensor> inputs);
+std::vector<Tensor> call(const IntrusivePtr<const Callee>& callee, std::span<const Tensor> inputs);
 
 }  // namespace adjoint

@@ -19,21 +19,22 @@ double number_at(Node* n) {
 
 void put_number(Node* out, double value) { std::memcpy(&out->bits, &value, sizeof value); }
 
-[[maybe_unused]] Op& divide_record = family.define(
-    {.name = "number_divide",
-     .signature = "(a, b, /)",
-     .doc = "a / b as Python divides numbers.",
-     .kind = OpKind::custom,
-     .arity = 2,
-     .dtypes = DTypeRule::custom,
-     .infer = infer_number,
-     .run =
-         [](Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
-           if (number_at(in[1]) == 0) raise(ErrorKind::zero_division, "divide", "division by zero");
-           put_number(out, number_at(in[0]) / number_at(in[1]));
-         },
-     .internal = true,
-     .fallible = true});
+[[maybe_unused]] Op& divide_record =
+    family.define({.name = "number_divide",
+                   .signature = "(a, b, /)",
+                   .doc = "a / b as Python divides numbers.",
+                   .kind = OpKind::custom,
+                   .arity = 2,
+                   .dtypes = DTypeRule::custom,
+                   .infer = infer_number,
+                   .run =
+                       [](Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
+                         if (number_at(in[1]) == 0)
+                           raise(ErrorKind::zero_division, "divide", "division by zero");
+                         put_number(out, number_at(in[0]) / number_at(in[1]));
+                       },
+                   .internal = true,
+                   .fallible = true});
 
 [[maybe_unused]] Op& power_record = family.define(
     {.name = "number_power",

@@ -125,7 +125,7 @@ float open_unit(const std::uint32_t* words, std::int64_t i, float) {
 template <class T>
 void draw_normal(const Stream& stream, T* out, std::int64_t n) {
   constexpr std::int64_t per_block = sizeof(T) == 8 ? 2 : 4;
-  constexpr std::int64_t most = kChunkBlocks * per_block / 2;
+  static constexpr std::int64_t most = kChunkBlocks * per_block / 2;
   const NormalKernels& k = normal_kernels(sizeof(T) == 8 ? DType::float64 : DType::float32);
   for_words(stream, n, per_block,
             [&k, out](const std::uint32_t* w, std::int64_t first, std::int64_t count) {

@@ -18,6 +18,7 @@
 
 #include "adjoint/error.h"
 #include "base/fork.h"
+#include "base/pools.h"
 #include "base/tls.h"
 
 namespace adjoint {
@@ -74,7 +75,8 @@ struct Slab {
 };
 
 Slab* slab_of(FreeBlock* block) {
-  return reinterpret_cast<Slab*>(reinterpret_cast<std::uintptr_t>(block) & ~(kSlab - 1));
+  const std::size_t offset = reinterpret_cast<std::uintptr_t>(block) % kSlab;
+  return reinterpret_cast<Slab*>(reinterpret_cast<char*>(block) - offset);
 }
 
 constexpr std::uint32_t thread_limit(int c) {
@@ -100,7 +102,10 @@ struct ThreadCache {
 ADJOINT_THREAD_LOCAL ThreadCache* thread_cache = nullptr;
 
 void* from_system(std::size_t size) noexcept {
-  if (size < kMapped) return std::aligned_alloc(kAlign, size);
+  if (!kPools || size < kMapped) {
+    void* block = nullptr;
+    return posix_memalign(&block, kAlign, size) == 0 ? block : nullptr;
+  }
   const bool huge = size >= kHugePage;
   const std::size_t extra = huge ? kHugePage - kPage : 0;
   void* const mapped =
@@ -119,7 +124,7 @@ void* from_system(std::size_t size) noexcept {
 }
 
 void to_system(void* block, std::size_t size) noexcept {
-  if (size < kMapped)
+  if (!kPools || size < kMapped)
     std::free(block);
   else
     munmap(block, size);
@@ -351,7 +356,10 @@ Storage* BlockAllocator::allocate(std::size_t bytes, const char* op) {
     cache = make_cache();
   void* block = nullptr;
   int got = c;
-  if (c < kThreadClasses && cache->heads[c]) [[likely]] {
+  if constexpr (!kPools) {
+    block = from_system(bytes + Storage::kHeader);
+    if (!block) refuse(bytes, op);
+  } else if (c < kThreadClasses && cache->heads[c]) [[likely]] {
     FreeBlock* const head = cache->heads[c];
     cache->heads[c] = head->next;
     --cache->counts[c];
@@ -380,6 +388,7 @@ void BlockAllocator::free(Storage* s) noexcept {
     cache = make_cache();
   account(cache, -static_cast<std::int64_t>(s->bytes_));
   s->~Storage();
+  if constexpr (!kPools) return std::free(s);
   auto* const block = new (s) FreeBlock;
   if (c >= kThreadClasses) return give_shared(block, c);
   block->next = cache->heads[c];

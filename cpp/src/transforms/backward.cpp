@@ -442,9 +442,7 @@ void Tensor::backward(const Tensor& cotangent, bool create_graph) const {
   adjoint::backward({this, 1}, {&cotangent, 1}, create_graph);
 }
 
-Tensor Tensor::grad() const {
-  return leaf_ ? read_cell(gradient_cell(leaf_)) : Tensor();
-}
+Tensor Tensor::grad() const { return leaf_ ? read_cell(gradient_cell(leaf_)) : Tensor(); }
 
 void Tensor::zero_grad() {
   if (leaf_) write_cell(gradient_cell(leaf_), {});

@@ -124,44 +124,39 @@ Op& barrier_record = family.define(
      .run = run_same,
      .internal = true});
 
-Op& attached_record =
-    family.define({.name = "attached",
-                   .signature = "(value, carrier, /)",
-                   .doc = "The value, with the derivative of the carrier.",
-                   .kind = OpKind::view,
-                   .arity = 2,
-                   .vjp = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
-                   .jvp = [](const RuleArgs&, std::span<const Tensor> tangents) -> Tensor {
-                     return tangents[1];
-                   },
-                   .constant_inputs = 1,
-                   .batch =
-                       [](const BatchArgs& args) -> Tensor {
-                         const Tensor value = mapped_input(args, 0);
-                         const Tensor carried = mapped_input(args, 1);
-                         return apply(args.op, {&value, &carried});
-                       },
-                   .infer = infer_same,
-                   .run = run_same,
-                   .internal = true,
-                   .transparent = true});
+Op& attached_record = family.define(
+    {.name = "attached",
+     .signature = "(value, carrier, /)",
+     .doc = "The value, with the derivative of the carrier.",
+     .kind = OpKind::view,
+     .arity = 2,
+     .vjp = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
+     .jvp = [](const RuleArgs&, std::span<const Tensor> tangents) -> Tensor { return tangents[1]; },
+     .constant_inputs = 1,
+     .batch = [](const BatchArgs& args) -> Tensor {
+       const Tensor value = mapped_input(args, 0);
+       const Tensor carried = mapped_input(args, 1);
+       return apply(args.op, {&value, &carried});
+     },
+     .infer = infer_same,
+     .run = run_same,
+     .internal = true,
+     .transparent = true});
 
-[[maybe_unused]] Op& unrecorded_record =
-    family.define({.name = "unrecorded",
-                   .signature = "(x, /)",
-                   .doc = "The same value, where work is not recorded: cotangents do not pass.",
-                   .kind = OpKind::view,
-                   .arity = 1,
-                   .vjp = [](const RuleArgs&, int, const Tensor&) -> Tensor { return {}; },
-                   .jvp = [](const RuleArgs&, std::span<const Tensor> tangents) -> Tensor {
-                     return tangents[0];
-                   },
-                   .batch = [](const BatchArgs& args) { return apply(args.op, {&args.inputs[0]}); },
-                   .infer = infer_same,
-                   .run = run_same,
-                   .internal = true,
-                   .transparent = true,
-                   .no_reverse = true});
+[[maybe_unused]] Op& unrecorded_record = family.define(
+    {.name = "unrecorded",
+     .signature = "(x, /)",
+     .doc = "The same value, where work is not recorded: cotangents do not pass.",
+     .kind = OpKind::view,
+     .arity = 1,
+     .vjp = [](const RuleArgs&, int, const Tensor&) -> Tensor { return {}; },
+     .jvp = [](const RuleArgs&, std::span<const Tensor> tangents) -> Tensor { return tangents[0]; },
+     .batch = [](const BatchArgs& args) { return apply(args.op, {&args.inputs[0]}); },
+     .infer = infer_same,
+     .run = run_same,
+     .internal = true,
+     .transparent = true,
+     .no_reverse = true});
 
 [[maybe_unused]] Op& kept_record =
     family.define({.name = "kept",
@@ -265,7 +260,8 @@ std::vector<Tensor> recorded_with_derivative(std::span<const Tensor> values,
   const JointRule& joint = *rule;
   std::vector<Tensor> out =
       joint.split(carrier(inputs, joint.whole(), IntrusivePtr<const DerivativeRule>(rule.get())));
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = apply(attached_record, {&values[i], &out[i]});
+  for (std::size_t i = 0; i < out.size(); ++i)
+    out[i] = apply(attached_record, {&values[i], &out[i]});
   return out;
 }
 

@@ -262,7 +262,8 @@ Level open_level(const Node* box) {
 Tensor stop_gradient(const Tensor& x) {
   static const Op& stop_record = find_op("stop_gradient");
   // Boxes are opened from the outermost in and closed again: as many as transforms are nested.
-  const WithinScope within(thread_state().within || (x.node()->level && x.node()->box != Box::trace));
+  const WithinScope within(thread_state().within ||
+                           (x.node()->level && x.node()->box != Box::trace));
   std::vector<Node*> boxes;
   Node* n = x.node();
   while (n->level && n->box != Box::trace) {

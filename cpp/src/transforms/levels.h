@@ -10,8 +10,8 @@ namespace adjoint {
 
 /// A value of the level whose batch is axis 0 of `inner`.
 Tensor box_batch(const Level& level, Tensor inner);
-/// What x is under `no_grad`: without history, and without tangents of levels that were open outside
-/// of it.
+/// What x is under `no_grad`: without history, and without tangents of levels that were open
+/// outside of it.
 Tensor constant_part(const Tensor& x);
 /// The batches, from the outermost in, that the running function stands in and this cell does not;
 /// none beyond a trace, which is a function of its own.

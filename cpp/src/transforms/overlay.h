@@ -1,5 +1,5 @@
-// A function run apart: it reads cells from outside, and what it writes stays apart. What it has read
-// can be put in the place of the cells when it is run again.
+// A function run apart: it reads cells from outside, and what it writes stays apart. What it has
+// read can be put in the place of the cells when it is run again.
 #pragma once
 
 #include <unordered_map>

@@ -43,13 +43,13 @@ ADJOINT_INLINE U saturate_unsigned(F x) {
 }
 
 template <class T>
-constexpr bool is_float = static_cast<T>(0.5) != T{0};
+constexpr bool kIsFloat = static_cast<T>(0.5) != T{0};
 
 template <class R>
 struct Convert {
   template <class A>
   ADJOINT_INLINE R apply(A x) {
-    if constexpr (!is_float<A> || is_float<R>) {
+    if constexpr (!kIsFloat<A> || kIsFloat<R>) {
       return static_cast<R>(x);
     } else if constexpr (sizeof(R) < 4) {
       return saturate_narrow<R>(x);
@@ -75,10 +75,10 @@ void copy_bytes(const void* const* in, void* out, std::int64_t n) {
 
 template <class A, class R>
 consteval TileKernel row(DType from, DType to) {
-  if constexpr (is_float<A>) {
+  if constexpr (kIsFloat<A>) {
     if (from == to) return {"cast", from, to, 1, 1, &copy_bytes<sizeof(A)>, nullptr, nullptr};
     return unary<Convert<R>, A, R>("cast", from, to, 1);
-  } else if constexpr (is_float<R>) {
+  } else if constexpr (kIsFloat<R>) {
     return unary<Convert<R>, A, R>("cast", from, to, 1);
   } else {
     // Among integers the target's sign never matters, and the source's only when widening.
@@ -107,7 +107,7 @@ consteval TileKernel row_to_bool(DType from) {
       row<A, std::uint32_t>(D, DType::uint32), row<A, std::uint64_t>(D, DType::uint64),          \
       row<A, float>(D, DType::float32), row<A, double>(D, DType::float64)
 
-constexpr TileKernel rows[] = {
+constexpr TileKernel kRows[] = {
     ADJOINT_ROWS(DType::boolean, std::uint8_t), ADJOINT_ROWS(DType::int8, std::int8_t),
     ADJOINT_ROWS(DType::int16, std::int16_t),   ADJOINT_ROWS(DType::int32, std::int32_t),
     ADJOINT_ROWS(DType::int64, std::int64_t),   ADJOINT_ROWS(DType::uint8, std::uint8_t),
@@ -119,6 +119,6 @@ constexpr TileKernel rows[] = {
 
 }  // namespace
 
-Rows<TileKernel> cast_tiles() { return rows_of(rows); }
+Rows<TileKernel> cast_tiles() { return rows_of(kRows); }
 
 }  // namespace adjoint::kernels::ADJOINT_ISA_NS

@@ -126,13 +126,13 @@ ADJOINT_COMPOSITES(ADJOINT_COMPOSITE)
 #define ADJOINT_ROWS(Name, ...)                                  \
   {Name::pattern, DType::float32, &composite_loop<Name, float>}, \
       {Name::pattern, DType::float64, &composite_loop<Name, double>},
-constexpr CompositeKernel rows[] = {ADJOINT_COMPOSITES(ADJOINT_ROWS)};
+constexpr CompositeKernel kRows[] = {ADJOINT_COMPOSITES(ADJOINT_ROWS)};
 #undef ADJOINT_ROWS
 #undef ADJOINT_COMPOSITES
 #undef ADJOINT_COMPOSITE
 
 }  // namespace
 
-Rows<CompositeKernel> composites() { return rows_of(rows); }
+Rows<CompositeKernel> composites() { return rows_of(kRows); }
 
 }  // namespace adjoint::kernels::ADJOINT_ISA_NS

@@ -44,7 +44,7 @@ void strided_copy(const void* src, std::int64_t src_stride, void* dst, std::int6
   for (std::int64_t i = 0; i < n; ++i) store(to + i * dst_stride, load<T>(from + i * src_stride));
 }
 
-constexpr CopyRow rows[] = {
+constexpr CopyRow kRows[] = {
     {1, &strided_copy<std::uint8_t>},
     {2, &strided_copy<std::uint16_t>},
     {4, &strided_copy<std::uint32_t>},
@@ -53,6 +53,6 @@ constexpr CopyRow rows[] = {
 
 }  // namespace
 
-Rows<CopyRow> strided_copies() { return rows_of(rows); }
+Rows<CopyRow> strided_copies() { return rows_of(kRows); }
 
 }  // namespace adjoint::kernels::ADJOINT_ISA_NS

@@ -67,7 +67,7 @@ constexpr DType boolean = DType::boolean;
       unary<IsInf, T, std::uint8_t>("isinf", D, boolean, 1), \
       unary<IsFinite, T, std::uint8_t>("isfinite", D, boolean, 1)
 
-constexpr TileKernel rows[] = {
+constexpr TileKernel kRows[] = {
     ADJOINT_ROWS(DType::boolean, std::uint8_t, std::uint8_t, std::uint8_t),
     ADJOINT_ROWS(DType::int8, std::int8_t, std::uint8_t, std::uint8_t),
     ADJOINT_ROWS(DType::int16, std::int16_t, std::uint16_t, std::uint16_t),
@@ -87,6 +87,6 @@ constexpr TileKernel rows[] = {
 
 }  // namespace
 
-Rows<TileKernel> comparison_tiles() { return rows_of(rows); }
+Rows<TileKernel> comparison_tiles() { return rows_of(kRows); }
 
 }  // namespace adjoint::kernels::ADJOINT_ISA_NS

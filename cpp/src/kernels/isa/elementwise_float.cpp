@@ -74,7 +74,7 @@ struct MinWeight {
       binary<FloorDivide, T>("floor_divide", D, D, 24),                                    \
       binary<MaxWeight, T>("max_weight", D, D, 2), binary<MinWeight, T>("min_weight", D, D, 2)
 
-constexpr TileKernel rows[] = {
+constexpr TileKernel kRows[] = {
     ADJOINT_ROWS(DType::float32, float),
     ADJOINT_ROWS(DType::float64, double),
 };
@@ -82,6 +82,6 @@ constexpr TileKernel rows[] = {
 
 }  // namespace
 
-Rows<TileKernel> float_tiles() { return rows_of(rows); }
+Rows<TileKernel> float_tiles() { return rows_of(kRows); }
 
 }  // namespace adjoint::kernels::ADJOINT_ISA_NS

@@ -121,14 +121,13 @@ struct FloorDivide {
   template <class T>
   ADJOINT_INLINE T apply(T a, T b) {
     if constexpr (Traits<T>::is_signed) {
-      const bool minus_one = b == static_cast<T>(-1);
-      const bool special = (b == T{0}) | minus_one;
+      const bool special = (b == T{0}) | (b == static_cast<T>(-1));
       const T divisor = special ? T{1} : b;
       const T q = quotient(a, divisor);
       const T r = Subtract::apply(a, Multiply::apply(q, divisor));
       const bool below = (r != T{0}) & ((r ^ divisor) < 0);
       const T floored = Subtract::apply(q, static_cast<T>(below ? 1 : 0));
-      return b == T{0} ? T{0} : (minus_one ? Negative::apply(a) : floored);
+      return special ? Negative::apply(And::apply(a, b)) : floored;  // one choice: no branches
     } else {
       const T q = quotient(a, b == T{0} ? T{1} : b);
       return b == T{0} ? T{0} : q;
@@ -165,13 +164,25 @@ struct Pow {
   }
 };
 
+// Not the loops of elementwise-inl.h: the number of steps differs from element to element.
+template <class T, bool kOneBase, bool kOneExponent>
+[[gnu::noinline]] void pow_loop(const void* const* in, void* out, std::int64_t n) {
+  const Mem<T>* a = static_cast<const Mem<T>*>(in[0]);
+  const Mem<T>* b = static_cast<const Mem<T>*>(in[1]);
+  Mem<T>* o = static_cast<Mem<T>*>(out);
+  const T base = kOneBase ? a[0] : T{0};
+  const T exponent = kOneExponent ? b[0] : T{0};
+  for (std::int64_t i = 0; i < n; ++i)
+    o[i] = Pow::apply(kOneBase ? base : T{a[i]}, kOneExponent ? exponent : T{b[i]});
+}
+
 // One exponent for all elements: square and multiply whole chunks, which vectorises.
 template <class T>
 void pow_vs(const void* const* in, void* out, std::int64_t n) {
   using U = typename Traits<T>::Unsigned;
   constexpr std::int64_t chunk = 64;
   const T exponent = *static_cast<const Mem<T>*>(in[1]);
-  if (exponent < T{0} || n < 4) return vs_loop<Pow, T, T>(in, out, n);
+  if (exponent < T{0} || n < 4) return pow_loop<T, false, true>(in, out, n);
   const Mem<T>* a = static_cast<const Mem<T>*>(in[0]);
   Mem<T>* o = static_cast<Mem<T>*>(out);
   for (std::int64_t start = 0; start < n; start += chunk) {
@@ -192,7 +203,7 @@ void pow_vs(const void* const* in, void* out, std::int64_t n) {
 
 template <class T>
 consteval TileKernel pow_row(DType d) {
-  return {"pow", d, d, 2, 8, &vv_loop<Pow, T, T>, &sv_loop<Pow, T, T>, &pow_vs<T>};
+  return {"pow", d, d, 2, 8, &pow_loop<T, false, false>, &pow_loop<T, true, false>, &pow_vs<T>};
 }
 
 #define ADJOINT_ROUNDING(D, U)                                               \
@@ -212,9 +223,9 @@ consteval TileKernel pow_row(DType d) {
       binary<LeftShift, U>("bitwise_left_shift", D, D, 1),                                      \
       binary<RightShift, T>("bitwise_right_shift", D, D, 1), ADJOINT_ROUNDING(D, U)
 
-constexpr DType boolean = DType::boolean;
+constexpr DType kBoolean = DType::boolean;
 
-constexpr TileKernel rows[] = {
+constexpr TileKernel kRows[] = {
     ADJOINT_ROWS(DType::int8, std::int8_t, std::uint8_t),
     ADJOINT_ROWS(DType::int16, std::int16_t, std::uint16_t),
     ADJOINT_ROWS(DType::int32, std::int32_t, std::uint32_t),
@@ -232,25 +243,25 @@ constexpr TileKernel rows[] = {
     unary<Identity, std::uint32_t>("abs", DType::uint32, DType::uint32, 1),
     unary<Identity, std::uint64_t>("abs", DType::uint64, DType::uint64, 1),
     // Bools are bytes of 0 or 1, so that the bitwise functions are the logical ones.
-    commutative<Or, std::uint8_t>("add", boolean, boolean, 1),
-    commutative<And, std::uint8_t>("multiply", boolean, boolean, 1),
-    commutative<Or, std::uint8_t>("maximum", boolean, boolean, 1),
-    commutative<And, std::uint8_t>("minimum", boolean, boolean, 1),
-    commutative<And, std::uint8_t>("bitwise_and", boolean, boolean, 1),
-    commutative<Or, std::uint8_t>("bitwise_or", boolean, boolean, 1),
-    commutative<Xor, std::uint8_t>("bitwise_xor", boolean, boolean, 1),
-    unary<Not, std::uint8_t>("bitwise_invert", boolean, boolean, 1),
-    commutative<And, std::uint8_t>("logical_and", boolean, boolean, 1),
-    commutative<Or, std::uint8_t>("logical_or", boolean, boolean, 1),
-    commutative<Xor, std::uint8_t>("logical_xor", boolean, boolean, 1),
-    unary<Not, std::uint8_t>("logical_not", boolean, boolean, 1),
-    ADJOINT_ROUNDING(boolean, std::uint8_t),
+    commutative<Or, std::uint8_t>("add", kBoolean, kBoolean, 1),
+    commutative<And, std::uint8_t>("multiply", kBoolean, kBoolean, 1),
+    commutative<Or, std::uint8_t>("maximum", kBoolean, kBoolean, 1),
+    commutative<And, std::uint8_t>("minimum", kBoolean, kBoolean, 1),
+    commutative<And, std::uint8_t>("bitwise_and", kBoolean, kBoolean, 1),
+    commutative<Or, std::uint8_t>("bitwise_or", kBoolean, kBoolean, 1),
+    commutative<Xor, std::uint8_t>("bitwise_xor", kBoolean, kBoolean, 1),
+    unary<Not, std::uint8_t>("bitwise_invert", kBoolean, kBoolean, 1),
+    commutative<And, std::uint8_t>("logical_and", kBoolean, kBoolean, 1),
+    commutative<Or, std::uint8_t>("logical_or", kBoolean, kBoolean, 1),
+    commutative<Xor, std::uint8_t>("logical_xor", kBoolean, kBoolean, 1),
+    unary<Not, std::uint8_t>("logical_not", kBoolean, kBoolean, 1),
+    ADJOINT_ROUNDING(kBoolean, std::uint8_t),
 };
 #undef ADJOINT_ROWS
 #undef ADJOINT_ROUNDING
 
 }  // namespace
 
-Rows<TileKernel> integer_tiles() { return rows_of(rows); }
+Rows<TileKernel> integer_tiles() { return rows_of(kRows); }
 
 }  // namespace adjoint::kernels::ADJOINT_ISA_NS

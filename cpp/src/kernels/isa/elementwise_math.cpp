@@ -231,7 +231,7 @@ consteval TileKernel polygamma_row(DType d) {
       binary<TanhSlope, T>("tanh_slope", D, D, 8), unary<Gaussian, T>("gaussian", D, D, 12),    \
       unary<OneMinusSquare, T>("one_minus_square", D, D, 1), unary<Binade, T>("binade", D, D, 1)
 
-constexpr TileKernel rows[] = {
+constexpr TileKernel kRows[] = {
     ADJOINT_ROWS(DType::float32, float),
     ADJOINT_ROWS(DType::float64, double),
 };
@@ -239,6 +239,6 @@ constexpr TileKernel rows[] = {
 
 }  // namespace
 
-Rows<TileKernel> math_tiles() { return rows_of(rows); }
+Rows<TileKernel> math_tiles() { return rows_of(kRows); }
 
 }  // namespace adjoint::kernels::ADJOINT_ISA_NS

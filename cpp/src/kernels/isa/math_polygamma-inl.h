@@ -48,7 +48,7 @@ ADJOINT_MATH_FN Two<double> invert(Two<double> a) {
 }
 /// 2^k for a normal result.
 ADJOINT_MATH_FN double power_of_two(int k) {
-  return pow2_biased<double>(static_cast<std::uint64_t>(Real<double>::bias + k));
+  return pow2_biased<double>(static_cast<std::uint64_t>(std::int64_t{Real<double>::bias} + k));
 }
 
 /// A pair for each element of a chunk.

@@ -8,7 +8,7 @@
 namespace adjoint::kernels::ADJOINT_ISA_NS {
 namespace {
 
-constexpr std::int64_t lane_count = 32;
+constexpr std::int64_t kLaneCount = 32;
 
 // Each operation works on single values and on vectors alike. `neutral` changes no other value:
 // for sums that is -0, since 0 + -0 = 0 and -0 + 0 would lose the sign.
@@ -64,13 +64,13 @@ struct Min : Minimum {
 template <class Op, class T>
 T float_block(const Mem<T>* x, std::int64_t n) {
   using V = typename VectorOf<T>::Type;
-  constexpr std::int64_t width = vector_bytes / static_cast<std::int64_t>(sizeof(T));
-  constexpr std::int64_t vectors = lane_count / width;
+  constexpr std::int64_t width = kVectorBytes / static_cast<std::int64_t>(sizeof(T));
+  constexpr std::int64_t vectors = kLaneCount / width;
   constexpr T neutral = Op::template neutral<T>;
   if (n == 1) return x[0];
   V acc[vectors];
-  std::int64_t i = lane_count;
-  if (n < lane_count) {
+  std::int64_t i = kLaneCount;
+  if (n < kLaneCount) {
 #pragma GCC unroll 16
     for (std::int64_t k = 0; k < vectors; ++k)
       acc[k] = load_first(x + k * width, n - k * width, neutral);
@@ -78,7 +78,7 @@ T float_block(const Mem<T>* x, std::int64_t n) {
 #pragma GCC unroll 16
     for (std::int64_t k = 0; k < vectors; ++k) acc[k] = load_vector<V>(x + k * width);
   }
-  for (; i + lane_count <= n; i += lane_count) {
+  for (; i + kLaneCount <= n; i += kLaneCount) {
 #pragma GCC unroll 16
     for (std::int64_t k = 0; k < vectors; ++k)
       acc[k] = Op::apply(acc[k], load_vector<V>(x + i + k * width));
@@ -105,11 +105,11 @@ T integer_block(const Mem<T>* x, std::int64_t n) {
 }
 
 template <class T>
-constexpr bool is_float = static_cast<T>(0.5) != T{0};
+constexpr bool kIsFloat = static_cast<T>(0.5) != T{0};
 
 template <class Op, class T>
 ADJOINT_INLINE T block_of(const Mem<T>* x, std::int64_t n) {
-  if constexpr (is_float<T>) {
+  if constexpr (kIsFloat<T>) {
     return float_block<Op, T>(x, n);
   } else {
     return integer_block<Op, T>(x, n);
@@ -168,7 +168,7 @@ struct All : Minimum {
 #define ADJOINT_SUM_ROWS(D, T) reduction<Sum, T>("sum", D), reduction<Product, T>("prod", D)
 #define ADJOINT_EXTREME_ROWS(D, T) extreme<Max, T>("max", D), extreme<Min, T>("min", D)
 
-constexpr ReduceKernel rows[] = {
+constexpr ReduceKernel kRows[] = {
     ADJOINT_SUM_ROWS(DType::int32, std::uint32_t),  // wraps, without overflow of the language
     ADJOINT_SUM_ROWS(DType::int64, std::uint64_t),
     ADJOINT_SUM_ROWS(DType::uint32, std::uint32_t),
@@ -217,7 +217,7 @@ std::int64_t arg_extreme(const void* in, std::int64_t n) {
 #define ADJOINT_ARG_ROWS(D, T) \
   {"argmax", D, &arg_extreme<Max, T>}, { "argmin", D, &arg_extreme<Min, T> }
 
-constexpr ArgReduceRow arg_rows[] = {
+constexpr ArgReduceRow kArgRows[] = {
     ADJOINT_ARG_ROWS(DType::boolean, std::uint8_t), ADJOINT_ARG_ROWS(DType::int8, std::int8_t),
     ADJOINT_ARG_ROWS(DType::int16, std::int16_t),   ADJOINT_ARG_ROWS(DType::int32, std::int32_t),
     ADJOINT_ARG_ROWS(DType::int64, std::int64_t),   ADJOINT_ARG_ROWS(DType::uint8, std::uint8_t),
@@ -228,8 +228,8 @@ constexpr ArgReduceRow arg_rows[] = {
 
 }  // namespace
 
-Rows<ReduceKernel> reductions() { return rows_of(rows); }
+Rows<ReduceKernel> reductions() { return rows_of(kRows); }
 
-Rows<ArgReduceRow> arg_reductions() { return rows_of(arg_rows); }
+Rows<ArgReduceRow> arg_reductions() { return rows_of(kArgRows); }
 
 }  // namespace adjoint::kernels::ADJOINT_ISA_NS

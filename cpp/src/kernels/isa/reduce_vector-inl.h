@@ -13,17 +13,17 @@ namespace adjoint::kernels::ADJOINT_ISA_NS {
 namespace {
 
 #if defined(__AVX512F__)
-constexpr std::int64_t vector_bytes = 64;
+constexpr std::int64_t kVectorBytes = 64;
 #elif defined(__AVX2__)
-constexpr std::int64_t vector_bytes = 32;
+constexpr std::int64_t kVectorBytes = 32;
 #else
-constexpr std::int64_t vector_bytes = 16;
+constexpr std::int64_t kVectorBytes = 16;
 #endif
 
 typedef float Float4 __attribute__((vector_size(16)));
 typedef double Double2 __attribute__((vector_size(16)));
-typedef float FloatVector __attribute__((vector_size(vector_bytes)));
-typedef double DoubleVector __attribute__((vector_size(vector_bytes)));
+typedef float FloatVector __attribute__((vector_size(kVectorBytes)));
+typedef double DoubleVector __attribute__((vector_size(kVectorBytes)));
 
 template <class T>
 struct VectorOf;
