@@ -582,16 +582,7 @@ RUNS = {
 }
 
 
-def marked(run):
-    reasons = {
-        "jvp": "forward mode does not keep the primal of a handle under no_grad yet",
-        "checkpoint": "the second run of a checkpoint does not drop its assignments yet",
-    }
-    marks = [pytest.mark.xfail(reason=reasons[run], strict=False)] if run in reasons else []
-    return pytest.param(run, marks=marks)
-
-
-@pytest.mark.parametrize("run", [marked(run) for run in RUNS])
+@pytest.mark.parametrize("run", RUNS)
 def test_buffers_follow_the_table_of_assignments(run):
     net = Running()
     mean, calls = net.mean, net.calls
@@ -624,7 +615,6 @@ def test_a_compiled_training_step_writes_the_buffers():
     np.testing.assert_array_equal(compiled.scale.numpy(), eager.scale.numpy())
 
 
-@pytest.mark.xfail(reason="vmap does not refuse such assignments yet", strict=False)
 def test_vmap_refuses_a_buffer_that_would_depend_on_the_batch():
     net = Running()
     with pytest.raises((RuntimeError, ValueError, TypeError), match="vmap"):

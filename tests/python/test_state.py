@@ -1,0 +1,388 @@
+"""Small programs with state, each a point of a kind that was once wrong, with results by hand.
+
+The random programs of `stateful_programs.py` look for more of each kind.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+PROGRAMS = {
+    "an item and then an operator on an argument": """
+import adjoint as ad
+x = ad.tensor([[1.0, 2.0], [3.0, 4.0]])
+def f(x):
+    x[1] = 1.0
+    x -= 0.5
+ad.compile(f)(x)
+assert x.tolist() == [[0.5, 1.5], [0.5, 0.5]], x.tolist()
+""",
+    "a captured handle that is an argument twice": """
+import adjoint as ad
+h = ad.tensor([1.0, 2.0])
+def f(a, b):
+    h.rebind_(b[::-1] * 1.0)
+    return a + b
+assert ad.compile(f)(h, h).tolist() == [4.0, 2.0]
+""",
+    "grad that is a view of a rebound handle": """
+import adjoint as ad
+h, w = ad.tensor([1.0, 2.0], requires_grad=True), ad.tensor(3.0, requires_grad=True)
+def step():
+    loss = h[0] * w
+    w.zero_grad()
+    h.zero_grad()
+    loss.backward()
+    with ad.no_grad():
+        h.rebind_(h - 0.5 * h.grad)
+c = ad.compile(step)
+c()
+c()
+assert h.tolist() == [-2.0, 2.0] and w.grad.item() == -0.5, (h.tolist(), w.grad.item())
+""",
+    "a view made inside of a loop body": """
+import adjoint as ad
+h = ad.tensor([1.0, 2.0])
+def step(c, r):
+    t = h[::1]
+    t *= 2.0
+    return c + ad.sum(t), c
+assert ad.compile(lambda x: ad.scan(step, x, ad.zeros((2,)))[0])(0.0).item() == 12.0
+""",
+    "a view made by a helper of a loop body": """
+import adjoint as ad
+def helper(t):
+    t[0] = 0.5
+    return t * 1.0
+def f(x):
+    def more(s):
+        k, c = s
+        return k + 1, c + helper(x[:])
+    return ad.while_loop(lambda s: s[0] < 2, more, (ad.asarray(0), x), max_steps=3)[1]
+assert ad.compile(f)(ad.tensor([1.0, 2.0])).tolist() == [2.0, 6.0]
+""",
+    "a leaf moved under no_grad in compile": """
+import adjoint as ad
+w, v = ad.tensor(2.0, requires_grad=True), ad.tensor(3.0, requires_grad=True)
+def f():
+    with ad.no_grad():
+        v.rebind_(v + 1.0)
+    return w * v
+out = ad.compile(f)()
+out.backward()
+assert (w.grad.item(), v.grad.item()) == (4.0, 2.0)
+""",
+    "jvp in compile assigns outside": """
+import adjoint as ad
+h = ad.tensor([1.0, 2.0])
+def f(x):
+    h.rebind_(x * x)
+    return x * h
+def g(x):
+    return ad.jvp(f, (x,), (ad.ones((2,)),))[1]
+assert ad.compile(g)(ad.tensor([3.0, 4.0])).tolist() == [9.0, 16.0]  # h is constant to the jvp
+assert h.tolist() == [9.0, 16.0]
+""",
+    "scan in scan in jvp in compile": """
+import adjoint as ad
+h = ad.tensor([1.0, 2.0])
+def f(x):
+    def outer(c, r):
+        def inner(s, q):
+            return s, s * q
+        return c, ad.scan(inner, h, x)[0]
+    return ad.scan(outer, h, x)[1]
+g = ad.compile(lambda x: ad.jvp(f, (x,), (x,))[1])
+assert g(ad.tensor([3.0, 4.0])).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+""",
+    "a handle assigned under grad": """
+import adjoint as ad
+h = ad.zeros((2,))
+def f(x):
+    h.rebind_(x * x)
+    return ad.sum(h * x)
+assert ad.grad(f)(ad.tensor([1.0, 2.0])).tolist() == [3.0, 12.0]
+assert h.tolist() == [1.0, 4.0] and not h.requires_grad
+""",
+    "has_aux under an outer grad": """
+import adjoint as ad
+def g(x):
+    (value, aux), _ = ad.value_and_grad(lambda x: (ad.sum(x * 2.0), x * 1.0), has_aux=True)(x)
+    return value * 3.0 + ad.sum(aux)
+assert ad.grad(g)(ad.tensor([1.0, 2.0])).tolist() == [7.0, 7.0]
+""",
+    "the identity under no_grad": """
+import adjoint as ad
+def f(x):
+    with ad.no_grad():
+        v = x[:]
+    return ad.sum(v * x)
+assert ad.grad(f)(ad.tensor([1.0, 2.0])).tolist() == [1.0, 2.0]
+""",
+    "a carry that starts as an argument of grad": """
+import adjoint as ad
+def step(c, r):
+    c[0] = r
+    return c * 2.0, c
+g = ad.grad(lambda x: ad.sum(ad.scan(step, x, ad.tensor([1.0, 2.0]))[0]))(ad.tensor([1.0, 2.0]))
+assert g.tolist() == [0.0, 4.0]
+""",
+    "a handle assigned under jvp": """
+import adjoint as ad
+h = ad.zeros((2,))
+def f(x):
+    h.rebind_(x * x)
+    return x
+ad.jvp(f, (ad.tensor([1.0, 2.0]),), (ad.ones((2,)),))
+assert (h + 1).tolist() == [2.0, 5.0]
+""",
+    "a handle read back under jvp": """
+import adjoint as ad
+h = ad.zeros((2,))
+def f(x):
+    h.rebind_(x * x)
+    return h * x
+assert ad.jvp(f, (ad.tensor([1.0, 2.0]),), (ad.ones((2,)),))[1].tolist() == [1.0, 4.0]
+""",
+    "no_grad in forward mode": """
+import adjoint as ad
+def f(x):
+    y = x * 1.0
+    with ad.no_grad():
+        y -= 1.5
+        a, b = x
+        t = ad.scan(lambda c, r: (c * r, c), x, x)[0]
+    return ad.sum(y) + a * b + ad.sum(t)
+assert ad.jvp(f, (ad.tensor([1.0, 2.0]),), (ad.ones((2,)),))[1].item() == 0.0
+""",
+    "vmap refuses what depends on the batch": """
+import adjoint as ad
+h = ad.zeros(())
+def f(x):
+    global h
+    h += x
+    return x
+for g in (ad.vmap(f), ad.compile(ad.vmap(f))):
+    try:
+        g(ad.tensor([1.0, 2.0]))
+    except Exception:
+        pass
+    else:
+        raise AssertionError("did not raise")
+    assert h.item() == 0.0
+""",
+    "vmap assigns what does not": """
+import adjoint as ad
+h, n = ad.zeros((2,)), ad.zeros(())
+def f(x):
+    global n
+    n += 1.0
+    def step(c, r):
+        c += x
+        return c, r
+    return ad.scan(step, h, ad.zeros((3,)))[0]
+assert ad.vmap(f)(ad.tensor([1.0, 2.0])).tolist() == [[3.0, 3.0], [6.0, 6.0]]
+assert n.item() == 1.0 and h.tolist() == [0.0, 0.0]
+""",
+    "a carry in place": """
+import adjoint as ad
+h = ad.tensor([1.0, 2.0])
+def step(c, r):
+    c[:1] += r
+    return c, c
+last, rows = ad.scan(step, h, ad.tensor([1.0, 1.0]))
+assert h.tolist() == [1.0, 2.0] and rows.tolist() == [[2.0, 2.0], [3.0, 2.0]]
+""",
+    "two entries of a carry from one handle": """
+import adjoint as ad
+h = ad.tensor([1.0, 2.0])
+def step(c, r):
+    a, b = c
+    a += 1.0
+    return (a, b), b
+(a, b), rows = ad.scan(step, (h, h), ad.zeros((2,)))
+assert (a.tolist(), b.tolist(), h.tolist()) == ([3.0, 4.0], [1.0, 2.0], [1.0, 2.0])
+""",
+    "the results of a loop are its own": """
+import adjoint as ad
+h = ad.tensor([1.0, 2.0])
+a, b = ad.scan(lambda c, r: (c, r), (h, h), ad.zeros((2,)))[0]
+b *= 5.0
+start = (ad.asarray(0), h)
+_, c = ad.while_loop(lambda s: s[0] < 1, lambda s: (s[0] + 1, s[1]), start, max_steps=1)
+c += 1.0
+assert h.tolist() == [1.0, 2.0] and a.tolist() == [1.0, 2.0]
+""",
+    "an eager loop refuses": """
+import adjoint as ad
+h, gen = ad.zeros(()), ad.random.Generator(0)
+def assign(c, r):
+    h.rebind_(h + 1.0)
+    return c, r
+def draw(c, r):
+    return c + gen.uniform(), r
+for step in (assign, draw):
+    try:
+        ad.scan(step, ad.zeros(()), ad.zeros((2,)))
+    except Exception:
+        pass
+    else:
+        raise AssertionError(f"{step.__name__} did not raise")
+assert h.item() == 0.0 and gen.state.tolist() == [0, 0]
+""",
+    "checkpoint assigns once": """
+import adjoint as ad
+w, h = ad.tensor(2.0, requires_grad=True), ad.tensor(3.0)
+def f(x):
+    global h
+    with ad.no_grad():
+        h *= 2.0
+    return ad.sin(w * h) * x
+out = ad.checkpoint(f)(ad.tensor(1.0))
+h += 100.0
+out.backward()
+assert h.item() == 106.0
+import math
+assert abs(w.grad.item() - 6.0 * math.cos(12.0)) < 1e-12
+""",
+    "a leaf moved in a checkpoint": """
+import adjoint as ad
+w = ad.tensor(2.0, requires_grad=True)
+def f(x):
+    with ad.no_grad():
+        w.rebind_(w + 1.0)
+    return w * w * x
+out = ad.checkpoint(f)(ad.tensor(1.0))
+out.backward()
+assert w.item() == 3.0 and w.grad.item() == 6.0
+""",
+    "a generator in a checkpoint": """
+import adjoint as ad, numpy as np
+w, gen, same = ad.tensor(2.0, requires_grad=True), ad.random.Generator(0), ad.random.Generator(0)
+out = ad.checkpoint(lambda x: ad.sin(w * gen.uniform()) * x)(ad.tensor(1.0))
+out.backward()
+u = same.uniform().item()
+assert gen.state.tolist() == same.state.tolist() and abs(w.grad.item() - u * np.cos(2 * u)) < 1e-12
+""",
+    "checkpoint of a derivative": """
+import adjoint as ad, numpy as np
+f = lambda x: ad.value_and_grad(lambda x: (ad.sum(ad.tanh(x)), ad.tanh(x)), has_aux=True)(x)
+(v, aux), g = ad.checkpoint(f)(ad.tensor([0.5, 1.0]))
+assert np.allclose(aux.numpy(), np.tanh([0.5, 1.0])), aux
+""",
+    "an inner gradient in a checkpoint": """
+import adjoint as ad, math
+w = ad.tensor(0.3, requires_grad=True)
+f = lambda x: ad.sin(w) + ad.grad(lambda z: ad.sin(z * w))(x)
+ad.sum(f(ad.tensor(0.7))).backward()
+plain = w.grad.item()
+w.zero_grad()
+ad.sum(ad.checkpoint(f)(ad.tensor(0.7))).backward()
+assert w.grad.item() == plain, (plain, w.grad.item())
+""",
+    "a gradient changed through a handle on it": """
+import adjoint as ad
+w = ad.tensor([3.0, 4.0], requires_grad=True)
+ad.sum(w * w / 2).backward()
+g = w.grad
+g *= 0.5
+assert w.grad.tolist() == [1.5, 2.0]
+w.grad[0] = 0.0
+assert w.grad.tolist() == [0.0, 2.0]
+""",
+    "a tensor kept in an attribute by compile": """
+import adjoint as ad
+class Net(ad.nn.Module):
+    def __init__(self):
+        self.h = ad.zeros(2)
+    def forward(self, x):
+        self.h = self.h + x
+        return self.h * 1
+net = Net()
+try:
+    ad.compile(net)(ad.ones(2))
+except RuntimeError as error:
+    assert "[compile]" in str(error)
+else:
+    raise AssertionError("did not raise")
+assert net.h.tolist() == [0.0, 0.0]
+""",
+    "what a traced function can see is noticed": """
+import types
+import numpy as np
+import adjoint as ad
+class K:
+    k = 1.0
+class S:
+    __slots__ = ("k",)
+a, o, p, n, q = np.ones(2), S(), K(), types.SimpleNamespace(a=1.0), {1}
+o.k = 1.0
+d = dict(a=1.0, b=2.0)
+fs = [lambda x: x * K.k, lambda x: x * p.k, lambda x: x * o.k, lambda x: x * n.a,
+      lambda x: x * getattr(p, "z", 1.0), lambda x: x * len(q), lambda x: x * list(d.values())[0],
+      lambda x: ad.sum(x * a)]
+cs = [ad.compile(f) for f in fs]
+for c in cs:
+    c(2.0)
+K.k, p.k, p.z, o.k, n.a, a[0] = 5.0, 3.0, 4.0, 9.0, 2.0, 7.0
+q.add(2)
+d["a"] = d.pop("a")
+got = [c(2.0).item() for c in cs]
+assert got == [10.0, 6.0, 18.0, 4.0, 8.0, 4.0, 4.0, 16.0], got
+""",
+    "a compiled branch runs whole or not at all": """
+import adjoint as ad
+x = ad.arange(4.0)
+f = ad.compile(lambda i: ad.cond(i < 4, lambda: x[i], lambda: ad.tensor(-1.0)))
+assert f(ad.tensor(9)).item() == -1.0 and f(ad.tensor(2)).item() == 2.0
+""",
+    "enable_grad in a function compiled under no_grad": """
+import adjoint as ad
+w = ad.tensor(3.0, requires_grad=True)
+def f(x):
+    with ad.enable_grad():
+        return w * x
+c = ad.compile(f)
+with ad.no_grad():
+    y = c(2.0)
+y.backward()
+assert w.grad.item() == 2.0
+""",
+    "requires_grad alone is noticed": """
+import adjoint as ad
+w = ad.tensor(3.0, requires_grad=True)
+f = ad.compile(lambda x: x * (2 if w.requires_grad else 3))
+assert f(1.0).item() == 2.0
+w.requires_grad_(False)
+assert f(1.0).item() == 3.0
+""",
+    "the value beside a gradient has no history in compile either": """
+import adjoint as ad
+w = ad.tensor(2.0, requires_grad=True)
+f = lambda x: ad.value_and_grad(lambda v: v * w * w)(x)[0] + w
+for g in (f, ad.compile(f)):
+    w.zero_grad()
+    g(3.0).backward()
+    assert w.grad.item() == 1.0, w.grad
+""",
+    "numbers as Python has them": """
+import adjoint as ad
+assert ad.compile(lambda x, n: x * len(str(n)))(1.0, 7).item() == 1.0
+cases = [(lambda n: 1 / n, 0.0, ZeroDivisionError), (lambda n: n**2, 1e308, OverflowError)]
+for f, n, error in cases:
+    try:
+        ad.compile(f)(n)
+    except error:
+        pass
+    else:
+        raise AssertionError(f"{error} expected")
+""",
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_state(name: str) -> None:
+    scope: dict[str, Any] = {}
+    exec(compile(PROGRAMS[name], name, "exec"), scope)
