@@ -527,6 +527,14 @@ def reset_modes() -> None:
         ad.enable_grad().__enter__()
 
 
+def limit_memory() -> None:
+    """A sanitizer's shadow takes terabytes of addresses, and it limits allocations itself."""
+    with open("/proc/self/statm") as statm:
+        taken = int(statm.read().split()[0]) * resource.getpagesize()
+    if taken < MEMORY:
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.RLIM_INFINITY))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("seed", type=int)
@@ -539,7 +547,7 @@ def main() -> None:
     faulthandler.enable()
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.RLIM_INFINITY))
+    limit_memory()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         run(options)

@@ -30,12 +30,14 @@ class Refused(Exception):
 
 
 class _State:
-    """What is open: (level, kind) of transforms, levels that `no_grad` hides, journals to undo."""
+    """What is open: (level, kind) of transforms, levels that `no_grad` hides, (level, size) of
+    batches, journals to undo."""
 
     def __init__(self) -> None:
         self.count = 0
         self.open: list[tuple[int, str]] = []
         self.hidden: list[int] = []
+        self.batches: list[tuple[int, int]] = []
         self.journals: list[list[Callable[[], None]]] = []
 
     @property
@@ -50,13 +52,17 @@ _state = _State()
 
 
 @contextmanager
-def _level_of(kind: str) -> Iterator[int]:
+def _level_of(kind: str, size: int | None = None) -> Iterator[int]:
     _state.count += 1
     _state.open.append((_state.count, kind))
+    batches = _state.batches
+    if size is not None:
+        _state.batches = [*batches, (_state.count, size)]
     try:
         yield _state.count
     finally:
         _state.open.pop()
+        _state.batches = batches
 
 
 class no_grad:
@@ -425,7 +431,7 @@ def vmap(f: Any, in_axes: Any = 0) -> Any:
         def member(x: Any, axis: int, i: int) -> Any:
             return values.linear(lambda v: np.take(v, i, axis=axis))(x)
 
-        with _level_of("vmap") as level:
+        with _level_of("vmap", size) as level:
             inner = []
             for x, axis in zip(args, axes, strict=True):
                 raw = _raw(x)
@@ -538,7 +544,17 @@ def _choose(flag: Any, new: Any, old: Any) -> Any:
 # ---- generators, modules, optimizers -------------------------------------------------------------
 
 
+def _to_members(numbers: Any, batches: list[tuple[int, int]]) -> Any:
+    if not batches:
+        return numbers
+    *around, (level, _) = batches
+    members = np.moveaxis(numbers, len(around), 0)
+    return values.Batch(level, [_to_members(member, around) for member in members])
+
+
 class Generator:
+    """Draws of the library's own stream, in an order of its own: a member of a batch is a row."""
+
     def __init__(self, seed: int) -> None:
         self.state = Tensor(np.array([seed, 0], dtype=np.uint64))
 
@@ -547,10 +563,11 @@ class Generator:
 
         stream = adjoint.random.Generator(0)
         stream.state.rebind_(adjoint.asarray(self.state.numpy()))
-        numbers = getattr(stream, how)(shape).numpy()
-        blocks = int(np.prod(shape)) // 2 + 1
+        dims = (*[size for _, size in _state.batches], *shape)
+        numbers = getattr(stream, how)(dims).numpy()
+        blocks = int(np.prod(dims)) // 2 + 1
         _assign(self.state, self.state.numpy() + np.array([0, blocks], dtype=np.uint64))
-        return Tensor(np.array(numbers))
+        return Tensor(_to_members(np.array(numbers), _state.batches))
 
     def uniform(self, shape: Any = ()) -> Tensor:
         return self._draw("uniform", shape)

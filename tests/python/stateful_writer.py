@@ -492,7 +492,7 @@ class Writer:
         self.touched |= f.touches
         args = []
         for shape in f.takes:
-            options = [n for n in scope if n.shape == shape]
+            options = [n for n in scope if n.shape == shape and not n.number]
             if f.mutates:
                 options = [n for n in options if not n.frozen and not n.leaf]
                 if rules.batched or not rules.outside:

@@ -367,6 +367,32 @@ for g in (f, ad.compile(f)):
     g(3.0).backward()
     assert w.grad.item() == 1.0, w.grad
 """,
+    "what a compiled function assigns inside forward mode is recorded around it": """
+import adjoint as ad
+h = ad.tensor([1.0, 2.0])
+def double(x):
+    h.rebind_(2.0 * x)
+for g in (double, ad.compile(double)):
+    def loss(x):
+        ad.jvp(g, (x,), (x,))
+        return ad.sum(h * h)
+    assert ad.grad(loss)(ad.tensor([3.0, 4.0])).tolist() == [24.0, 32.0]
+""",
+    "what is the same along a batch has a derivative that is": """
+import adjoint as ad
+h = ad.tensor([1.0, 2.0])
+def f(x, y):
+    h[0] = 3.0 * y
+    return x * y
+for g in (f, ad.compile(f)):
+    h.rebind_(ad.tensor([1.0, 2.0]))
+    mapped = ad.vmap(g, in_axes=(0, None))
+    x, y = ad.tensor([1.0, 2.0]), ad.tensor(5.0)
+    assert ad.jvp(mapped, (x, y), (x, y))[1].tolist() == [10.0, 20.0]
+    assert h.tolist() == [15.0, 2.0]
+    grad = ad.grad(lambda y: ad.sum(mapped(x, y)) + h[0])(y)
+    assert grad.item() == 6.0, grad
+""",
     "numbers as Python has them": """
 import adjoint as ad
 assert ad.compile(lambda x, n: x * len(str(n)))(1.0, 7).item() == 1.0

@@ -8,6 +8,7 @@
 
 #include "compile/differentiate.h"
 #include "graph/thread_state.h"
+#include "ops/structural.h"
 #include "transforms/custom.h"
 #include "transforms/levels.h"
 
@@ -41,6 +42,15 @@ std::vector<Tensor> run(const CompiledProgram& program, std::span<const Tensor> 
 bool in_trace(const Tensor& x) {
   const Node* n = innermost(x.node());
   return n->level != 0;
+}
+
+/// The batches along which the value differs, outermost first.
+SmallVector<std::uint16_t, 4> batch_levels(const Tensor& x) {
+  SmallVector<std::uint16_t, 4> out;
+  for (const Node* n = x.node(); n && n->level && n->box != Box::trace; n = n->primal)
+    if (n->box == Box::batch) out.push_back(n->level);
+  std::ranges::reverse(out);
+  return out;
 }
 
 std::vector<ResultSpec> specs_at(const Graph& graph, const Mask& mask) {
@@ -211,13 +221,48 @@ std::vector<Tensor> GraphFunction::call(std::span<const Tensor> inputs) const {
   const Mask swept = reached(Reach::Mode::reverse, wanted, recorded_outputs_);
   for (std::size_t i = 0; i < seeds.size(); ++i) seeds[i] = seeds[i] || swept[i];
   if (!any(wanted) || !any(seeds)) return out;
-  IntrusivePtr<const JointRule> rule(new Rule(shared_from_this(), std::move(wanted), seeds));
+  for (const auto& [levels, group] : by_batches(inputs, seeds))
+    attach_derivative(out, inputs, wanted, group, levels);
+  return out;
+}
+
+/// The outputs among `seeds`, by the batch levels on which they depend: an output that is the same
+/// for every member must not get the derivative of one that differs.
+std::map<std::vector<std::uint16_t>, Mask> GraphFunction::by_batches(std::span<const Tensor> inputs,
+                                                                     const Mask& seeds) const {
+  std::map<std::uint16_t, Mask> mapped;  // inputs by the level along which they differ
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    for (const std::uint16_t level : batch_levels(inputs[i]))
+      mapped.try_emplace(level, inputs.size(), false).first->second[i] = true;
+  std::vector<std::vector<std::uint16_t>> levels(seeds.size());
+  for (const auto& [level, from] : mapped) {
+    const std::vector<bool> depends = graph_.depending_on(from);
+    for (std::size_t i = 0; i < seeds.size(); ++i)
+      if (depends[graph_.outputs()[i]]) levels[i].push_back(level);
+  }
+  std::map<std::vector<std::uint16_t>, Mask> out;
+  for (std::size_t i = 0; i < seeds.size(); ++i)
+    if (seeds[i]) out.try_emplace(levels[i], seeds.size(), false).first->second[i] = true;
+  return out;
+}
+
+/// Gives the outputs `seeds`, which depend on no batch but these, their derivative.
+void GraphFunction::attach_derivative(std::vector<Tensor>& out, std::span<const Tensor> inputs,
+                                      Mask wanted, const Mask& seeds,
+                                      std::span<const std::uint16_t> levels) const {
   std::vector<Tensor> given(inputs.begin(), inputs.end());
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    const auto own = batch_levels(given[i]);
+    if (std::ranges::includes(levels, own)) continue;
+    given[i] = zeros_view(given[i].shape(), given[i].dtype());
+    wanted[i] = false;
+  }
+  if (!any(wanted)) return;
+  IntrusivePtr<const JointRule> rule(new Rule(shared_from_this(), std::move(wanted), seeds));
   std::vector<Tensor> moved = with_derivative(chosen<Tensor>(out, seeds), given, std::move(rule));
   std::size_t next = 0;
   for (std::size_t i = 0; i < out.size(); ++i)
     if (seeds[i]) out[i] = std::move(moved[next++]);
-  return out;
 }
 
 /// Without the inputs from which no derivative leads to an output that is recorded.

@@ -54,6 +54,10 @@ class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
   Mask connected(Mask wanted) const;
   std::vector<Tensor> call_recorded(std::span<const Tensor> inputs, const Mask& wanted) const;
   std::vector<Tensor> call_constant(std::span<const Tensor> inputs) const;
+  std::map<std::vector<std::uint16_t>, Mask> by_batches(std::span<const Tensor> inputs,
+                                                        const Mask& seeds) const;
+  void attach_derivative(std::vector<Tensor>& out, std::span<const Tensor> inputs, Mask wanted,
+                         const Mask& seeds, std::span<const std::uint16_t> levels) const;
   std::vector<Tensor> call_batched(std::span<const Tensor> inputs, std::uint16_t level) const;
 
   Graph graph_;

@@ -24,6 +24,14 @@ void check_cast(const Node* from, DType to) {
 /// A captured value that some transform around the trace differentiates.
 bool captured_moves(const Tensor& x) { return is_differentiated(x) || is_in_body(x); }
 
+/// Whether a reverse transform may record what is computed from the value. The primal of a dual
+/// number is recorded where the dual is not, and one program serves both.
+bool may_be_recorded(const Node* n) {
+  for (; n && n->level && n->box != Box::trace; n = n->primal)
+    if (n->requires_grad || n->box == Box::dual) return true;
+  return n && n->requires_grad;
+}
+
 }  // namespace
 
 bool Place::accepts(const Tensor& held) const noexcept {
@@ -127,7 +135,7 @@ Tensor Trace::argument_like(const Tensor& value) {
                          Dims(n->layout.shape()),
                          {},
                          moves_outside(value) || n->requires_grad,
-                         n->requires_grad});
+                         may_be_recorded(n)});
   Node* fresh = out.node();
   fresh->order = n->order;
   fresh->requires_grad = n->requires_grad;
