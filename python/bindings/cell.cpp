@@ -38,10 +38,16 @@ ReverseScope::ReverseScope() {
   if (thread_state().open_recorders == 1 && !thread_state().assigned) assigned_.emplace();
 }
 
+namespace {
+
+IntrusivePtr<const Payload> keep_handle(void* who) {
+  return IntrusivePtr<const Payload>(new CellOwner(static_cast<PyObject*>(who)));
+}
+
+}  // namespace
+
 Cell cell_of(PyTensor* t) noexcept {
-  return {Cell::Kind::handle, &t->node, t->birth, t->leaf, t, [](void* who) {
-            return IntrusivePtr<const Payload>(new CellOwner(static_cast<PyObject*>(who)));
-          }};
+  return {Cell::Kind::handle, &t->node, t->birth, t->leaf, t, keep_handle};
 }
 
 // Whatever scope gave it keeps it: a trace in its map, the others leave it in the cell.

@@ -141,7 +141,7 @@ bool write_back(std::vector<Write> writes, bool force) {
       gradients.push_back({static_cast<Leaf*>(w.cell.who), w.expected, std::move(w.value)});
   while (!exchange_gradients(gradients)) {
     if (!force) return false;
-    for (GradientChange& c : gradients) c.expected = load_gradient(c.leaf);
+    load_gradients(gradients);
   }
   for (Write& w : writes)
     if (!is_plain_gradient(w)) write_cell(w.cell, std::move(w.value));

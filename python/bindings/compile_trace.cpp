@@ -170,6 +170,7 @@ std::shared_ptr<const Variant> trace_call(const CompiledFunction& c, PyObject* f
   {
     const std::vector<py::object> values = arguments.rebuilt();
     std::vector<PyObject*> args;
+    args.reserve(values.size());
     for (const py::object& a : values) args.push_back(a.ptr());
     result = py::reinterpret_steal<py::object>(
         PyObject_Vectorcall(f, args.data(), call.positional(), call.kwnames()));
@@ -251,7 +252,7 @@ std::shared_ptr<const Variant> CompiledFunction::known(Call& call) {
     }
     for (const auto& v : found->variants) {
       if (!v->accepts(call)) continue;
-      const std::shared_ptr<const Variant> chosen = v;
+      std::shared_ptr<const Variant> chosen = v;
       if (chosen != found->variants.front()) to_front(found->variants, chosen);
       return chosen;
     }
@@ -276,10 +277,10 @@ std::shared_ptr<const Variant> CompiledFunction::find(PyObject* f, Call& call) {
     return v;
   }
   ++misses;
-  CallKey{call};  // refuses what cannot be part of a key, before anything is run
+  const CallKey refuses(call);  // what cannot be part of a key, before anything is run
   while (true) {
     std::vector<std::uint32_t> needed;
-    const std::shared_ptr<const Variant> fresh = trace_call(*this, f, call, needed);
+    std::shared_ptr<const Variant> fresh = trace_call(*this, f, call, needed);
     if (!fresh) {
       entry_for(call)->needed = needed;
       call.fix(needed);

@@ -129,7 +129,7 @@ PyObject* arange_body(const Arguments& a) {
 }
 
 Tensor end_of_line(PyObject* o, const char* what) {
-  const Tensor t = tensor_argument(o, "linspace");
+  Tensor t = tensor_argument(o, "linspace");
   if (t.ndim() != 0)
     raise(ErrorKind::value, "linspace",
           std::string(what) + " must be one number, shape " + to_string(t.shape()));

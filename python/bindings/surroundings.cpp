@@ -3,6 +3,7 @@
 #include "surroundings.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <set>
 #include <string>
@@ -65,7 +66,9 @@ bool array_content(PyObject* array, std::string& out) {
   return small;
 }
 
-bool same_bits(double a, double b) noexcept { return std::memcmp(&a, &b, sizeof a) == 0; }
+bool same_bits(double a, double b) noexcept {
+  return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
+}
 
 }  // namespace
 
@@ -409,14 +412,14 @@ Surroundings::Surroundings(PyObject* f, const std::vector<PyObject*>& given) {
 
 // ---- Comparing ----------------------------------------------------------------------------------
 
-bool Surroundings::Entry::holds(PyObject* now) const noexcept {
+bool Surroundings::Entry::holds(PyObject* now) const {
   PyObject* was = value.get();
   if (was == now) return !value.is_gone();
   if (!was || !now || Py_TYPE(was) != Py_TYPE(now)) return false;
   return (is_number(was) || is_text(was)) && same_value(was, now);
 }
 
-bool Surroundings::Shelf::unchanged() const noexcept {
+bool Surroundings::Shelf::unchanged() const {
   PyObject* at = where.ptr();
   switch (kind) {
     case Kind::cell: return entries[0].holds(PyCell_GET(at));
@@ -464,7 +467,7 @@ bool Surroundings::Shelf::unchanged() const noexcept {
 }
 
 /// The same entries in the same order.
-bool Surroundings::Shelf::all_entries_unchanged() const noexcept {
+bool Surroundings::Shelf::all_entries_unchanged() const {
   PyObject* dict = where.ptr();
   if (static_cast<std::size_t>(PyDict_GET_SIZE(dict)) != entries.size()) return false;
   PyObject *key, *value;
@@ -475,7 +478,7 @@ bool Surroundings::Shelf::all_entries_unchanged() const noexcept {
   return true;
 }
 
-bool Surroundings::unchanged() const noexcept {
+bool Surroundings::unchanged() const {
   for (const Shelf& s : shelves_)
     if (!s.unchanged()) return false;
   return true;

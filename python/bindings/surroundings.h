@@ -44,7 +44,7 @@ class Surroundings {
   /// Tensors that the function has put traced values in the place of: it has a state that no call
   /// of a program would see. They are put back.
   std::vector<py::object> take_back_tensors();
-  bool unchanged() const noexcept;
+  bool unchanged() const;
   int traverse(visitproc visit, void* arg) const;
 
  private:
@@ -53,7 +53,7 @@ class Surroundings {
   struct Entry {
     py::object key;  // null in cells and lists
     Identity value;
-    bool holds(PyObject* now) const noexcept;
+    bool holds(PyObject* now) const;
   };
   struct Shelf {
     enum class Kind : std::uint8_t {
@@ -72,8 +72,8 @@ class Surroundings {
     std::vector<Entry> entries;
     unsigned version = 0;      // of a type
     std::string content = {};  // of an array
-    bool unchanged() const noexcept;
-    bool all_entries_unchanged() const noexcept;
+    bool unchanged() const;
+    bool all_entries_unchanged() const;
   };
   std::vector<Shelf> shelves_;
 };

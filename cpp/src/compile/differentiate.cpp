@@ -73,7 +73,10 @@ Graph sweep_graph(const Graph& graph, const GraphMask& wanted, const GraphMask& 
 
 // ------------------------------------------------------------------------------ cutting in two
 
-constexpr std::uint8_t kDearCost = 16;  // of a kernel: more is kept rather than computed again
+// Costs of a kernel from which a value is kept rather than computed again: one that the first half
+// has to write to memory anyway costs only the memory, one inside of a fused loop also a store.
+constexpr std::uint8_t kDearStored = 8;
+constexpr std::uint8_t kDearFused = 16;
 constexpr std::uint32_t kMaxAgain = 8;  // applications that are computed again for one value
 
 /// Decides which values of the first half the second half is given.
@@ -138,18 +141,32 @@ class Cut {
     }
   }
 
-  bool is_cheap(Index i) const {
+  bool is_cheap(Index i, std::uint8_t dear) const {
     const Graph::Entry& e = joint_[i];
     if (e.kind != Graph::Kind::apply || e.size() <= 1 || e.op->fallible) return false;
     if (e.op->fuses) return true;
     if (e.op->kind != OpKind::elementwise) return false;
     const Index operand = joint_.inputs_of(i)[e.op->dtypes == DTypeRule::where ? 1 : 0];
     const kernels::TileKernel* k = tile_kernel(*e.op, joint_[operand].dtype, e.attrs.get());
-    return k && k->cost < kDearCost;
+    return k && k->cost < dear;
+  }
+
+  /// What the first half has in memory: results, and operands of what is not fused.
+  std::vector<bool> find_stored() const {
+    std::vector<bool> stored(joint_.size(), false);
+    for (const Index o : values_) stored[o] = true;
+    for (Index i = 0; i < joint_.size(); ++i) {
+      if (!first_[i] || joint_[i].kind != Graph::Kind::apply) continue;
+      const Op& op = *joint_[i].op;
+      if (!op.fuses && !op.reduces && op.kind != OpKind::elementwise)
+        for (const Index in : joint_.inputs_of(i)) stored[in] = true;
+    }
+    return stored;
   }
 
   /// What is cheap to compute again from values that are at hand is not kept.
   void find_repeated() {
+    const std::vector<bool> stored = find_stored();
     std::vector<std::uint32_t> again(joint_.size(), kMaxAgain + 1);  // 0: at hand
     for (Index i = 0; i < joint_.size(); ++i) {
       if (late_[i]) continue;
@@ -158,7 +175,7 @@ class Cut {
         continue;
       }
       if (kept_[i]) again[i] = 0;
-      if (!is_cheap(i)) continue;
+      if (!is_cheap(i, stored[i] ? kDearStored : kDearFused)) continue;
       std::uint32_t count = 1;
       for (const Index in : joint_.inputs_of(i)) count += again[in];
       if (count > kMaxAgain) continue;

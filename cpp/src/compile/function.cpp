@@ -28,15 +28,20 @@ std::vector<T> chosen(std::span<const T> from, const Mask& mask) {
   return out;
 }
 
-std::vector<Tensor> run(const CompiledProgram& program, std::span<const Tensor> inputs) {
-  SmallVector<Node*, 16> in, out;
-  for (const Tensor& t : inputs) in.push_back(t.node());
+std::vector<Tensor> run(const CompiledProgram& program, std::span<Node* const> in) {
+  SmallVector<Node*, 16> out;
   out.resize(program.graph().outputs().size());
   program.execute(in, {out.data(), out.size()});
   std::vector<Tensor> results;
   results.reserve(out.size());
   for (Node* n : out) results.push_back(Tensor::adopt(n));
   return results;
+}
+
+std::vector<Tensor> run(const CompiledProgram& program, std::span<const Tensor> inputs) {
+  SmallVector<Node*, 16> in;
+  for (const Tensor& t : inputs) in.push_back(t.node());
+  return run(program, in);
 }
 
 bool in_trace(const Tensor& x) {
@@ -82,10 +87,10 @@ class GraphFunction::Rule final : public JointRule {
         wanted_(std::move(wanted)),
         seeds_(std::move(seeds)) {}
 
-  /// What a recorded call has kept for its backward program.
-  void keep(std::shared_ptr<const Recorded> recorded, std::vector<Tensor> kept) {
+  /// What a recorded call has made for its backward program, beside its inputs.
+  void keep(std::shared_ptr<const Recorded> recorded, std::vector<Tensor> made) {
     recorded_ = std::move(recorded);
-    kept_ = std::move(kept);
+    made_ = std::move(made);
   }
 
  protected:
@@ -93,8 +98,11 @@ class GraphFunction::Rule final : public JointRule {
                                  std::span<const Tensor> cotangents) const override {
     std::vector<Tensor> found;
     if (recorded_ && !thread_state().recording && std::ranges::none_of(cotangents, in_level)) {
-      std::vector<Tensor> given = kept_;
-      given.insert(given.end(), cotangents.begin(), cotangents.end());
+      SmallVector<Node*, 16> given;
+      std::size_t made = 0;
+      for (const std::uint32_t i : recorded_->kept)
+        given.push_back((i == ForwardBackward::kResult ? made_[made++] : inputs[i]).node());
+      for (const Tensor& ct : cotangents) given.push_back(ct.node());
       found = run(recorded_->backward, given);
     } else {
       std::vector<Tensor> given(inputs.begin(), inputs.end());
@@ -123,7 +131,7 @@ class GraphFunction::Rule final : public JointRule {
   std::shared_ptr<const GraphFunction> f_;
   Mask wanted_, seeds_;
   std::shared_ptr<const Recorded> recorded_;
-  std::vector<Tensor> kept_;
+  std::vector<Tensor> made_;
 };
 
 GraphFunction::GraphFunction(Graph graph, Mask moves, Mask recorded,
@@ -190,16 +198,23 @@ std::shared_ptr<const GraphFunction> GraphFunction::batched(const Mask& mapped,
                  [&] { return batch_graph(graph_, mapped, size); });
 }
 
-std::shared_ptr<const GraphFunction::Recorded> GraphFunction::recorded(const Mask& wanted) const {
+const std::shared_ptr<const GraphFunction::Recorded>& GraphFunction::recorded(
+    const Mask& wanted) const {
+  const auto* latest = latest_.load(std::memory_order_acquire);
+  if (latest && latest->first == wanted) return latest->second;
+  const auto found = [&](auto at) -> auto& {
+    latest_.store(&*at, std::memory_order_release);
+    return at->second;
+  };
   {
     const std::lock_guard lock(mutex_);
-    if (const auto it = recorded_.find(wanted); it != recorded_.end()) return it->second;
+    if (const auto it = recorded_.find(wanted); it != recorded_.end()) return found(it);
   }
   Mask seeds = reached(Reach::Mode::reverse, wanted, recorded_outputs_);
   Mask leading = connected(wanted);
   auto fresh = std::make_shared<const Recorded>(cut_sweep(graph_, leading, seeds), leading, seeds);
   const std::lock_guard lock(mutex_);
-  return recorded_.emplace(wanted, std::move(fresh)).first->second;
+  return found(recorded_.emplace(wanted, std::move(fresh)).first);
 }
 
 // -------------------------------------------------------------------------------------- calls
@@ -284,17 +299,16 @@ Mask GraphFunction::connected(Mask wanted) const {
 
 std::vector<Tensor> GraphFunction::call_recorded(std::span<const Tensor> inputs,
                                                  const Mask& wanted) const {
-  const std::shared_ptr<const Recorded> pair = recorded(wanted);
+  const std::shared_ptr<const Recorded>& pair = recorded(wanted);
   if (!any(pair->seeds)) return run(program_, inputs);
   std::vector<Tensor> out = run(pair->forward, inputs);
-  std::size_t result = graph_.outputs().size();
-  std::vector<Tensor> kept;
-  for (const std::uint32_t i : pair->kept)
-    kept.push_back(i == ForwardBackward::kResult ? std::move(out[result++]) : inputs[i].detach());
+  const auto results = static_cast<std::ptrdiff_t>(graph_.outputs().size());
+  std::vector<Tensor> made(std::make_move_iterator(out.begin() + results),
+                           std::make_move_iterator(out.end()));
   out.resize(graph_.outputs().size());
   auto* rule = new Rule(shared_from_this(), pair->wanted, pair->seeds);
   IntrusivePtr<const JointRule> held(rule);
-  rule->keep(pair, std::move(kept));
+  rule->keep(pair, std::move(made));
   std::vector<Tensor> moved =
       recorded_with_derivative(chosen<Tensor>(out, pair->seeds), inputs, std::move(held));
   std::size_t next = 0;

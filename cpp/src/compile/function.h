@@ -2,6 +2,7 @@
 // orders it runs programs, each made once, when it is first needed.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -45,7 +46,7 @@ class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
   /// (inputs, tangents of `moving`) -> tangents of the outputs `results`.
   std::shared_ptr<const GraphFunction> pushforward(const Mask& moving, const Mask& results) const;
   std::shared_ptr<const GraphFunction> batched(const Mask& mapped, std::int64_t size) const;
-  std::shared_ptr<const Recorded> recorded(const Mask& wanted) const;
+  const std::shared_ptr<const Recorded>& recorded(const Mask& wanted) const;
   template <class Make>
   std::shared_ptr<const GraphFunction> derived(Key key, Make make) const;
   /// The outputs among `outputs` to which a derivative leads from the inputs `from`.
@@ -66,6 +67,8 @@ class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
   mutable std::mutex mutex_;  // of what follows; never held while anything is traced
   mutable std::map<Key, std::shared_ptr<const GraphFunction>> derived_;
   mutable std::map<Mask, std::shared_ptr<const Recorded>> recorded_;
+  /// The entry that was asked for last, read without the mutex: entries stay where they are.
+  mutable std::atomic<const std::pair<const Mask, std::shared_ptr<const Recorded>>*> latest_{};
 };
 
 }  // namespace adjoint

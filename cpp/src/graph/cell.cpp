@@ -55,12 +55,14 @@ void store(const Cell& cell, Tensor value) {
   if (fresh) release_handle(fresh);
 }
 
+IntrusivePtr<const Payload> keep_leaf(void* who) {
+  return IntrusivePtr<const Payload>(new LeafOwner(static_cast<Leaf*>(who)));
+}
+
 }  // namespace
 
 Cell gradient_cell(Leaf* leaf) noexcept {
-  return {Cell::Kind::gradient, &leaf->grad, leaf->birth, nullptr, leaf, [](void* who) {
-            return IntrusivePtr<const Payload>(new LeafOwner(static_cast<Leaf*>(who)));
-          }};
+  return {Cell::Kind::gradient, &leaf->grad, leaf->birth, nullptr, leaf, keep_leaf};
 }
 
 Tensor read_cell(const Cell& cell) {
@@ -184,6 +186,15 @@ void unlock_gradients() { g_gradients.unlock(); }
 Tensor load_gradient(Leaf* leaf) {
   const GradientLock lock;
   return leaf->grad ? Tensor::share(leaf->grad) : Tensor();
+}
+
+void load_gradients(std::span<GradientChange> changes) {
+  std::vector<Tensor> dropped;  // without the lock
+  for (GradientChange& c : changes)
+    if (c.expected.defined()) dropped.push_back(std::move(c.expected));
+  const GradientLock lock;
+  for (GradientChange& c : changes)
+    c.expected = c.leaf->grad ? Tensor::share(c.leaf->grad) : Tensor();
 }
 
 bool exchange_gradients(std::span<GradientChange> changes) {

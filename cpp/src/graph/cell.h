@@ -128,6 +128,8 @@ struct GradientChange {
   Tensor expected;
   Tensor value;
 };
+/// Reads all gradients at one time as what is `expected`.
+void load_gradients(std::span<GradientChange> changes);
 bool exchange_gradients(std::span<GradientChange> changes);
 /// Lets go of the gradient of a leaf that nobody can ask for it any more.
 void drop_gradient(Leaf* leaf) noexcept;

@@ -350,19 +350,22 @@ void Sweep::add_to_grads() {
   if (list.empty()) return;
   std::ranges::stable_sort(list, {}, &std::pair<Leaf*, Tensor>::first);
   std::vector<GradientChange> changes;
+  for (const auto& [leaf, ct] : list)
+    if (changes.empty() || changes.back().leaf != leaf) changes.push_back({leaf, {}, {}});
+  const bool direct = is_direct(changes);
   do {
-    changes.clear();
-    for (const auto& [leaf, ct] : list) {
-      if (changes.empty() || changes.back().leaf != leaf) {
-        Tensor before = read_cell(gradient_cell(leaf));
-        changes.push_back({leaf, before, before});
+    if (direct) load_gradients(changes);
+    auto next = list.begin();
+    for (GradientChange& c : changes) {
+      if (!direct) c.expected = read_cell(gradient_cell(c.leaf));
+      c.value = c.expected;
+      for (; next != list.end() && next->first == c.leaf; ++next) {
+        Node* both[] = {c.value.node(), next->second.node()};
+        c.value = c.value.defined() ? Tensor::adopt(apply(op, both)) : next->second;
       }
-      Tensor& sum = changes.back().value;
-      Node* both[] = {sum.node(), ct.node()};
-      sum = sum.defined() ? Tensor::adopt(apply(op, both)) : ct;
     }
-    for (const GradientChange& c : changes) check_write(gradient_cell(c.leaf), c.value);
-    if (!is_direct(changes)) {
+    if (!direct) {
+      for (const GradientChange& c : changes) check_write(gradient_cell(c.leaf), c.value);
       for (GradientChange& c : changes) write_cell(gradient_cell(c.leaf), std::move(c.value));
       return;
     }
