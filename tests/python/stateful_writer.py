@@ -68,6 +68,7 @@ class Writer:
         self.modules: list[tuple[str, Shape]] = []
         self.containers: list[tuple[str, Shape]] = []
         self.depth = 0
+        self.branches = True  # whether `cond` is written
 
     # -- choices and text --
     def chance(self, probability: float) -> bool:
@@ -198,7 +199,8 @@ class Writer:
             options = [(5, self.assign), (5, self.define), (1, self.alias)]
             if self.depth < 2:
                 options += [(1, self.unrolled), (1, self.constant), (1, self.inner)]
-                options += [(1, self.loop), (0.7, self.branch), (0.7, self.repeat)]
+                options += [(1, self.loop), (0.7, self.repeat)]
+                options += [(0.7, self.branch)] * self.branches
             if self.functions:
                 options.append((2.5, self.helper))
             if rules.draw and self.drawers:
