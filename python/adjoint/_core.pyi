@@ -173,8 +173,13 @@ class Tensor:
         """The index of the first maximum."""
     def argmin(self, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """The index of the first minimum."""
-    def argsort(self, axis: int = -1, *, descending: builtins.bool = False) -> Tensor:
-        """The indices that sort along an axis; equal elements stay in their order."""
+    def argsort(
+        self, axis: int = -1, *, descending: builtins.bool = False, stable: builtins.bool = True
+    ) -> Tensor:
+        """The indices that put the elements in order along an axis.
+
+        Equal elements keep their order, whatever `stable` says.
+        """
     def asin(self) -> Tensor:
         """Inverse sine, in radians."""
     def asinh(self) -> Tensor:
@@ -320,8 +325,13 @@ class Tensor:
         """Number of elements."""
     def softplus(self) -> Tensor:
         """log(1 + exp(x))."""
-    def sort(self, axis: int = -1, *, descending: builtins.bool = False) -> Tensor:
-        """The elements in order along an axis; nan counts as larger than every number."""
+    def sort(
+        self, axis: int = -1, *, descending: builtins.bool = False, stable: builtins.bool = True
+    ) -> Tensor:
+        """The elements in order along an axis; nan counts as larger than every number.
+
+        Equal elements keep their order, whatever `stable` says.
+        """
     def sqrt(self) -> Tensor:
         """Square root."""
     def square(self) -> Tensor:
@@ -408,6 +418,12 @@ class _tree(ModuleType):
         """
 
 tree: _tree
+
+def _promote(a: DType, b: DType, /) -> DType:
+    """The dtype two dtypes meet in."""
+
+def _promote_weak(a: DType, number: float, /) -> DType:
+    """The dtype that meets a Python number."""
 
 def exp(x: _Array, /) -> Tensor:
     """e raised to x."""
@@ -595,6 +611,16 @@ def bitwise_right_shift(x1: _Array, x2: _Array, /) -> Tensor:
 def bitwise_invert(x: _Array, /) -> Tensor:
     """Every bit inverted."""
 
+def astype(
+    x: _Array,
+    dtype: _DTypeLike,
+    /,
+    *,
+    copy: builtins.bool = True,
+    device: Literal["cpu"] | None = None,
+) -> Tensor:
+    """Converted to another dtype."""
+
 def equal(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 == x2, element by element."""
 
@@ -644,12 +670,6 @@ def sum(
 ) -> Tensor:
     """Sum over one axis, several, or all; narrow integers are summed in 64 bits."""
 
-def max(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """Maximum over one axis, several, or all; ties share the derivative equally."""
-
-def min(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """Minimum over one axis, several, or all; ties share the derivative equally."""
-
 def prod(
     x: _Array,
     /,
@@ -659,6 +679,12 @@ def prod(
     dtype: _DTypeLike | None = None,
 ) -> Tensor:
     """Product over one axis, several, or all; narrow integers are multiplied in 64 bits."""
+
+def max(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """Maximum over one axis, several, or all; ties share the derivative equally."""
+
+def min(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """Minimum over one axis, several, or all; ties share the derivative equally."""
 
 def any(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Whether any element holds."""
@@ -698,6 +724,9 @@ def permute_dims(x: _Array, /, axes: _Axes) -> Tensor:
 def matrix_transpose(x: _Array, /) -> Tensor:
     """The last two axes exchanged."""
 
+def moveaxis(x: _Array, source: _Axes, destination: _Axes, /) -> Tensor:
+    """Axes moved to other positions."""
+
 def expand_dims(x: _Array, /, axis: _Axes = 0) -> Tensor:
     """A new axis of length one."""
 
@@ -707,30 +736,14 @@ def squeeze(x: _Array, /, axis: _Axes) -> Tensor:
 def broadcast_to(x: _Array, /, shape: _Shape) -> Tensor:
     """Repeated to a larger shape."""
 
-def moveaxis(x: _Array, source: _Axes, destination: _Axes, /) -> Tensor:
-    """Axes moved to other positions."""
-
 def flip(x: _Array, /, axis: _Axes | None = None) -> Tensor:
     """Elements in reverse along the axes."""
 
 def concat(arrays: Sequence[_Array] | Tensor, /, axis: int = 0) -> Tensor:
-    """Tensors joined along an axis."""
+    """Tensors joined along an axis; of all elements where it is None."""
 
 def stack(arrays: Sequence[_Array] | Tensor, /, axis: int = 0) -> Tensor:
     """Tensors joined along a new axis."""
-
-def matmul(x1: _Array, x2: _Array, /) -> Tensor:
-    """The matrix product; leading axes are stacks and broadcast."""
-
-def astype(
-    x: _Array,
-    dtype: _DTypeLike,
-    /,
-    *,
-    copy: builtins.bool = True,
-    device: Literal["cpu"] | None = None,
-) -> Tensor:
-    """Converted to another dtype."""
 
 def argmax(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """The index of the first maximum."""
@@ -741,11 +754,65 @@ def argmin(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = F
 def take(x: _Array, indices: _Array, /, axis: int | None = None) -> Tensor:
     """Entries along an axis, chosen by a 1-d integer tensor."""
 
-def _promote(a: DType, b: DType, /) -> DType:
-    """The dtype two dtypes meet in."""
+def zeros(
+    shape: _Shape, *, dtype: _DTypeLike | None = None, device: Literal["cpu"] | None = None
+) -> Tensor:
+    """A tensor of zeros; float64 unless `dtype` says otherwise."""
 
-def _promote_weak(a: DType, number: float, /) -> DType:
-    """The dtype that meets a Python number."""
+def ones(
+    shape: _Shape, *, dtype: _DTypeLike | None = None, device: Literal["cpu"] | None = None
+) -> Tensor:
+    """A tensor of ones; float64 unless `dtype` says otherwise."""
+
+def empty(
+    shape: _Shape, *, dtype: _DTypeLike | None = None, device: Literal["cpu"] | None = None
+) -> Tensor:
+    """A tensor whose values are of no interest (zeros)."""
+
+def zeros_like(
+    x: _Array, /, *, dtype: _DTypeLike | None = None, device: Literal["cpu"] | None = None
+) -> Tensor:
+    """Zeros shaped as `x`."""
+
+def ones_like(
+    x: _Array, /, *, dtype: _DTypeLike | None = None, device: Literal["cpu"] | None = None
+) -> Tensor:
+    """Ones shaped as `x`."""
+
+def empty_like(
+    x: _Array, /, *, dtype: _DTypeLike | None = None, device: Literal["cpu"] | None = None
+) -> Tensor:
+    """A tensor shaped as `x` whose values are of no interest (zeros)."""
+
+def eye(
+    n_rows: int,
+    n_cols: int | None = None,
+    /,
+    *,
+    k: int = 0,
+    dtype: _DTypeLike | None = None,
+    device: Literal["cpu"] | None = None,
+) -> Tensor:
+    """Ones on the k-th diagonal, zeros elsewhere."""
+
+def matmul(x1: _Array, x2: _Array, /) -> Tensor:
+    """The matrix product; leading axes are stacks and broadcast."""
+
+def sort(
+    x: _Array, /, axis: int = -1, *, descending: builtins.bool = False, stable: builtins.bool = True
+) -> Tensor:
+    """The elements in order along an axis; nan counts as larger than every number.
+
+    Equal elements keep their order, whatever `stable` says.
+    """
+
+def argsort(
+    x: _Array, /, axis: int = -1, *, descending: builtins.bool = False, stable: builtins.bool = True
+) -> Tensor:
+    """The indices that put the elements in order along an axis.
+
+    Equal elements keep their order, whatever `stable` says.
+    """
 
 def tensor(
     data: Any,
@@ -771,21 +838,6 @@ def asarray(
     Foreign memory is copied unless it is read-only or ``copy=False``.
     """
 
-def zeros(
-    shape: _Shape, *, dtype: _DTypeLike | None = None, device: Literal["cpu"] | None = None
-) -> Tensor:
-    """A tensor of zeros; float64 unless `dtype` says otherwise."""
-
-def ones(
-    shape: _Shape, *, dtype: _DTypeLike | None = None, device: Literal["cpu"] | None = None
-) -> Tensor:
-    """A tensor of ones; float64 unless `dtype` says otherwise."""
-
-def empty(
-    shape: _Shape, *, dtype: _DTypeLike | None = None, device: Literal["cpu"] | None = None
-) -> Tensor:
-    """A tensor whose values are of no interest (zeros)."""
-
 def full(
     shape: _Shape,
     fill_value: _Array,
@@ -794,21 +846,6 @@ def full(
     device: Literal["cpu"] | None = None,
 ) -> Tensor:
     """A tensor of one repeated value."""
-
-def zeros_like(
-    x: _Array, /, *, dtype: _DTypeLike | None = None, device: Literal["cpu"] | None = None
-) -> Tensor:
-    """Zeros shaped as `x`."""
-
-def ones_like(
-    x: _Array, /, *, dtype: _DTypeLike | None = None, device: Literal["cpu"] | None = None
-) -> Tensor:
-    """Ones shaped as `x`."""
-
-def empty_like(
-    x: _Array, /, *, dtype: _DTypeLike | None = None, device: Literal["cpu"] | None = None
-) -> Tensor:
-    """A tensor shaped as `x` whose values are of no interest (zeros)."""
 
 def full_like(
     x: _Array,
@@ -846,17 +883,6 @@ def linspace(
 ) -> Tensor:
     """`num` evenly spaced values from `start` to `stop`, functions of both."""
 
-def eye(
-    n_rows: int,
-    n_cols: int | None = None,
-    /,
-    *,
-    k: int = 0,
-    dtype: _DTypeLike | None = None,
-    device: Literal["cpu"] | None = None,
-) -> Tensor:
-    """Ones on the k-th diagonal, zeros elsewhere."""
-
 def _random_uniform(state: Tensor, shape: _Shape, dtype: _DTypeLike, /) -> Tensor:
     """Uniform on [0, 1)."""
 
@@ -865,12 +891,6 @@ def _random_normal(state: Tensor, shape: _Shape, dtype: _DTypeLike, /) -> Tensor
 
 def _random_integers(state: Tensor, shape: _Shape, low: int, high: int, /) -> Tensor:
     """Integers in [low, high), int64."""
-
-def sort(x: _Array, /, axis: int = -1, *, descending: builtins.bool = False) -> Tensor:
-    """The elements in order along an axis; nan counts as larger than every number."""
-
-def argsort(x: _Array, /, axis: int = -1, *, descending: builtins.bool = False) -> Tensor:
-    """The indices that sort along an axis; equal elements stay in their order."""
 
 def grad(
     f: Callable[..., Any], argnums: _Axes = 0, has_aux: builtins.bool = False

@@ -49,13 +49,6 @@ PyObject* as_array(const Arguments& a) {
 
 Tensor made(Tensor t) { return constant_in_trace(std::move(t)); }
 
-PyObject* zeros_body(const Arguments& a) {
-  return wrap(made(zeros(a.dims(0), a.dtype(1).value_or(DType::float64))));
-}
-PyObject* ones_body(const Arguments& a) {
-  return wrap(made(ones(a.dims(0), a.dtype(1).value_or(DType::float64))));
-}
-
 // The fill value as a 0-d tensor of the right dtype; a tensor stays connected.
 Tensor fill_value(PyObject* value, std::optional<DType> dtype, const char* op) {
   Tensor t = tensor_from_python(value, dtype, std::nullopt, op);
@@ -68,14 +61,6 @@ PyObject* full_body(const Arguments& a) {
   return wrap(broadcast_to(fill_value(a[1], a.dtype(2), "full"), a.dims(0)));
 }
 
-PyObject* zeros_like_body(const Arguments& a) {
-  const Tensor x = a.tensor(0);
-  return wrap(made(zeros(x.shape(), a.dtype(1).value_or(x.dtype()))));
-}
-PyObject* ones_like_body(const Arguments& a) {
-  const Tensor x = a.tensor(0);
-  return wrap(made(ones(x.shape(), a.dtype(1).value_or(x.dtype()))));
-}
 PyObject* full_like_body(const Arguments& a) {
   const Tensor x = a.tensor(0);
   return wrap(
@@ -168,13 +153,6 @@ PyObject* linspace_body(const Arguments& a) {
   return wrap(made(linspace(a.number(0), a.number(1), num, endpoint, dtype)));
 }
 
-PyObject* eye_body(const Arguments& a) {
-  const std::int64_t rows = a.integer(0);
-  const std::int64_t cols = a.given(1) ? a.integer(1) : rows;
-  const std::int64_t k = a.given(2) ? a.integer(2) : 0;
-  return wrap(made(eye(rows, cols, k, a.dtype(3).value_or(DType::float64))));
-}
-
 }  // namespace
 
 void init_creation(py::module_& m) {
@@ -186,20 +164,8 @@ void init_creation(py::module_& m) {
                "Make a tensor of `obj`; a tensor is returned as it is.\n\n"
                "Foreign memory is copied unless it is read-only or ``copy=False``.",
                as_array);
-  add_function(m, "zeros", "(shape, *, dtype=None, device=None)",
-               "A tensor of zeros; float64 unless `dtype` says otherwise.", zeros_body);
-  add_function(m, "ones", "(shape, *, dtype=None, device=None)",
-               "A tensor of ones; float64 unless `dtype` says otherwise.", ones_body);
-  add_function(m, "empty", "(shape, *, dtype=None, device=None)",
-               "A tensor whose values are of no interest (zeros).", zeros_body);
   add_function(m, "full", "(shape, fill_value, *, dtype=None, device=None)",
                "A tensor of one repeated value.", full_body);
-  add_function(m, "zeros_like", "(x, /, *, dtype=None, device=None)", "Zeros shaped as `x`.",
-               zeros_like_body);
-  add_function(m, "ones_like", "(x, /, *, dtype=None, device=None)", "Ones shaped as `x`.",
-               ones_like_body);
-  add_function(m, "empty_like", "(x, /, *, dtype=None, device=None)",
-               "A tensor shaped as `x` whose values are of no interest (zeros).", zeros_like_body);
   add_function(m, "full_like", "(x, /, fill_value, *, dtype=None, device=None)",
                "One repeated value, shaped as `x`.", full_like_body);
   add_function(m, "arange", "(start, /, stop=None, step=1, *, dtype=None, device=None)",
@@ -209,8 +175,6 @@ void init_creation(py::module_& m) {
   add_function(m, "linspace", "(start, stop, /, num, *, dtype=None, endpoint=True, device=None)",
                "`num` evenly spaced values from `start` to `stop`, functions of both.",
                linspace_body);
-  add_function(m, "eye", "(n_rows, n_cols=None, /, *, k=0, dtype=None, device=None)",
-               "Ones on the k-th diagonal, zeros elsewhere.", eye_body);
 }
 
 }  // namespace adjoint::python

@@ -1,43 +1,44 @@
-// Built-in functions from records. A PyMethodDef carries no user data, so each record gets its own
-// C entry point: a template instantiated once per index. In return `ad.exp` is an ordinary built-in
+// Built-in functions from records. A PyMethodDef carries no user data, so each gets its own C entry
+// point: a template instantiated once per index. In return `ad.exp` is an ordinary built-in
 // function, with a signature that `inspect` reads, a docstring, and a name by which it pickles.
 #include "functions.h"
 
-#include <algorithm>
 #include <array>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "graph/apply.h"
+#include "graph/function.h"
 
 namespace adjoint::python {
 
 namespace {
 
-// One callable: an elementwise record, called with its operands, or a body with parsed arguments.
-struct Function {
-  const Op* op = nullptr;
+// One callable: a function of the library, or a body that takes Python objects.
+struct Callable {
+  FunctionRecord function;
   FunctionBody body = nullptr;
-  std::string name;
+  std::string name;        // without its namespace
   std::string doc;         // as a function: "name(signature)\n--\n\ndoc"
   std::string method_doc;  // as a method: the first parameter is $self
-  std::vector<std::string> parameters;
   std::vector<const char*> parameter_names;
+  std::vector<py::object> defaults;  // null: there is none
+  std::vector<int> position;         // in the signature, of each parameter of the C++ function
   int required = 0;
   int positional_only = 0;
-  int keyword_only = 0;
+  int positional = 0;
   int device = -1;
-  bool where = false;
+  int copy = -1;
+  bool makes = false;  // a tensor from nothing that is one
+  py::object fields;   // a named tuple of several results
 };
 
-constexpr int kMaxFunctions = 320;
-std::array<Function*, kMaxFunctions> g_functions = {};
+constexpr int kMaxFunctions = 400;
+std::array<Callable*, kMaxFunctions> g_functions = {};
 int g_function_count = 0;
 
-PyObject* call_elementwise(const Function& f, PyObject* const* args, std::size_t nargs) {
-  const Op& op = *f.op;
+PyObject* call_elementwise(const Op& op, PyObject* const* args, std::size_t nargs) {
   if (nargs != op.arity)
     raise(ErrorKind::type, op.name,
           "takes " + std::to_string(op.arity) + " positional argument" +
@@ -49,23 +50,100 @@ PyObject* call_elementwise(const Function& f, PyObject* const* args, std::size_t
   }
   Operands operands(op.name);
   for (std::size_t i = 0; i < nargs; ++i) operands.add(args[i], true);
-  operands.finish(f.where);
+  operands.finish(op.dtypes == DTypeRule::where);
   return wrap(apply(op, operands.nodes()));
+}
+
+// Python objects as the types that the C++ function asks for.
+class Reader final : public ArgumentReader {
+ public:
+  Reader(const Callable& f, const Arguments& arguments) : f_(f), arguments_(arguments) {
+    if (f.function.promotes) promote();
+  }
+  bool given(int i) const override {
+    PyObject* o = object(i);
+    return o && o != Py_None;
+  }
+  Tensor tensor(int i) const override {
+    const auto at = static_cast<std::size_t>(i);
+    if (at < promoted_.size() && promoted_[at].defined()) return promoted_[at];
+    return tensor_argument(object(i), op());
+  }
+  std::vector<Tensor> tensors(int i) const override { return arguments_.tensors(at(i)); }
+  std::int64_t integer(int i) const override { return int_argument(object(i), op(), name(i)); }
+  double number(int i) const override { return number_argument(object(i), op(), name(i)); }
+  bool flag(int i) const override { return flag_argument(object(i), op(), name(i)); }
+  Dims dims(int i) const override { return dims_argument(object(i), op(), name(i)); }
+  DType dtype(int i) const override { return dtype_from_python(object(i), op()); }
+  std::string text(int i) const override {
+    if (!PyUnicode_Check(object(i)))
+      raise(ErrorKind::type, op(),
+            std::string(name(i)) + " must be a str, not " + type_name(object(i)));
+    return text_of(object(i));
+  }
+
+ private:
+  const char* op() const { return f_.name.c_str(); }
+  int at(int i) const { return f_.position[static_cast<std::size_t>(i)]; }
+  const char* name(int i) const { return f_.parameter_names[static_cast<std::size_t>(at(i))]; }
+  // What was given, or the default.
+  PyObject* object(int i) const {
+    PyObject* o = arguments_[at(i)];
+    return o ? o : f_.defaults[static_cast<std::size_t>(at(i))].ptr();
+  }
+  // Numbers take the dtype of the tensors beside them.
+  void promote() {
+    Operands operands(op());
+    std::vector<int> positions;
+    for (std::size_t i = 0; i < f_.position.size(); ++i) {
+      const int k = static_cast<int>(i);
+      if (f_.function.entry.types[i].type != ParameterType::tensor || !given(k)) continue;
+      operands.add(object(k), true);
+      positions.push_back(k);
+    }
+    operands.finish();
+    promoted_.resize(f_.position.size());
+    for (std::size_t i = 0; i < positions.size(); ++i)
+      promoted_[static_cast<std::size_t>(positions[i])] = Tensor::share(operands.nodes()[i]);
+  }
+
+  const Callable& f_;
+  const Arguments& arguments_;
+  std::vector<Tensor> promoted_;
+};
+
+py::object several(const Callable& f, std::vector<Tensor> results) {
+  py::list parts;
+  for (Tensor& t : results) parts.append(wrapped(std::move(t)));
+  switch (f.function.results) {
+    case Results::fields: return f.fields(*parts);
+    case Results::tuple: return py::tuple(parts);
+    default: return parts;
+  }
+}
+
+PyObject* call_entry(const Callable& f, const Arguments& arguments) {
+  if (f.copy >= 0 && arguments.given(f.copy)) arguments.flag(f.copy, true);
+  const Reader reader(f, arguments);
+  if (!f.function.entry.one) return several(f, f.function.entry.several(reader)).release().ptr();
+  Tensor out = f.function.entry.one(reader);
+  return wrap(f.makes ? constant_in_trace(std::move(out)) : std::move(out));
 }
 
 PyObject* call_function(int index, PyObject* const* args, std::size_t nargs,
                         PyObject* kwnames) noexcept {
-  const Function& f = *g_functions[static_cast<std::size_t>(index)];
+  const Callable& f = *g_functions[static_cast<std::size_t>(index)];
   return guarded([&]() -> PyObject* {
-    if (f.op) {
+    if (const Op* op = f.function.op) {
       if (kwnames && PyTuple_GET_SIZE(kwnames) > 0)
-        raise(ErrorKind::type, f.op->name,
-              std::string("takes no keyword arguments: ") + f.op->name + f.op->signature);
-      return call_elementwise(f, args, nargs);
+        raise(ErrorKind::type, op->name,
+              std::string("takes no keyword arguments: ") + op->name + op->signature);
+      return call_elementwise(*op, args, nargs);
     }
     const Arguments::Signature signature{f.name.c_str(),    f.parameter_names, f.required,
-                                         f.positional_only, f.keyword_only,    f.device};
-    return constant_result(f.body(Arguments(signature, args, nargs, kwnames)));
+                                         f.positional_only, f.positional,      f.device};
+    const Arguments arguments(signature, args, nargs, kwnames);
+    return constant_result(f.body ? f.body(arguments) : call_entry(f, arguments));
   });
 }
 
@@ -101,68 +179,88 @@ constexpr auto kFunctionEntries =
     function_entries(std::make_integer_sequence<int, kMaxFunctions>{});
 constexpr auto kMethodEntries = method_entries(std::make_integer_sequence<int, kMaxFunctions>{});
 
-// "(x, /, *, axis=None)" -> names, and where the kinds of parameters change.
-void parse_signature(Function& f, std::string_view text) {
-  text.remove_prefix(1);
-  text.remove_suffix(1);
-  int depth = 0;
-  bool keyword_only = false;
-  std::string part;
-  const auto take = [&] {
-    const auto first = part.find_first_not_of(' ');
-    part = first == std::string::npos ? "" : part.substr(first);
-    const bool has_default = part.find('=') != std::string::npos;
-    const std::string name = part.substr(0, part.find('='));
-    if (name == "/") {
-      f.positional_only = static_cast<int>(f.parameters.size());
-    } else if (name == "*") {
-      keyword_only = true;
-      f.keyword_only = static_cast<int>(f.parameters.size());
-    } else if (!name.empty()) {
-      if (name == "device") f.device = static_cast<int>(f.parameters.size());
-      f.parameters.push_back(name);
-      if (!has_default) ++f.required;
-    }
-    part.clear();
-  };
-  for (const char c : text) {
-    if (c == '(' || c == '[') ++depth;
-    if (c == ')' || c == ']') --depth;
-    if (c == ',' && depth == 0)
-      take();
-    else
-      part += c;
-  }
-  take();
-  if (!keyword_only) f.keyword_only = static_cast<int>(f.parameters.size());
-  for (const std::string& p : f.parameters) f.parameter_names.push_back(p.c_str());
+// A default as Python writes it.
+py::object default_of(const std::string& text) {
+  if (text.empty()) return {};
+  if (text == "None") return py::none();
+  if (text == "True" || text == "False") return py::bool_(text == "True");
+  if (text.front() == '\'') return py::str(text.substr(1, text.size() - 2));
+  if (text.find_first_of(".e") != std::string::npos) return py::float_(std::stod(text));
+  return py::int_(std::stoll(text));
 }
 
-std::string method_signature(const Function& f, std::string_view signature) {
+void read_parameters(Callable& f) {
+  int at = 0;
+  f.makes = f.function.entry.one != nullptr;
+  for (const Parameter& p : f.function.parameters) {
+    f.parameter_names.push_back(p.name.c_str());
+    f.defaults.push_back(default_of(p.fallback));
+    f.required += p.fallback.empty();
+    f.positional_only += p.kind == Parameter::Kind::positional_only;
+    f.positional += p.kind != Parameter::Kind::keyword_only;
+    switch (p.type.type) {
+      case ParameterType::device: f.device = at; break;
+      case ParameterType::copy: f.copy = at; break;
+      case ParameterType::tensor:
+      case ParameterType::tensors: f.makes = false; [[fallthrough]];
+      default: f.position.push_back(at);
+    }
+    ++at;
+  }
+}
+
+std::string method_signature(const std::string& name, std::string_view signature) {
   // The first parameter becomes $self; a "/" right after it goes.
   std::string rest(signature.substr(1));
-  const auto end = rest.find_first_of(",)");
-  rest = rest.substr(end);
+  rest = rest.substr(rest.find_first_of(",)"));
   if (rest.starts_with(", /")) rest = rest.substr(3);
-  return f.name + "($self" + rest;
+  return name + "($self" + rest;
 }
 
-void bind(py::module_& m, std::unique_ptr<Function> owned, const char* signature, const char* doc,
-          bool method) {
+// A named tuple, as Python's own makes them: it is built like a tuple and pickles by its name.
+py::object named_tuple(const Callable& f, const py::module_& home) {
+  py::list fields;
+  for (const std::string& field : f.function.fields) fields.append(field);
+  std::string title = f.name + "_result";
+  title.front() = static_cast<char>(std::toupper(title.front()));
+  py::object type = py::module_::import("collections").attr("namedtuple")(title, fields);
+  type.attr("__module__") = home.attr("__name__");
+  home.attr(("_" + title).c_str()) = type;
+  return type;
+}
+
+// The namespace "linalg" of "linalg.qr" is a submodule.
+py::module_ home_of(py::module_& m, std::string_view full) {
+  const auto dot = full.find('.');
+  if (dot == std::string_view::npos) return m;
+  const std::string name(full.substr(0, dot));
+  return py::hasattr(m, name.c_str()) ? py::module_(m.attr(name.c_str()))
+                                      : m.def_submodule(name.c_str());
+}
+
+void bind(py::module_& m, std::unique_ptr<Callable> owned) {
   if (g_function_count == kMaxFunctions)
     raise(ErrorKind::runtime, "bindings", "more functions than entry points");
-  Function* f = owned.release();  // built-in functions point into it for the life of the process
+  Callable* f = owned.release();  // built-in functions point into it for the life of the process
   const auto i = static_cast<std::size_t>(g_function_count++);
   g_functions[i] = f;
-  f->doc = f->name + signature + "\n--\n\n" + doc;
+  const std::string_view full = f->function.name;
+  py::module_ home = home_of(m, full);
+  f->name = full.substr(full.find('.') + 1);
+  if (f->function.results == Results::fields) f->fields = named_tuple(*f, home);
+  std::string_view signature = f->function.signature;
+  signature = signature.substr(0, signature.find(" -> "));
+  const std::string doc = std::string("\n--\n\n") + f->function.doc;
+  f->doc = f->name + std::string(signature) + doc;
   auto* def = new PyMethodDef{
       f->name.c_str(),
       reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(kFunctionEntries[i])),
       METH_FASTCALL | METH_KEYWORDS, f->doc.c_str()};
-  static const py::str package("adjoint");
-  m.attr(f->name.c_str()) = steal(PyCFunction_NewEx(def, m.ptr(), package.ptr()));
-  if (!method) return;
-  f->method_doc = method_signature(*f, signature) + "\n--\n\n" + doc;
+  const py::str package(full == f->name ? "adjoint"
+                                        : "adjoint." + std::string(full.substr(0, full.find('.'))));
+  home.attr(f->name.c_str()) = steal(PyCFunction_NewEx(def, home.ptr(), package.ptr()));
+  if (!f->function.method) return;
+  f->method_doc = method_signature(f->name, signature) + doc;
   auto* defs = new PyMethodDef[2]{
       {f->name.c_str(),
        reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(kMethodEntries[i])),
@@ -239,23 +337,39 @@ Dims Arguments::axes(int i, int ndim) const {
 
 void add_function(py::module_& m, const char* name, const char* signature, const char* doc,
                   FunctionBody body, bool method) {
-  auto f = std::make_unique<Function>();
-  f->name = name;
+  auto f = std::make_unique<Callable>();
+  f->function = {.name = name, .signature = signature, .doc = doc, .method = method};
   f->body = body;
-  parse_signature(*f, signature);
-  bind(m, std::move(f), signature, doc, method);
+  read_names(f->function);
+  read_parameters(*f);
+  bind(m, std::move(f));
 }
 
-// Elementwise operations need no code of their own: the record says it all.
-void init_ops(py::module_& m) {
-  for (const Op* op : all_ops()) {
-    if (op->internal || op->kind != OpKind::elementwise || op->casts) continue;
-    auto f = std::make_unique<Function>();
-    f->name = op->name;
-    f->op = op;
-    f->where = op->dtypes == DTypeRule::where;
-    bind(m, std::move(f), op->signature, op->doc, op->method);
+namespace {
+
+PyObject* promote_body(const Arguments& a) {
+  return Py_NewRef(
+      dtype_object(promote(dtype_from_python(a[0], a.op()), dtype_from_python(a[1], a.op()))));
+}
+PyObject* promote_weak_body(const Arguments& a) {
+  const std::optional<WeakKind> kind = weak_kind(a[1]);
+  if (!kind) raise(ErrorKind::type, a.op(), "needs a Python bool, int or float");
+  return Py_NewRef(dtype_object(promote_weak(dtype_from_python(a[0], a.op()), *kind)));
+}
+
+}  // namespace
+
+void init_functions(py::module_& m) {
+  add_function(m, "_promote", "(a, b, /)", "The dtype two dtypes meet in.", promote_body);
+  add_function(m, "_promote_weak", "(a, number, /)", "The dtype that meets a Python number.",
+               promote_weak_body);
+  for (const FunctionRecord* function : all_functions()) {
+    auto f = std::make_unique<Callable>();
+    f->function = *function;
+    read_parameters(*f);
+    bind(m, std::move(f));
   }
+  bind_matmul(py::object(m.attr("matmul")).ptr());
 }
 
 }  // namespace adjoint::python

@@ -57,8 +57,8 @@ class Arguments {
   PyObject* values_[kMax] = {};
 };
 
-/// A function of the module, optionally also a method of Tensor. `names` is the signature's text
-/// as Python prints it; the parsing follows it.
+/// A function of the module that takes Python objects as they are, optionally also a method of
+/// Tensor. All others come from the records of the library (graph/function.h).
 using FunctionBody = PyObject* (*)(const Arguments&);
 void add_function(py::module_& m, const char* name, const char* signature, const char* doc,
                   FunctionBody body, bool method = false);

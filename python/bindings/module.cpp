@@ -46,9 +46,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_used()) {
   binding::init_methods(m);
   binding::init_buffer(m);
   binding::init_tree(m);
-  binding::init_ops(m);
-  binding::init_reductions(m);
-  binding::init_shape_ops(m);
+  binding::init_functions(m);
   binding::init_creation(m);
   binding::init_random_ops(m);
   binding::init_transforms(m);

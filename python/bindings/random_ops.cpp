@@ -1,4 +1,4 @@
-// Draws from a generator's state, and orders. Records of the registry are called by name; one that
+// Draws from a generator's state. Records of the registry are called by name; one that
 // this build lacks is an error of the call, not of the import.
 #include <optional>
 #include <utility>
@@ -36,16 +36,6 @@ PyObject* integers_body(const Arguments& a) {
   return draw(a, "random_integers", Dims{a.integer(2), a.integer(3)});
 }
 
-// x, axis, descending: attrs.ints is the axis, attrs.flag the direction.
-PyObject* ordered(const Arguments& a) {
-  const Tensor x = a.tensor(0);
-  auto* attrs = new Attrs;
-  const AttrsPtr held(attrs);
-  attrs->ints = Dims{normalize_axis(a.given(1) ? a.integer(1) : -1, x.ndim(), a.op())};
-  attrs->flag = a.flag(2, false);
-  return wrap(apply(record(a.op()), {&x}, held));
-}
-
 }  // namespace
 
 void init_random_ops(py::module_& m) {
@@ -54,10 +44,6 @@ void init_random_ops(py::module_& m) {
   add_function(m, "_random_normal", "(state, shape, dtype, /)", "Standard normal.", normal_body);
   add_function(m, "_random_integers", "(state, shape, low, high, /)",
                "Integers in [low, high), int64.", integers_body);
-  for (const char* name : {"sort", "argsort"})
-    if (find_op_or_null(name))
-      add_function(m, name, "(x, /, axis=-1, *, descending=False)", record(name).doc, ordered,
-                   true);
 }
 
 }  // namespace adjoint::python

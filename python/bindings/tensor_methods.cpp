@@ -2,6 +2,7 @@
 #include <cstring>
 #include <utility>
 
+#include "adjoint/ops.h"
 #include "adjoint/transforms.h"
 #include "convert.h"
 #include "foreign.h"
@@ -242,6 +243,20 @@ PyObject* backward_method(PyObject* self, PyObject* args, PyObject* kwargs) noex
   });
 }
 
+// The extents as one tuple or one by one, as NumPy's method takes them.
+PyObject* reshape_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs) noexcept {
+  return guarded([&]() -> PyObject* {
+    Dims shape;
+    if (nargs == 1) {
+      shape = dims_argument(args[0], "reshape", "shape");
+    } else {
+      for (Py_ssize_t i = 0; i < nargs; ++i)
+        shape.push_back(int_argument(args[i], "reshape", "shape"));
+    }
+    return constant_result(wrap(reshape(tensor_argument(self, "reshape"), shape)));
+  });
+}
+
 PyObject* zero_grad(PyObject* self, PyObject*) noexcept {
   if (set_grad(self, Py_None, nullptr) != 0) return nullptr;
   Py_RETURN_NONE;
@@ -402,6 +417,8 @@ PyMethodDef tensor_methods[] = {
      "rebind_($self, value, /)\n--\n\nGive the handle a new value of the same shape and dtype.\n\n"
      "Every alias of the handle sees it. A leaf stays one; while operations are recorded its\n"
      "value cannot be replaced: use `no_grad`."},
+    {"reshape", method(reshape_method), METH_FASTCALL,
+     "reshape($self, /, *shape)\n--\n\nThe same elements in another shape; one extent may be -1."},
     {"to_device", method(to_device), kKeywords,
      "to_device($self, device, /, *, stream=None)\n--\n\nReturn the tensor; the device is 'cpu'."},
     {"__array_namespace__", method(array_namespace), kKeywords,

@@ -4,8 +4,10 @@
 
 #include <concepts>
 #include <cstdint>
+#include <optional>
 #include <span>
 
+#include "adjoint/axes.h"
 #include "adjoint/tensor.h"
 
 namespace adjoint {
@@ -51,37 +53,48 @@ Tensor pow(const Tensor& x, double exponent);
 /// `value` as a scalar of the dtype in which it meets x.
 Tensor scalar_like(const Tensor& x, double value);
 
-// Reductions; `axes` empty: over all of them.
-Tensor sum(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
-Tensor prod(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
-Tensor max(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
-Tensor min(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
-Tensor any(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
-Tensor all(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
-Tensor mean(const Tensor& x, Tensor::Shape axes = {}, bool keepdims = false);
-Tensor var(const Tensor& x, Tensor::Shape axes, double correction, bool keepdims);
-Tensor std_(const Tensor& x, Tensor::Shape axes, double correction, bool keepdims);
-Tensor argmax(const Tensor& x, int axis, bool keepdims);
-Tensor argmin(const Tensor& x, int axis, bool keepdims);
+Tensor sum(const Tensor& x, const Axes& axis = {}, bool keepdims = false,
+           std::optional<DType> dtype = {});
+Tensor prod(const Tensor& x, const Axes& axis = {}, bool keepdims = false,
+            std::optional<DType> dtype = {});
+Tensor max(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+Tensor min(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+Tensor any(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+Tensor all(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+Tensor mean(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+Tensor var(const Tensor& x, const Axes& axis = {}, double correction = 0, bool keepdims = false);
+Tensor std_(const Tensor& x, const Axes& axis = {}, double correction = 0, bool keepdims = false);
+Tensor argmax(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
+Tensor argmin(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
+Tensor sort(const Tensor& x, int axis = -1, bool descending = false, bool stable = true);
+Tensor argsort(const Tensor& x, int axis = -1, bool descending = false, bool stable = true);
 
 Tensor reshape(const Tensor& x, Tensor::Shape shape);
 Tensor permute_dims(const Tensor& x, Tensor::Shape axes);
-Tensor expand_dims(const Tensor& x, int axis);
-Tensor squeeze(const Tensor& x, Tensor::Shape axes);
+Tensor matrix_transpose(const Tensor& x);
+Tensor moveaxis(const Tensor& x, Tensor::Shape source, Tensor::Shape destination);
+Tensor expand_dims(const Tensor& x, int axis = 0);
+Tensor squeeze(const Tensor& x, const Axes& axis);
 Tensor broadcast_to(const Tensor& x, Tensor::Shape shape);
-Tensor flip(const Tensor& x, Tensor::Shape axes);
-Tensor concat(std::span<const Tensor> parts, int axis);
-Tensor stack(std::span<const Tensor> parts, int axis);
-Tensor matmul(const Tensor& a, const Tensor& b);
-Tensor take(const Tensor& x, const Tensor& indices, int axis);
+Tensor flip(const Tensor& x, const Axes& axis = {});
+Tensor concat(std::span<const Tensor> arrays, std::optional<int> axis = 0);
+Tensor stack(std::span<const Tensor> arrays, int axis = 0);
+Tensor matmul(const Tensor& x1, const Tensor& x2);
+Tensor take(const Tensor& x, const Tensor& indices, std::optional<int> axis = {});
 
 /// Elements start, start + step, ... of every axis; an axis with count 1 and step 0 is left out.
 Tensor slice(const Tensor& x, Tensor::Shape starts, Tensor::Shape counts, Tensor::Shape steps);
 /// x with those elements replaced; bit 0 of `donate`: the caller's handle on x is given up.
 Tensor put_slice(const Tensor& x, const Tensor& value, Tensor::Shape starts, Tensor::Shape counts,
                  Tensor::Shape steps, std::uint32_t donate = 0);
-Tensor zeros(Tensor::Shape shape, DType dtype = DType::float64);
-Tensor ones(Tensor::Shape shape, DType dtype = DType::float64);
+Tensor zeros(Tensor::Shape shape, std::optional<DType> dtype = {});
+Tensor ones(Tensor::Shape shape, std::optional<DType> dtype = {});
+Tensor empty(Tensor::Shape shape, std::optional<DType> dtype = {});
+Tensor zeros_like(const Tensor& x, std::optional<DType> dtype = {});
+Tensor ones_like(const Tensor& x, std::optional<DType> dtype = {});
+Tensor empty_like(const Tensor& x, std::optional<DType> dtype = {});
+Tensor eye(std::int64_t n_rows, std::optional<std::int64_t> n_cols = {}, std::int64_t k = 0,
+           std::optional<DType> dtype = {});
 /// Values of [start, stop) that are `step` apart.
 Tensor arange(double start, double stop, double step, DType dtype);
 /// The same in integers, exact in every dtype that holds them; `arange` of integers is this.
@@ -91,6 +104,5 @@ Tensor arange(A start, B stop, C step = 1, DType dtype = DType::int64) {
   return arange_integers(start, stop, step, dtype);
 }
 Tensor linspace(double start, double stop, std::int64_t num, bool endpoint, DType dtype);
-Tensor eye(std::int64_t rows, std::int64_t cols, std::int64_t k = 0, DType dtype = DType::float64);
 
 }  // namespace adjoint

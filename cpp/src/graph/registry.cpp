@@ -1,10 +1,11 @@
-// The table of all Op records.
+// The tables of all records: operations, and functions.
 #include <deque>
 #include <mutex>
 #include <string>
 #include <unordered_map>
 
 #include "adjoint/error.h"
+#include "graph/function.h"
 #include "graph/op.h"
 
 namespace adjoint {
@@ -15,6 +16,8 @@ struct Registry {
   std::vector<const Op*> ops;
   std::unordered_map<std::string_view, const Op*> by_name;
   std::vector<Op*> waiting;  // registered before the built-in ones
+  std::vector<const FunctionRecord*> functions;
+  std::unordered_map<std::string_view, const FunctionRecord*> functions_by_name;
   bool built = false;
 };
 
@@ -56,6 +59,26 @@ void register_op(Op& op) {
     if (op.reduces) op.reducers[t] = kernels::find_reduce(kernel, static_cast<DType>(t));
   }
   registry.ops.push_back(&op);
+  if (op.kind == OpKind::elementwise && !op.internal && !op.casts && *op.signature)
+    register_function(FunctionRecord{.name = op.name,
+                                     .signature = op.signature,
+                                     .doc = op.doc,
+                                     .method = op.method,
+                                     .promotes = true,
+                                     .op = &op});
+}
+
+void register_function(FunctionRecord f) {
+  read_signature(f);
+  Registry& registry = table();
+  const auto* kept = new FunctionRecord(std::move(f));  // lives as long as the process
+  if (!registry.functions_by_name.emplace(kept->name, kept).second)
+    raise(ErrorKind::value, kept->name, "a function of this name is already registered");
+  registry.functions.push_back(kept);
+}
+
+void register_functions(std::initializer_list<FunctionRecord> functions) {
+  for (const FunctionRecord& f : functions) register_function(f);
 }
 
 void register_later(Op& op) {
@@ -68,6 +91,11 @@ void register_later(Op& op) {
 std::span<const Op* const> all_ops() {
   build_once();
   return table().ops;
+}
+
+std::span<const FunctionRecord* const> all_functions() {
+  build_once();
+  return table().functions;
 }
 
 const Op* find_op_or_null(std::string_view name) noexcept {

@@ -202,12 +202,20 @@ Tensor create(const Op& op, Dims shape, DType dtype, double number, Dims more, b
 
 }  // namespace
 
-Tensor zeros(Tensor::Shape shape, DType dtype) {
-  return create(zeros_record, Dims(shape), dtype, 0.0, {});
+Tensor zeros(Tensor::Shape shape, std::optional<DType> dtype) {
+  return create(zeros_record, Dims(shape), dtype.value_or(DType::float64), 0.0, {});
 }
-Tensor ones(Tensor::Shape shape, DType dtype) {
-  return create(ones_record, Dims(shape), dtype, 0.0, {});
+Tensor ones(Tensor::Shape shape, std::optional<DType> dtype) {
+  return create(ones_record, Dims(shape), dtype.value_or(DType::float64), 0.0, {});
 }
+Tensor empty(Tensor::Shape shape, std::optional<DType> dtype) { return zeros(shape, dtype); }
+Tensor zeros_like(const Tensor& x, std::optional<DType> dtype) {
+  return zeros(x.shape(), dtype.value_or(x.dtype()));
+}
+Tensor ones_like(const Tensor& x, std::optional<DType> dtype) {
+  return ones(x.shape(), dtype.value_or(x.dtype()));
+}
+Tensor empty_like(const Tensor& x, std::optional<DType> dtype) { return zeros_like(x, dtype); }
 
 Tensor arange(double start, double stop, double step, DType dtype) {
   const double count = std::ceil((stop - start) / step);
@@ -260,10 +268,51 @@ Tensor linspace(double start, double stop, std::int64_t num, bool endpoint, DTyp
                 Dims{as_bits(stop), endpoint ? num - 1 : num}, endpoint);
 }
 
-Tensor eye(std::int64_t rows, std::int64_t cols, std::int64_t k, DType dtype) {
-  return create(eye_record, Dims{rows, cols}, dtype, 0.0, Dims{k});
+Tensor eye(std::int64_t n_rows, std::optional<std::int64_t> n_cols, std::int64_t k,
+           std::optional<DType> dtype) {
+  return create(eye_record, Dims{n_rows, n_cols.value_or(n_rows)}, dtype.value_or(DType::float64),
+                0.0, Dims{k});
 }
 
-void register_creation_ops() { family.register_all(); }
+namespace {
+
+constexpr const char* kOfShape = "(shape, *, dtype=None, device=None)";
+constexpr const char* kLike = "(x, /, *, dtype=None, device=None)";
+
+}  // namespace
+
+void register_creation_ops() {
+  family.register_all();
+  register_functions({
+      {.name = "zeros",
+       .signature = kOfShape,
+       .doc = "A tensor of zeros; float64 unless `dtype` says otherwise.",
+       .entry = entry_of<zeros>()},
+      {.name = "ones",
+       .signature = kOfShape,
+       .doc = "A tensor of ones; float64 unless `dtype` says otherwise.",
+       .entry = entry_of<ones>()},
+      {.name = "empty",
+       .signature = kOfShape,
+       .doc = "A tensor whose values are of no interest (zeros).",
+       .entry = entry_of<empty>()},
+      {.name = "zeros_like",
+       .signature = kLike,
+       .doc = "Zeros shaped as `x`.",
+       .entry = entry_of<zeros_like>()},
+      {.name = "ones_like",
+       .signature = kLike,
+       .doc = "Ones shaped as `x`.",
+       .entry = entry_of<ones_like>()},
+      {.name = "empty_like",
+       .signature = kLike,
+       .doc = "A tensor shaped as `x` whose values are of no interest (zeros).",
+       .entry = entry_of<empty_like>()},
+      {.name = "eye",
+       .signature = "(n_rows, n_cols=None, /, *, k=0, dtype=None, device=None)",
+       .doc = "Ones on the k-th diagonal, zeros elsewhere.",
+       .entry = entry_of<eye>()},
+  });
+}
 
 }  // namespace adjoint

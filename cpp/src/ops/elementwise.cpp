@@ -445,6 +445,11 @@ void register_elementwise_ops() {
   divide_record.unit_inputs = 0b10;
   mul0_record.zero_wins = true;
   family.register_all();
+  register_functions({{.name = "astype",
+                       .signature = "(x, dtype, /, *, copy=True, device=None)",
+                       .doc = "Converted to another dtype.",
+                       .entry = entry_of<astype>(),
+                       .method = true}});
 }
 
 }  // namespace adjoint

@@ -700,8 +700,13 @@ AttrsPtr slice_attrs(Tensor::Shape starts, Tensor::Shape counts, Tensor::Shape s
   return AttrsPtr(attrs);
 }
 
-AttrsPtr arg_attrs(const char* op, const Tensor& x, int axis, bool keepdims) {
-  return make_attrs(Dims{normalize_axis(axis, x.ndim(), op)}, keepdims);
+/// Without an axis, the position among all elements in row-major order.
+Tensor extreme_index(const Op& op, const Tensor& x, std::optional<int> axis, bool keepdims) {
+  if (axis)
+    return apply(op, {&x}, make_attrs(Dims{normalize_axis(*axis, x.ndim(), op.name)}, keepdims));
+  const Tensor flat = reshape(x, Dims{-1});
+  const Tensor found = apply(op, {&flat}, make_attrs(Dims{0}, false));
+  return keepdims ? reshape(found, Dims(static_cast<std::size_t>(x.ndim()), 1)) : found;
 }
 
 }  // namespace
@@ -722,8 +727,10 @@ Tensor put_slice(const Tensor& x, const Tensor& value, Tensor::Shape starts, Ten
   return apply(put_slice_record, {&x, &repeated}, attrs, donate);
 }
 
-Tensor take(const Tensor& x, const Tensor& indices, int axis) {
-  const int at = normalize_axis(axis, x.ndim(), "take");
+Tensor take(const Tensor& x, const Tensor& indices, std::optional<int> axis) {
+  if (!axis && x.ndim() != 1)
+    raise(ErrorKind::value, "take", "needs axis= for a tensor of shape " + to_string(x.shape()));
+  const int at = normalize_axis(axis.value_or(0), x.ndim(), "take");
   return apply(take_record, {&x, &indices}, entry_attrs(at, at, false));
 }
 
@@ -741,13 +748,31 @@ Tensor wrap_indices(const Tensor& indices, std::int64_t extent, std::int64_t nam
   return apply(wrap_indices_record, {&indices}, wrap_attrs(extent, named_axis, true));
 }
 
-Tensor argmax(const Tensor& x, int axis, bool keepdims) {
-  return apply(argmax_record, {&x}, arg_attrs("argmax", x, axis, keepdims));
+Tensor argmax(const Tensor& x, std::optional<int> axis, bool keepdims) {
+  return extreme_index(argmax_record, x, axis, keepdims);
 }
-Tensor argmin(const Tensor& x, int axis, bool keepdims) {
-  return apply(argmin_record, {&x}, arg_attrs("argmin", x, axis, keepdims));
+Tensor argmin(const Tensor& x, std::optional<int> axis, bool keepdims) {
+  return extreme_index(argmin_record, x, axis, keepdims);
 }
 
-void register_indexing_ops() { family.register_all(); }
+void register_indexing_ops() {
+  family.register_all();
+  register_functions({
+      {.name = "argmax",
+       .signature = "(x, /, axis=None, *, keepdims=False)",
+       .doc = "The index of the first maximum.",
+       .entry = entry_of<argmax>(),
+       .method = true},
+      {.name = "argmin",
+       .signature = "(x, /, axis=None, *, keepdims=False)",
+       .doc = "The index of the first minimum.",
+       .entry = entry_of<argmin>(),
+       .method = true},
+      {.name = "take",
+       .signature = "(x, indices, /, axis=None)",
+       .doc = "Entries along an axis, chosen by a 1-d integer tensor.",
+       .entry = entry_of<take>()},
+  });
+}
 
 }  // namespace adjoint

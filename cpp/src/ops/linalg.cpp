@@ -219,6 +219,12 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   return reshape(y, shape);
 }
 
-void register_linalg_ops() { family.register_all(); }
+void register_linalg_ops() {
+  family.register_all();
+  register_functions({{.name = "matmul",
+                       .signature = "(x1, x2, /)",
+                       .doc = "The matrix product; leading axes are stacks and broadcast.",
+                       .entry = entry_of<matmul>()}});
+}
 
 }  // namespace adjoint

@@ -264,51 +264,63 @@ static Op& all_record = family.define({.name = "all",
 
 // --------------------------------------------------------------------------------- functions
 
-namespace {
-
-Dims all_or(Tensor::Shape axes, const Tensor& x, const char* op) {
+Dims chosen_axes(const Axes& axes, int ndim, const char* op) {
+  if (axes.all()) return counting(ndim);
   Dims out;
-  for (const std::int64_t a : axes) out.push_back(normalize_axis(a, x.ndim(), op));
-  if (axes.empty())
-    for (int i = 0; i < x.ndim(); ++i) out.push_back(i);
+  for (const std::int64_t a : axes.given()) out.push_back(normalize_axis(a, ndim, op));
   std::sort(out.begin(), out.end());
   if (std::adjacent_find(out.begin(), out.end()) != out.end())
     raise(ErrorKind::value, op, "an axis is named twice");
   return out;
 }
 
+namespace {
+
+Tensor reduce_in(const Op& op, const Tensor& x, const Axes& axis, bool keepdims,
+                 std::optional<DType> dtype) {
+  const Dims axes = chosen_axes(axis, x.ndim(), op.name);
+  if (!dtype) return reduce(op, x, axes, keepdims);
+  return astype(reduce(op, astype(x, *dtype), axes, keepdims), *dtype);
+}
+
+Tensor reduce_bools(const Op& op, const Tensor& x, const Axes& axis, bool keepdims) {
+  return reduce(op, astype(x, DType::boolean), chosen_axes(axis, x.ndim(), op.name), keepdims);
+}
+
+Tensor in_floating(const Tensor& x) {
+  return is_floating(x.dtype()) ? x : astype(x, DType::float64);
+}
+
 }  // namespace
 
-Tensor sum(const Tensor& x, Tensor::Shape axes, bool keepdims) {
-  return reduce(sum_record, x, all_or(axes, x, "sum"), keepdims);
+Tensor sum(const Tensor& x, const Axes& axis, bool keepdims, std::optional<DType> dtype) {
+  return reduce_in(sum_record, x, axis, keepdims, dtype);
 }
-Tensor prod(const Tensor& x, Tensor::Shape axes, bool keepdims) {
-  return reduce(prod_record, x, all_or(axes, x, "prod"), keepdims);
+Tensor prod(const Tensor& x, const Axes& axis, bool keepdims, std::optional<DType> dtype) {
+  return reduce_in(prod_record, x, axis, keepdims, dtype);
 }
-Tensor max(const Tensor& x, Tensor::Shape axes, bool keepdims) {
-  return reduce(max_record, x, all_or(axes, x, "max"), keepdims);
+Tensor max(const Tensor& x, const Axes& axis, bool keepdims) {
+  return reduce(max_record, x, chosen_axes(axis, x.ndim(), "max"), keepdims);
 }
-Tensor min(const Tensor& x, Tensor::Shape axes, bool keepdims) {
-  return reduce(min_record, x, all_or(axes, x, "min"), keepdims);
+Tensor min(const Tensor& x, const Axes& axis, bool keepdims) {
+  return reduce(min_record, x, chosen_axes(axis, x.ndim(), "min"), keepdims);
 }
-Tensor any(const Tensor& x, Tensor::Shape axes, bool keepdims) {
-  const Tensor b = is_bool(x.dtype()) ? x : astype(x, DType::boolean);
-  return reduce(any_record, b, all_or(axes, x, "any"), keepdims);
+Tensor any(const Tensor& x, const Axes& axis, bool keepdims) {
+  return reduce_bools(any_record, x, axis, keepdims);
 }
-Tensor all(const Tensor& x, Tensor::Shape axes, bool keepdims) {
-  const Tensor b = is_bool(x.dtype()) ? x : astype(x, DType::boolean);
-  return reduce(all_record, b, all_or(axes, x, "all"), keepdims);
+Tensor all(const Tensor& x, const Axes& axis, bool keepdims) {
+  return reduce_bools(all_record, x, axis, keepdims);
 }
 
-Tensor mean(const Tensor& x, Tensor::Shape axes, bool keepdims) {
-  const Tensor f = is_floating(x.dtype()) ? x : astype(x, DType::float64);
-  const Dims over = all_or(axes, x, "mean");
-  return reduce(sum_record, f, over, keepdims) / static_cast<double>(reduced_count(x, over));
+Tensor mean(const Tensor& x, const Axes& axis, bool keepdims) {
+  const Dims over = chosen_axes(axis, x.ndim(), "mean");
+  return reduce(sum_record, in_floating(x), over, keepdims) /
+         static_cast<double>(reduced_count(x, over));
 }
 
-Tensor var(const Tensor& x, Tensor::Shape axes, double correction, bool keepdims) {
-  const Tensor f = is_floating(x.dtype()) ? x : astype(x, DType::float64);
-  const Dims over = all_or(axes, x, "var");
+Tensor var(const Tensor& x, const Axes& axis, double correction, bool keepdims) {
+  const Dims over = chosen_axes(axis, x.ndim(), "var");
+  const Tensor f = in_floating(x);
   const Tensor centred = f - mean(f, over, true);
   return reduce(sum_record, square(centred), over, keepdims) /
          (static_cast<double>(reduced_count(x, over)) - correction);
@@ -317,9 +329,9 @@ Tensor var(const Tensor& x, Tensor::Shape axes, double correction, bool keepdims
 // The squares are taken of distances in units near the largest one, so that they neither vanish nor
 // overflow. The unit is a power of two and changes no bit otherwise; being a step, it has no slope.
 // At a constant the square root's slope is infinite and the variance's is 0: mul0 gives 0.
-Tensor std_(const Tensor& x, Tensor::Shape axes, double correction, bool keepdims) {
-  const Tensor f = is_floating(x.dtype()) ? x : astype(x, DType::float64);
-  const Dims over = all_or(axes, x, "std");
+Tensor std_(const Tensor& x, const Axes& axis, double correction, bool keepdims) {
+  const Dims over = chosen_axes(axis, x.ndim(), "std");
+  const Tensor f = in_floating(x);
   const Tensor centred = f - mean(f, over, true);
   const double count = static_cast<double>(reduced_count(x, over));
   if (count == 0) return sqrt(var(f, over, correction, keepdims));
@@ -328,6 +340,14 @@ Tensor std_(const Tensor& x, Tensor::Shape axes, double correction, bool keepdim
   const Tensor deviation = sqrt(squares / (count - correction)) * unit;
   return keepdims ? deviation : reshape(deviation, reduced_shape(x.shape(), over, false));
 }
+
+namespace {
+
+constexpr const char* kReduction = "(x, /, axis=None, *, keepdims=False)";
+constexpr const char* kAccumulation = "(x, /, axis=None, *, keepdims=False, dtype=None)";
+constexpr const char* kMoment = "(x, /, axis=None, *, correction=0.0, keepdims=False)";
+
+}  // namespace
 
 Tensor sum_to_shape(Tensor x, Tensor::Shape shape) {
   const auto from = x.shape();
@@ -346,6 +366,55 @@ Tensor zeros_of(Tensor::Shape shape, DType dtype) {
   return broadcast_to(Tensor::scalar(0.0, dtype), shape);
 }
 
-void register_reduction_ops() { family.register_all(); }
+void register_reduction_ops() {
+  family.register_all();
+  register_functions({
+      {.name = "sum",
+       .signature = kAccumulation,
+       .doc = "Sum over one axis, several, or all; narrow integers are summed in 64 bits.",
+       .entry = entry_of<sum>(),
+       .method = true},
+      {.name = "prod",
+       .signature = kAccumulation,
+       .doc = "Product over one axis, several, or all; narrow integers are multiplied in 64 bits.",
+       .entry = entry_of<prod>(),
+       .method = true},
+      {.name = "max",
+       .signature = kReduction,
+       .doc = "Maximum over one axis, several, or all; ties share the derivative equally.",
+       .entry = entry_of<max>(),
+       .method = true},
+      {.name = "min",
+       .signature = kReduction,
+       .doc = "Minimum over one axis, several, or all; ties share the derivative equally.",
+       .entry = entry_of<min>(),
+       .method = true},
+      {.name = "any",
+       .signature = kReduction,
+       .doc = "Whether any element holds.",
+       .entry = entry_of<any>(),
+       .method = true},
+      {.name = "all",
+       .signature = kReduction,
+       .doc = "Whether every element holds.",
+       .entry = entry_of<all>(),
+       .method = true},
+      {.name = "mean",
+       .signature = kReduction,
+       .doc = "The arithmetic mean over one axis, several, or all.",
+       .entry = entry_of<mean>(),
+       .method = true},
+      {.name = "var",
+       .signature = kMoment,
+       .doc = "The variance; the divisor is the count minus `correction`.",
+       .entry = entry_of<var>(),
+       .method = true},
+      {.name = "std",
+       .signature = kMoment,
+       .doc = "The standard deviation; its derivative at a constant is 0.",
+       .entry = entry_of<std_>(),
+       .method = true},
+  });
+}
 
 }  // namespace adjoint

@@ -1,10 +1,12 @@
 // What the derivative rules of several families share.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "adjoint/ops.h"
 #include "graph/apply.h"
+#include "graph/function.h"
 #include "graph/op.h"
 
 namespace adjoint {
@@ -15,6 +17,9 @@ inline AttrsPtr make_attrs(Dims ints, bool flag = false) {
   attrs->flag = flag;
   return AttrsPtr(attrs);
 }
+
+/// Positions of the axes in ascending order; raises for one that is named twice.
+Dims chosen_axes(const Axes& axes, int ndim, const char* op);
 
 /// Sums a value of a broadcast shape back to `shape`: the transpose of broadcasting.
 Tensor sum_to_shape(Tensor x, Tensor::Shape shape);

@@ -286,16 +286,45 @@ Tensor expand_dims(const Tensor& x, int axis) {
   return apply(reshape_record, {&x}, make_attrs(std::move(shape)));
 }
 
-Tensor squeeze(const Tensor& x, Tensor::Shape axes) {
+Tensor matrix_transpose(const Tensor& x) {
+  if (x.ndim() < 2)
+    raise(ErrorKind::value, "matrix_transpose",
+          "needs at least two dimensions, shape is " + to_string(x.shape()));
+  Dims axes = counting(x.ndim());
+  std::swap(axes[axes.size() - 1], axes[axes.size() - 2]);
+  return permute_dims(x, axes);
+}
+
+Tensor moveaxis(const Tensor& x, Tensor::Shape source, Tensor::Shape destination) {
+  const char* const op = "moveaxis";
+  if (source.size() != destination.size())
+    raise(ErrorKind::value, op, "source and destination must have the same number of axes");
+  const auto ndim = static_cast<std::size_t>(x.ndim());
+  Dims axes(ndim, -1);
+  Dims moved(ndim, 0);
+  for (std::size_t i = 0; i < source.size(); ++i) {
+    const int from = normalize_axis(source[i], x.ndim(), op);
+    const int to = normalize_axis(destination[i], x.ndim(), op);
+    if (moved[from]++ || axes[to] >= 0) raise(ErrorKind::value, op, "an axis is named twice");
+    axes[to] = from;
+  }
+  std::int64_t next = 0;
+  for (auto& axis : axes) {
+    if (axis >= 0) continue;
+    while (moved[next]) ++next;
+    axis = next++;
+  }
+  return permute_dims(x, axes);
+}
+
+Tensor squeeze(const Tensor& x, const Axes& axis) {
   Dims dropped(static_cast<std::size_t>(x.ndim()), 0);
-  for (const std::int64_t given : axes) {
-    const int axis = normalize_axis(given, x.ndim(), "squeeze");
-    if (x.shape()[axis] != 1)
+  for (const std::int64_t at : chosen_axes(axis, x.ndim(), "squeeze")) {
+    if (x.shape()[at] != 1)
       raise(ErrorKind::value, "squeeze",
-            "axis " + std::to_string(axis) + " of shape " + to_string(x.shape()) +
+            "axis " + std::to_string(at) + " of shape " + to_string(x.shape()) +
                 " has more or less than one entry: only axes of length 1 can be left out");
-    if (dropped[axis]++)
-      raise(ErrorKind::value, "squeeze", "axis " + std::to_string(axis) + " is named twice");
+    dropped[at] = 1;
   }
   Dims shape;
   for (int i = 0; i < x.ndim(); ++i)
@@ -307,20 +336,19 @@ Tensor broadcast_to(const Tensor& x, Tensor::Shape shape) {
   return apply(broadcast_to_record, {&x}, make_attrs(Dims(shape)));
 }
 
-Tensor flip(const Tensor& x, Tensor::Shape axes) {
+Tensor flip(const Tensor& x, const Axes& axis) {
   const Dims counts(x.shape());
   Dims starts(counts.size(), 0), steps(counts.size(), 1);
-  for (const std::int64_t given : axes) {
-    const int axis = normalize_axis(given, x.ndim(), "flip");
-    if (steps[axis] < 0)
-      raise(ErrorKind::value, "flip", "axis " + std::to_string(axis) + " is named twice");
-    starts[axis] = std::max<std::int64_t>(counts[axis] - 1, 0);
-    steps[axis] = -1;
+  for (const std::int64_t at : chosen_axes(axis, x.ndim(), "flip")) {
+    starts[at] = std::max<std::int64_t>(counts[at] - 1, 0);
+    steps[at] = -1;
   }
   return slice(x, starts, counts, steps);
 }
 
-Tensor concat(std::span<const Tensor> parts, int axis) {
+namespace {
+
+Tensor joined(std::span<const Tensor> parts, int axis) {
   if (parts.empty()) raise(ErrorKind::value, "concat", "needs at least one tensor");
   if (parts[0].ndim() == 0)
     raise(ErrorKind::value, "concat",
@@ -343,6 +371,16 @@ Tensor concat(std::span<const Tensor> parts, int axis) {
   return Tensor::adopt(apply(concat_record, nodes, held));
 }
 
+}  // namespace
+
+Tensor concat(std::span<const Tensor> arrays, std::optional<int> axis) {
+  if (axis) return joined(arrays, *axis);
+  std::vector<Tensor> flat;
+  flat.reserve(arrays.size());
+  for (const Tensor& x : arrays) flat.push_back(reshape(x, Dims{-1}));
+  return joined(flat, 0);
+}
+
 Tensor stack(std::span<const Tensor> parts, int axis) {
   if (parts.empty()) raise(ErrorKind::value, "stack", "needs at least one tensor");
   const Dims shape(parts[0].shape());
@@ -359,6 +397,52 @@ Tensor stack(std::span<const Tensor> parts, int axis) {
   return concat(expanded, at);
 }
 
-void register_shape_ops() { family.register_all(); }
+void register_shape_ops() {
+  family.register_all();
+  register_functions({
+      {.name = "reshape",
+       .signature = "(x, /, shape, *, copy=None)",
+       .doc = "The same elements in another shape; one extent may be -1.",
+       .entry = entry_of<reshape>()},
+      {.name = "permute_dims",
+       .signature = "(x, /, axes)",
+       .doc = "The axes in another order.",
+       .entry = entry_of<permute_dims>(),
+       .method = true},
+      {.name = "matrix_transpose",
+       .signature = "(x, /)",
+       .doc = "The last two axes exchanged.",
+       .entry = entry_of<matrix_transpose>()},
+      {.name = "moveaxis",
+       .signature = "(x, source, destination, /)",
+       .doc = "Axes moved to other positions.",
+       .entry = entry_of<moveaxis>()},
+      {.name = "expand_dims",
+       .signature = "(x, /, axis=0)",
+       .doc = "A new axis of length one.",
+       .entry = entry_of<expand_dims>()},
+      {.name = "squeeze",
+       .signature = "(x, /, axis)",
+       .doc = "Without the given axes, which have length one.",
+       .entry = entry_of<squeeze>(),
+       .method = true},
+      {.name = "broadcast_to",
+       .signature = "(x, /, shape)",
+       .doc = "Repeated to a larger shape.",
+       .entry = entry_of<broadcast_to>()},
+      {.name = "flip",
+       .signature = "(x, /, axis=None)",
+       .doc = "Elements in reverse along the axes.",
+       .entry = entry_of<flip>()},
+      {.name = "concat",
+       .signature = "(arrays, /, axis=0)",
+       .doc = "Tensors joined along an axis; of all elements where it is None.",
+       .entry = entry_of<concat>()},
+      {.name = "stack",
+       .signature = "(arrays, /, axis=0)",
+       .doc = "Tensors joined along a new axis.",
+       .entry = entry_of<stack>()},
+  });
+}
 
 }  // namespace adjoint

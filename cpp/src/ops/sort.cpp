@@ -142,6 +142,36 @@ Tensor jvp_sort(const RuleArgs& args, std::span<const Tensor> tangents) {
 
 }  // namespace
 
-void register_sort_ops() { family.register_all(); }
+Tensor sort(const Tensor& x, int axis, bool descending, bool) {
+  return apply(sort_record, {&x},
+               make_attrs(Dims{normalize_axis(axis, x.ndim(), "sort")}, descending));
+}
+Tensor argsort(const Tensor& x, int axis, bool descending, bool) {
+  return argsort_of(x, normalize_axis(axis, x.ndim(), "argsort"), descending);
+}
+
+namespace {
+
+constexpr const char* kOrder = "(x, /, axis=-1, *, descending=False, stable=True)";
+
+}  // namespace
+
+void register_sort_ops() {
+  family.register_all();
+  register_functions({
+      {.name = "sort",
+       .signature = kOrder,
+       .doc = "The elements in order along an axis; nan counts as larger than every number.\n\n"
+              "Equal elements keep their order, whatever `stable` says.",
+       .entry = entry_of<sort>(),
+       .method = true},
+      {.name = "argsort",
+       .signature = kOrder,
+       .doc = "The indices that put the elements in order along an axis.\n\n"
+              "Equal elements keep their order, whatever `stable` says.",
+       .entry = entry_of<argsort>(),
+       .method = true},
+  });
+}
 
 }  // namespace adjoint

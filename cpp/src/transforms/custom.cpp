@@ -38,8 +38,7 @@ class BatchedRule final : public DerivativeRule {
     for (std::size_t i = 0; i < out.size(); ++i) {
       if (!out[i].defined()) continue;
       out[i] = opened(level, out[i]);
-      const std::int64_t first = 0;
-      if (!mapped_[i]) out[i] = sum(out[i], {&first, 1});
+      if (!mapped_[i]) out[i] = sum(out[i], 0);
     }
     return out;
   }
