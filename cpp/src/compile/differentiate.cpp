@@ -4,6 +4,7 @@
 #include "adjoint/transforms.h"
 #include "compile/trace.h"
 #include "graph/defer.h"
+#include "graph/thread_state.h"
 #include "ops/structural.h"
 
 namespace adjoint {
@@ -39,6 +40,7 @@ class Replay {
   Graph finish(std::span<const Tensor> outputs) { return std::move(trace_->finish(outputs).graph); }
 
  private:
+  const UnaffectedScope unaffected_;
   const Graph& graph_;
   const std::string* line_ = nullptr;
   std::unique_ptr<Trace> trace_;

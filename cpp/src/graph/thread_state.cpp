@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <mutex>
+#include <utility>
 #include <string_view>
 
 #include "base/fork.h"
@@ -108,6 +109,22 @@ void check_interrupt() {
   if (now < state.next_check) return;
   state.next_check = now + interval;
   g_host_lock.interrupt();
+}
+
+UnaffectedScope::UnaffectedScope()
+    : recording_(std::exchange(thread_state().recording, true)),
+      constant_(std::exchange(thread_state().constant, false)),
+      within_(std::exchange(thread_state().within, false)),
+      shadow_(std::exchange(thread_state().shadow, -1)),
+      watcher_(std::exchange(thread_state().watcher, nullptr)) {}
+
+UnaffectedScope::~UnaffectedScope() {
+  ThreadState& state = thread_state();
+  state.recording = recording_;
+  state.constant = constant_;
+  state.within = within_;
+  state.shadow = shadow_;
+  state.watcher = watcher_;
 }
 
 LevelScope::LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size, TraceSink* trace,

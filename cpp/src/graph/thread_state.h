@@ -88,6 +88,21 @@ using RecordingScope = FlagScope<&ThreadState::recording>;
 using WithinScope = FlagScope<&ThreadState::within>;
 using DeferralScope = FlagScope<&ThreadState::deferral>;
 
+/// What is made once and used by many must not depend on what was open around its first use: work
+/// in this scope is recorded, by no tape and under no watcher.
+class UnaffectedScope {
+ public:
+  UnaffectedScope();
+  ~UnaffectedScope();
+  UnaffectedScope(const UnaffectedScope&) = delete;
+  UnaffectedScope& operator=(const UnaffectedScope&) = delete;
+
+ private:
+  bool recording_, constant_, within_;
+  int shadow_;
+  Watcher* watcher_;
+};
+
 /// Opens a level for a scope.
 class LevelScope {
  public:
