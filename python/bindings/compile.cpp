@@ -220,11 +220,18 @@ int compiled_traverse(PyObject* self, visitproc visit, void* arg) {
     for (const auto& v : e->variants)
       if (const int stop = v->traverse(visit, arg)) return stop;
   }
+  for (const StatePlace& p : as_compiled(self)->state->changed) {
+    Py_VISIT(p.where.ptr());
+    Py_VISIT(p.key.ptr());
+  }
   return 0;
 }
 
 int compiled_clear(PyObject* self) {
-  if (as_compiled(self)->state) as_compiled(self)->state->entries.clear();
+  if (as_compiled(self)->state) {
+    as_compiled(self)->state->entries.clear();
+    as_compiled(self)->state->changed.clear();
+  }
   Py_CLEAR(as_compiled(self)->f);
   return 0;
 }

@@ -130,6 +130,7 @@ struct CompiledFunction {
   Dims static_argnums;
   Dims donate_argnums;
   std::vector<std::shared_ptr<CacheEntry>> entries;  // the latest used first
+  std::vector<StatePlace> changed = {};              // by the function, while it was traced
   std::size_t hits = 0;
   std::size_t misses = 0;
 
@@ -137,12 +138,13 @@ struct CompiledFunction {
   std::shared_ptr<const Variant> find(PyObject* f, Call& call);
 
  private:
+  std::shared_ptr<CacheEntry> find_entry(const Call& call) const;
   std::shared_ptr<const Variant> known(Call& call);
-  std::shared_ptr<CacheEntry> entry_for(const Call& call);
+  std::shared_ptr<CacheEntry> entry_for(const Call& call, CallKey key);
 };
 
 /// The function traced for a call. Null where it needs the values of numbers, which are told.
-std::shared_ptr<const Variant> trace_call(const CompiledFunction& c, PyObject* f, const Call& call,
+std::shared_ptr<const Variant> trace_call(CompiledFunction& c, PyObject* f, const Call& call,
                                           std::vector<std::uint32_t>& needed);
 
 }  // namespace adjoint::python

@@ -131,12 +131,57 @@ std::vector<std::uint32_t> donated_inputs(const CompiledFunction& c, const Call&
   return out;
 }
 
-Surroundings surroundings_of(PyObject* f, const Call& call) {
-  std::vector<PyObject*> given;
-  for (const CallLeaf& leaf : call.leaves())
-    if (leaf.kind == CallLeaf::Kind::fixed) given.push_back(leaf.object);
-  return Surroundings(f, given);
-}
+// What the function can see, before it is traced and after. What it puts into the place of a tensor
+// meanwhile is taken back, whichever way the trace ends.
+class Sight {
+ public:
+  Sight(PyObject* f, const Call& call) : f_(f) {
+    for (const CallLeaf& leaf : call.leaves())
+      if (leaf.kind == CallLeaf::Kind::fixed) given_.push_back(leaf.object);
+    before_ = Surroundings(f_, given_);
+    before_.hold_tensors();
+  }
+  ~Sight() {
+    if (taken_) return;
+    const py::error_scope kept;
+    try {
+      take_back();
+    } catch (...) {  // the error on its way tells more
+      PyErr_Clear();
+    }
+  }
+  Sight(const Sight&) = delete;
+  Sight& operator=(const Sight&) = delete;
+
+  std::vector<py::object> take_back() {
+    taken_ = true;
+    return before_.take_back_tensors();
+  }
+
+  // What the function has set while it was traced is watched as it left it, but not what every
+  // trace changes: that is a count, or a cache, which would make each kind of call trace anew after
+  // every other. What it has added to may grow.
+  Surroundings after(std::vector<StatePlace>& changed) const {
+    Surroundings out(f_, given_);
+    std::vector<StatePlace> again;
+    for (StatePlace& now : before_.changes()) {
+      const auto is_now = [&](const StatePlace& p) { return p.is(now); };
+      if (now.grown || std::ranges::any_of(changed, is_now))
+        again.push_back(std::move(now));
+      else if (changed.size() < kMaxChanged)
+        changed.push_back(std::move(now));
+    }
+    out.forget(again);
+    return out;
+  }
+
+ private:
+  static constexpr std::size_t kMaxChanged = 256;
+  PyObject* f_;
+  std::vector<PyObject*> given_;
+  Surroundings before_;
+  bool taken_ = false;
+};
 
 // A tensor that the function reads, and then puts another in the place of: the next call of a
 // program would read the first one again.
@@ -157,24 +202,51 @@ GraphFunction::Mask recorded_outputs(const Traced& traced, std::size_t results) 
   return out;
 }
 
+py::object run_traced(PyObject* f, const Call& call, const Arguments& arguments) {
+  const std::vector<py::object> values = arguments.rebuilt();
+  std::vector<PyObject*> args;
+  args.reserve(values.size());
+  for (const py::object& a : values) args.push_back(a.ptr());
+  return py::reinterpret_steal<py::object>(
+      PyObject_Vectorcall(f, args.data(), call.positional(), call.kwnames()));
+}
+
+// Whether a program is worth remembering: nothing of an open transform is in it.
+bool judge_kept(const Traced& traced, const Variant& variant, const Call& call) {
+  return !traced.graph.captures_levels() &&
+         std::ranges::all_of(variant.places, [&](const Place& p) {
+           return p.null || read_cell(cell_in(p, call)).node()->level == 0;
+         });
+}
+
+// What the trace found becomes the program, where one can stand for the function.
+void finish_variant(Variant& variant, Traced traced, const CompiledFunction& c, const Call& call,
+                    std::size_t results) {
+  for (Place& p : variant.places)
+    if (p.argument != Place::kCaptured) p.owner = {};
+  variant.kept = judge_kept(traced, variant, call);
+  if (traced.sweeps_outside || traced.graph.captures_levels()) {
+    variant.leaves.clear();
+    return;
+  }
+  for (Graph::Index i = 0; i < traced.graph.size(); ++i)
+    variant.draws |= traced.graph[i].op && traced.graph[i].op->draws;
+  variant.donated = donated_inputs(c, call);
+  GraphFunction::Mask recorded = recorded_outputs(traced, results);
+  variant.function = std::make_shared<const GraphFunction>(
+      std::move(traced.graph), std::move(traced.moves), std::move(recorded), variant.donated);
+}
+
 }  // namespace
 
-std::shared_ptr<const Variant> trace_call(const CompiledFunction& c, PyObject* f, const Call& call,
+std::shared_ptr<const Variant> trace_call(CompiledFunction& c, PyObject* f, const Call& call,
                                           std::vector<std::uint32_t>& needed) {
   auto variant = std::make_shared<Variant>();
-  Surroundings around = surroundings_of(f, call);
+  Sight sight(f, call);
   SourceLines lines;
   Trace trace([&lines] { return lines.current(); });
   const Arguments arguments(trace, call);
-  py::object result;
-  {
-    const std::vector<py::object> values = arguments.rebuilt();
-    std::vector<PyObject*> args;
-    args.reserve(values.size());
-    for (const py::object& a : values) args.push_back(a.ptr());
-    result = py::reinterpret_steal<py::object>(
-        PyObject_Vectorcall(f, args.data(), call.positional(), call.kwnames()));
-  }
+  py::object result = run_traced(f, call, arguments);
   if (!trace.needed().empty()) {
     PyErr_Clear();
     needed = arguments.leaves_at(trace.needed());
@@ -189,28 +261,13 @@ std::shared_ptr<const Variant> trace_call(const CompiledFunction& c, PyObject* f
   const std::size_t results = outputs.size();
   arguments.take_rebound(*variant, outputs);
   Traced traced = trace.finish(outputs);
-  const std::vector<py::object> lost = around.take_back_tensors();
+  const std::vector<py::object> lost = sight.take_back();
   arguments.take_bound(*variant);
   variant->arguments = arguments.inputs();
   variant->places = std::move(traced.places);
   refuse_lost_state(variant->places, lost);
-  around.forget_changed();
-  variant->around = std::move(around);
-  for (Place& p : variant->places)
-    if (p.argument != Place::kCaptured) p.owner = {};
-  for (const Place& p : variant->places)
-    variant->kept &= p.null || read_cell(cell_in(p, call)).node()->level == 0;
-  if (traced.sweeps_outside || traced.graph.captures_levels()) {
-    variant->kept &= !traced.graph.captures_levels();
-    variant->leaves.clear();
-    return variant;
-  }
-  for (Graph::Index i = 0; i < traced.graph.size(); ++i)
-    variant->draws |= traced.graph[i].op && traced.graph[i].op->draws;
-  variant->donated = donated_inputs(c, call);
-  GraphFunction::Mask recorded = recorded_outputs(traced, results);
-  variant->function = std::make_shared<const GraphFunction>(
-      std::move(traced.graph), std::move(traced.moves), std::move(recorded), variant->donated);
+  variant->around = sight.after(c.changed);
+  finish_variant(*variant, std::move(traced), c, call, results);
   return variant;
 }
 
@@ -226,45 +283,37 @@ void to_front(std::vector<std::shared_ptr<T>>& list, const std::shared_ptr<T>& e
 
 }  // namespace
 
-// Comparing keys may run code of the user's, and other threads: lists are walked in copies.
+// Comparing keys may run code of the user's, and other threads: the list is walked in a copy then.
+std::shared_ptr<CacheEntry> CompiledFunction::find_entry(const Call& call) const {
+  const auto first = [&](const std::vector<std::shared_ptr<CacheEntry>>& list) {
+    for (const auto& entry : list)
+      if (entry->key.accepts(call)) return entry;
+    return std::shared_ptr<CacheEntry>();
+  };
+  return call.runs_code() ? first(std::vector(entries)) : first(entries);
+}
+
 std::shared_ptr<const Variant> CompiledFunction::known(Call& call) {
-  while (true) {
-    std::shared_ptr<CacheEntry> found;
-    if (!call.runs_code()) {
-      for (const auto& entry : entries)
-        if (entry->key.accepts(call)) {
-          found = entry;
-          break;
-        }
-    } else {
-      const auto all = entries;
-      for (const auto& entry : all)
-        if (entry->key.accepts(call)) {
-          found = entry;
-          break;
-        }
-    }
-    if (!found) return nullptr;
+  while (const std::shared_ptr<CacheEntry> found = find_entry(call)) {
     if (!entries.empty() && found != entries.front()) to_front(entries, found);
     if (!found->needed.empty()) {
       call.fix(found->needed);
       continue;
     }
-    for (const auto& v : found->variants) {
-      if (!v->accepts(call)) continue;
-      std::shared_ptr<const Variant> chosen = v;
-      if (chosen != found->variants.front()) to_front(found->variants, chosen);
+    for (std::size_t i = 0; i < found->variants.size(); ++i) {
+      std::shared_ptr<const Variant> chosen = found->variants[i];
+      if (!chosen->accepts(call)) continue;
+      if (i) to_front(found->variants, chosen);
       return chosen;
     }
-    return nullptr;
+    break;
   }
+  return nullptr;
 }
 
-std::shared_ptr<CacheEntry> CompiledFunction::entry_for(const Call& call) {
-  const auto all = entries;
-  for (const auto& entry : all)
-    if (entry->key.accepts(call)) return entry;
-  auto fresh = std::make_shared<CacheEntry>(CacheEntry{CallKey(call)});
+std::shared_ptr<CacheEntry> CompiledFunction::entry_for(const Call& call, CallKey key) {
+  if (auto entry = find_entry(call)) return entry;
+  auto fresh = std::make_shared<CacheEntry>(CacheEntry{std::move(key)});
   std::erase_if(entries, [](const auto& entry) { return entry->key.is_gone(); });
   entries.insert(entries.begin(), fresh);
   if (entries.size() > kMaxKeys) entries.pop_back();
@@ -277,18 +326,18 @@ std::shared_ptr<const Variant> CompiledFunction::find(PyObject* f, Call& call) {
     return v;
   }
   ++misses;
-  const CallKey refuses(call);  // what cannot be part of a key, before anything is run
   while (true) {
+    CallKey key(call);  // refuses what cannot be part of one, before anything is run
     std::vector<std::uint32_t> needed;
     std::shared_ptr<const Variant> fresh = trace_call(*this, f, call, needed);
     if (!fresh) {
-      entry_for(call)->needed = needed;
+      entry_for(call, std::move(key))->needed = needed;
       call.fix(needed);
       if (auto v = known(call)) return v;
       continue;
     }
     if (!fresh->kept) return fresh;
-    const std::shared_ptr<CacheEntry> entry = entry_for(call);
+    const std::shared_ptr<CacheEntry> entry = entry_for(call, std::move(key));
     entry->variants.insert(entry->variants.begin(), fresh);
     if (entry->variants.size() > kMaxVariants) entry->variants.pop_back();
     return fresh;

@@ -1,413 +1,172 @@
-// Finding what a function can see, from its code: names that its code objects mention are looked up
-// in closures, globals, instances and their classes. Nothing here runs code of the user's.
+// Comparing what a function could see with what it is now. What does not matter may change: the
+// order of attributes, names that no code mentions, the version of a class; it is then noted, so
+// that the next comparison is a plain walk again. Nothing here runs code of the user's.
 #include "surroundings.h"
 
+#include <frameobject.h>
+
 #include <algorithm>
-#include <bit>
 #include <cstring>
-#include <set>
-#include <string>
-#include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 
 namespace adjoint::python {
 
 namespace {
 
-constexpr std::size_t kMaxObjects = 20000;  // walked for one trace
-
-bool is_number(PyObject* o) noexcept {
-  return PyLong_CheckExact(o) || PyFloat_CheckExact(o) || PyBool_Check(o) ||
-         PyComplex_CheckExact(o);
-}
-bool is_text(PyObject* o) noexcept { return PyUnicode_CheckExact(o) || PyBytes_CheckExact(o); }
-
-bool is_dataclass(PyObject* o) { return PyObject_HasAttrString(o, "__dataclass_fields__") == 1; }
-
-bool same_fields(PyObject* a, PyObject* b) {
-  const py::object fields =
-      borrow(reinterpret_cast<PyObject*>(Py_TYPE(a))).attr("__dataclass_fields__");
-  for (const py::handle name : fields)
-    if (!same_value(borrow(a).attr(name).ptr(), borrow(b).attr(name).ptr())) return false;
-  return true;
-}
-
-bool same_items(PyObject* a, PyObject* b) {
-  if (PyTuple_GET_SIZE(a) != PyTuple_GET_SIZE(b)) return false;
-  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(a); ++i)
-    if (!same_value(PyTuple_GET_ITEM(a, i), PyTuple_GET_ITEM(b, i))) return false;
-  return true;
-}
-
-// Equal sets whose equal members are of one type too.
-bool same_members(PyObject* a, PyObject* b) {
-  const py::list left(py::reinterpret_borrow<py::object>(a));
-  const py::list right(py::reinterpret_borrow<py::object>(b));
-  if (left.size() != right.size()) return false;
-  for (const py::handle x : left)
-    if (std::ranges::none_of(right, [&](py::handle y) { return same_value(x.ptr(), y.ptr()); }))
-      return false;
-  return true;
-}
-
 constexpr Py_ssize_t kMaxContent = 1 << 14;  // bytes of an array that are compared at every call
 
-/// The elements of a contiguous array of plain numbers; false for others and large ones.
-bool array_content(PyObject* array, std::string& out) {
+bool is_traced_tensor(PyObject* o) {
+  return o && is_tensor(o) && as_tensor(o)->node->box == Box::trace;
+}
+
+PyObject* item_of(PyObject* dict, PyObject* key) {
+  PyObject* found = PyDict_GetItemWithError(dict, key);
+  if (!found && PyErr_Occurred()) PyErr_Clear();
+  return found;
+}
+
+bool is_dunder(PyObject* key) {
+  const Py_ssize_t n = PyUnicode_GET_LENGTH(key);
+  const auto is_bar = [&](Py_ssize_t i) { return PyUnicode_READ_CHAR(key, i) == '_'; };
+  return n > 4 && is_bar(0) && is_bar(1) && is_bar(n - 1) && is_bar(n - 2);
+}
+
+// What makes an object does not run on one that is there already.
+bool makes_objects(PyObject* key) {
+  for (const char* name : {"__init__", "__new__", "__post_init__", "__init_subclass__"})
+    if (PyUnicode_CompareWithASCIIString(key, name) == 0) return true;
+  return false;
+}
+
+bool is_code(PyObject* o) {
+  return PyCallable_Check(o) || PyObject_TypeCheck(o, &PyStaticMethod_Type) ||
+         PyObject_TypeCheck(o, &PyClassMethod_Type) || PyObject_TypeCheck(o, &PyProperty_Type);
+}
+
+// The same walk as that of the garbage collector.
+std::vector<py::object> traversed(PyObject* o) {
+  std::vector<py::object> out;
+  PyTypeObject* type = Py_TYPE(o);
+  // Classes made by `class` share one traversal; what they are made of in C comes below them.
+  static const traverseproc of_classes = [] {
+    const py::object made = py::module_::import("functools").attr("partialmethod");
+    return reinterpret_cast<PyTypeObject*>(made.ptr())->tp_traverse;
+  }();
+  while (type && type->tp_traverse == of_classes) type = type->tp_base;
+  if (!type || !type->tp_traverse) return out;
+  type->tp_traverse(
+      o,
+      [](PyObject* found, void* to) {
+        static_cast<std::vector<py::object>*>(to)->push_back(borrow(found));
+        return 0;
+      },
+      &out);
+  return out;
+}
+
+// Shape and elements, as `use(const Py_buffer&, const char* elements)` takes them.
+template <class F>
+bool read_array(PyObject* array, F&& use) {
   Py_buffer view;
-  if (PyObject_GetBuffer(array, &view, PyBUF_CONTIG_RO) != 0) {
+  if (PyObject_GetBuffer(array, &view, PyBUF_FULL_RO) != 0) {
     PyErr_Clear();
     return false;
   }
-  const bool small = view.len <= kMaxContent;
-  if (small) out.assign(static_cast<const char*>(view.buf), static_cast<std::size_t>(view.len));
+  bool ok = view.len <= kMaxContent;
+  if (ok && PyBuffer_IsContiguous(&view, 'C')) {
+    ok = use(view, static_cast<const char*>(view.buf));
+  } else if (ok) {
+    std::string copy(static_cast<std::size_t>(view.len), '\0');
+    ok = PyBuffer_ToContiguous(copy.data(), &view, view.len, 'C') == 0;
+    if (!ok) PyErr_Clear();
+    ok = ok && use(view, copy.data());
+  }
   PyBuffer_Release(&view);
-  return small;
+  return ok;
 }
 
-bool same_bits(double a, double b) noexcept {
-  return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
+std::size_t shape_bytes(const Py_buffer& view) {
+  return view.shape ? sizeof(Py_ssize_t) * static_cast<std::size_t>(view.ndim) : 0;
+}
+
+bool array_has(PyObject* array, const std::string& content) {
+  return read_array(array, [&](const Py_buffer& view, const char* elements) {
+    const std::size_t head = shape_bytes(view);
+    const auto size = static_cast<std::size_t>(view.len);
+    return content.size() == head + size && std::memcmp(content.data(), view.shape, head) == 0 &&
+           std::memcmp(content.data() + head, elements, size) == 0;
+  });
 }
 
 }  // namespace
 
-bool is_plain_value(PyObject* o) noexcept {
-  return o == Py_None || is_number(o) || is_text(o) || PyType_Check(o) || PyFunction_Check(o);
-}
-
-bool same_value(PyObject* a, PyObject* b) {
-  if (a == b) return true;
-  if (Py_TYPE(a) != Py_TYPE(b)) return false;
-  if (PyFloat_CheckExact(a)) return same_bits(PyFloat_AS_DOUBLE(a), PyFloat_AS_DOUBLE(b));
-  if (PyComplex_CheckExact(a)) {
-    const Py_complex x = PyComplex_AsCComplex(a);
-    const Py_complex y = PyComplex_AsCComplex(b);
-    return same_bits(x.real, y.real) && same_bits(x.imag, y.imag);
-  }
-  if (PyTuple_CheckExact(a)) return same_items(a, b);
-  if (PyFrozenSet_CheckExact(a)) return same_members(a, b);
-  const py::object left = borrow(a);
-  const py::object right = borrow(b);
-  const int equal = PyObject_RichCompareBool(a, b, Py_EQ);
-  if (equal < 0) throw_python();
-  return equal == 1 && (!is_dataclass(a) || same_fields(a, b));
-}
-
-// ---- Identity -----------------------------------------------------------------------------------
-
-Identity::Identity(PyObject* o) {
-  if (!o) return;
-  if (!is_number(o) && !is_text(o) && PyType_SUPPORTS_WEAKREFS(Py_TYPE(o)) && !PyType_Check(o)) {
-    kept_ = py::reinterpret_steal<py::object>(PyWeakref_NewRef(o, nullptr));
-    weak_ = static_cast<bool>(kept_);
-    if (weak_) return;
-    PyErr_Clear();
-  }
-  kept_ = borrow(o);
-}
-
-PyObject* Identity::get() const noexcept {
-  if (!weak_) return kept_.ptr();
-#if PY_VERSION_HEX >= 0x030D0000
-  PyObject* o = nullptr;
-  if (PyWeakref_GetRef(kept_.ptr(), &o) != 1) return nullptr;
-  Py_DECREF(o);  // whoever asks holds it
-  return o;
-#else
-  PyObject* o = PyWeakref_GET_OBJECT(kept_.ptr());
-  return o == Py_None ? nullptr : o;
-#endif
-}
-
-bool Identity::is(PyObject* o) const noexcept { return get() == o; }
-
-// ---- Finding ------------------------------------------------------------------------------------
-
-class Explorer {
- public:
-  Explorer(Surroundings& out) : out_(out) {}
-
-  void run(const std::vector<PyObject*>& roots) {
-    for (PyObject* o : roots) add(o);
-    while (!waiting_.empty() || scanned_ < names_.size()) {
-      while (!waiting_.empty()) {
-        const py::object next = std::move(waiting_.back());
-        waiting_.pop_back();
-        visit(next.ptr());
-      }
-      scan_instances();
+bool array_content(PyObject* array, std::string& out, std::vector<py::object>& objects) {
+  return read_array(array, [&](const Py_buffer& view, const char* elements) {
+    out.assign(reinterpret_cast<const char*>(view.shape), shape_bytes(view));
+    out.append(elements, static_cast<std::size_t>(view.len));
+    if (!view.format || std::strcmp(view.format, "O") != 0) return true;
+    for (Py_ssize_t at = 0; at < view.len; at += Py_ssize_t{sizeof(PyObject*)}) {
+      PyObject* o = nullptr;
+      std::memcpy(&o, elements + at, sizeof o);
+      objects.push_back(borrow(o));
     }
-  }
-
- private:
-  using Shelf = Surroundings::Shelf;
-  struct Instance {
-    py::object object;
-    py::object dict;        // null without one
-    std::size_t shelf = 0;  // of the entries of `dict` that are watched
-  };
-
-  void add(PyObject* o) {
-    if (!o || o == Py_None || is_number(o) || is_text(o) || is_tensor(o)) return;
-    if (seen_.size() >= kMaxObjects || !seen_.insert(o).second) return;
-    waiting_.push_back(borrow(o));
-    kept_.push_back(borrow(o));  // so that no address is met again for another object
-  }
-
-  Shelf& shelf(Shelf::Kind kind, PyObject* where) {
-    out_.shelves_.push_back({kind, borrow(where), {}});
-    return out_.shelves_.back();
-  }
-
-  void visit(PyObject* o) {
-    if (PyFunction_Check(o)) return visit_function(o);
-    if (PyMethod_Check(o)) {
-      add(PyMethod_GET_FUNCTION(o));
-      return add(PyMethod_GET_SELF(o));
-    }
-    if (PyTuple_Check(o)) {
-      for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(o); ++i) add(PyTuple_GET_ITEM(o, i));
-      if (PyTuple_CheckExact(o)) return;
-    } else if (PyList_Check(o)) {
-      visit_list(o);
-      if (PyList_CheckExact(o)) return;
-    } else if (PyDict_Check(o)) {
-      visit_dict(o);
-      if (PyDict_CheckExact(o)) return;
-    }
-    if (PyModule_Check(o)) return visit_module(o);
-    if (PyType_Check(o)) return visit_type(reinterpret_cast<PyTypeObject*>(o));
-    if (PyAnySet_Check(o)) return visit_set(o);
-    if (std::strcmp(Py_TYPE(o)->tp_name, "numpy.ndarray") == 0) return visit_array(o);
-    visit_instance(o);
-  }
-
-  void visit_function(PyObject* f) {
-    Shelf& own = shelf(Shelf::Kind::function, f);
-    for (PyObject* part :
-         {PyFunction_GetCode(f), PyFunction_GetDefaults(f), PyFunction_GetKwDefaults(f)})
-      own.entries.push_back({{}, Identity(part)});
-    add(PyFunction_GetDefaults(f));
-    add(PyFunction_GetKwDefaults(f));
-    if (PyObject* closure = PyFunction_GetClosure(f))
-      for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(closure); ++i) {
-        PyObject* cell = PyTuple_GET_ITEM(closure, i);
-        PyObject* value = PyCell_GET(cell);
-        shelf(Shelf::Kind::cell, cell).entries.push_back({{}, Identity(value)});
-        add(value);
-      }
-    visit_code(PyFunction_GetCode(f),
-               is_of_library(PyFunction_GetGlobals(f)) ? nullptr : PyFunction_GetGlobals(f));
-  }
-
-  // The names that the code and the functions inside of it mention.
-  void visit_code(PyObject* code, PyObject* globals) {
-    std::vector<py::object> codes = {borrow(code)};
-    while (!codes.empty()) {
-      const py::object next = std::move(codes.back());
-      codes.pop_back();
-      const py::tuple names = next.attr("co_names");
-      for (const py::handle name : names) {
-        if (globals) visit_global(globals, name.ptr());
-        if (name_set_.insert(name.ptr()).second) names_.push_back(borrow(name.ptr()));
-      }
-      for (const py::handle constant : py::tuple(next.attr("co_consts"))) {
-        if (PyCode_Check(constant.ptr())) codes.push_back(borrow(constant.ptr()));
-        // `getattr(o, "rate")` mentions a name, too.
-        if (PyUnicode_CheckExact(constant.ptr()) && PyUnicode_IsIdentifier(constant.ptr()) == 1 &&
-            name_set_.insert(constant.ptr()).second)
-          names_.push_back(borrow(constant.ptr()));
-      }
-    }
-  }
-
-  void visit_global(PyObject* globals, PyObject* name) {
-    PyObject* value = PyDict_GetItemWithError(globals, name);
-    if (PyErr_Occurred()) PyErr_Clear();
-    if (!value) return;
-    if (!globals_seen_.insert({globals, name}).second) return;
-    std::size_t& own = globals_[globals];
-    if (!own) {
-      shelf(Shelf::Kind::some_entries, globals);
-      own = out_.shelves_.size();
-    }
-    out_.shelves_[own - 1].entries.push_back({borrow(name), Identity(value)});
-    add(value);
-  }
-
-  // Attributes of a class: whatever changes one gives the class another version.
-  void visit_type(PyTypeObject* type) {
-    if (!(type->tp_flags & Py_TPFLAGS_HEAPTYPE)) return;
-    static PyObject* const any = PyUnicode_InternFromString("__doc__");
-    _PyType_Lookup(type, any);  // a version is given at the first look
-    shelf(Shelf::Kind::type, reinterpret_cast<PyObject*>(type)).version = type->tp_version_tag;
-  }
-
-  void visit_set(PyObject* set) {
-    if (PyFrozenSet_CheckExact(set)) return;
-    Shelf& own = shelf(Shelf::Kind::set, set);
-    const py::list members(py::reinterpret_borrow<py::object>(set));
-    for (const py::handle member : members) own.entries.push_back({{}, Identity(member.ptr())});
-  }
-
-  // The elements of small arrays, which can change in place.
-  void visit_array(PyObject* array) {
-    std::string content;
-    if (!array_content(array, content)) return;
-    Shelf& own = shelf(Shelf::Kind::array, array);
-    own.content = std::move(content);
-  }
-
-  void visit_list(PyObject* list) {
-    Shelf& own = shelf(Shelf::Kind::list, list);
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); ++i) {
-      own.entries.push_back({{}, Identity(PyList_GET_ITEM(list, i))});
-      add(PyList_GET_ITEM(list, i));
-    }
-  }
-
-  void visit_dict(PyObject* dict) {
-    Shelf& own = shelf(Shelf::Kind::all_entries, dict);
-    PyObject *key, *value;
-    Py_ssize_t at = 0;
-    while (PyDict_Next(dict, &at, &key, &value)) {
-      own.entries.push_back({borrow(key), Identity(value)});
-      add(value);
-    }
-  }
-
-  // A module of the user's, as `settings.rate` reads it.
-  void visit_module(PyObject* module) {
-    PyObject* dict = PyModule_GetDict(module);
-    if (!is_of_library(dict)) instances_.push_back({borrow(module), borrow(dict)});
-  }
-
-  void visit_instance(PyObject* o) {
-    for (const char* wrapped : {"adjoint._core.Compiled", "adjoint._core.Transformed"})
-      if (std::strcmp(Py_TYPE(o)->tp_name, wrapped) == 0)
-        return add(steal(PyObject_GetAttrString(o, "__wrapped__")).ptr());
-    if (std::strcmp(Py_TYPE(o)->tp_name, "functools.partial") == 0) {
-      for (const char* part : {"func", "args", "keywords"})
-        add(steal(PyObject_GetAttrString(o, part)).ptr());
-      return;
-    }
-    if (!(Py_TYPE(o)->tp_flags & Py_TPFLAGS_HEAPTYPE) && !Py_TYPE(o)->tp_dictoffset) return;
-    add(reinterpret_cast<PyObject*>(Py_TYPE(o)));
-    PyObject* dict = Py_TYPE(o)->tp_dictoffset ? PyObject_GenericGetDict(o, nullptr) : nullptr;
-    if (!dict) PyErr_Clear();
-    const py::object held = py::reinterpret_steal<py::object>(dict);
-    if (dict && is_module(Py_TYPE(o))) visit_dict(dict);
-    instances_.push_back({borrow(o), held});
-    static const char* const implicit[] = {"__call__", "forward", "__getitem__", "__iter__"};
-    for (const char* name : implicit) {
-      py::object text = steal(PyUnicode_InternFromString(name));
-      visit_class_attribute(Py_TYPE(o), text.ptr());
-    }
-  }
-
-  // A network's attributes are walked by functions that do not mention their names.
-  static bool is_module(PyTypeObject* type) {
-    PyObject* mro = type->tp_mro;
-    for (Py_ssize_t i = 0; mro && i < PyTuple_GET_SIZE(mro); ++i)
-      if (PyObject_HasAttrString(PyTuple_GET_ITEM(mro, i), "named_parameters") == 1) return true;
-    return false;
-  }
-
-  // What the names found since the last time are in the instances found so far, and the reverse.
-  void scan_instances() {
-    const std::size_t names = names_.size();
-    const std::size_t instances = instances_.size();
-    for (std::size_t k = 0; k < instances; ++k)
-      for (std::size_t n = k < scanned_instances_ ? scanned_ : 0; n < names; ++n)
-        look_up(k, names_[n].ptr());
-    scanned_ = names;
-    scanned_instances_ = instances;
-  }
-
-  void look_up(std::size_t k, PyObject* name) {
-    const Instance at = instances_[k];
-    PyObject* value = at.dict ? PyDict_GetItemWithError(at.dict.ptr(), name) : nullptr;
-    if (PyErr_Occurred()) PyErr_Clear();
-    const bool in_class =
-        !PyModule_Check(at.object.ptr()) && visit_class_attribute(Py_TYPE(at.object.ptr()), name);
-    if (!at.dict) return look_up_slot(at.object.ptr(), name);
-    if (!value && PyModule_Check(at.object.ptr())) return;
-    if (in_class) look_up_slot(at.object.ptr(), name);
-    if (!instances_[k].shelf) {
-      shelf(Shelf::Kind::some_entries, at.dict.ptr());
-      instances_[k].shelf = out_.shelves_.size();
-    }
-    out_.shelves_[instances_[k].shelf - 1].entries.push_back({borrow(name), Identity(value)});
-    add(value);
-  }
-
-  // An attribute that a class with `__slots__` keeps.
-  void look_up_slot(PyObject* o, PyObject* name) {
-    PyObject* found = _PyType_Lookup(Py_TYPE(o), name);
-    if (!found || !Py_IS_TYPE(found, &PyMemberDescr_Type) ||
-        !(Py_TYPE(o)->tp_flags & Py_TPFLAGS_HEAPTYPE))
-      return;
-    const py::object value = py::reinterpret_steal<py::object>(
-        Py_TYPE(found)->tp_descr_get(found, o, reinterpret_cast<PyObject*>(Py_TYPE(o))));
-    if (!value) PyErr_Clear();
-    Shelf& own = shelf(Shelf::Kind::slot, found);
-    own.entries.push_back({{}, Identity(o)});
-    own.entries.push_back({{}, Identity(value.ptr())});
-    add(value.ptr());
-  }
-
-  bool visit_class_attribute(PyTypeObject* type, PyObject* name) {
-    PyObject* found = _PyType_Lookup(type, name);
-    if (!found) return false;
-    if (std::strcmp(Py_TYPE(found)->tp_name, "property") == 0)
-      add(steal(PyObject_GetAttrString(found, "fget")).ptr());
-    else if (PyFunction_Check(found))
-      add(found);
     return true;
-  }
+  });
+}
 
-  // Whether these are the globals of a module of the standard library or of an installed package.
-  bool is_of_library(PyObject* globals) {
-    if (const auto known = of_library_.find(globals); known != of_library_.end())
-      return known->second;
-    PyObject* name = PyDict_GetItemString(globals, "__name__");
-    PyObject* file = PyDict_GetItemString(globals, "__file__");
-    bool found = false;
-    if (name && PyUnicode_Check(name)) {
-      std::string_view top = PyUnicode_AsUTF8(name);
-      top = top.substr(0, top.find('.'));
-      const py::str text{std::string(top)};
-      PyObject* standard = PySys_GetObject("stdlib_module_names");
-      found = top == "adjoint" || (standard && PySet_Contains(standard, text.ptr()) == 1);
-    }
-    if (!found && file && PyUnicode_Check(file)) {
-      const std::string_view path = PyUnicode_AsUTF8(file);
-      found = path.find("site-packages") != path.npos || path.find("dist-packages") != path.npos;
-    }
-    if (PyErr_Occurred()) PyErr_Clear();
-    of_library_.emplace(globals, found);
-    return found;
-  }
+py::object dict_of(PyObject* o) {
+  if (!Py_TYPE(o)->tp_dictoffset) return {};
+  auto dict = py::reinterpret_steal<py::object>(PyObject_GenericGetDict(o, nullptr));
+  if (!dict) PyErr_Clear();
+  return dict;
+}
 
-  Surroundings& out_;
-  std::vector<py::object> waiting_;
-  std::vector<py::object> kept_;
-  std::unordered_set<PyObject*> seen_;
-  std::vector<py::object> names_;
-  std::unordered_set<PyObject*> name_set_;
-  std::vector<Instance> instances_;
-  std::size_t scanned_ = 0;
-  std::size_t scanned_instances_ = 0;
-  std::unordered_map<PyObject*, bool> of_library_;
-  std::unordered_map<PyObject*, std::size_t> globals_;  // shelf of each, from 1
-  std::set<std::pair<PyObject*, PyObject*>> globals_seen_;
-};
+std::vector<py::object> referents_of(PyObject* o) {
+  if (PyGen_Check(o) || PyCoro_CheckExact(o) || PyFrame_Check(o) || PyTraceBack_Check(o)) return {};
+  std::vector<py::object> out = traversed(o);
+  const py::object dict = dict_of(o);
+  std::erase_if(out, [&](const py::object& found) {
+    return found.is(dict) || found.ptr() == reinterpret_cast<PyObject*>(Py_TYPE(o));
+  });
+  return out;
+}
 
-Surroundings::Surroundings(PyObject* f, const std::vector<PyObject*>& given) {
-  std::vector<PyObject*> roots = given;
-  roots.push_back(f);
-  Explorer(*this).run(roots);
+PyObject* dict_of_type(PyTypeObject* type) noexcept { return type->tp_dict; }
+
+unsigned version_of(PyTypeObject* type) noexcept {
+  static PyObject* const any = PyUnicode_InternFromString("__doc__");
+  _PyType_Lookup(type, any);  // a version is given at the first look
+  return type->tp_version_tag;
+}
+
+// ---- Names and scopes ---------------------------------------------------------------------------
+
+bool Names::add(PyObject* name) {
+  PyObject* own = Py_NewRef(name);
+  PyUnicode_InternInPlace(&own);
+  py::object kept = py::reinterpret_steal<py::object>(own);
+  if (!set_.insert(own).second) return false;
+  kept_.push_back(std::move(kept));
+  return true;
+}
+
+bool Names::contains(PyObject* name) const {
+  if (!PyUnicode_CheckExact(name)) return false;
+  if (PyUnicode_CHECK_INTERNED(name)) return set_.contains(name);
+  PyObject* own = Py_NewRef(name);
+  PyUnicode_InternInPlace(&own);
+  const py::object kept = py::reinterpret_steal<py::object>(own);
+  return set_.contains(own);
+}
+
+bool Scope::sees(const Names& names, PyObject* key, PyObject* value) const {
+  return whole || names.contains(key) || sees_unnamed(key, value);
+}
+
+bool Scope::sees_unnamed(PyObject* key, PyObject* value) const {
+  if (functions && PyFunction_Check(value)) return true;
+  return dunders && PyUnicode_CheckExact(key) && is_dunder(key) && is_code(value) &&
+         (makes || !makes_objects(key));
 }
 
 // ---- Comparing ----------------------------------------------------------------------------------
@@ -416,124 +175,280 @@ bool Surroundings::Entry::holds(PyObject* now) const {
   PyObject* was = value.get();
   if (was == now) return !value.is_gone();
   if (!was || !now || Py_TYPE(was) != Py_TYPE(now)) return false;
-  return (is_number(was) || is_text(was)) && same_value(was, now);
+  return (is_exact_number(was) || is_exact_text(was)) && same_value(was, now);
 }
 
-bool Surroundings::Shelf::unchanged() const {
+bool Surroundings::Shelf::unchanged(const Names& names) {
   PyObject* at = where.ptr();
   switch (kind) {
     case Kind::cell: return entries[0].holds(PyCell_GET(at));
-    case Kind::slot: {
-      PyObject* o = entries[0].value.get();
-      if (!o) return false;
-      const py::object now = py::reinterpret_steal<py::object>(
-          Py_TYPE(at)->tp_descr_get(at, o, reinterpret_cast<PyObject*>(Py_TYPE(o))));
-      if (!now) PyErr_Clear();
-      return entries[1].holds(now.ptr());
+    case Kind::variables:
+      return std::ranges::all_of(
+          entries, [&](const Entry& e) { return !e.watched || e.holds(item_of(at, e.key.ptr())); });
+    case Kind::dict: return dict_unchanged();
+    case Kind::list: return list_unchanged();
+    case Kind::referents: {
+      const std::vector<py::object> found = referents_of(at);
+      return std::ranges::equal(
+          entries, found, [](const Entry& e, const py::object& o) { return e.holds(o.ptr()); });
     }
-    case Kind::set: {
-      if (static_cast<std::size_t>(PySet_GET_SIZE(at)) != entries.size()) return false;
-      Py_ssize_t position = 0;
-      PyObject* member;
-      Py_hash_t hash;
-      for (const Entry& e : entries)
-        if (!_PySet_NextEntry(at, &position, &member, &hash) || !e.holds(member)) return false;
-      return true;
-    }
-    case Kind::array: {
-      std::string now;
-      return array_content(at, now) && now == content;
-    }
-    case Kind::type: return reinterpret_cast<PyTypeObject*>(at)->tp_version_tag == version;
     case Kind::function:
       return entries[0].holds(PyFunction_GetCode(at)) &&
              entries[1].holds(PyFunction_GetDefaults(at)) &&
-             entries[2].holds(PyFunction_GetKwDefaults(at));
-    case Kind::list:
-      if (static_cast<std::size_t>(PyList_GET_SIZE(at)) != entries.size()) return false;
-      for (std::size_t i = 0; i < entries.size(); ++i)
-        if (!entries[i].holds(PyList_GET_ITEM(at, static_cast<Py_ssize_t>(i)))) return false;
-      return true;
-    case Kind::all_entries: return all_entries_unchanged();
-    case Kind::some_entries:
-      for (const Entry& e : entries) {
-        PyObject* now = PyDict_GetItemWithError(at, e.key.ptr());
-        if (!now && PyErr_Occurred()) PyErr_Clear();
-        if (!e.holds(now)) return false;
-      }
-      return true;
+             entries[2].holds(PyFunction_GetKwDefaults(at)) &&
+             entries[3].holds(reinterpret_cast<PyFunctionObject*>(at)->func_dict);
+    case Kind::object: return object_unchanged();
+    case Kind::attributes: return attributes_unchanged(at, names);
+    case Kind::type: return type_unchanged(names);
+    case Kind::slot: return !owner.get() || entries[0].holds(now(0).ptr());
+    case Kind::array: return array_has(at, content);
   }
   return false;
 }
 
 /// The same entries in the same order.
-bool Surroundings::Shelf::all_entries_unchanged() const {
+bool Surroundings::Shelf::dict_unchanged() const {
   PyObject* dict = where.ptr();
   if (static_cast<std::size_t>(PyDict_GET_SIZE(dict)) != entries.size()) return false;
   PyObject *key, *value;
   Py_ssize_t at = 0;
   for (const Entry& e : entries)
-    if (!PyDict_Next(dict, &at, &key, &value) || key != e.key.ptr() || !e.holds(value))
+    if (!PyDict_Next(dict, &at, &key, &value) || key != e.key.ptr() ||
+        (e.watched && !e.holds(value)))
       return false;
   return true;
 }
 
-bool Surroundings::unchanged() const {
-  for (const Shelf& s : shelves_)
-    if (!s.unchanged()) return false;
+bool Surroundings::Shelf::list_unchanged() const {
+  PyObject* list = where.ptr();
+  const auto size = static_cast<std::size_t>(PyList_GET_SIZE(list));
+  if (grows ? size < entries.size() : size != entries.size()) return false;
+  for (std::size_t i = 0; i < entries.size(); ++i)
+    if (!entries[i].holds(PyList_GET_ITEM(list, static_cast<Py_ssize_t>(i)))) return false;
   return true;
 }
 
-namespace {
-
-bool is_traced_tensor(PyObject* o) {
-  return o && is_tensor(o) && as_tensor(o)->node->box == Box::trace;
+// One that is gone is out of sight: what held it has changed, or does not count.
+bool Surroundings::Shelf::object_unchanged() const {
+  PyObject* o = owner.get();
+  return !o || (reinterpret_cast<PyObject*>(Py_TYPE(o)) == type.ptr() &&
+                (!where || dict_of(o).is(where)));
 }
 
-}  // namespace
+// Whatever changes an attribute of a class or of its bases gives it another version.
+bool Surroundings::Shelf::type_unchanged(const Names& names) {
+  auto* own = reinterpret_cast<PyTypeObject*>(where.ptr());
+  if (version && own->tp_version_tag == version) return true;
+  if (own->tp_mro != type.ptr() || !attributes_unchanged(dict_of_type(own), names)) return false;
+  version = version_of(own);
+  return true;
+}
+
+bool Surroundings::Shelf::attributes_unchanged(PyObject* dict, const Names& names) {
+  if (static_cast<std::size_t>(PyDict_GET_SIZE(dict)) != entries.size())
+    return attributes_still_hold(dict, names);
+  PyObject *key, *value;
+  Py_ssize_t at = 0;
+  for (const Entry& e : entries) {
+    if (!PyDict_Next(dict, &at, &key, &value) || key != e.key.ptr())
+      return attributes_still_hold(dict, names);
+    if (e.watched ? !e.holds(value) : scope.sees_unnamed(key, value)) return false;
+  }
+  return true;
+}
+
+/// The same for a dict that has other entries, or in another order, by now: those that the scope
+/// sees must be those that it saw.
+bool Surroundings::Shelf::attributes_still_hold(PyObject* dict, const Names& names) {
+  if (scope.whole) return false;
+  std::unordered_map<PyObject*, const Entry*> before;
+  std::ptrdiff_t missing = 0;
+  for (const Entry& e : entries) {
+    before.emplace(e.key.ptr(), &e);
+    missing += e.watched;
+  }
+  std::vector<Entry> fresh;
+  PyObject *key, *value;
+  Py_ssize_t at = 0;
+  while (PyDict_Next(dict, &at, &key, &value)) {
+    const auto found = before.find(key);
+    const bool known = found != before.end() && (found->second->watched || names.contains(key));
+    if (!known && scope.sees(names, key, value)) return false;
+    fresh.push_back(known ? *found->second : Entry{borrow(key), {}, false});
+    if (!fresh.back().watched) continue;
+    if (!fresh.back().holds(value)) return false;
+    --missing;
+  }
+  if (missing) return false;
+  std::swap(entries, fresh);
+  return true;
+}
+
+bool Surroundings::unchanged() const {
+  for (Shelf& s : shelves_)
+    if (!s.unchanged(names_)) return false;
+  return true;
+}
+
+// ---- What the function itself changes -----------------------------------------------------------
+
+bool Surroundings::Shelf::has_places() const noexcept {
+  switch (kind) {
+    case Kind::function:
+    case Kind::object:
+    case Kind::array: return false;
+    case Kind::referents:
+      return std::strcmp(Py_TYPE(where.ptr())->tp_name, "collections.deque") == 0;
+    default: return true;
+  }
+}
+
+py::object Surroundings::Shelf::now(std::size_t i) const {
+  PyObject* at = where.ptr();
+  PyObject* found = nullptr;
+  switch (kind) {
+    case Kind::cell: found = PyCell_GET(at); break;
+    case Kind::list:
+      found = i < static_cast<std::size_t>(PyList_GET_SIZE(at))
+                  ? PyList_GET_ITEM(at, static_cast<Py_ssize_t>(i))
+                  : nullptr;
+      break;
+    case Kind::slot: {
+      PyObject* o = owner.get();
+      if (!o) return {};
+      const py::object kept = borrow(o);
+      auto value = py::reinterpret_steal<py::object>(
+          Py_TYPE(at)->tp_descr_get(at, o, reinterpret_cast<PyObject*>(Py_TYPE(o))));
+      if (!value) PyErr_Clear();
+      return value;
+    }
+    case Kind::referents: {
+      auto value =
+          py::reinterpret_steal<py::object>(PySequence_GetItem(at, static_cast<Py_ssize_t>(i)));
+      if (!value) PyErr_Clear();
+      return value;
+    }
+    case Kind::type:
+      found = item_of(dict_of_type(reinterpret_cast<PyTypeObject*>(at)), entries[i].key.ptr());
+      break;
+    default: found = item_of(at, entries[i].key.ptr());
+  }
+  return borrow(found);
+}
+
+py::object Surroundings::Shelf::key_of(const Entry& e) const {
+  return kind == Kind::slot ? borrow(owner.kept()) : e.key;
+}
+
+void Surroundings::Shelf::put_back(std::size_t i, PyObject* value) const {
+  PyObject* at = where.ptr();
+  int failed = 0;
+  switch (kind) {
+    case Kind::cell: failed = PyCell_Set(at, value); break;
+    case Kind::list:
+      failed = PyList_SetItem(at, static_cast<Py_ssize_t>(i), Py_NewRef(value));
+      break;
+    case Kind::slot: failed = Py_TYPE(at)->tp_descr_set(at, owner.get(), value); break;
+    case Kind::referents: failed = PySequence_SetItem(at, static_cast<Py_ssize_t>(i), value); break;
+    case Kind::type: failed = PyObject_SetAttr(at, entries[i].key.ptr(), value); break;
+    default: failed = PyDict_SetItem(at, entries[i].key.ptr(), value);
+  }
+  if (failed) throw_python();
+}
+
+void Surroundings::hold_tensors() {
+  for (const Shelf& s : shelves_)
+    for (const Entry& e : s.entries)
+      if (PyObject* o = e.value.get(); o && is_tensor(o)) tensors_.push_back(borrow(o));
+}
 
 std::vector<py::object> Surroundings::take_back_tensors() {
   std::vector<py::object> out;
-  for (Shelf& s : shelves_) {
-    if (s.kind != Shelf::Kind::some_entries && s.kind != Shelf::Kind::all_entries &&
-        s.kind != Shelf::Kind::cell)
-      continue;
-    for (const Entry& e : s.entries) {
-      PyObject* was = e.value.get();
-      PyObject* now = s.kind == Shelf::Kind::cell
-                          ? PyCell_GET(s.where.ptr())
-                          : PyDict_GetItemWithError(s.where.ptr(), e.key.ptr());
-      if (!was || was == now || !is_tensor(was) || !is_traced_tensor(now)) continue;
-      out.push_back(borrow(was));
-      const int failed = s.kind == Shelf::Kind::cell
-                             ? PyCell_Set(s.where.ptr(), was)
-                             : PyDict_SetItem(s.where.ptr(), e.key.ptr(), was);
-      if (failed) throw_python();
+  for (const Shelf& s : shelves_) {
+    if (!s.has_places()) continue;
+    std::vector<std::pair<std::size_t, py::object>> moved;  // and what stood there
+    bool displaced = false;
+    for (std::size_t i = 0; i < s.entries.size(); ++i) {
+      PyObject* was = s.entries[i].value.get();
+      if (!was || !is_tensor(was)) continue;
+      const py::object kept = borrow(was);
+      const py::object now = s.now(i);
+      if (now.is(kept)) continue;
+      const bool traced = is_traced_tensor(now.ptr());
+      displaced |= traced;
+      // What moves on in a sequence goes back as a whole.
+      if (traced || s.is_sequence()) moved.emplace_back(i, kept);
+    }
+    if (!displaced) continue;
+    for (const auto& [i, was] : moved) {
+      s.put_back(i, was.ptr());
+      out.push_back(was);
     }
   }
   return out;
 }
 
-void Surroundings::forget_changed() {
-  for (Shelf& s : shelves_)
-    if (s.kind == Shelf::Kind::type)  // looking attributes up may have given it its number
-      s.version = reinterpret_cast<PyTypeObject*>(s.where.ptr())->tp_version_tag;
-  std::erase_if(shelves_, [](Shelf& s) {
-    if (s.kind != Shelf::Kind::some_entries && s.kind != Shelf::Kind::all_entries)
-      return !s.unchanged();
-    if (!s.unchanged()) s.kind = Shelf::Kind::some_entries;
-    std::erase_if(s.entries, [&](const Entry& e) {
-      PyObject* now = PyDict_GetItemWithError(s.where.ptr(), e.key.ptr());
-      if (!now && PyErr_Occurred()) PyErr_Clear();
-      return !e.holds(now);
-    });
-    return s.entries.empty() && s.kind == Shelf::Kind::some_entries;
+std::vector<StatePlace> Surroundings::changes() const {
+  std::vector<StatePlace> out;
+  for (Shelf& s : shelves_) {
+    if (s.kind == Shelf::Kind::object || s.unchanged(names_)) continue;
+    if (s.has_grown()) {
+      out.push_back({s.where, {}, true});
+      continue;
+    }
+    const std::size_t before = out.size();
+    bool filled = false;  // something that was empty
+    for (std::size_t i = 0; s.has_places() && !s.is_sequence() && i < s.entries.size(); ++i) {
+      const Entry& e = s.entries[i];
+      if (!e.watched || e.holds(s.now(i).ptr())) continue;
+      PyObject* was = e.value.get();
+      if (was == Py_None || (!was && !e.value.is_gone()))
+        filled = true;
+      else
+        out.push_back({s.where, s.key_of(e)});
+    }
+    if (out.size() == before && !filled) out.push_back({s.where, {}});
+  }
+  return out;
+}
+
+bool Surroundings::Shelf::has_grown() const {
+  if (kind != Kind::list && kind != Kind::dict) return false;
+  for (std::size_t i = 0; i < entries.size(); ++i)
+    if (!entries[i].holds(now(i).ptr())) return false;
+  PyObject* at = where.ptr();
+  const Py_ssize_t size = kind == Kind::list ? PyList_GET_SIZE(at) : PyDict_GET_SIZE(at);
+  return static_cast<std::size_t>(size) > entries.size();
+}
+
+void Surroundings::forget(const std::vector<StatePlace>& places) {
+  const auto is_among = [&](const Shelf& s, const py::object& key) {
+    return std::ranges::any_of(places, [&](const StatePlace& p) { return p.is({s.where, key}); });
+  };
+  const auto is_grown = [&](const Shelf& s) {
+    return std::ranges::all_of(
+        places, [&](const StatePlace& p) { return p.grown || !p.is({s.where, {}}); });
+  };
+  if (places.empty()) return;
+  std::erase_if(shelves_, [&](Shelf& s) {
+    for (Entry& e : s.entries)
+      if (const py::object key = s.key_of(e); key && is_among(s, key)) e.watched = false;
+    if (!is_among(s, {})) return s.kind == Shelf::Kind::slot && !s.entries[0].watched;
+    s.scope.whole = false;
+    s.grows = true;
+    // Of a dict that grows, what was there still counts.
+    if (s.kind == Shelf::Kind::dict) s.kind = Shelf::Kind::variables;
+    if (s.kind == Shelf::Kind::list) return !is_grown(s);
+    return s.kind != Shelf::Kind::variables && s.kind != Shelf::Kind::attributes &&
+           s.kind != Shelf::Kind::type && s.kind != Shelf::Kind::object;
   });
 }
 
 int Surroundings::traverse(visitproc visit, void* arg) const {
   for (const Shelf& s : shelves_) {
     Py_VISIT(s.where.ptr());
+    Py_VISIT(s.type.ptr());
+    Py_VISIT(s.owner.kept());
     for (const Entry& e : s.entries) {
       Py_VISIT(e.key.ptr());
       Py_VISIT(e.value.kept());

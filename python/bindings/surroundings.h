@@ -4,34 +4,46 @@
 #pragma once
 
 #include <string>
+#include <unordered_set>
 #include <vector>
 
-#include "pytensor.h"
+#include "identity.h"
 
 namespace adjoint::python {
 
-/// Whether two objects are of one type and equal to the last bit: 0.0 and -0.0, 1 and True differ,
-/// in tuples and frozen dataclasses too. Other types may run code of the user's.
-bool same_value(PyObject* a, PyObject* b);
-/// Whether comparing it by `same_value` runs no code of the user's.
-bool is_plain_value(PyObject* o) noexcept;
-
-/// An object by identity. Held weakly where it can be, so that it may be collected; then it matches
-/// nothing any more.
-class Identity {
+/// The names that code mentions, interned.
+class Names {
  public:
-  Identity() = default;
-  explicit Identity(PyObject* o);
-  bool is(PyObject* o) const noexcept;
-  /// The object, borrowed; null when it is gone, or there was none.
-  PyObject* get() const noexcept;
-  /// What is kept alive, for the cyclic collector.
-  PyObject* kept() const noexcept { return kept_.ptr(); }
-  bool is_gone() const noexcept { return weak_ && !get(); }
+  /// Whether it is new.
+  bool add(PyObject* name);
+  bool contains(PyObject* name) const;
+  std::size_t size() const noexcept { return kept_.size(); }
+  const std::vector<py::object>& all() const noexcept { return kept_; }
 
  private:
-  py::object kept_;  // the object, or a weak reference to it
-  bool weak_ = false;
+  std::vector<py::object> kept_;
+  std::unordered_set<PyObject*> set_;
+};
+
+/// Which entries of the dict of an object or class the function could see.
+struct Scope {
+  bool whole = false;      // all; otherwise those under mentioned names, and:
+  bool dunders = false;    // special methods, which Python calls itself
+  bool makes = false;      // those that make objects, too
+  bool functions = false;  // functions: what an object of the library's keeps to call it
+
+  bool sees(const Names& names, PyObject* key, PyObject* value) const;
+  /// Whether it does whatever the names.
+  bool sees_unnamed(PyObject* key, PyObject* value) const;
+};
+
+/// A variable, or with a null key the contents of a container.
+struct StatePlace {
+  py::object where, key;
+  bool grown = false;  // what was there before still is
+  bool is(const StatePlace& other) const noexcept {
+    return where.is(other.where) && key.is(other.key);
+  }
 };
 
 class Surroundings {
@@ -39,43 +51,83 @@ class Surroundings {
   Surroundings() = default;
   /// Those of a function and of further objects that it gets.
   Surroundings(PyObject* f, const std::vector<PyObject*>& given);
-  /// Leaves out what has changed since: the function did it while it was traced.
-  void forget_changed();
+  bool unchanged() const;
+  /// Keeps the tensors that are seen here, which are held weakly otherwise.
+  void hold_tensors();
   /// Tensors that the function has put traced values in the place of: it has a state that no call
   /// of a program would see. They are put back.
   std::vector<py::object> take_back_tensors();
-  bool unchanged() const;
+  /// What holds something else by now, other than what was empty.
+  std::vector<StatePlace> changes() const;
+  /// Watches these no more, nor what is added to those that have grown.
+  void forget(const std::vector<StatePlace>& places);
   int traverse(visitproc visit, void* arg) const;
 
  private:
   friend class Explorer;
   /// One variable, or entry, and what it held; a null value: nothing.
   struct Entry {
-    py::object key;  // null in cells and lists
-    Identity value;
+    py::object key = {};  // null in cells and lists
+    Identity value = {};
+    bool watched = true;
     bool holds(PyObject* now) const;
   };
   struct Shelf {
     enum class Kind : std::uint8_t {
       cell,
-      some_entries,
-      all_entries,
-      list,
-      set,
-      function,
-      type,
+      variables,   // of a dict, looked up by name
+      dict,        // all its entries, in order
+      list,        //
+      referents,   // of another container: what its traversal meets
+      function,    // its code, defaults and dict
+      object,      // its class and dict
+      attributes,  // the entries of a dict that a scope sees
+      type,        // the same of a class
       slot,
       array
     };
     Kind kind;
     py::object where;
-    std::vector<Entry> entries;
+    std::vector<Entry> entries = {};
+    Identity owner = {};   // of a slot, or the object itself
+    py::object type = {};  // the class of an object, the bases of a class
+    Scope scope = {};
     unsigned version = 0;      // of a type
     std::string content = {};  // of an array
-    bool unchanged() const;
-    bool all_entries_unchanged() const;
+    bool grows = false;        // a list: what comes behind its entries does not count
+
+    bool unchanged(const Names& names);
+    bool dict_unchanged() const;
+    bool list_unchanged() const;
+    bool object_unchanged() const;
+    bool type_unchanged(const Names& names);
+    bool attributes_unchanged(PyObject* dict, const Names& names);
+    bool attributes_still_hold(PyObject* dict, const Names& names);
+    /// What stands in the place of an entry.
+    py::object now(std::size_t i) const;
+    void put_back(std::size_t i, PyObject* value) const;
+    bool has_places() const noexcept;
+    bool has_grown() const;
+    bool is_sequence() const noexcept { return kind == Kind::list || kind == Kind::referents; }
+    py::object key_of(const Entry& e) const;
   };
-  std::vector<Shelf> shelves_;
+
+  Names names_;
+  mutable std::vector<Shelf> shelves_;  // follow what changes without being seen
+  std::vector<py::object> tensors_;     // held
 };
+
+/// The dict of an object, or null without one.
+py::object dict_of(PyObject* o);
+/// What an object implemented in C refers to, other than its own class and dict; empty for what
+/// only classes of the user's define.
+std::vector<py::object> referents_of(PyObject* o);
+/// Shape and elements of a small array whose memory can be read, and the objects if it is of such;
+/// false for others.
+bool array_content(PyObject* array, std::string& out, std::vector<py::object>& objects);
+/// The dict of a class.
+PyObject* dict_of_type(PyTypeObject* type) noexcept;
+/// Gives a class a number that every change of it takes away.
+unsigned version_of(PyTypeObject* type) noexcept;
 
 }  // namespace adjoint::python
