@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <unordered_map>
 
 namespace adjoint::python {
@@ -48,10 +49,11 @@ std::vector<py::object> traversed(PyObject* o) {
   std::vector<py::object> out;
   PyTypeObject* type = Py_TYPE(o);
   // Classes made by `class` share one traversal; what they are made of in C comes below them.
-  static const traverseproc of_classes = [] {
+  static traverseproc of_classes = nullptr;  // no initialiser: importing may let go of the GIL
+  if (!of_classes) {
     const py::object made = py::module_::import("functools").attr("partialmethod");
-    return reinterpret_cast<PyTypeObject*>(made.ptr())->tp_traverse;
-  }();
+    of_classes = reinterpret_cast<PyTypeObject*>(made.ptr())->tp_traverse;
+  }
   while (type && type->tp_traverse == of_classes) type = type->tp_base;
   if (!type || !type->tp_traverse) return out;
   type->tp_traverse(
@@ -422,26 +424,29 @@ bool Surroundings::Shelf::has_grown() const {
 }
 
 void Surroundings::forget(const std::vector<StatePlace>& places) {
-  const auto is_among = [&](const Shelf& s, const py::object& key) {
-    return std::ranges::any_of(places, [&](const StatePlace& p) { return p.is({s.where, key}); });
-  };
-  const auto is_grown = [&](const Shelf& s) {
-    return std::ranges::all_of(
-        places, [&](const StatePlace& p) { return p.grown || !p.is({s.where, {}}); });
-  };
-  if (places.empty()) return;
+  std::map<std::pair<PyObject*, PyObject*>, bool> grown;  // by place
+  for (const StatePlace& p : places) grown.emplace(std::pair(p.where.ptr(), p.key.ptr()), p.grown);
+  if (grown.empty()) return;
   std::erase_if(shelves_, [&](Shelf& s) {
     for (Entry& e : s.entries)
-      if (const py::object key = s.key_of(e); key && is_among(s, key)) e.watched = false;
-    if (!is_among(s, {})) return s.kind == Shelf::Kind::slot && !s.entries[0].watched;
-    s.scope.whole = false;
-    s.grows = true;
-    // Of a dict that grows, what was there still counts.
-    if (s.kind == Shelf::Kind::dict) s.kind = Shelf::Kind::variables;
-    if (s.kind == Shelf::Kind::list) return !is_grown(s);
-    return s.kind != Shelf::Kind::variables && s.kind != Shelf::Kind::attributes &&
-           s.kind != Shelf::Kind::type && s.kind != Shelf::Kind::object;
+      if (const py::object key = s.key_of(e); key && grown.contains({s.where.ptr(), key.ptr()}))
+        e.watched = false;
+    if (s.kind == Shelf::Kind::slot) return !s.entries[0].watched;
+    const auto whole = grown.find({s.where.ptr(), nullptr});
+    return whole != grown.end() && !s.loosen(whole->second);
   });
+}
+
+bool Surroundings::Shelf::loosen(bool grown) {
+  switch (kind) {
+    case Kind::list: grows = true; return grown;
+    case Kind::dict: kind = Kind::variables; return true;
+    case Kind::attributes:
+    case Kind::type: scope.whole = false; return true;
+    case Kind::variables:
+    case Kind::object: return true;
+    default: return false;
+  }
 }
 
 int Surroundings::traverse(visitproc visit, void* arg) const {

@@ -108,6 +108,8 @@ class Surroundings {
     void put_back(std::size_t i, PyObject* value) const;
     bool has_places() const noexcept;
     bool has_grown() const;
+    /// Watches what was there and not what is added; false if nothing is left to watch.
+    bool loosen(bool grown);
     bool is_sequence() const noexcept { return kind == Kind::list || kind == Kind::referents; }
     py::object key_of(const Entry& e) const;
   };
