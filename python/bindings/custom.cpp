@@ -118,27 +118,23 @@ bool any_connected(const py::sequence& values, std::uint64_t start) {
 // Other handles on the same values, which belong to no leaf.
 py::list fresh_handles(const py::sequence& handles) { return to_list(tensors_of(handles)); }
 
-// Which of these handles have another value than those.
-py::list rebound_handles(const py::sequence& handles, const py::sequence& before) {
-  const std::vector<Tensor> now = tensors_of(handles);
-  const std::vector<Tensor> then = tensors_of(before);
-  py::list out;
-  for (std::size_t i = 0; i < now.size(); ++i)
-    if (now[i].node() != then[i].node()) out.append(i);
-  return out;
-}
-
 // Calls a function that may not assign to anything outside of it.
 py::object run_refusing(std::string who, const py::object& f) {
   const RefusingScope scope(std::move(who));
   return f();
 }
 
-// A function of no arguments run apart from the cells outside of it, once and again.
+// A function run apart from the cells outside of it, once and again. The handles among its
+// arguments are such cells: what it reads of them through another name is the same.
 class Apart {
  public:
-  py::object run(const py::object& f) {
+  py::object run(const py::object& f, const py::sequence& handles) {
     Overlay overlay(*record_);
+    for (const py::handle h : handles) {
+      overlay.expect(cell_of(as_tensor(h.ptr())));
+      handles_->push_back({borrow(reinterpret_cast<PyObject*>(Py_TYPE(h.ptr()))),
+                           steal(PyWeakref_NewRef(h.ptr(), nullptr))});
+    }
     try {
       py::object result = f();
       collect(overlay);
@@ -158,12 +154,22 @@ class Apart {
     for (std::size_t i = 0; i < fresh.size(); ++i) check_write(cells_[i].first, fresh[i]);
     for (std::size_t i = 0; i < fresh.size(); ++i) write_cell(cells_[i].first, fresh[i]);
   }
-  // A function that runs `f` with these values for what was read: (result, what was written).
+  // A function that runs `f` with these values for what was read, on the handles of the first run:
+  // (result, what was written). For one that is gone another stands in: nothing else names it.
   py::cpp_function again() const {
-    return py::cpp_function([record = std::shared_ptr<const Overlay::Record>(record_)](
+    return py::cpp_function([record = std::shared_ptr<const Overlay::Record>(record_),
+                             first = std::shared_ptr<const Handles>(handles_)](
                                 const py::object& f, const py::sequence& values) {
-      Overlay overlay(*record, tensors_of(values));
-      py::object result = f();
+      const std::vector<Tensor> inputs = tensors_of(values);
+      py::list handles;
+      for (std::size_t i = 0; i < first->size(); ++i) {
+        const py::object known = (*first)[i].reference();
+        handles.append(known.is_none() ? handle_of((*first)[i].type, inputs[i]) : known);
+      }
+      Overlay overlay(*record, inputs);
+      for (std::size_t i = 0; i < first->size(); ++i)
+        overlay.stand_in(i, cell_of(as_tensor(handles[i].ptr())));
+      py::object result = f(handles);
       return py::make_tuple(result, to_list(overlay.values_written()));
     });
   }
@@ -175,6 +181,13 @@ class Apart {
     written_ = overlay.values_written();
   }
 
+  struct Handle {
+    py::object type;
+    py::object reference;  // weak
+  };
+  using Handles = std::vector<Handle>;
+
+  std::shared_ptr<Handles> handles_ = std::make_shared<Handles>();
   std::shared_ptr<Overlay::Record> record_ = std::make_shared<Overlay::Record>();
   std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> cells_;
   std::vector<Tensor> read_, written_;
@@ -232,12 +245,6 @@ void init_custom(py::module_& m) {
   m.def("_recorded_run", &recorded_run);
   m.def("_any_connected", &any_connected);
   m.def("_fresh", &fresh_handles);
-  m.def("_shadows", [](const py::sequence& handles) {
-    std::vector<Tensor> out = tensors_of(handles);
-    for (Tensor& t : out) t = shadow_of(t);
-    return to_list(out);
-  });
-  m.def("_rebound", &rebound_handles);
   m.def("_refusing", &run_refusing);
   m.def("_batches_of", &batches_of);
   m.def("_as_batched", &as_batched);

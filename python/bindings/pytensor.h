@@ -117,6 +117,8 @@ PyObject* constant_result(PyObject* result);
 
 /// A handle of the same class, leaf, name and attributes with another value.
 py::object copy_of_handle(PyTensor* original, Tensor value);
+/// A handle of this type, which is Tensor's or a subclass of it, on a value that has no leaf.
+py::object handle_of(const py::object& type, Tensor value);
 
 /// The handle as the C++ API sees it: node and leaf shared.
 Tensor handle_of(PyTensor* t);

@@ -533,16 +533,18 @@ PyObject* wrap(Tensor&& tensor) noexcept {
   return o;
 }
 
+py::object handle_of(const py::object& type, Tensor value) {
+  auto* t = reinterpret_cast<PyTypeObject*>(type.ptr());
+  if (t == tensor_type) return steal(wrap(value.detach_node()));
+  py::object handle = steal(t->tp_alloc(t, 0));
+  clear_fields(as_tensor(handle.ptr()));
+  as_tensor(handle.ptr())->node = value.detach_node();
+  return handle;
+}
+
 py::object copy_of_handle(PyTensor* original, Tensor value) {
-  PyTypeObject* type = Py_TYPE(original);
-  py::object copy;
-  if (type == tensor_type) {
-    copy = steal(wrap(value.detach_node()));
-  } else {
-    copy = steal(type->tp_alloc(type, 0));
-    clear_fields(as_tensor(copy.ptr()));
-    as_tensor(copy.ptr())->node = value.detach_node();
-  }
+  py::object copy =
+      handle_of(borrow(reinterpret_cast<PyObject*>(Py_TYPE(original))), std::move(value));
   PyTensor* t = as_tensor(copy.ptr());
   if (original->leaf) {
     retain_owner(original->leaf);

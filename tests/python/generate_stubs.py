@@ -104,7 +104,7 @@ PARAMETERS_OF = {
 TREE_TRANSFORM = "Callable[..., Any]"
 RESULTS = {
     **dict.fromkeys(("grad", "value_and_grad", "_jacobian", "_hessian", "vmap"), TREE_TRANSFORM),
-    **dict.fromkeys(("_attach_derivative", "_barrier", "_fresh", "_shadows"), "list[Tensor]"),
+    **dict.fromkeys(("_attach_derivative", "_barrier", "_fresh"), "list[Tensor]"),
     **dict.fromkeys(("_call_cond", "_call_while", "_call_scan", "_call_host"), "list[Tensor]"),
     **dict.fromkeys(("_sweep_since", "replay", "flatten_up_to"), "list[Any]"),
     **dict.fromkeys(
@@ -124,7 +124,6 @@ RESULTS = {
     **dict.fromkeys(("read", "written"), "list[Any]"),
     "again": "Callable[..., Any]",
     "write": "None",
-    "_rebound": "list[int]",
     "_batches_of": "tuple[int, ...]",
     **dict.fromkeys(("numpy", "__array__"), "npt.NDArray[Any]"),
     **dict.fromkeys(("_promote", "_promote_weak"), "DType"),

@@ -150,8 +150,10 @@ std::shared_ptr<const GraphFunction> GraphFunction::of(Graph graph) {
     recorded.push_back(reverse.reaches(graph, o));
     moves.push_back(recorded.back() || forward.reaches(graph, o));
   }
-  return std::make_shared<const GraphFunction>(std::move(graph), std::move(moves),
-                                               std::move(recorded));
+  const auto out =
+      std::make_shared<GraphFunction>(std::move(graph), std::move(moves), std::move(recorded));
+  out->derived_from_graph_ = true;
+  return out;
 }
 
 bool GraphFunction::records() const noexcept { return any(recorded_outputs_); }
@@ -228,7 +230,9 @@ std::vector<Tensor> GraphFunction::call(std::span<const Tensor> inputs) const {
                      (leveled ? is_differentiated(x) : x.requires_grad()));
   if (!leveled) {
     if (!records() || !any(wanted)) return run(program_, inputs);
-    const RecordingScope recording(true);  // the function may say so itself, under no_grad
+    // A traced function was told what is recorded, and may have said so itself, under no_grad.
+    if (derived_from_graph_ && !thread_state().recording) return run(program_, inputs);
+    const RecordingScope recording(true);
     return call_recorded(inputs, wanted);
   }
   std::vector<Tensor> out = call_constant(inputs);

@@ -64,7 +64,8 @@ class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
   Graph graph_;
   Mask moves_, recorded_outputs_;
   CompiledProgram program_;
-  mutable std::mutex mutex_;  // of what follows; never held while anything is traced
+  bool derived_from_graph_ = false;  // whether a call is recorded is the caller's affair
+  mutable std::mutex mutex_;         // of what follows; never held while anything is traced
   mutable std::map<Key, std::shared_ptr<const GraphFunction>> derived_;
   mutable std::map<Mask, std::shared_ptr<const Recorded>> recorded_;
   /// The entry that was asked for last, read without the mutex: entries stay where they are.

@@ -247,7 +247,8 @@ void Reach::exclude(std::uint32_t input) {
 }
 
 bool Reach::passes(const Graph& graph, Graph::Index i, std::size_t operand) {
-  if (mode_ == Mode::forward ? graph[i].op->no_forward : graph[i].op->no_reverse) return false;
+  if (mode_ == Mode::forward ? graph[i].op->no_forward && !graph[i].attrs : graph[i].op->no_reverse)
+    return false;
   if (operand < 8 && graph[i].op->constant_inputs >> operand & 1) return false;
   return reaches(graph, graph.inputs_of(i)[operand]);
 }

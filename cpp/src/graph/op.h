@@ -123,8 +123,9 @@ struct Op {
   bool transparent = false;      // the value is that of input 0; matters to derivatives
   bool draws = false;            // random numbers: each member of a batch gets its own
   bool no_reverse = false;       // no cotangent passes, tangents do
-  bool no_forward = false;       // no tangent passes, cotangents do
-  bool zero_wins = false;        // 0 where an input is 0, even if the other is not finite
+  /// No tangent passes, cotangents do; of one level, where the attributes name its serial.
+  bool no_forward = false;
+  bool zero_wins = false;  // 0 where an input is 0, even if the other is not finite
   Domain domain = {};
 
   // Identities that hold bit for bit, for the compiler.

@@ -10,6 +10,7 @@
 #include "graph/apply.h"
 #include "graph/cell.h"
 #include "graph/thread_state.h"
+#include "ops/rules.h"
 #include "transforms/derive.h"
 #include "transforms/levels.h"
 
@@ -51,7 +52,9 @@ Node* interpret_dual(const Op& op, std::span<Node* const> inputs, const AttrsPtr
   const Tensor out = Tensor::adopt(apply(op, nodes, attrs));
   Tensor tangent;
   moves &= level.number > thread_state().constant_levels;
-  if (moves && op.differentiable() && is_floating(out.dtype()))
+  if (moves && op.no_forward && attrs && attrs->ints[0] != level.serial)
+    tangent = tangents[0];
+  else if (moves && op.differentiable() && is_floating(out.dtype()))
     tangent = output_tangent({op, attrs.get(), primals, out}, tangents);
   // A rule given by hand may have used a dual of this level.
   while (op.pull && tangent.defined() && tangent.node()->level >= level.number)
@@ -117,14 +120,16 @@ class DualCells final : public CellScope {
     static const Op& kept = find_op("kept");
     if (holds(value) && value.requires_grad() && thread_state().recording) {
       const WithinScope within(true);
-      value = apply(kept, {&value});
+      value = apply(kept, {&value}, make_attrs(Dims{dual_serial()}));
       recorded_.emplace_back(cell, cell.keep(cell.who));
     } else {
       value = primal(std::move(value));
     }
     write_outside(cell, std::move(value));
   }
-  bool is_dual() const noexcept override { return true; }
+  std::uint32_t dual_serial() const noexcept override {
+    return thread_state().levels[level_ - 1u].serial;
+  }
 
  private:
   bool holds(const Tensor& x) const {
