@@ -213,6 +213,8 @@ class Tensor:
     @property
     def device(self) -> Literal["cpu"]:
         """Always 'cpu'."""
+    def diagonal(self, offset: int = 0, axis1: Any = 0, axis2: Any = 1) -> Tensor:
+        """Diagonals of the matrices in two axes, as a new last axis."""
     def digamma(self) -> Tensor:
         """Derivative of lgamma."""
     @property
@@ -290,6 +292,8 @@ class Tensor:
         dtype: _DTypeLike | None = None,
     ) -> Tensor:
         """Product over one axis, several, or all; narrow integers are multiplied in 64 bits."""
+    def ravel(self) -> Tensor:
+        """All elements in one axis."""
     def rebind_(self, value: Any, /) -> Self:
         """Give the handle a new value of the same shape and dtype.
 
@@ -350,6 +354,8 @@ class Tensor:
         dtype: _DTypeLike | None = None,
     ) -> Tensor:
         """Sum over one axis, several, or all; narrow integers are summed in 64 bits."""
+    def swapaxes(self, axis1: Any, axis2: Any, /) -> Tensor:
+        """Two axes exchanged."""
     def tan(self) -> Tensor:
         """Tangent; x in radians."""
     def tanh(self) -> Tensor:
@@ -358,6 +364,10 @@ class Tensor:
         """Return the tensor; the device is 'cpu'."""
     def tolist(self) -> Any:
         """The elements as nested lists."""
+    def trace(
+        self, offset: int = 0, axis1: Any = 0, axis2: Any = 1, *, dtype: _DTypeLike | None = None
+    ) -> Tensor:
+        """Sums of the diagonals of the matrices in two axes."""
     def var(
         self, axis: _Axes | None = None, *, correction: float = 0.0, keepdims: builtins.bool = False
     ) -> Tensor:
@@ -813,6 +823,95 @@ def argsort(
 
     Equal elements keep their order, whatever `stable` says.
     """
+
+def tril(x: _Array, /, *, k: int = 0) -> Tensor:
+    """The lower triangles of matrices: zeros above the k-th diagonal."""
+
+def triu(x: _Array, /, *, k: int = 0) -> Tensor:
+    """The upper triangles of matrices: zeros below the k-th diagonal."""
+
+def swapaxes(x: _Array, axis1: Any, axis2: Any, /) -> Tensor:
+    """Two axes exchanged."""
+
+def ravel(x: _Array, /) -> Tensor:
+    """All elements in one axis."""
+
+def diagonal(x: _Array, /, offset: int = 0, axis1: Any = 0, axis2: Any = 1) -> Tensor:
+    """Diagonals of the matrices in two axes, as a new last axis."""
+
+def trace(
+    x: _Array,
+    /,
+    offset: int = 0,
+    axis1: Any = 0,
+    axis2: Any = 1,
+    *,
+    dtype: _DTypeLike | None = None,
+) -> Tensor:
+    """Sums of the diagonals of the matrices in two axes."""
+
+def roll(x: _Array, /, shift: _Axes, *, axis: _Axes | None = None) -> Tensor:
+    """Elements moved along axes; those that leave at one end enter at the other."""
+
+def tile(x: _Array, repetitions: Any, /) -> Tensor:
+    """The whole tensor repeated along each axis."""
+
+def repeat(x: _Array, repeats: Any, /, *, axis: _Axes | None = None) -> Tensor:
+    """Each entry repeated along an axis; of all elements where it is None."""
+
+def unstack(x: _Array, /, *, axis: _Axes = 0) -> tuple[Tensor, ...]:
+    """The entries along an axis, one tensor each."""
+
+def broadcast_arrays(*arrays: Sequence[_Array] | Tensor) -> list[Tensor]:
+    """Each tensor repeated to the shape that all of them broadcast to."""
+
+def meshgrid(*arrays: Sequence[_Array] | Tensor, indexing: Any = 'xy') -> list[Tensor]:
+    """Coordinates of a grid, from those of each axis."""
+
+def diff(
+    x: _Array, /, *, axis: _Axes = -1, n: int = 1, prepend: Any = None, append: Any = None
+) -> Tensor:
+    """Differences of neighbours along an axis, taken n times."""
+
+def count_nonzero(
+    x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False
+) -> Tensor:
+    """How many elements are not zero."""
+
+def take_along_axis(x: _Array, indices: _Array, /, *, axis: _Axes = -1) -> Tensor:
+    """Entries along an axis, each row by indices of its own."""
+
+def cumulative_prod(
+    x: _Array,
+    /,
+    *,
+    axis: _Axes | None = None,
+    dtype: _DTypeLike | None = None,
+    include_initial: Any = False,
+) -> Tensor:
+    """Products of all entries up to each one along an axis."""
+
+def vecdot(x1: _Array, x2: _Array, /, *, axis: _Axes = -1) -> Tensor:
+    """Sums of products along an axis; the other axes broadcast."""
+
+def tensordot(x1: _Array, x2: _Array, /, *, axes: _Axes = 2) -> Tensor:
+    """Sums of products over pairs of axes: the last `axes` of x1 with the first of x2, or two
+    lists.
+    """
+
+def outer(x1: _Array, x2: _Array, /) -> Tensor:
+    """All products of an element of one and an element of the other."""
+
+def logsumexp(
+    x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False
+) -> Tensor:
+    """The logarithm of the sum of exponentials, without overflow."""
+
+def log_softmax(x: _Array, /, axis: _Axes = -1) -> Tensor:
+    """The logarithm of the softmax, without overflow."""
+
+def softmax(x: _Array, /, axis: _Axes = -1) -> Tensor:
+    """Exponentials as shares of their sum along an axis."""
 
 def tensor(
     data: Any,

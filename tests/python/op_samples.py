@@ -490,12 +490,162 @@ def _orders() -> list[Sample]:
     return rows
 
 
+def _rows(*cases: tuple[str, str, Callable[..., Any], Callable[..., Any], tuple[Any, ...]]) -> Any:
+    return [Sample(*case) for case in cases]
+
+
+def _same(
+    name: str, label: str, arguments: tuple[Any, ...], /, *rest: Any, **kwargs: Any
+) -> Sample:
+    """A function that NumPy has under the same name, with the same further arguments."""
+    ours, theirs = getattr(ad, name), getattr(np, name)
+    return Sample(
+        name,
+        label,
+        lambda *t: ours(*t, *rest, **kwargs),
+        lambda *a: theirs(*a, *rest, **kwargs),
+        arguments,
+    )
+
+
+def _arrangements() -> list[Sample]:
+    x, m = _floats(2, 3, 4), _floats(3, 4)
+    return [
+        *(_same(f, f"{k}", (x,), k=k) for f in ("tril", "triu") for k in (-1, 0, 2)),
+        _same("swapaxes", "outer", (x,), 0, -1),
+        _same("ravel", "3-d", (x,)),
+        *(_same("diagonal", f"{k}", (x,), k, 1, 2) for k in (-2, 0, 3, 5)),
+        _same("diagonal", "first", (m,)),
+        _same("trace", "offset", (x,), 1, 2, 0),
+        _same("roll", "flat", (m,), 5),
+        _same("roll", "axis", (m,), -1, axis=1),
+        _same("roll", "several", (x,), (1, -7), axis=(0, 2)),
+        _same("tile", "2-d", (m,), (2, 3)),
+        _same("tile", "more", (m,), (2, 1, 2)),
+        _same("tile", "less", (m,), (2,)),
+        _same("repeat", "flat", (m,), 2),
+        _same("repeat", "axis", (m,), np.array([0, 2, 1]), axis=0),
+        *_rows(
+            (
+                "unstack",
+                "axis",
+                lambda t: ad.stack(ad.unstack(t, axis=1), axis=0),
+                lambda a: np.moveaxis(a, 1, 0),
+                (x,),
+            ),
+            (
+                "broadcast_arrays",
+                "three",
+                lambda *t: ad.stack(ad.broadcast_arrays(*t)),
+                lambda *a: np.stack(np.broadcast_arrays(*a)),
+                (_floats(3, 1), _floats(4), _floats()),
+            ),
+            (
+                "meshgrid",
+                "xy",
+                lambda *t: ad.stack(ad.meshgrid(*t)),
+                lambda *a: np.stack(np.meshgrid(*a)),
+                (_floats(3), _floats(2), _floats(4)),
+            ),
+            (
+                "meshgrid",
+                "ij",
+                lambda *t: ad.stack(ad.meshgrid(*t, indexing="ij")),
+                lambda *a: np.stack(np.meshgrid(*a, indexing="ij")),
+                (_floats(3), _floats(2)),
+            ),
+        ),
+        _same("diff", "last", (m,)),
+        _same("diff", "twice", (m,), axis=0, n=2),
+        Sample(
+            "diff",
+            "ends",
+            lambda t, p, q: ad.diff(t, prepend=p, append=q),
+            lambda a, p, q: np.diff(a, prepend=p, append=q),
+            (m, _floats(3, 1), _floats(3, 2)),
+        ),
+        Sample(
+            "count_nonzero",
+            "axis",
+            lambda t: ad.count_nonzero(t, axis=1),
+            lambda a: np.count_nonzero(a, axis=1),
+            (np.eye(3, 4) * m,),
+            smooth=False,
+        ),
+        Sample(
+            "take_along_axis",
+            "rows",
+            lambda t, i: ad.take_along_axis(t, i, axis=1),
+            lambda a, i: np.take_along_axis(a, i, axis=1),
+            (m, np.array([[3, 0], [-1, -1], [1, 2]])),
+        ),
+        Sample(
+            "take_along_axis",
+            "broadcast",
+            lambda t, i: ad.take_along_axis(t, i, axis=0),
+            lambda a, i: np.take_along_axis(a, i, axis=0),
+            (m, np.array([[2], [-3]])),
+        ),
+    ]
+
+
+def _accumulations() -> list[Sample]:
+    m = _floats(3, 5)
+    holed = m * np.array([1.0, 0.0, 1.0, 1.0, 0.0])
+    out = []
+    for label, x, kwargs in (
+        ("last", m, {"axis": -1}),
+        ("zeros", holed, {"axis": 1}),
+        ("initial", m, {"axis": 0, "include_initial": True}),
+    ):
+        call = partial(ad.cumulative_prod, **kwargs)
+        reference = partial(np.cumulative_prod, **kwargs)
+        out.append(Sample("cumulative_prod", label, call, reference, (x,), same_bits=True))
+    return out
+
+
+def _contractions() -> list[Sample]:
+    x, y, m = _floats(2, 3, 4), _floats(4, 3), _floats(3, 4)
+    return [
+        Sample("vecdot", "last", ad.vecdot, lambda a, b: np.sum(a * b, -1), (x, m)),
+        Sample(
+            "vecdot",
+            "axis",
+            lambda a, b: ad.vecdot(a, b, axis=-2),
+            lambda a, b: np.sum(a * b, -2),
+            (x, m),
+        ),
+        replace(_same("tensordot", "one", (x, y), axes=1), same_bits=False),
+        replace(_same("tensordot", "lists", (x, y), axes=((1, 2), (1, 0))), same_bits=False),
+        replace(_same("tensordot", "none", (_floats(2), m), axes=0), same_bits=False),
+        _same("outer", "vectors", (_floats(3), _floats(2))),
+    ]
+
+
+def _normalized() -> list[Sample]:
+    x = _floats(3, 4)
+    large = np.array([[1000.0, 999.0, -1000.0], [0.0, 1.0, 2.0]])
+    out = []
+    for name in ("logsumexp", "softmax", "log_softmax"):
+        theirs = getattr(scipy.special, name)
+        for label, a, axis in (("last", x, -1), ("first", x, 0), ("large", large, 1)):
+            call = partial(getattr(ad, name), axis=axis)
+            out.append(Sample(name, label, call, partial(theirs, axis=axis), (a,)))
+    call = partial(ad.logsumexp, axis=(0, 1), keepdims=True)
+    reference = partial(scipy.special.logsumexp, axis=(0, 1), keepdims=True)
+    return [*out, Sample("logsumexp", "all", call, reference, (x,))]
+
+
 SAMPLES = [
     *_elementwise_samples(),
     *_reductions(),
     *_structural(),
     *_matmuls(),
     *_orders(),
+    *_arrangements(),
+    *_accumulations(),
+    *_contractions(),
+    *_normalized(),
 ]
 SMOOTH = [s for s in SAMPLES if s.smooth and all(a.size for a in s.args)]
 

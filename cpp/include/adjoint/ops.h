@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
+#include <vector>
 
 #include "adjoint/axes.h"
 #include "adjoint/tensor.h"
@@ -81,6 +83,33 @@ Tensor concat(std::span<const Tensor> arrays, std::optional<int> axis = 0);
 Tensor stack(std::span<const Tensor> arrays, int axis = 0);
 Tensor matmul(const Tensor& x1, const Tensor& x2);
 Tensor take(const Tensor& x, const Tensor& indices, std::optional<int> axis = {});
+
+Tensor tril(const Tensor& x, std::int64_t k = 0);
+Tensor triu(const Tensor& x, std::int64_t k = 0);
+Tensor swapaxes(const Tensor& x, int axis1, int axis2);
+Tensor ravel(const Tensor& x);
+Tensor diagonal(const Tensor& x, std::int64_t offset = 0, int axis1 = 0, int axis2 = 1);
+Tensor trace(const Tensor& x, std::int64_t offset = 0, int axis1 = 0, int axis2 = 1,
+             std::optional<DType> dtype = {});
+Tensor roll(const Tensor& x, Tensor::Shape shift, const Axes& axis = {});
+Tensor tile(const Tensor& x, Tensor::Shape repetitions);
+Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& repeats,
+              std::optional<int> axis = {});
+std::vector<Tensor> unstack(const Tensor& x, int axis = 0);
+std::vector<Tensor> broadcast_arrays(std::span<const Tensor> arrays);
+std::vector<Tensor> meshgrid(std::span<const Tensor> arrays, std::string_view indexing = "xy");
+Tensor diff(const Tensor& x, int axis = -1, std::int64_t n = 1,
+            const std::optional<Tensor>& prepend = {}, const std::optional<Tensor>& append = {});
+Tensor count_nonzero(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+Tensor take_along_axis(const Tensor& x, const Tensor& indices, int axis = -1);
+Tensor cumulative_prod(const Tensor& x, std::optional<int> axis = {},
+                       std::optional<DType> dtype = {}, bool include_initial = false);
+Tensor vecdot(const Tensor& x1, const Tensor& x2, int axis = -1);
+Tensor tensordot(const Tensor& x1, const Tensor& x2, const AxisPairs& axes = 2);
+Tensor outer(const Tensor& x1, const Tensor& x2);
+Tensor logsumexp(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+Tensor log_softmax(const Tensor& x, const Axes& axis = -1);
+Tensor softmax(const Tensor& x, const Axes& axis = -1);
 
 /// Elements start, start + step, ... of every axis; an axis with count 1 and step 0 is left out.
 Tensor slice(const Tensor& x, Tensor::Shape starts, Tensor::Shape counts, Tensor::Shape steps);
