@@ -129,6 +129,10 @@ def _whole(f: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x: f(x) if x.dtype.kind == "f" else x
 
 
+def _logaddexp(x: Any, y: Any) -> Any:
+    return mpmath.log(mpmath.exp(x) + mpmath.exp(y))
+
+
 ELEMENTWISE = [
     _unary("exp", np.exp, -20, 20, (1, 1.1), mpmath.exp),
     _unary("exp2", np.exp2, -20, 20, (1.1, 1.2), lambda x: mpmath.mpf(2) ** x),
@@ -193,6 +197,7 @@ ELEMENTWISE = [
     _steps("trunc", _whole(np.trunc), ALL),
     _steps("round", _whole(np.round), ALL),
     _steps("isnan", np.isnan, FLOATS, "bool"),
+    _steps("signbit", np.signbit, FLOATS, "bool"),
     _steps("isinf", np.isinf, FLOATS, "bool"),
     _steps("isfinite", np.isfinite, FLOATS, "bool"),
     _steps("logical_not", np.logical_not, ("bool",), "bool"),
@@ -208,6 +213,9 @@ ELEMENTWISE = [
         "pow", np.power, low=0.3, high=2, dtypes=NUMBERS, ulp=(0.7, 1.3), exact=lambda x, y: x**y
     ),
     _pair("hypot", np.hypot, low=0.3, dtypes=FLOATS, ulp=(1.3, 1.3), exact=mpmath.hypot),
+    _pair("logaddexp", np.logaddexp, low=0.3, dtypes=FLOATS, ulp=(1.5, 1.5), exact=_logaddexp),
+    _pair("copysign", np.copysign, low=0.3, dtypes=FLOATS),
+    _pair("nextafter", np.nextafter, low=0.3, dtypes=FLOATS, smooth=False),
     _pair("atan2", np.arctan2, low=0.3, dtypes=FLOATS, ulp=(2.1, 2.1), exact=mpmath.atan2),
     Elementwise(
         "floor_divide",

@@ -19,14 +19,15 @@ namespace adjoint {
   X(abs) X(acos) X(acosh) X(asin) X(asinh) X(atan) X(atanh) X(bitwise_invert) X(cbrt) X(ceil)     \
   X(cos) X(cosh) X(digamma) X(erf) X(erfc) X(exp) X(exp2) X(expm1) X(floor) X(gelu) X(isfinite)   \
   X(isinf) X(isnan) X(lgamma) X(log) X(log10) X(log1p) X(log2) X(logical_not) X(negative)         \
-  X(positive) X(reciprocal) X(relu) X(round) X(rsqrt) X(sigmoid) X(sign) X(silu) X(sin) X(sinh)   \
-  X(softplus) X(sqrt) X(square) X(tan) X(tanh) X(trunc)
+  X(positive) X(reciprocal) X(relu) X(round) X(rsqrt) X(sigmoid) X(sign) X(signbit) X(silu)       \
+  X(sin) X(sinh) X(softplus) X(sqrt) X(square) X(tan) X(tanh) X(trunc)
 
 #define ADJOINT_BINARY_FUNCTIONS(X)                                                               \
   X(add) X(atan2) X(bitwise_and) X(bitwise_left_shift) X(bitwise_or) X(bitwise_right_shift)       \
-  X(bitwise_xor) X(divide) X(equal) X(floor_divide) X(greater) X(greater_equal) X(hypot) X(less)  \
-  X(less_equal) X(logical_and) X(logical_or) X(logical_xor) X(maximum) X(minimum) X(mul0)         \
-  X(multiply) X(not_equal) X(polygamma) X(pow) X(remainder) X(subtract)
+  X(bitwise_xor) X(copysign) X(divide) X(equal) X(floor_divide) X(greater) X(greater_equal)       \
+  X(hypot) X(less) X(less_equal) X(logaddexp) X(logical_and) X(logical_or) X(logical_xor)         \
+  X(maximum) X(minimum) X(mul0) X(multiply) X(nextafter) X(not_equal) X(polygamma) X(pow)         \
+  X(remainder) X(subtract)
 // clang-format on
 
 #define ADJOINT_DECLARE(name) Tensor name(const Tensor& x);
