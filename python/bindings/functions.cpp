@@ -260,10 +260,11 @@ std::string method_signature(const std::string& name, std::string_view signature
 py::object named_tuple(const Callable& f, const py::module_& home) {
   py::list fields;
   for (const std::string& field : f.function.fields) fields.append(field);
-  std::string title = f.name + "_result";
+  std::string title = f.name + "Result";
   title.front() = static_cast<char>(std::toupper(title.front()));
   py::object type = py::module_::import("collections").attr("namedtuple")(title, fields);
   type.attr("__module__") = home.attr("__name__");
+  type.attr("__qualname__") = "_" + title;
   home.attr(("_" + title).c_str()) = type;
   return type;
 }

@@ -644,6 +644,163 @@ def _normalized() -> list[Sample]:
     return [*out, Sample("logsumexp", "all", call, reference, (x,))]
 
 
+def _joins() -> list[Sample]:
+    def joined(name: str, label: str, *arrays: Any) -> Sample:
+        ours, theirs = getattr(ad, name), getattr(np, name)
+        return Sample(name, label, lambda *t: ours(t), lambda *a: theirs(a), arrays)
+
+    x = _floats(2, 3, 4)
+    v, m = _floats(3), _floats(3, 4)
+    return [
+        joined("hstack", "vectors", v, _floats(2)),
+        joined("hstack", "matrices", m, _floats(3, 1)),
+        joined("vstack", "vectors", v, _floats(3)),
+        joined("vstack", "matrices", m, _floats(1, 4)),
+        joined("dstack", "vectors", v, _floats(3)),
+        joined("dstack", "matrices", m, _floats(3, 4)),
+        *(
+            _same(f, f"{a.ndim}", (a,))
+            for f in ("atleast_1d", "atleast_2d", "atleast_3d")
+            for a in (_floats(), v, m, x)
+        ),
+        _same("fliplr", "3-d", (x,)),
+        _same("flipud", "3-d", (x,)),
+        *(_same("diag", f"vector{k}", (v,), k) for k in (-2, 0, 1)),
+        *(_same("diag", f"matrix{k}", (m,), k) for k in (-1, 0, 2)),
+    ]
+
+
+def _products() -> list[Sample]:
+    x, m, v = _floats(2, 3, 4), _floats(3, 4), _floats(4)
+    pairs = {
+        "dot": ((v, _floats(4)), (m, v), (m, _floats(4, 2)), (_floats(), m), (m, _floats(2, 4, 3))),
+        "inner": ((v, _floats(4)), (m, v), (m, x), (_floats(), m)),
+        "kron": ((v, _floats(2)), (m, _floats(2, 2)), (m, v), (x, m)),
+        "cross": ((_floats(3), _floats(3)), (_floats(2, 3), _floats(3))),
+    }
+    return [
+        replace(_same(name, f"{i}", pair), same_bits=False)
+        for name, cases in pairs.items()
+        for i, pair in enumerate(cases)
+    ]
+
+
+def _order_statistics() -> list[Sample]:
+    x, holed = _apart(3, 4), _apart(3, 5)
+    holed[1, 2] = np.nan
+    out = []
+    for label, kwargs in (
+        ("all", {}),
+        ("last", {"axis": -1}),
+        ("first", {"axis": 0, "keepdims": True}),
+        ("both", {"axis": (0, 1), "keepdims": True}),
+    ):
+        out.append(_same("median", label, (x,), **kwargs))
+        out.append(_same("quantile", label, (x,), 0.3, **kwargs))
+        out.append(
+            _same("quantile", f"{label}-several", (x,), np.array([0.0, 0.55, 1.0]), **kwargs)
+        )
+    out.append(replace(_same("median", "nan", (holed,), axis=1), smooth=False))
+    out.append(replace(_same("quantile", "nan", (holed,), 0.25, axis=1), smooth=False))
+    for largest in (True, False):
+        sign = -1 if largest else 1
+        out.append(
+            Sample(
+                "topk",
+                f"{largest}",
+                lambda t, most=largest: ad.topk(t, 2, axis=0, largest=most).values,
+                lambda a, s=sign: s * np.sort(s * a, axis=0)[:2],
+                (x,),
+            )
+        )
+    return out
+
+
+def _about_nan() -> list[Sample]:
+    x = _apart(3, 4)
+    holed = x.copy()
+    holed[0, 1] = holed[2, 2] = np.nan
+    endless = np.array([np.inf, -np.inf, np.nan, 1.5])
+    a, b = np.array([1.0, np.inf, np.nan, 2.0]), np.array([1.0 + 1e-9, np.inf, np.nan, 2.1])
+    rows = [
+        _same("nan_to_num", "default", (endless,)),
+        _same("nan_to_num", "given", (endless,), nan=1.0, posinf=2.0, neginf=-3.0),
+        *(
+            _same(f, k, (holed,), **options)
+            for f in ("nansum", "nanmean", "nanmax", "nanmin")
+            for k, options in (("all", {}), ("axis", {"axis": 1, "keepdims": True}))
+        ),
+        *(_same(f, "nan", (holed, x[::-1].copy())) for f in ("fmax", "fmin")),
+        _same("isclose", "default", (a, b)),
+        _same("isclose", "nan", (a, b), rtol=0.1, equal_nan=True),
+        _same("allclose", "default", (a, b)),
+        _same("allclose", "nan", (a, b), rtol=0.1, equal_nan=True),
+    ]
+    plain = [
+        _same(f, "plain", (x,)) for f in ("nansum", "nanmean", "nanmax", "nanmin", "nan_to_num")
+    ]
+    plain += [
+        _same(f, "plain", (x, x + 0.11 * np.where(np.arange(4) % 2, 1, -1)))
+        for f in ("fmax", "fmin")
+    ]
+    return [*(replace(row, smooth=False) for row in rows), *plain]
+
+
+def _pointwise() -> list[Sample]:
+    x, positive = _floats(3, 4), np.abs(_floats(3, 4)) + 0.2
+    share = _rng.uniform(0.1, 0.9, size=(5,))
+
+    def special(name: str, *arguments: Any, label: str = "plain", smooth: bool = True) -> Sample:
+        return Sample(
+            name, label, getattr(ad, name), getattr(scipy.special, name), arguments, smooth
+        )
+
+    zero = np.array([0.0, 0.0, 1.0])
+    return [
+        _same("deg2rad", "plain", (x,)),
+        _same("rad2deg", "plain", (x,)),
+        _same("heaviside", "plain", (_apart(3), _floats(3))),
+        replace(
+            _same("heaviside", "zero", (np.array([0.0, np.nan, -1.0]), _floats(3))), smooth=False
+        ),
+        special("xlogy", x, positive),
+        special("xlogy", zero, np.array([0.0, np.nan, 0.0]), label="zero", smooth=False),
+        special("xlog1py", x, positive),
+        special("xlog1py", zero, np.array([-1.0, np.nan, -1.0]), label="zero", smooth=False),
+        special("entr", positive),
+        special("entr", np.array([0.0, -1.0, np.nan]), label="edge", smooth=False),
+        special("logit", share),
+    ]
+
+
+def _integrals() -> list[Sample]:
+    x, m = _floats(3, 5), _floats(4, 6)
+    points = np.sort(_floats(5))
+    return [
+        _same("trapezoid", "steps", (x,), dx=0.3),
+        Sample("trapezoid", "points", ad.trapezoid, np.trapezoid, (x, points)),
+        Sample(
+            "trapezoid",
+            "axis",
+            lambda t, p: ad.trapezoid(t, p, axis=0),
+            lambda a, p: np.trapezoid(a, p, axis=0),
+            (x, np.sort(_floats(3))),
+        ),
+        replace(_same("cov", "rows", (m,)), same_bits=False),
+        replace(_same("cov", "columns", (m,), rowvar=False, bias=True), same_bits=False),
+        replace(_same("cov", "vector", (points,), ddof=0), same_bits=False),
+        replace(_same("corrcoef", "rows", (m,)), same_bits=False),
+        Sample(
+            "one_hot",
+            "classes",
+            lambda i: ad.one_hot(i, 4),
+            lambda i: (i[..., None] == np.arange(4)).astype(float),
+            (np.array([[0, 3], [4, -1]]),),
+            smooth=False,
+        ),
+    ]
+
+
 SAMPLES = [
     *_elementwise_samples(),
     *_reductions(),
@@ -654,6 +811,12 @@ SAMPLES = [
     *_accumulations(),
     *_contractions(),
     *_normalized(),
+    *_joins(),
+    *_products(),
+    *_order_statistics(),
+    *_about_nan(),
+    *_pointwise(),
+    *_integrals(),
 ]
 SMOOTH = [s for s in SAMPLES if s.smooth and all(a.size for a in s.args)]
 

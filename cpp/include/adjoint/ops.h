@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "adjoint/axes.h"
@@ -111,6 +112,50 @@ Tensor outer(const Tensor& x1, const Tensor& x2);
 Tensor logsumexp(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
 Tensor log_softmax(const Tensor& x, const Axes& axis = -1);
 Tensor softmax(const Tensor& x, const Axes& axis = -1);
+
+Tensor atleast_1d(const Tensor& x);
+Tensor atleast_2d(const Tensor& x);
+Tensor atleast_3d(const Tensor& x);
+Tensor hstack(std::span<const Tensor> arrays);
+Tensor vstack(std::span<const Tensor> arrays);
+Tensor dstack(std::span<const Tensor> arrays);
+Tensor fliplr(const Tensor& x);
+Tensor flipud(const Tensor& x);
+Tensor diag(const Tensor& x, std::int64_t k = 0);
+Tensor dot(const Tensor& x1, const Tensor& x2);
+Tensor inner(const Tensor& x1, const Tensor& x2);
+Tensor kron(const Tensor& x1, const Tensor& x2);
+Tensor cross(const Tensor& x1, const Tensor& x2, int axis = -1);
+Tensor median(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+Tensor quantile(const Tensor& x, const Tensor& q, const Axes& axis = {}, bool keepdims = false);
+/// Values and indices.
+std::tuple<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis = -1,
+                                bool largest = true);
+Tensor nan_to_num(const Tensor& x, double nan = 0, std::optional<double> posinf = {},
+                  std::optional<double> neginf = {});
+Tensor nansum(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+Tensor nanmean(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+Tensor nanmax(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+Tensor nanmin(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+Tensor fmax(const Tensor& x1, const Tensor& x2);
+Tensor fmin(const Tensor& x1, const Tensor& x2);
+Tensor isclose(const Tensor& a, const Tensor& b, double rtol = 1e-5, double atol = 1e-8,
+               bool equal_nan = false);
+Tensor allclose(const Tensor& a, const Tensor& b, double rtol = 1e-5, double atol = 1e-8,
+                bool equal_nan = false);
+Tensor deg2rad(const Tensor& x);
+Tensor rad2deg(const Tensor& x);
+Tensor heaviside(const Tensor& x1, const Tensor& x2);
+Tensor xlogy(const Tensor& x, const Tensor& y);
+Tensor xlog1py(const Tensor& x, const Tensor& y);
+Tensor entr(const Tensor& x);
+Tensor logit(const Tensor& x);
+Tensor trapezoid(const Tensor& y, const std::optional<Tensor>& x = {}, double dx = 1,
+                 int axis = -1);
+Tensor cov(const Tensor& m, bool rowvar = true, bool bias = false,
+           std::optional<std::int64_t> ddof = {});
+Tensor corrcoef(const Tensor& x, bool rowvar = true);
+Tensor one_hot(const Tensor& x, std::int64_t num_classes, std::optional<DType> dtype = {});
 
 /// Elements start, start + step, ... of every axis; an axis with count 1 and step 0 is left out.
 Tensor slice(const Tensor& x, Tensor::Shape starts, Tensor::Shape counts, Tensor::Shape steps);

@@ -14,6 +14,7 @@ void register_linalg_ops();
 void register_random_ops();
 void register_sort_ops();
 void register_arrange_ops();
+void register_statistics_ops();
 void register_call_ops();
 void register_number_ops();
 
@@ -28,6 +29,7 @@ void register_builtin_ops() {
   register_random_ops();
   register_sort_ops();
   register_arrange_ops();
+  register_statistics_ops();
   register_call_ops();
   register_number_ops();
 }
