@@ -72,11 +72,22 @@ Call::Call(PyObject* const* args, std::size_t nargs, PyObject* kwnames, const Di
   }
   find_same();
   if (!runs_code_) return;
-  for (CallLeaf& leaf : leaves_)
-    if (leaf.is_handle()) {
-      made_.push_back(Tensor::share(read_node(as_tensor(leaf.object))));
-      leaf.node = made_.back().node();
-    }
+  for (CallLeaf& leaf : leaves_)  // what was read before such code ran may be gone
+    if (leaf.is_handle()) leaf.node = read_node(as_tensor(leaf.object));
+  hold();
+}
+
+void Call::hold() {
+  if (!kept_.empty()) return;
+  kept_.reserve(leaves_.size());
+  for (const CallLeaf& leaf : leaves_)
+    kept_.push_back(leaf.kind == CallLeaf::Kind::tensor ? Tensor::share(leaf.node) : Tensor());
+}
+
+void Call::let_go(std::size_t leaf) noexcept {
+  if (!kept_.empty()) kept_[leaf] = Tensor();
+  for (Tensor& t : made_)
+    if (t.node() == leaves_[leaf].node) t = Tensor();
 }
 
 void Call::add_tensor(PyObject* o, Node* node) {
@@ -130,6 +141,12 @@ std::size_t Call::leaf_of(const void* handle) const noexcept {
   for (std::size_t i = 0; i < leaves_.size(); ++i)
     if (leaves_[i].object == handle && leaves_[i].is_handle()) return i;
   return leaves_.size();
+}
+
+std::size_t Call::leaf_of_input(std::uint32_t input) const noexcept {
+  std::size_t leaf = 0;
+  for (std::uint32_t inputs = 0;; ++leaf)
+    if (leaves_[leaf].kind != CallLeaf::Kind::fixed && inputs++ == input) return leaf;
 }
 
 std::pair<std::size_t, std::size_t> Call::leaves_of(std::size_t argument) const {

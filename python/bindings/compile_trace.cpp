@@ -277,6 +277,7 @@ std::shared_ptr<const Variant> CompiledFunction::find(PyObject* f, Call& call) {
     return v;
   }
   ++misses;
+  call.hold();
   const CallKey refuses(call);  // what cannot be part of a key, before anything is run
   while (true) {
     std::vector<std::uint32_t> needed;
