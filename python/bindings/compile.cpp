@@ -18,6 +18,7 @@
 #include "graph/apply.h"
 #include "graph/thread_state.h"
 #include "graph/watcher.h"
+#include "numbers.h"
 
 namespace adjoint::python {
 
@@ -237,6 +238,7 @@ py::dict stats_of(const ShownProgram& p) {
 
 void init_compile(py::module_& m) {
   make_compiled_type();
+  init_numbers(m);
   value_needed_error =
       PyErr_NewException("adjoint._core._ValueNeeded", PyExc_BaseException, nullptr);
   if (!value_needed_error) throw_python();

@@ -7,6 +7,7 @@
 
 #include "compile.h"
 #include "graph/thread_state.h"
+#include "numbers.h"
 #include "source_lines.h"
 
 namespace adjoint::python {
@@ -70,10 +71,11 @@ class Arguments {
     inputs_.push_back(i);
     if (leaf.kind != CallLeaf::Kind::tensor) {
       const bool whole = leaf.kind == CallLeaf::Kind::weak_int;
-      values_.push_back(wrapped(trace.argument({whole ? DType::int64 : DType::float64,
-                                                {},
-                                                whole ? WeakKind::integer : WeakKind::floating,
-                                                false})));
+      values_.push_back(
+          wrapped_value(trace.argument({whole ? DType::int64 : DType::float64,
+                                        {},
+                                        whole ? WeakKind::integer : WeakKind::floating,
+                                        false})));
       return;
     }
     Tensor box = trace.argument_like(Tensor::share(leaf.node));

@@ -11,6 +11,7 @@
 #include "convert.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
+#include "numbers.h"
 #include "transforms.h"
 
 namespace adjoint::python {
@@ -201,7 +202,8 @@ py::object as_batched(const py::object& x, const py::object& handle) {
 py::list to_list(std::span<const Tensor> tensors) {
   py::list out;
   for (const Tensor& t : tensors)
-    out.append(t.defined() ? wrapped(constant_in_trace(Tensor::share(t.node()))) : py::none());
+    out.append(t.defined() ? wrapped_value(constant_in_trace(Tensor::share(t.node())))
+                           : py::none());
   return out;
 }
 
