@@ -35,6 +35,22 @@ PyCompiled* as_compiled(PyObject* o) { return reinterpret_cast<PyCompiled*>(o); 
 // ---- Calls
 // ---------------------------------------------------------------------------------------
 
+// A call that is open, known to the collector.
+class OpenCall {
+ public:
+  explicit OpenCall(PyCompiled* c) : c_(c) {
+    if (!c->f)
+      raise(ErrorKind::runtime, "compile", "the function is being freed by the garbage collector");
+    ++c_->state->open_calls;
+  }
+  ~OpenCall() { --c_->state->open_calls; }
+  OpenCall(const OpenCall&) = delete;
+  OpenCall& operator=(const OpenCall&) = delete;
+
+ private:
+  PyCompiled* c_;
+};
+
 bool in_batch() {
   return std::ranges::any_of(thread_state().levels,
                              [](const Level& level) { return level.kind == Box::batch; });
@@ -45,6 +61,7 @@ PyObject* compiled_call(PyObject* self, PyObject* const* args, std::size_t flags
   const auto nargs = static_cast<std::size_t>(PyVectorcall_NARGS(flags));
   PyCompiled* c = as_compiled(self);
   return guarded([&]() -> PyObject* {
+    const OpenCall open(c);
     if (kwnames && PyTuple_GET_SIZE(kwnames) == 0) kwnames = nullptr;
     const auto direct = [&] { return PyObject_Vectorcall(c->f, args, nargs, kwnames); };
     check_argnums(*c->state, nargs);
@@ -74,14 +91,18 @@ int compiled_traverse(PyObject* self, visitproc visit, void* arg) {
   if (!as_compiled(self)->state) return 0;
   for (const auto& e : as_compiled(self)->state->entries) {
     if (const int stop = e->key.traverse(visit, arg)) return stop;
-    for (const auto& v : e->variants)
+    for (const auto& v : e->variants) {
       if (const int stop = v->traverse(visit, arg)) return stop;
+      if (as_compiled(self)->state->open_calls || v.use_count() != 1) continue;
+      if (const int stop = v->traverse_graphs(visit, arg)) return stop;
+    }
   }
   return 0;
 }
 
 int compiled_clear(PyObject* self) {
-  if (as_compiled(self)->state) as_compiled(self)->state->entries.clear();
+  std::vector<std::shared_ptr<CacheEntry>> dropped;
+  if (as_compiled(self)->state) dropped.swap(as_compiled(self)->state->entries);
   Py_CLEAR(as_compiled(self)->f);
   return 0;
 }
@@ -115,6 +136,7 @@ PyObject* compiled_program(PyObject* self, PyObject* const* args, Py_ssize_t nar
                            PyObject* kwnames) noexcept {
   PyCompiled* c = as_compiled(self);
   return guarded([&]() -> PyObject* {
+    const OpenCall open(c);
     if (any_trace())
       raise(ErrorKind::runtime, "program", "call it outside of other compiled functions");
     check_argnums(*c->state, static_cast<std::size_t>(nargs));

@@ -120,6 +120,8 @@ struct Variant {
 
   bool accepts(const Call& call) const;
   int traverse(visitproc visit, void* arg) const;
+  /// What places and graphs hold. To be asked while nobody runs or traces the function.
+  int traverse_graphs(visitproc visit, void* arg) const;
 };
 
 /// The cell of a place in this call.
@@ -140,6 +142,9 @@ struct CompiledFunction {
   bool any_count = false;
   std::size_t checked = ~std::size_t{0};  // the last number of arguments that was looked at
   std::vector<std::shared_ptr<CacheEntry>> entries;  // the latest used first
+  /// Calls that are open, in all threads: these may share what is kept here at any time, so that
+  /// meanwhile the collector is told nothing of it.
+  std::size_t open_calls = 0;
   std::size_t hits = 0;
   std::size_t misses = 0;
 

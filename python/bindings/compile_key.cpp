@@ -268,4 +268,12 @@ int Variant::traverse(visitproc visit, void* arg) const {
   return around.traverse(visit, arg);
 }
 
+int Variant::traverse_graphs(visitproc visit, void* arg) const {
+  Holdings held;
+  for (const Place& p : places) held.add(p.owner.get());
+  if (function && function.use_count() == 1) function->list(held);
+  for (void* o : held.objects()) Py_VISIT(static_cast<PyObject*>(o));
+  return 0;
+}
+
 }  // namespace adjoint::python

@@ -44,6 +44,11 @@ class PythonRule final : public JointRule {
   PythonRule(std::vector<ResultSpec> parts, py::object pull, py::object push)
       : JointRule(std::move(parts)), pull_(std::move(pull)), push_(std::move(push)) {}
 
+  void list(Holdings& out) const override {
+    pull_.list(out);
+    push_.list(out);
+  }
+
  protected:
   std::vector<Tensor> pull_parts(std::span<const Tensor> inputs,
                                  std::span<const Tensor> cotangents) const override {
