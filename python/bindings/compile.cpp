@@ -145,7 +145,8 @@ PyObject* compiled_program(PyObject* self, PyObject* const* args, Py_ssize_t nar
     if (!v->function)
       raise(ErrorKind::value, "program",
             "for these arguments the function is called itself: a backward pass inside of it goes "
-            "on in the history of a tensor from outside; detach it, or compile what makes it too");
+            "on in the history of a tensor from outside (detach it, or compile what makes it too), "
+            "or it returns an object that cannot be copied for each call");
     return py::cast(ShownProgram{v->function}).release().ptr();
   });
 }
@@ -163,7 +164,20 @@ PyObject* compiled_cache_info(PyObject* self, PyObject*) noexcept {
   });
 }
 
+// As functions are copied and pickled: as themselves, and by name.
+PyObject* compiled_copy(PyObject* self, PyObject*) { return Py_NewRef(self); }
+
+PyObject* compiled_reduce(PyObject* self, PyObject*) {
+  PyObject* name = PyObject_GetAttrString(as_compiled(self)->f, "__qualname__");
+  if (!name && PyErr_ExceptionMatches(PyExc_AttributeError))
+    PyErr_Format(PyExc_TypeError, "[compile] %R has no name to be pickled by", self);
+  return name;
+}
+
 PyMethodDef compiled_methods[] = {
+    {"__copy__", compiled_copy, METH_NOARGS, nullptr},
+    {"__deepcopy__", compiled_copy, METH_O, nullptr},
+    {"__reduce__", compiled_reduce, METH_NOARGS, nullptr},
     {"program", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(compiled_program)),
      METH_FASTCALL | METH_KEYWORDS,
      "program(*args, **kwargs)\n\nThe program for such arguments, traced if need be, not run."},

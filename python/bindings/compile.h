@@ -117,6 +117,8 @@ struct Variant {
   bool single = false;                 // one tensor, no structure
   TreeDef def;                         // of what the function returned
   std::vector<py::object> leaves;      // null for tensors
+  std::vector<std::uint32_t> same;     // by leaf: the first that is this very object
+  std::vector<bool> own;               // by leaf: made by the function, copied for each call
 
   bool accepts(const Call& call) const;
   int traverse(visitproc visit, void* arg) const;
@@ -161,6 +163,12 @@ void read_argnums(CompiledFunction& c, const py::object& f, const py::object& st
                   const py::object& donate_argnums);
 /// The same for a call with so many positional arguments, where only the call can tell.
 void check_argnums(CompiledFunction& c, std::size_t nargs);
+
+/// Of the leaves of a result: the first that is the same object, for each.
+std::vector<std::uint32_t> first_of_same(const std::vector<py::object>& leaves);
+/// Finds the leaves that are no tensors which each call must have for itself. False where one of
+/// them cannot be copied as the function would make it again.
+bool find_own_leaves(Variant& v);
 
 /// The result of a call that a program serves.
 PyObject* run_variant(const Variant& v, Call& call);

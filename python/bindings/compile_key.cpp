@@ -187,6 +187,10 @@ CallKey::CallKey(const Call& call)
       own.has_leaf = leaf.node->leaf;
       own.shape = Dims(leaf.node->layout.shape());
     } else if (leaf.kind == CallLeaf::Kind::fixed) {
+      if (is_tensor(leaf.object))
+        raise(ErrorKind::type, "compile",
+              "static_argnums names an argument that is a tensor: the value of a static argument "
+              "is part of the key; leave the tensor out, or pass a number or a tuple of numbers");
       if (!is_plain_value(leaf.object) && PyObject_Hash(leaf.object) == -1) {
         PyErr_Clear();
         raise(ErrorKind::type, "compile",

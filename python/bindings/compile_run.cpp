@@ -162,12 +162,24 @@ bool write_back(std::vector<Write> writes, bool force) {
   return true;
 }
 
+py::object copy_of(const py::object& leaf) {
+  return py::module_::import("copy").attr("copy")(leaf);
+}
+
 PyObject* build_result(const Variant& v, const Outputs& outputs) {
   if (v.single) return wrap(outputs[0].detach_node());
   std::vector<py::object> leaves = v.leaves;
   std::size_t next = 0;
-  for (py::object& leaf : leaves)
-    if (!leaf) leaf = wrapped(outputs[next++]);
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    const bool tensor = !leaves[i];
+    if (tensor || v.own[i]) {
+      if (v.same[i] != i)
+        leaves[i] = leaves[v.same[i]];
+      else
+        leaves[i] = tensor ? wrapped(outputs[next]) : copy_of(leaves[i]);
+    }
+    next += tensor;
+  }
   return v.def.unflatten(leaves).release().ptr();
 }
 

@@ -105,6 +105,7 @@ std::vector<Tensor> take_results(py::object result, Variant& variant) {
   std::vector<py::object> leaves;
   variant.def = TreeDef::flatten(result, leaves);
   variant.single = is_tensor(result.ptr());
+  variant.same = first_of_same(leaves);
   std::vector<Tensor> tensors;
   for (py::object& leaf : leaves) {
     if (is_tensor(leaf.ptr())) {
@@ -202,7 +203,8 @@ std::shared_ptr<const Variant> trace_call(const CompiledFunction& c, PyObject* f
     if (p.argument != Place::kCaptured) p.owner = {};
   for (const Place& p : variant->places)
     variant->kept &= p.null || read_cell(cell_in(p, call)).node()->level == 0;
-  if (traced.sweeps_outside || traced.graph.captures_levels()) {
+  const bool copied = find_own_leaves(*variant);
+  if (!copied || traced.sweeps_outside || traced.graph.captures_levels()) {
     variant->kept &= !traced.graph.captures_levels();
     variant->leaves.clear();
     return variant;
