@@ -146,7 +146,8 @@ def _between(low: Any, high: Any, unit: Tensor) -> Tensor:
         )
         below = _core.maximum(_number_below(last), first)
         excess = _core.where(point < last, 0.0, point - below)
-    return (drawn - excess) / scale
+    limited: Tensor = (drawn - excess) / scale
+    return limited
 
 
 def _floating(op: str, dtype: Any) -> DType:

@@ -175,9 +175,11 @@ PyObject* compiled_reduce(PyObject* self, PyObject*) {
 }
 
 PyMethodDef compiled_methods[] = {
-    {"__copy__", compiled_copy, METH_NOARGS, nullptr},
-    {"__deepcopy__", compiled_copy, METH_O, nullptr},
-    {"__reduce__", compiled_reduce, METH_NOARGS, nullptr},
+    {"__copy__", compiled_copy, METH_NOARGS, "__copy__($self)\n--\n\nThe function itself."},
+    {"__deepcopy__", compiled_copy, METH_O,
+     "__deepcopy__($self, memo, /)\n--\n\nThe function itself."},
+    {"__reduce__", compiled_reduce, METH_NOARGS,
+     "__reduce__($self)\n--\n\nThe name, by which it is found again."},
     {"program", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(compiled_program)),
      METH_FASTCALL | METH_KEYWORDS,
      "program(*args, **kwargs)\n\nThe program for such arguments, traced if need be, not run."},

@@ -4,10 +4,10 @@ import copy
 import pickle
 import threading
 
-import adjoint as ad
 import numpy as np
 import pytest
 
+import adjoint as ad
 
 ONE = ad.tensor(1.0)
 

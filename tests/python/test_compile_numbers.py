@@ -4,8 +4,9 @@ import fractions
 import math
 import operator
 
-import adjoint as ad
 import pytest
+
+import adjoint as ad
 
 ONE = ad.tensor(1.0)
 TABLE = {2: 5.0, 2.5: 6.0}

@@ -2,9 +2,10 @@
 
 import math
 
-import adjoint as ad
 import numpy as np
 import pytest
+
+import adjoint as ad
 
 
 def numpy_type(dtype):
