@@ -374,19 +374,18 @@ def cond(
         return tree.unflatten(shape.treedef, chosen)
     if not _core._is_traced(pred):
         return run(true_fn if _core._any_true(pred) else false_fn)
-    shared, treedef = flatten_tensors(operands)
     shapes: list[_Shape] = []
 
     def of(function: Callable[..., Any]) -> ListFunction:
         def traced(values: Tensors) -> Tensors:
-            out = function(*tree.unflatten(treedef, values))
+            out = function(*frame.fill(values))
             if not shapes:
                 shapes.append(_Shape("cond", out, "both functions must return values alike"))
             return shapes[0].like(out)
 
         return traced
 
-    chosen = _choose(pred, of(true_fn), of(false_fn), shared)
+    chosen = _choose(pred, of(true_fn), of(false_fn), tensors)
     return tree.unflatten(shapes[0].treedef, chosen)
 
 

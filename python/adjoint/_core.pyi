@@ -157,7 +157,7 @@ class Tensor:
     def __dlpack_device__(self) -> tuple[int, int]:
         """The CPU: (1, 0)."""
     def __format__(self, format_spec: str, /) -> str: ...
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> str | tuple[Any, ...]:
         """Value, requires_grad, grad."""
     def abs(self) -> Tensor:
         """Absolute value; the derivative at 0 is 0."""
@@ -1345,12 +1345,20 @@ def explain(*args: Any) -> Explanation:
       %4 = sum %3 : float64 ()  # stored
     """
 
+def _ask_numbers(arg0: Any, /) -> None: ...
+
 @final
 class Compiled:
     """A compiled function; made by `compile`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __copy__(self) -> Compiled:
+        """The function itself."""
+    def __deepcopy__(self, memo: Any, /) -> Compiled:
+        """The function itself."""
     def __get__(self, instance: Any, owner: Any = None, /) -> Any: ...
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """The name, by which it is found again."""
     __wrapped__: Callable[..., Any]
     def cache_info(self) -> Any:
         """How many calls found a program, how many traced, and the programs kept."""

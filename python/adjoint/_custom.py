@@ -91,8 +91,12 @@ class Frame:
 
 
 def take_apart(value: Any) -> tuple[Frame, Tensors]:
-    """Return a tree as its frame and its tensors."""
+    """Return a tree as its frame and its tensors.
+
+    A number among the arguments of a compiled function is no tensor: its value is asked for.
+    """
     leaves, treedef = tree.flatten(value)
+    _core._ask_numbers(leaves)
     return Frame(leaves, treedef), [x for x in leaves if isinstance(x, Tensor)]
 
 

@@ -74,15 +74,22 @@ py::list taylor_list(const py::object& f, const py::sequence& primals, const py:
 }
 
 // `f(inner, mapped, size)` gives the results for a batch, which is axis 0 of what `mapped` marks.
-Callee::Batch batch_function(py::object f) {
-  const auto held = std::make_shared<Callback>(std::move(f));
-  return [held](const BatchArgs& args) {
+class PythonBatch final : public Callee::BatchFunction {
+ public:
+  explicit PythonBatch(py::object f) : f_(std::move(f)) {}
+  std::vector<Tensor> run(const BatchArgs& args) const override {
     const py::gil_scoped_acquire lock;
     py::list mapped;
     for (const bool m : args.mapped) mapped.append(py::bool_(m));
-    return tensors_of((**held)(to_list(args.inputs), mapped, args.size));
-  };
-}
+    return tensors_of((*f_)(to_list(args.inputs), mapped, args.size));
+  }
+  void list(Holdings& out) const override { f_.list(out); }
+
+ private:
+  Callback f_;
+};
+
+Callee::Batch batch_function(py::object f) { return Callee::Batch(new PythonBatch(std::move(f))); }
 
 // A Python function of a list of tensors that returns the results as tensors.
 class HostCallee final : public Callee {
@@ -98,6 +105,11 @@ class HostCallee final : public Callee {
       materialize(values[i].node());
       copy_value(values[i].node(), outputs[i]->data());
     }
+  }
+
+  void list(Holdings& out) const override {
+    Callee::list(out);
+    f_.list(out);
   }
 
  private:

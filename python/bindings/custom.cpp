@@ -11,6 +11,7 @@
 #include "convert.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
+#include "numbers.h"
 #include "transforms.h"
 
 namespace adjoint::python {
@@ -42,6 +43,11 @@ class PythonRule final : public JointRule {
  public:
   PythonRule(std::vector<ResultSpec> parts, py::object pull, py::object push)
       : JointRule(std::move(parts)), pull_(std::move(pull)), push_(std::move(push)) {}
+
+  void list(Holdings& out) const override {
+    pull_.list(out);
+    push_.list(out);
+  }
 
  protected:
   std::vector<Tensor> pull_parts(std::span<const Tensor> inputs,
@@ -164,7 +170,10 @@ class Apart {
       py::list handles;
       for (std::size_t i = 0; i < first->size(); ++i) {
         const py::object known = (*first)[i].reference();
-        handles.append(known.is_none() ? handle_of((*first)[i].type, inputs[i]) : known);
+        handles.append(
+            known.is_none()
+                ? handle_of_type(reinterpret_cast<PyTypeObject*>((*first)[i].type.ptr()), inputs[i])
+                : known);
       }
       Overlay overlay(*record, inputs);
       for (std::size_t i = 0; i < first->size(); ++i)
@@ -214,7 +223,8 @@ py::object as_batched(const py::object& x, const py::object& handle) {
 py::list to_list(std::span<const Tensor> tensors) {
   py::list out;
   for (const Tensor& t : tensors)
-    out.append(t.defined() ? wrapped(constant_in_trace(Tensor::share(t.node()))) : py::none());
+    out.append(t.defined() ? wrapped_value(constant_in_trace(Tensor::share(t.node())))
+                           : py::none());
   return out;
 }
 

@@ -115,10 +115,10 @@ inline bool is_direct(PyTensor* t) {
 /// What an operation returns: under `no_grad` a constant, where it gives an operand itself too.
 PyObject* constant_result(PyObject* result);
 
+/// A handle of this class.
+py::object handle_of_type(PyTypeObject* type, Tensor value);
 /// A handle of the same class, leaf, name and attributes with another value.
 py::object copy_of_handle(PyTensor* original, Tensor value);
-/// A handle of this type, which is Tensor's or a subclass of it, on a value that has no leaf.
-py::object handle_of(const py::object& type, Tensor value);
 
 /// The handle as the C++ API sees it: node and leaf shared.
 Tensor handle_of(PyTensor* t);

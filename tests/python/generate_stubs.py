@@ -128,6 +128,8 @@ RESULTS = {
     **dict.fromkeys(("read", "written"), "list[Any]"),
     "again": "Callable[..., Any]",
     "write": "None",
+    **dict.fromkeys(("__copy__", "__deepcopy__"), "Compiled"),
+    "_ask_numbers": "None",
     "_batches_of": "tuple[int, ...]",
     **dict.fromkeys(("numpy", "__array__"), "npt.NDArray[Any]"),
     **dict.fromkeys(("_promote", "_promote_weak"), "DType"),
@@ -151,7 +153,7 @@ RESULTS = {
     "__dlpack__": "object",
     "__dlpack_device__": "tuple[int, int]",
     "__format__": "str",
-    "__reduce__": "tuple[Any, ...]",
+    "__reduce__": "str | tuple[Any, ...]",
 }
 # Whole signatures where result and argument hang together.
 SIGNATURES = {

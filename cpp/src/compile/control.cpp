@@ -74,6 +74,12 @@ class Cond final : public Callee {
     copy_results(values.nodes(), outputs);
   }
 
+  void list(Holdings& out) const override {
+    Callee::list(out);
+    if_true_.list(out);
+    if_false_.list(out);
+  }
+
  private:
   CompiledProgram if_true_, if_false_;
   std::size_t shared_;
@@ -104,6 +110,12 @@ class While final : public Callee {
       state = values.nodes();
     }
     copy_results(state, outputs);
+  }
+
+  void list(Holdings& out) const override {
+    Callee::list(out);
+    condition_.list(out);
+    body_.list(out);
   }
 
  private:
@@ -145,6 +157,11 @@ class Scan final : public Callee {
         copy_row(values.nodes()[i], outputs[i], at);
     }
     copy_results(state, outputs.first(carried_));
+  }
+
+  void list(Holdings& out) const override {
+    Callee::list(out);
+    body_.list(out);
   }
 
  private:

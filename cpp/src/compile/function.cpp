@@ -18,6 +18,9 @@ namespace {
 
 using Mask = GraphFunction::Mask;
 
+/// Functions of one kind that are kept, such as the batches of different sizes.
+constexpr std::size_t kMaxDerived = 32;
+
 bool any(const Mask& mask) { return std::ranges::find(mask, true) != mask.end(); }
 
 template <class T>
@@ -170,33 +173,49 @@ Mask GraphFunction::reached(Reach::Mode mode, const Mask& from, const Mask& outp
 
 // ------------------------------------------------------------------------- derived functions
 
-/// Two threads may make the same one; the first is kept.
+/// Two threads may make the same one; the first is kept. What is dropped is let go of without the
+/// mutex, since a payload of it may need the embedding language's lock.
 template <class Make>
-std::shared_ptr<const GraphFunction> GraphFunction::derived(Key key, Make make) const {
+std::shared_ptr<const GraphFunction> GraphFunction::derived(Derived kind, Key key,
+                                                            Make make) const {
+  Entries& entries = derived_[static_cast<std::size_t>(kind)];
+  const auto known = [&]() -> std::shared_ptr<const GraphFunction> {
+    const auto at = std::ranges::find(entries, key, &Entries::value_type::first);
+    if (at == entries.end()) return nullptr;
+    std::rotate(entries.begin(), at, at + 1);
+    return entries.front().second;
+  };
   {
     const std::lock_guard lock(mutex_);
-    if (const auto it = derived_.find(key); it != derived_.end()) return it->second;
+    if (auto f = known()) return f;
   }
   std::shared_ptr<const GraphFunction> fresh = of(make());
+  std::shared_ptr<const GraphFunction> dropped;
   const std::lock_guard lock(mutex_);
-  return derived_.emplace(std::move(key), std::move(fresh)).first->second;
+  if (auto f = known()) return f;
+  if (entries.size() >= kMaxDerived) {
+    dropped = std::move(entries.back().second);
+    entries.pop_back();
+  }
+  entries.emplace(entries.begin(), std::move(key), fresh);
+  return fresh;
 }
 
 std::shared_ptr<const GraphFunction> GraphFunction::pullback(const Mask& wanted,
                                                              const Mask& seeds) const {
-  return derived({Derived::pullback, wanted, seeds, 0},
+  return derived(Derived::pullback, {wanted, seeds, 0},
                  [&] { return pull_back(graph_, wanted, seeds); });
 }
 
 std::shared_ptr<const GraphFunction> GraphFunction::pushforward(const Mask& moving,
                                                                 const Mask& results) const {
-  return derived({Derived::pushforward, moving, results, 0},
+  return derived(Derived::pushforward, {moving, results, 0},
                  [&] { return push_forward(graph_, moving, results); });
 }
 
 std::shared_ptr<const GraphFunction> GraphFunction::batched(const Mask& mapped,
                                                             std::int64_t size) const {
-  return derived({Derived::batch, mapped, {}, size},
+  return derived(Derived::batch, {mapped, {}, size},
                  [&] { return batch_graph(graph_, mapped, size); });
 }
 
@@ -217,6 +236,22 @@ const std::shared_ptr<const GraphFunction::Recorded>& GraphFunction::recorded(
   auto fresh = std::make_shared<const Recorded>(cut_sweep(graph_, leading, seeds), leading, seeds);
   const std::lock_guard lock(mutex_);
   return found(recorded_.emplace(wanted, std::move(fresh)).first);
+}
+
+/// A derived function that a record holds too is not this one's own.
+void GraphFunction::list(Holdings& out) const {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) return;
+  graph_.list(out);
+  program_.list(out);
+  for (const Entries& entries : derived_)
+    for (const auto& [key, f] : entries)
+      if (f.use_count() == 1) f->list(out);
+  for (const auto& [wanted, pair] : recorded_) {
+    if (pair.use_count() != 1) continue;
+    pair->forward.list(out);
+    pair->backward.list(out);
+  }
 }
 
 // -------------------------------------------------------------------------------------- calls

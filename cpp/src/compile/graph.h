@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "graph/holdings.h"
 #include "graph/node.h"
 #include "graph/op.h"
 
@@ -73,6 +74,9 @@ class Graph {
   /// `line` is told the place in the program of what is applied.
   std::vector<Tensor> replay(std::span<const Tensor> inputs,
                              const std::string** line = nullptr) const;
+  void list(Holdings& out) const {
+    for (const Entry& e : entries_) out.add(e.attrs);
+  }
   /// One line per node. Above what a line of the user's program applied stands its place, as in
   /// "train.py:12", and what `quote` says of it.
   std::string text(const std::function<std::string(const std::string&)>& quote = {}) const;

@@ -27,6 +27,7 @@ class CompiledProgram final : public Program {
   void execute(std::span<Node* const> inputs, std::span<Node*> outputs) const;
 
   const Graph& graph() const noexcept { return graph_; }
+  void list(Holdings& out) const { graph_.list(out); }
 
  private:
   class Frame;

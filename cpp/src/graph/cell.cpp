@@ -118,9 +118,7 @@ AssignedInReverse::~AssignedInReverse() {
 
 void AssignedInReverse::note(const Cell& cell) {
   if (cell.birth >> kBirthBits == opened_ >> kBirthBits && cell.birth > opened_) return;
-  for (const auto& [known, owner] : cells_)
-    if (known.at == cell.at) return;
-  cells_.emplace_back(cell, cell.keep(cell.who));
+  if (known_.insert(cell.at).second) cells_.emplace_back(cell, cell.keep(cell.who));
 }
 
 void note_assigned(const Cell& cell) {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -104,6 +105,7 @@ class AssignedInReverse {
  private:
   std::uint64_t opened_;
   std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> cells_;
+  std::unordered_set<Node**> known_;  // where these are; they are kept, so no place is met again
 };
 /// Called whenever a handle is rebound.
 void note_assigned(const Cell& cell);

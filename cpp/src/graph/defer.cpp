@@ -577,7 +577,10 @@ void materialize(std::span<Node* const> nodes) {
       raise(ErrorKind::runtime, "eval",
             "the value belongs to an open transform and has no memory of its own");
     if (state_of(n) == State::dropped)
-      raise(ErrorKind::runtime, "eval", "the value was released: no rule had saved it");
+      raise(ErrorKind::runtime, "eval",
+            n->op ? "the value was released: no rule had saved it"
+                  : "the value was released: its memory was given to a compiled function, as "
+                    "donate_argnums says");
     if (!n->is_ready()) stack.push_back(Tensor::share(n));
   }
   if (stack.empty()) return;

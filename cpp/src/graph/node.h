@@ -26,11 +26,14 @@
 namespace adjoint {
 
 struct Op;
+class Holdings;
 
 /// Base of what an operation carries beside numbers: a callback, a sub-graph.
 class Payload {
  public:
   virtual ~Payload() = default;
+  /// Adds what it holds of an embedding language, and of other payloads.
+  virtual void list(Holdings&) const {}
   friend void retain(const Payload* p) noexcept {
     p->count_.fetch_add(1, std::memory_order_relaxed);
   }
@@ -39,6 +42,7 @@ class Payload {
   }
 
  private:
+  friend class Holdings;
   mutable std::atomic<std::uint32_t> count_{0};
 };
 
@@ -74,6 +78,7 @@ struct Attrs {
   Attrs& operator=(const Attrs&) = delete;
 
  private:
+  friend class Holdings;
   mutable std::atomic<std::uint32_t> count_{0};
 };
 using AttrsPtr = IntrusivePtr<const Attrs>;

@@ -7,6 +7,7 @@
 #include "adjoint/ops.h"
 #include "adjoint/transforms.h"
 #include "graph/apply.h"
+#include "graph/holdings.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
 #include "ops/structural.h"
@@ -48,6 +49,8 @@ class BatchedRule final : public DerivativeRule {
     const Tensor out = rule_->push(boxed(level, inputs), boxed(level, tangents));
     return out.defined() ? opened(level, out) : out;
   }
+
+  void list(Holdings& out) const override { out.add(rule_.get()); }
 
  private:
   std::vector<Tensor> boxed(const TransformLevel& level, std::span<const Tensor> values) const {

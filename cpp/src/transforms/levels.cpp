@@ -4,6 +4,7 @@
 // transforms never mix.
 #include <algorithm>
 #include <memory>
+#include <unordered_set>
 
 #include "adjoint/ops.h"
 #include "adjoint/transforms.h"
@@ -121,7 +122,7 @@ class DualCells final : public CellScope {
     if (holds(value) && value.requires_grad() && thread_state().recording) {
       const WithinScope within(true);
       value = apply(kept, {&value}, make_attrs(Dims{dual_serial()}));
-      recorded_.emplace_back(cell, cell.keep(cell.who));
+      if (known_.insert(cell.at).second) recorded_.emplace_back(cell, cell.keep(cell.who));
     } else {
       value = primal(std::move(value));
     }
@@ -141,6 +142,7 @@ class DualCells final : public CellScope {
   }
   std::uint16_t level_;
   std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> recorded_;
+  std::unordered_set<Node**> known_;  // where these are
 };
 
 /// What differs along the batch cannot be kept by one handle.
