@@ -96,6 +96,7 @@ class HostCallee final : public Callee {
     const std::vector<Tensor> values = tensors_of((*f_)(arguments));
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       materialize(values[i].node());
+      allocate_value(outputs[i], "host_op");
       copy_value(values[i].node(), outputs[i]->data());
     }
   }

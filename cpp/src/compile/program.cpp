@@ -7,6 +7,7 @@
 #include "base/error_context.h"
 #include "compile/verify.h"
 #include "graph/apply.h"
+#include "graph/results.h"
 #include "graph/thread_state.h"
 
 namespace adjoint {
@@ -43,7 +44,13 @@ class CompiledProgram::Frame {
   /// Takes over one handle count.
   void put(PlaceIndex p, Node* n) {
     nodes[p] = n;
-    data[p] = static_cast<char*>(n->data());
+    if (n->layout.size()) data[p] = static_cast<char*>(n->data());
+  }
+  void put_results(PlaceIndex p, std::vector<Tensor> results, bool tuple) {
+    if (tuple)
+      nodes[p] = new_tuple(results);
+    else
+      put(p, results[0].detach_node());
   }
   void free(PlaceList list) {
     for (const PlaceIndex p : plan.list(list)) {
@@ -149,14 +156,23 @@ void CompiledProgram::run_single(Frame& frame, const Instruction& at) const {
   std::uint32_t donated = at.donors;
   for (std::size_t i = 0; i < in.size() && i < 32 && donated >> i; ++i)
     if (!in[i]->gives_memory()) donated &= ~(1u << i);
+  if (e.op->run_all) return frame.put_results(result, run_all(e, at.node, in, donated), e.tuple);
   Tensor out = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
-  e.op->run(out.node(), in, e.attrs.get(), donated);
+  e.op->run(*e.op, out.node(), in, e.attrs.get(), donated);
   if (!at.keeps_layout && !out.node()->layout.contiguous()) out = contiguous(out.node());
-  Node* n = out.detach_node();
-  if (e.size())
-    frame.put(result, n);
-  else
-    frame.nodes[result] = n;
+  frame.put(result, out.detach_node());
+}
+
+/// The results of an operation that may have several, dense as the plan has it.
+std::vector<Tensor> CompiledProgram::run_all(const Graph::Entry& e, Graph::Index i,
+                                             std::span<Node* const> inputs,
+                                             std::uint32_t donated) const {
+  const ResultSpec only{e.dtype, e.shape};
+  const auto specs = e.tuple ? graph_.results_of(i) : std::span(&only, 1);
+  std::vector<Tensor> out = run_results(*e.op, specs, inputs, e.attrs.get(), donated);
+  for (Tensor& t : out)
+    if (!t.node()->layout.contiguous()) t = contiguous(t.node());
+  return out;
 }
 
 /// "in a compiled function: `take` at train.py:12".

@@ -1,5 +1,4 @@
-// Applications that are functions of their own: callbacks and loops over programs. An application
-// has one result, so the results of a call lie in one block of bytes, of which they are views.
+// Applications that are functions of their own: callbacks and loops over programs.
 #pragma once
 
 #include <functional>
@@ -20,7 +19,7 @@ class Callee : public Payload {
   Callee(std::vector<ResultSpec> results, Batch batch)
       : results_(std::move(results)), batch_(std::move(batch)) {}
   const std::vector<ResultSpec>& results() const noexcept { return results_; }
-  /// Fills the contiguous `outputs` from ready inputs of level 0.
+  /// Gives `outputs`, nodes of the results' shapes, their values: from ready inputs of level 0.
   virtual void run(std::span<Node* const> inputs, std::span<Node* const> outputs) const = 0;
   std::vector<Tensor> batch(const BatchArgs& args) const { return batch_(args); }
 

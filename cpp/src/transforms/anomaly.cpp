@@ -273,6 +273,7 @@ std::string Anomalies::way() const {
 
 void Anomalies::applied(const Op& op, std::span<Node* const> inputs, Node* out) {
   if (out->recorded) places_->add(out, here());
+  if (out->recorded && out->op->part) places_->add(out->inputs()[0], here());
   const bool checked = in_rules() ? options_.backward : options_.forward;
   if (!checked || out->level || inputs.empty() || op.kind == OpKind::view ||
       !is_floating(out->dtype))
@@ -333,7 +334,7 @@ std::vector<Tensor> Anomalies::derive(const RuleArgs& args, int served,
   const Restored<Differentiated> current(current_, what);
   culprit_ = nullptr;
   std::vector<Tensor> results;
-  if (args.op.pull) {
+  if (args.op.by_hand) {
     what.by_hand = true;
     const Restored<Differentiated> by_hand(current_, what);
     results = rule();
@@ -364,11 +365,20 @@ void Anomalies::look_at_slope(const RuleArgs& args, int served, std::span<const 
   text += way();
   // A reverse sweep has the values that rules read, and the rest may be gone.
   const std::uint8_t held = reverse ? args.output.node()->saved : 0x7f;
+  const auto numbered = [](const std::string& what_is, std::size_t i, std::size_t count) {
+    return count == 1 ? what_is : what_is + " " + std::to_string(i);
+  };
+  const std::span<const Tensor> outputs =
+      args.outputs.empty() ? std::span<const Tensor>(&args.output, 1) : args.outputs;
+  const std::string of = reverse ? " of result" : " of input";
   for (std::size_t i = 0; i < slopes.size(); ++i)
-    text += describe(reverse ? slope : slope + " of input " + std::to_string(i), slopes[i]);
+    text += describe(reverse && slopes.size() == 1 ? slope : slope + of + " " + std::to_string(i),
+                     slopes[i]);
   for (std::size_t i = 0; i < args.inputs.size(); ++i)
     if (held & Node::saved_bit(i)) text += describe("input " + std::to_string(i), args.inputs[i]);
-  if (held & kSavesOutput || !reverse) text += describe("result", args.output);
+  if (held & kSavesOutput || !reverse)
+    for (std::size_t i = 0; i < outputs.size(); ++i)
+      text += describe(numbered("result", i, outputs.size()), outputs[i]);
   text += describe(
       reverse ? slope + " of input " + std::to_string(served) : "tangent of the result", result);
   text += batch_note();
