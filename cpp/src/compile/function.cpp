@@ -95,13 +95,16 @@ class GraphFunction::Rule final : public DerivativeRule {
 
   std::vector<Tensor> pull(std::span<const Tensor> inputs,
                            std::span<const Tensor> given_cotangents) const override {
-    const std::vector<Tensor> cotangents = all_defined(given_cotangents);
+    const bool complete = std::ranges::all_of(given_cotangents, &Tensor::defined);
+    const std::vector<Tensor> made =
+        complete ? std::vector<Tensor>() : all_defined(given_cotangents);
+    const std::span<const Tensor> cotangents = complete ? given_cotangents : made;
     std::vector<Tensor> found;
     if (recorded_ && !thread_state().recording && std::ranges::none_of(cotangents, in_level)) {
       SmallVector<Node*, 16> given;
-      std::size_t made = 0;
+      std::size_t next = 0;
       for (const std::uint32_t i : recorded_->kept)
-        given.push_back((i == ForwardBackward::kResult ? made_[made++] : inputs[i]).node());
+        given.push_back((i == ForwardBackward::kResult ? made_[next++] : inputs[i]).node());
       for (const Tensor& ct : cotangents) given.push_back(ct.node());
       found = run(recorded_->backward, given);
     } else {

@@ -398,8 +398,13 @@ Node* run_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr& a
   return out.detach_node();
 }
 
+Node* apply_rarely(Watcher* watcher, const Op& op, std::span<Node* const> inputs,
+                   const AttrsPtr& attrs, std::uint32_t donate);
+
 Node* apply_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
                     std::uint32_t donate) {
+  if (op.run_all) [[unlikely]]
+    return apply_rarely(nullptr, op, inputs, attrs, donate);
   std::uint16_t level = 0;
   bool grad = false;
   for (const Node* in : inputs) {
@@ -483,8 +488,12 @@ std::vector<Tensor> apply_several(const Op& op, std::span<Node* const> inputs,
   return out;
 }
 
-/// Of an operation that may have several, by way of `apply`.
-Node* only_result(const Op& op, std::vector<Tensor> out) {
+/// What `apply` does where it is not the usual way: kept apart, as a list on the stack costs the
+/// usual way nanoseconds.
+[[gnu::noinline]] Node* apply_rarely(Watcher* watcher, const Op& op, std::span<Node* const> inputs,
+                                     const AttrsPtr& attrs, std::uint32_t donate) {
+  std::vector<Tensor> out = watcher ? apply_watched(*watcher, op, inputs, attrs)
+                                    : apply_several(op, inputs, attrs, donate);
   if (out.size() != 1)
     raise(ErrorKind::runtime, op.name,
           "has " + std::to_string(out.size()) + " results here: use apply_all");
@@ -496,13 +505,11 @@ Node* only_result(const Op& op, std::vector<Tensor> out) {
 Node* apply(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
             std::uint32_t donate) {
   if (Watcher* watcher = open_watcher()) [[unlikely]]
-    return only_result(op, apply_watched(*watcher, op, inputs, attrs));
+    return apply_rarely(watcher, op, inputs, attrs, donate);
   if (op.kind == OpKind::elementwise) {
     if (Node* out = apply_scalars(op, inputs)) return out;
     return apply_elementwise(op, inputs, attrs);
   }
-  if (op.run_all) [[unlikely]]
-    return only_result(op, apply_several(op, inputs, attrs, donate));
   return apply_general(op, inputs, attrs, donate);
 }
 

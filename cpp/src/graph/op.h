@@ -33,17 +33,23 @@ class ResultList {
  public:
   ResultList(ResultSpec one) : one_(std::move(one)) {}
   ResultList(DType dtype, Dims shape) : one_{dtype, std::move(shape)} {}
-  ResultList(std::vector<ResultSpec> all) : all_(std::move(all)), is_list_(true) {}
+  ResultList(std::vector<ResultSpec> all) : made_(std::move(all)), all_(made_), is_list_(true) {}
+  /// A list that the attributes of the application hold.
+  static ResultList held(std::span<const ResultSpec> all) { return ResultList(all); }
+  ResultList(const ResultList&) = delete;
+  ResultList& operator=(const ResultList&) = delete;
 
   std::span<const ResultSpec> all() const noexcept {
-    return is_list_ ? std::span<const ResultSpec>(all_) : std::span<const ResultSpec>(&one_, 1);
+    return is_list_ ? all_ : std::span<const ResultSpec>(&one_, 1);
   }
   /// Of an operation with one result.
   const ResultSpec& only() const noexcept { return is_list_ ? all_.front() : one_; }
 
  private:
+  explicit ResultList(std::span<const ResultSpec> all) : all_(all), is_list_(true) {}
   ResultSpec one_{};
-  std::vector<ResultSpec> all_;
+  std::vector<ResultSpec> made_;
+  std::span<const ResultSpec> all_;
   bool is_list_ = false;
 };
 

@@ -40,7 +40,7 @@ Op& call_record = family.define(
      .arity = 0xff,
      .dtypes = DTypeRule::custom,
      .infer = [](const Op&, std::span<Node* const>, const Attrs* attrs) -> ResultList {
-       return callee_of(attrs).results();
+       return ResultList::held(callee_of(attrs).results());
      },
      .run_all = [](const Op&, std::span<Node* const> out, std::span<Node* const> in,
                    const Attrs* attrs, std::uint32_t) { callee_of(attrs).run(in, out); },

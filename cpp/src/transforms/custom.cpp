@@ -107,7 +107,7 @@ Op& carrier_record = family.define(
      },
      .needs = {0x7f, 0x7f, 0x7f},
      .infer = [](const Op&, std::span<Node* const>, const Attrs* attrs) -> ResultList {
-       return rule_of(attrs).values();
+       return ResultList::held(rule_of(attrs).values());
      },
      .run_all =
          [](const Op&, std::span<Node* const> outputs, std::span<Node* const>, const Attrs*,
