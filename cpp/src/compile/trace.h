@@ -87,6 +87,7 @@ class Trace final : public TraceSink {
   /// of the copy. `used` is set when the function gets at it.
   void redirect(Node** from, const Cell& to, bool* used) { redirects_[from] = {to, used}; }
 
+  const SourceFinder& source_finder() const noexcept { return find_source_; }
   /// The graph so far, a node of it as a traced value, and the node of a value.
   const Graph& graph() const noexcept { return graph_; }
   Tensor value(Graph::Index i) const {

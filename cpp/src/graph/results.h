@@ -39,6 +39,10 @@ inline std::size_t part_index(const Attrs* attrs) noexcept {
 }
 /// The record of parts.
 const Op& part_op();
+/// The operation of the application that gave a value.
+inline const Op* maker_of(const Node* n) noexcept {
+  return n->op && n->op->part ? n->inputs()[0]->op : n->op;
+}
 
 /// Runs an operation of any number of results on ready inputs, into new nodes.
 std::vector<Tensor> run_results(const Op& op, std::span<const ResultSpec> specs,
