@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <thread>
 
 #include "adjoint/anomaly.h"
 #include "adjoint/compile.h"
@@ -499,6 +500,23 @@ TEST_CASE("a chain of many applications is swept and freed without recursion") {
     CHECK(x.grad().to_vector()[0] == 1);
   }
   CHECK(live_node_count() == before);
+}
+
+TEST_CASE("several threads sweep the same results") {
+  for (const Sample& s : kSamples) {
+    Tensor x = vec(kPoint);
+    x.requires_grad_(true);
+    const List y = both(s.op, x);
+    const Tensor z = sum(y[0] * y[0]) + wide(y[1]) * sum(y[0]) + sum(y[0]);
+    std::vector<std::thread> threads;
+    std::vector<Values> found(4);
+    for (Values& slot : found)
+      threads.emplace_back([&] {
+        for (int i = 0; i < 50; ++i) slot = sweep({&z, 1}, {}, {&x, 1})[0].to_vector();
+      });
+    for (std::thread& t : threads) t.join();
+    for (const Values& slot : found) near(vec(slot), s.slope(kPoint));
+  }
 }
 
 TEST_CASE("anomalies of several results are reported at their application") {

@@ -44,13 +44,12 @@ class CompiledProgram::Frame {
   /// Takes over one handle count.
   void put(PlaceIndex p, Node* n) {
     nodes[p] = n;
-    if (n->layout.size()) data[p] = static_cast<char*>(n->data());
+    data[p] = static_cast<char*>(n->data());
   }
-  void put_results(PlaceIndex p, std::vector<Tensor> results, bool tuple) {
-    if (tuple)
-      nodes[p] = new_tuple(results);
-    else
-      put(p, results[0].detach_node());
+  /// The same for a value that may be empty, or a tuple.
+  void put_any(PlaceIndex p, Node* n) {
+    nodes[p] = n;
+    if (!is_tuple(n) && n->layout.size()) data[p] = static_cast<char*>(n->data());
   }
   void free(PlaceList list) {
     for (const PlaceIndex p : plan.list(list)) {
@@ -156,11 +155,15 @@ void CompiledProgram::run_single(Frame& frame, const Instruction& at) const {
   std::uint32_t donated = at.donors;
   for (std::size_t i = 0; i < in.size() && i < 32 && donated >> i; ++i)
     if (!in[i]->gives_memory()) donated &= ~(1u << i);
-  if (e.op->run_all) return frame.put_results(result, run_all(e, at.node, in, donated), e.tuple);
+  if (e.op->run_all) {
+    std::vector<Tensor> results = run_all(e, at.node, in, donated);
+    frame.put_any(result, e.tuple ? new_tuple(results) : results[0].detach_node());
+    return;
+  }
   Tensor out = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
   e.op->run(*e.op, out.node(), in, e.attrs.get(), donated);
   if (!at.keeps_layout && !out.node()->layout.contiguous()) out = contiguous(out.node());
-  frame.put(result, out.detach_node());
+  frame.put_any(result, out.detach_node());
 }
 
 /// The results of an operation that may have several, dense as the plan has it.
