@@ -208,10 +208,10 @@ Graph::Index Graph::add(const Op& op, std::span<const Index> inputs, const Attrs
 }
 
 Graph::Index Graph::add_tuple(const Op& op, std::span<const Index> inputs, const AttrsPtr& attrs,
-                              std::vector<ResultSpec> specs, std::uint32_t source) {
+                              std::span<const ResultSpec> specs, std::uint32_t source) {
   const Index i = add(op, inputs, attrs, {DType::boolean, {}}, source);
   entries_[i].tuple = true;
-  tuples_.try_emplace(i, std::move(specs));
+  tuples_.try_emplace(i, specs.begin(), specs.end());
   return i;
 }
 
@@ -223,8 +223,7 @@ Graph::Index Graph::add_part(Index tuple, std::size_t number) {
 Graph::Index Graph::add_copy(const Graph& from, Index i, std::span<const Index> inputs) {
   const Entry& e = from[i];
   if (!e.tuple) return add(*e.op, inputs, e.attrs, {e.dtype, e.shape}, e.source);
-  const auto specs = from.results_of(i);
-  return add_tuple(*e.op, inputs, e.attrs, {specs.begin(), specs.end()}, e.source);
+  return add_tuple(*e.op, inputs, e.attrs, from.results_of(i), e.source);
 }
 
 std::uint32_t Graph::add_source(std::string place) {

@@ -48,7 +48,7 @@ class Graph {
   /// The same where there are several results: the node of the tuple, of which `add_part` adds the
   /// results.
   Index add_tuple(const Op& op, std::span<const Index> inputs, const AttrsPtr& attrs,
-                  std::vector<ResultSpec> specs, std::uint32_t source = 0);
+                  std::span<const ResultSpec> specs, std::uint32_t source = 0);
   Index add_part(Index tuple, std::size_t number);
   /// The application that node i of another graph of the same sources is, on these inputs.
   Index add_copy(const Graph& from, Index i, std::span<const Index> inputs);

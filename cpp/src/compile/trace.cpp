@@ -212,9 +212,8 @@ std::vector<Tensor> Trace::record_all(const Op& op, std::span<Node* const> input
   const ResultList specs = infer_results(op, inputs, attrs.get());
   const auto all = specs.all();
   const auto operands = operands_of(inputs);
-  return results(all.size() == 1
-                     ? graph_.add(op, operands, attrs, all[0], source())
-                     : graph_.add_tuple(op, operands, attrs, {all.begin(), all.end()}, source()));
+  return results(all.size() == 1 ? graph_.add(op, operands, attrs, all[0], source())
+                                 : graph_.add_tuple(op, operands, attrs, all, source()));
 }
 
 std::vector<Tensor> Trace::results(Graph::Index i) {

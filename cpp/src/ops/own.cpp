@@ -134,6 +134,7 @@ std::vector<Tensor> batch_by_loop(const BatchArgs& args) {
     for (std::size_t r = 0; r < one.size(); ++r) results[r].push_back(std::move(one[r]));
   }
   std::vector<Tensor> out;
+  out.reserve(results.size());
   for (const std::vector<Tensor>& members : results) out.push_back(stack(members, 0));
   return out;
 }
@@ -215,6 +216,7 @@ std::vector<Tensor> own_batch_all(const BatchArgs& args) {
   }
   if (args.size > 0) return batch_by_loop(args);
   std::vector<Tensor> out;
+  out.reserve(specs.size());
   for (const ResultSpec& spec : specs) out.push_back(zeros(spec.shape, spec.dtype));
   return out;
 }
