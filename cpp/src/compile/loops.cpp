@@ -57,11 +57,11 @@ List placed(Tensors values, Tensors moving) {
   return out;
 }
 
-Tensor zeros_like(const Tensor& x) { return zeros(x.shape(), x.dtype()); }
+Tensor zero_slope(const Tensor& x) { return zeros(x.shape(), x.dtype()); }
 
-List zeros_like(Tensors values) {
+List zero_slopes(Tensors values) {
   List out;
-  for (const Tensor& x : values) out.push_back(zeros_like(x));
+  for (const Tensor& x : values) out.push_back(zero_slope(x));
   return out;
 }
 
@@ -70,7 +70,7 @@ List filled(Tensors values, Tensors slopes) {
   List out;
   for (std::size_t i = 0; i < values.size(); ++i)
     if (is_moving(values[i]))
-      out.push_back(slopes[i].defined() ? slopes[i] : zeros_like(values[i]));
+      out.push_back(slopes[i].defined() ? slopes[i] : zero_slope(values[i]));
   return out;
 }
 
@@ -124,11 +124,11 @@ Pushed push_at(const ListFunction& f, Tensors point, Tensors tangents) {
   for (std::size_t i = 0; i < given.size(); ++i)
     if (is_moving(given[i]))
       given[i] =
-          level.make_dual(given[i], tangents[i].defined() ? tangents[i] : zeros_like(given[i]));
+          level.make_dual(given[i], tangents[i].defined() ? tangents[i] : zero_slope(given[i]));
   Pushed out;
   for (const Tensor& y : f(given)) {
     auto [primal, tangent] = level.split_dual(y);
-    if (is_moving(primal)) out.slopes.push_back(tangent.defined() ? tangent : zeros_like(primal));
+    if (is_moving(primal)) out.slopes.push_back(tangent.defined() ? tangent : zero_slope(primal));
     out.values.push_back(std::move(primal));
   }
   return out;
@@ -247,13 +247,13 @@ List pull_choice(const Choice& c, Tensors inputs, Tensors cotangents) {
   const auto x = c.parts(inputs);
   const auto first = [&](Tensors cts) {
     const List found = pull_all(replay_of(c.if_true), joined({x.both, x.own}), cts);
-    return joined({found, zeros_like(floats(x.other))});
+    return joined({found, zero_slopes(floats(x.other))});
   };
   const auto second = [&](Tensors cts) {
     const List found = pull_all(replay_of(c.if_false), joined({x.both, x.other}), cts);
     Tensors of_other = found;
     const Tensors of_both = take_first(of_other, count_floats(x.both));
-    return joined({of_both, zeros_like(floats(x.own)), of_other});
+    return joined({of_both, zero_slopes(floats(x.own)), of_other});
   };
   return placed(inputs, traced_cond(inputs[0], first, second, cotangents));
 }
@@ -331,7 +331,7 @@ List pull_rows(const Rows& s, Tensors inputs, Tensors cotangents) {
   const List steps = traced_scan(forward, carry, arrays, s.length, s.reverse);
   const Tensors kept = Tensors(steps).subspan(s.carried);
   const List out =
-      traced_scan(back, joined({cotangents.first(moving), zeros_like(floats(fixed))}),
+      traced_scan(back, joined({cotangents.first(moving), zero_slopes(floats(fixed))}),
                   joined({kept, arrays, cotangents.subspan(moving)}), s.length, !s.reverse);
   Tensors to_rows = out;
   const Tensors to_carry = take_first(to_rows, moving), to_fixed = take_first(to_rows, captured);
