@@ -255,8 +255,9 @@ py::list graph_rows(const ShownGraph& p) {
                                                          : e.op->name;
     py::list shape;
     for (const std::int64_t n : e.shape) shape.append(n);
-    rows.append(py::make_tuple(kind, py::tuple(inputs), borrow(dtype_object(e.dtype)),
-                               py::tuple(shape), g.sources()[e.source]));
+    const py::object dtype = e.tuple ? py::none() : borrow(dtype_object(e.dtype));
+    rows.append(
+        py::make_tuple(kind, py::tuple(inputs), dtype, py::tuple(shape), g.sources()[e.source]));
   }
   return rows;
 }

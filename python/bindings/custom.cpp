@@ -39,26 +39,25 @@ std::vector<Tensor> from_list(const py::object& result, std::span<const ResultSp
 }
 
 // `pull(inputs, cotangents)` and `push(inputs, tangents)` give lists with None for zero.
-class PythonRule final : public JointRule {
+class PythonRule final : public DerivativeRule {
  public:
-  PythonRule(std::vector<ResultSpec> parts, py::object pull, py::object push)
-      : JointRule(std::move(parts)), pull_(std::move(pull)), push_(std::move(push)) {}
+  PythonRule(std::vector<ResultSpec> values, py::object pull, py::object push)
+      : DerivativeRule(std::move(values)), pull_(std::move(pull)), push_(std::move(push)) {}
 
   void list(Holdings& out) const override {
     pull_.list(out);
     push_.list(out);
   }
 
- protected:
-  std::vector<Tensor> pull_parts(std::span<const Tensor> inputs,
-                                 std::span<const Tensor> cotangents) const override {
+  std::vector<Tensor> pull(std::span<const Tensor> inputs,
+                           std::span<const Tensor> cotangents) const override {
     const py::gil_scoped_acquire lock;
-    return from_list((*pull_)(to_list(inputs), to_list(cotangents)), specs_of(inputs));
+    return from_list((*pull_)(to_list(inputs), to_list(all_defined(cotangents))), specs_of(inputs));
   }
-  std::vector<Tensor> push_parts(std::span<const Tensor> inputs,
-                                 std::span<const Tensor> tangents) const override {
+  std::vector<Tensor> push(std::span<const Tensor> inputs,
+                           std::span<const Tensor> tangents) const override {
     const py::gil_scoped_acquire lock;
-    return from_list((*push_)(to_list(inputs), to_list(tangents)), parts());
+    return from_list((*push_)(to_list(inputs), to_list(tangents)), values());
   }
 
  private:
@@ -69,7 +68,7 @@ class PythonRule final : public JointRule {
 py::list attach_derivative(const py::sequence& values, const py::sequence& inputs, py::object pull,
                            py::object push) {
   const std::vector<Tensor> outs = tensors_of(values);
-  IntrusivePtr<const JointRule> rule(
+  IntrusivePtr<const DerivativeRule> rule(
       new PythonRule(specs_of(outs), std::move(pull), std::move(push)));
   return to_list(with_derivative(outs, tensors_of(inputs), std::move(rule)));
 }

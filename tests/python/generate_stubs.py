@@ -109,14 +109,14 @@ TREE_TRANSFORM = "Callable[..., Any]"
 RESULTS = {
     **dict.fromkeys(("grad", "value_and_grad", "_jacobian", "_hessian", "vmap"), TREE_TRANSFORM),
     **dict.fromkeys(("_attach_derivative", "_barrier", "_fresh"), "list[Tensor]"),
-    **dict.fromkeys(("_call_cond", "_call_while", "_call_scan", "_call_host"), "list[Tensor]"),
+    **dict.fromkeys(("_choose", "_loop", "_repeat", "_call_host"), "list[Tensor]"),
     **dict.fromkeys(("_sweep_since", "replay", "flatten_up_to"), "list[Any]"),
     **dict.fromkeys(
         ("_any_differentiated", "_any_in_body", "_any_connected", "_any_moving", "_any_true"),
         "builtins.bool",
     ),
     **dict.fromkeys(("_tracing", "_is_batched", "_is_traced", "_recorders_open"), "builtins.bool"),
-    **dict.fromkeys(("_recorded_run", "_trace_body", "_linearize"), "tuple[Any, ...]"),
+    **dict.fromkeys(("_recorded_run", "_linearize"), "tuple[Any, ...]"),
     **dict.fromkeys(("broadcast_arrays", "meshgrid"), "list[Tensor]"),
     **dict.fromkeys(("unstack", "nonzero", "split"), "tuple[Tensor, ...]"),
     **dict.fromkeys(("unique_all", "unique_counts", "unique_inverse"), "Any"),

@@ -82,10 +82,10 @@ struct GraphFunction::Recorded {
 };
 
 /// The derivative of one call.
-class GraphFunction::Rule final : public JointRule {
+class GraphFunction::Rule final : public DerivativeRule {
  public:
   Rule(std::shared_ptr<const GraphFunction> f, Mask wanted, Mask seeds)
-      : JointRule(specs_at(f->graph(), seeds)),
+      : DerivativeRule(specs_at(f->graph(), seeds)),
         f_(std::move(f)),
         wanted_(std::move(wanted)),
         seeds_(std::move(seeds)) {}
@@ -96,15 +96,18 @@ class GraphFunction::Rule final : public JointRule {
     made_ = std::move(made);
   }
 
- protected:
-  std::vector<Tensor> pull_parts(std::span<const Tensor> inputs,
-                                 std::span<const Tensor> cotangents) const override {
+  std::vector<Tensor> pull(std::span<const Tensor> inputs,
+                           std::span<const Tensor> given_cotangents) const override {
+    const bool complete = std::ranges::all_of(given_cotangents, &Tensor::defined);
+    const std::vector<Tensor> made =
+        complete ? std::vector<Tensor>() : all_defined(given_cotangents);
+    const std::span<const Tensor> cotangents = complete ? given_cotangents : made;
     std::vector<Tensor> found;
     if (recorded_ && !thread_state().recording && std::ranges::none_of(cotangents, in_level)) {
       SmallVector<Node*, 16> given;
-      std::size_t made = 0;
+      std::size_t next = 0;
       for (const std::uint32_t i : recorded_->kept)
-        given.push_back((i == ForwardBackward::kResult ? made_[made++] : inputs[i]).node());
+        given.push_back((i == ForwardBackward::kResult ? made_[next++] : inputs[i]).node());
       for (const Tensor& ct : cotangents) given.push_back(ct.node());
       found = run(recorded_->backward, given);
     } else {
@@ -119,8 +122,8 @@ class GraphFunction::Rule final : public JointRule {
     return out;
   }
 
-  std::vector<Tensor> push_parts(std::span<const Tensor> inputs,
-                                 std::span<const Tensor> tangents) const override {
+  std::vector<Tensor> push(std::span<const Tensor> inputs,
+                           std::span<const Tensor> tangents) const override {
     Mask moving(inputs.size(), false);
     std::vector<Tensor> given(inputs.begin(), inputs.end());
     for (std::size_t i = 0; i < inputs.size(); ++i)
@@ -312,7 +315,7 @@ void GraphFunction::attach_derivative(std::vector<Tensor>& out, std::span<const 
     wanted[i] = false;
   }
   if (!any(wanted)) return;
-  IntrusivePtr<const JointRule> rule(new Rule(shared_from_this(), std::move(wanted), seeds));
+  IntrusivePtr<const DerivativeRule> rule(new Rule(shared_from_this(), std::move(wanted), seeds));
   std::vector<Tensor> moved = with_derivative(chosen<Tensor>(out, seeds), given, std::move(rule));
   std::size_t next = 0;
   for (std::size_t i = 0; i < out.size(); ++i)
@@ -346,7 +349,7 @@ std::vector<Tensor> GraphFunction::call_recorded(std::span<const Tensor> inputs,
                            std::make_move_iterator(out.end()));
   out.resize(graph_.outputs().size());
   auto* rule = new Rule(shared_from_this(), pair->wanted, pair->seeds);
-  IntrusivePtr<const JointRule> held(rule);
+  IntrusivePtr<const DerivativeRule> held(rule);
   rule->keep(pair, std::move(made));
   std::vector<Tensor> moved =
       recorded_with_derivative(chosen<Tensor>(out, pair->seeds), inputs, std::move(held));

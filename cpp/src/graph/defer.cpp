@@ -501,7 +501,7 @@ void advance(Node* n, std::span<Node* const> others, std::vector<Tensor>& stack)
       return;
     }
     const Tensor view = Tensor::adopt(new_node(n->dtype, n->layout));
-    n->op->run(view.node(), n->inputs(), n->attrs, 0);
+    n->op->run(*n->op, view.node(), n->inputs(), n->attrs, 0);
     n->layout.restride(view.node()->layout);
     n->bits = view.node()->bits;
     n->storage = std::exchange(view.node()->storage, nullptr);
