@@ -2,295 +2,21 @@
 
 Outside of `compile` these are Python's own `if`, `for` and `while`, and the operations inside are
 differentiated as they ran. Inside, where values are not known, each function is traced once into a
-graph and a single call runs it. The derivatives and the batch of such a call are calls of the same
-kind on derivatives and batches of the graph, so they nest and compile as the call itself does.
-Reverse mode keeps the carried values of a loop's steps and computes the rest again.
-
-In the first half are the calls, on lists of tensors; in the second the public functions, on trees.
+graph and a single call runs it; its derivatives and its batch are calls of the same kind. Here
+functions of trees become functions of lists, and are told when they are not alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from adjoint import _core, tree
 from adjoint._arguments import check_callable, check_count, check_flag
 from adjoint._core import Tensor, TreeDef
-from adjoint._custom import (
-    Maybe,
-    Tensors,
-    attach,
-    differentiated,
-    filled,
-    flatten_tensors,
-    floats,
-    placed,
-    pull_at,
-    push_at,
-    recomputation,
-    repeated,
-    stopped,
-    take_apart,
-)
+from adjoint._custom import Tensors, flatten_tensors, take_apart
 
 __all__ = ["cond", "scan", "while_loop"]
-
-Body = Any  # a traced function: `replay(inputs)`, `outputs`
-ListFunction = Callable[[Tensors], Tensors]
-Step = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]  # (carried, row) -> (carried, row)
-
-
-def _split(values: Sequence[Any], *counts: int) -> list[list[Any]]:
-    """Return consecutive parts of these lengths, and the rest."""
-    parts, start = [], 0
-    for n in counts:
-        parts.append(list(values[start : start + n]))
-        start += n
-    return [*parts, list(values[start:])]
-
-
-def _batched(f: ListFunction, mapped: Sequence[bool], size: int) -> ListFunction:
-    """Return `f` over a batch on axis 0 of the values that `mapped` marks; all results have it."""
-    axes = tuple(0 if has else None for has in mapped)
-
-    def run(values: Tensors) -> Tensors:
-        if any(mapped):
-            return list(_core.vmap(lambda *xs: f(list(xs)), in_axes=axes)(*values))
-        outputs = f(values)
-        return repeated(outputs, [False for _ in outputs], size)
-
-    return run
-
-
-def _pull_all(f: ListFunction, point: Tensors, cotangents: Tensors) -> Maybe:
-    """Return as `pull_at` does, with zeros for floating inputs that lead to no output."""
-    found = pull_at(f, point, cotangents)
-    return placed(point, filled(point, found))
-
-
-def _aligned(flags: Tensor, x: Tensor) -> Tensor:
-    """Return one flag per member of the batch in a shape that broadcasts against `x`."""
-    return _core.reshape(flags, (*flags.shape, *[1 for _ in x.shape[1:]]))
-
-
-def _bind(run: ListFunction, inputs: Tensors, pull: Any, push: Any) -> Tensors:
-    """Return what `run` gives, with the derivative of the rule where one is wanted."""
-    values = run(stopped(inputs))
-    return attach(values, inputs, pull, push) if differentiated(inputs) else values
-
-
-# ---- A choice ------------------------------------------------------------------------------------
-
-
-def _choose(pred: Tensor, f: ListFunction, g: ListFunction, shared: Tensors) -> Tensors:
-    """Return ``f(shared)`` where `pred` holds, else ``g(shared)``; `pred` is one traced bool."""
-    if_true, of_true = _core._trace_body(f, shared, "cond")
-    if_false, of_false = _core._trace_body(g, shared, "cond")
-    if if_true.outputs != if_false.outputs:
-        raise TypeError(
-            "[cond] both functions must return the same shapes and dtypes, not "
-            f"{if_true.outputs} and {if_false.outputs}"
-        )
-    return _cond(if_true, if_false, [pred, *shared, *of_true, *of_false], len(shared), len(of_true))
-
-
-def _cond(if_true: Body, if_false: Body, inputs: Tensors, shared: int, of_true: int) -> Tensors:
-    def parts(values: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-        _, both, own, other = _split(values, 1, shared, of_true)
-        return both, own, other
-
-    def pull(inputs: Tensors, cotangents: Tensors) -> Maybe:
-        both, own, other = parts(inputs)
-
-        def first(ts: Tensors) -> Tensors:
-            found = _pull_all(if_true.replay, [*both, *own], ts)
-            return floats(found) + [_core.zeros_like(x) for x in floats(other)]
-
-        def second(ts: Tensors) -> Tensors:
-            found = _pull_all(if_false.replay, [*both, *other], ts)
-            of_both, of_other = _split(found, shared)
-            zeros = [_core.zeros_like(x) for x in floats(own)]
-            return floats(of_both) + zeros + floats(of_other)
-
-        return placed(inputs, _choose(inputs[0], first, second, list(cotangents)))
-
-    def push(inputs: Tensors, tangents: Maybe) -> Maybe:
-        both, own, other = parts(inputs)
-        of_both, of_own, of_other = parts(tangents)
-        return list(
-            _choose(
-                inputs[0],
-                lambda _: push_at(if_true.replay, [*both, *own], [*of_both, *of_own])[1],
-                lambda _: push_at(if_false.replay, [*both, *other], [*of_both, *of_other])[1],
-                [],
-            )
-        )
-
-    def batch(inner: Tensors, mapped: list[bool], size: int) -> Tensors:
-        both, own, other = parts(inner)
-        has_both, has_own, has_other = parts(mapped)
-        first = _batched(if_true.replay, has_both + has_own, size)
-        second = _batched(if_false.replay, has_both + has_other, size)
-        if mapped[0]:
-            outputs = zip(first([*both, *own]), second([*both, *other]), strict=True)
-            return [_core.where(_aligned(inner[0], a), a, b) for a, b in outputs]
-        return _choose(
-            inner[0], lambda _: first([*both, *own]), lambda _: second([*both, *other]), []
-        )
-
-    def run(inputs: Tensors) -> Tensors:
-        return list(_core._call_cond(if_true, if_false, shared, batch, inputs))
-
-    return _bind(run, inputs, pull, push)
-
-
-# ---- A loop over rows ----------------------------------------------------------------------------
-
-
-def _loop(step: Step, carry: Tensors, rows: Tensors, length: int, reverse: bool) -> Tensors:
-    """Return the carried values after all steps, then the stacked rows that the steps return."""
-    count = len(carry)
-    examples = carry + [_core.zeros(x.shape[1:], dtype=x.dtype) for x in rows]
-
-    def run(values: Tensors) -> Tensors:
-        carried, row = step(values[:count], values[count:])
-        return carried + row
-
-    body, captured = _core._trace_body(run, examples, "scan")
-    return _scan(body, [*carry, *rows, *captured], count, len(rows), length, reverse)
-
-
-def _scan(
-    body: Body, inputs: Tensors, carried: int, rows: int, length: int, reverse: bool
-) -> Tensors:
-    def pull(inputs: Tensors, cotangents: Tensors) -> Maybe:
-        carry, arrays, fixed = _split(inputs, carried, rows)
-        moving = len(floats(carry))
-        of_carry, of_rows = _split(cotangents, moving)
-
-        def forward(c: Tensors, x: Tensors) -> tuple[Tensors, Tensors]:
-            return body.replay([*c, *x, *fixed])[:carried], c
-
-        def back(state: Tensors, row: Tensors) -> tuple[Tensors, Tensors]:
-            ct, total = _split(state, moving)
-            point, ct_row = _split(row, carried + rows)
-            found = _pull_all(body.replay, [*point, *fixed], [*ct, *ct_row])
-            to_carry, to_row, to_fixed = _split(found, carried, rows)
-            sums = [a + b for a, b in zip(total, floats(to_fixed), strict=True)]
-            return floats(to_carry) + sums, floats(to_row)
-
-        kept = _loop(forward, carry, arrays, length, reverse)[carried:]
-        zeros = [_core.zeros_like(x) for x in floats(fixed)]
-        out = _loop(back, of_carry + zeros, kept + arrays + of_rows, length, not reverse)
-        to_carry, to_fixed, to_rows = _split(out, moving, len(zeros))
-        return placed(inputs, to_carry + to_rows + to_fixed)
-
-    def push(inputs: Tensors, tangents: Maybe) -> Maybe:
-        carry, arrays, fixed = _split(inputs, carried, rows)
-        of_carry, of_rows, of_fixed = _split(tangents, carried, rows)
-        moving = len(floats(carry))
-
-        def step(state: Tensors, row: Tensors) -> tuple[Tensors, Tensors]:
-            c, tc = _split(state, carried)
-            x, tx = _split(row, rows)
-            slopes = [*placed(c, tc), *placed(x, tx), *of_fixed]
-            values, out = push_at(body.replay, [*c, *x, *fixed], slopes)
-            return values[:carried] + out[:moving], out[moving:]
-
-        start = carry + filled(carry, of_carry)
-        out = _loop(step, start, arrays + filled(arrays, of_rows), length, reverse)
-        return list(out[carried:])
-
-    def batch(inner: Tensors, mapped: list[bool], size: int) -> Tensors:
-        carry, arrays, fixed = _split(inner, carried, rows)
-        over = _batched(body.replay, [True for _ in carry] + mapped[carried:], size)
-
-        def step(c: Tensors, x: Tensors) -> tuple[Tensors, Tensors]:
-            outputs = over([*c, *x, *fixed])
-            return outputs[:carried], outputs[carried:]
-
-        has_row = mapped[carried : carried + rows]
-        pairs = zip(arrays, has_row, strict=True)
-        arrays = [_core.moveaxis(x, 0, 1) if has else x for x, has in pairs]
-        out = _loop(step, repeated(carry, mapped[:carried], size), arrays, length, reverse)
-        return out[:carried] + [_core.moveaxis(y, 0, 1) for y in out[carried:]]
-
-    def run(inputs: Tensors) -> Tensors:
-        return list(_core._call_scan(body, carried, rows, length, reverse, batch, inputs))
-
-    return _bind(run, inputs, pull, push)
-
-
-# ---- A loop until a condition --------------------------------------------------------------------
-
-
-def _repeat(
-    condition: Callable[[Tensors], Tensor], step: ListFunction, carry: Tensors, limit: int
-) -> Tensors:
-    """Return the carried values after the last step; `limit` is negative without a bound."""
-    test, of_test = _core._trace_body(lambda xs: [condition(xs)], carry, "while_loop")
-    body, of_body = _core._trace_body(step, carry, "while_loop")
-    return _while(test, body, [*carry, *of_test, *of_body], len(carry), len(of_test), limit)
-
-
-def _while(
-    test: Body, body: Body, inputs: Tensors, carried: int, of_test: int, limit: int
-) -> Tensors:
-    def bounded(inputs: Tensors) -> Tensors:
-        carry, tested, fixed = _split(inputs, carried, of_test)
-
-        def step(c: Tensors, _: Tensors) -> tuple[Tensors, Tensors]:
-            (goes_on,) = test.replay([*c, *tested])
-            return _choose(goes_on, lambda c: body.replay([*c, *fixed]), lambda c: c, c), []
-
-        return _loop(step, carry, [], limit, False)
-
-    def pull(inputs: Tensors, cotangents: Tensors) -> Maybe:
-        if limit < 0:
-            raise ValueError(
-                "[while_loop] reverse mode must keep every step and needs a bound on their number "
-                "inside of compile: pass max_steps=, or use forward mode"
-            )
-        return recomputation(bounded)[0](inputs, cotangents)
-
-    def push(inputs: Tensors, tangents: Maybe) -> Maybe:
-        carry, tested, fixed = _split(inputs, carried, of_test)
-        of_carry, _, of_fixed = _split(tangents, carried, of_test)
-
-        def step(state: Tensors) -> Tensors:
-            c, tc = _split(state, carried)
-            values, slopes = push_at(body.replay, [*c, *fixed], [*placed(c, tc), *of_fixed])
-            return values + slopes
-
-        start = carry + filled(carry, of_carry)
-        out = _repeat(lambda s: test.replay([*s[:carried], *tested])[0], step, start, limit)
-        return list(out[carried:])
-
-    def batch(inner: Tensors, mapped: list[bool], size: int) -> Tensors:
-        carry, tested, fixed = _split(inner, carried, of_test)
-        has_test, has_fixed = _split(mapped[carried:], of_test)
-        all_carried = [True for _ in carry]
-        test_all = _batched(test.replay, all_carried + has_test, size)
-        step_all = _batched(body.replay, all_carried + has_fixed, size)
-
-        def goes_on(c: Tensors) -> Tensor:
-            return _core.any(test_all([*c, *tested])[0])
-
-        def step(c: Tensors) -> Tensors:
-            (going,) = test_all([*c, *tested])
-            pairs = zip(c, step_all([*c, *fixed]), strict=True)
-            return [_core.where(_aligned(going, x), new, x) for x, new in pairs]
-
-        return _repeat(goes_on, step, repeated(carry, mapped[:carried], size), limit)
-
-    def run(inputs: Tensors) -> Tensors:
-        return list(_core._call_while(test, body, carried, limit, batch, inputs))
-
-    return _bind(run, inputs, pull, push)
-
-
-# ---- The public functions ------------------------------------------------------------------------
 
 
 class _Shape:
@@ -374,20 +100,19 @@ def cond(
         return tree.unflatten(shape.treedef, chosen)
     if not _core._is_traced(pred):
         return run(true_fn if _core._any_true(pred) else false_fn)
-    shared, treedef = flatten_tensors(operands)
     shapes: list[_Shape] = []
 
-    def of(function: Callable[..., Any]) -> ListFunction:
+    def of(function: Callable[..., Any]) -> Callable[[Tensors], Tensors]:
         def traced(values: Tensors) -> Tensors:
-            out = function(*tree.unflatten(treedef, values))
+            out = function(*frame.fill(values))
             if not shapes:
                 shapes.append(_Shape("cond", out, "both functions must return values alike"))
             return shapes[0].like(out)
 
         return traced
 
-    chosen = _choose(pred, of(true_fn), of(false_fn), shared)
-    return tree.unflatten(shapes[0].treedef, chosen)
+    chosen = _core._choose(pred, of(true_fn), of(false_fn), tensors)
+    return tree.unflatten(shapes[0].treedef, list(chosen))
 
 
 def scan(
@@ -455,7 +180,12 @@ def scan(
 
     state = carry.tensors
     if _core._tracing():
-        out = _loop(step, state, rows, steps, reverse)
+
+        def run(values: Tensors) -> Tensors:
+            carried, row = step(values[: len(carry.tensors)], values[len(carry.tensors) :])
+            return carried + row
+
+        out = list(_core._loop(run, state, rows, steps, reverse))
         stacked = out[len(state) :]
         state = out[: len(state)]
     else:
@@ -546,7 +276,8 @@ def while_loop(
     state = carry.tensors
     going = None if _core._tracing() else goes_on(state)
     if going is None or _core._is_traced(going):
-        state = _repeat(goes_on, step, state, -1 if max_steps is None else max_steps)
+        limit = -1 if max_steps is None else max_steps
+        state = list(_core._repeat(lambda xs: [goes_on(xs)], step, state, limit))
         return tree.unflatten(carry.treedef, state)
     taken = 0
     while taken != max_steps and _core._any_true(going):

@@ -91,8 +91,12 @@ class Frame:
 
 
 def take_apart(value: Any) -> tuple[Frame, Tensors]:
-    """Return a tree as its frame and its tensors."""
+    """Return a tree as its frame and its tensors.
+
+    A number among the arguments of a compiled function is no tensor: its value is asked for.
+    """
     leaves, treedef = tree.flatten(value)
+    _core._ask_numbers(leaves)
     return Frame(leaves, treedef), [x for x in leaves if isinstance(x, Tensor)]
 
 
@@ -460,52 +464,32 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         places = {id(x): i for i, x in enumerate(handles)}
         order = [places[id(x)] for x in tensors]
         apart = _core._Apart()
-        rebound: list[int] = []
 
         def run(given: Tensors) -> tuple[Frame, Tensors]:
             args, kwargs = frame.fill([given[i] for i in order])
             out, values = take_apart(f(*args, **kwargs))
             return out, _core._fresh(values)
 
-        assigned: Tensors = []
-
-        def first() -> tuple[Frame, Tensors]:
-            before = _core._shadows(handles)
-            given = _core._fresh(before)
-            try:
-                return run(given)
-            finally:
-                rebound.extend(_core._rebound(given, before))
-                assigned.extend(given[i] for i in rebound)
-
-        def assign(values: Tensors, written: Maybe) -> None:
-            for i, value in zip(rebound, values, strict=True):
-                handles[i].rebind_(value)
-            apart.write(written)
-
         try:
-            out, values = apart.run(first)
+            out, values = apart.run(lambda: run(handles), handles)
         except BaseException:  # what was assigned before an error stays, as without a checkpoint
-            done = [x if x is None else _core.stop_gradient(x) for x in apart.written()]
-            assign(stopped(assigned), done)
+            apart.write([x if x is None else _core.stop_gradient(x) for x in apart.written()])
             raise
-        count, again, alone = len(handles), apart.again(), not _core._recorders_open()
+        again, alone = apart.again(), not _core._recorders_open()
         written = [x for x in apart.written() if x is not None]
-        inputs = handles + apart.read()
-        shadows = values + assigned + written
+        inputs = apart.read()
+        shadows = values + written
         everything = stopped(shadows)
         # Shadows know what would be recorded; what moves in forward mode may be more.
         forward = _core._any_moving(inputs) or _core._any_in_body(floats(inputs))
-        returned = len(values) + len(assigned) if forward else 0
+        returned = len(values) + len(written) if forward else 0
         chosen = [
             i for i, x in enumerate(shadows) if is_floating(x) and (x.requires_grad or i < returned)
         ]
 
         def once_more(inputs: Tensors) -> Tensors:
-            given = _core._fresh(inputs[:count])
-            (_, values), written = again(lambda: run(given), inputs[count:])
-            assigned = [given[i] for i in rebound]
-            outputs = values + assigned + [x for x in written if x is not None]
+            (_, values), written = again(run, inputs)
+            outputs = values + [x for x in written if x is not None]
             return [outputs[i] for i in chosen]
 
         if chosen and differentiated(inputs):
@@ -513,16 +497,11 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
             moved = attach([everything[i] for i in chosen], inputs, *rule)
             for i, x in zip(chosen, moved, strict=True):
                 everything[i] = x
-        values, given, rest = _split(everything, len(values), len(assigned))
-        fresh = iter(rest)
-        assign(given, [None if x is None else next(fresh) for x in apart.written()])
+        values, fresh = everything[: len(values)], iter(everything[len(values) :])
+        apart.write([None if x is None else next(fresh) for x in apart.written()])
         return out.fill(values)
 
     return call
-
-
-def _split(values: Tensors, first: int, second: int) -> tuple[Tensors, Tensors, Tensors]:
-    return values[:first], values[first : first + second], values[first + second :]
 
 
 def recomputation(run: Callable[[Tensors], Tensors], alone: bool = False) -> tuple[Pull, Push]:

@@ -17,7 +17,7 @@ from typing import Any
 from adjoint import _core
 from adjoint._arguments import check_count, check_entries, check_int
 from adjoint._core import DType, Tensor
-from adjoint._dtypes import iinfo
+from adjoint._dtypes import finfo, iinfo
 
 __all__ = ["Generator"]
 
@@ -55,10 +55,14 @@ class Generator:
     def uniform(
         self, shape: Shape = (), low: Any = 0.0, high: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
-        """Draw from the uniform distribution on [low, high)."""
+        """Draw from the uniform distribution on [low, high).
+
+        No value equals `high`: one that rounding would take there is the largest number below it.
+        Where there is no number of the dtype between the limits, all values are `low`.
+        """
         _check_order("uniform", "low", low, "high", high)
         plain = type(low) is float and type(high) is float and (low, high) == (0.0, 1.0)
-        moved = None if plain else lambda unit: low + (high - low) * unit
+        moved = None if plain else lambda unit: _between(low, high, unit)
         return self._draw(_core._random_uniform, shape, _floating("uniform", dtype), moved=moved)
 
     def normal(
@@ -120,6 +124,30 @@ class Generator:
 
     def __repr__(self) -> str:
         return f"Generator(state={self.state.tolist()})"
+
+
+def _number_below(x: Tensor) -> Tensor:
+    """Return the next number below, or the second next where that is subnormal or almost."""
+    limits = finfo(x.dtype)
+    half = limits.eps / 2  # Rump, Zimmermann, Boldo, Melquiond, BIT 49 (2009)
+    return x - (_core.abs(x) * (half * (1 + limits.eps)) + limits.smallest_normal * limits.eps)
+
+
+def _between(low: Any, high: Any, unit: Tensor) -> Tensor:
+    """Return low + (high - low) * unit, below `high`, where `unit` is in [0, 1)."""
+    # By halves, which has the same bits unless they are subnormal: the difference could overflow.
+    numbers = isinstance(low, (int, float)) and isinstance(high, (int, float))
+    scale = 1.0 if numbers and max(abs(low), abs(high)) < 1e-30 else 0.5
+    start, end = low * scale, high * scale
+    drawn = start + (end - start) * unit
+    with _core.no_grad():
+        first, last, point = (
+            _core.stop_gradient(_core.asarray(x, dtype=drawn.dtype)) for x in (start, end, drawn)
+        )
+        below = _core.maximum(_number_below(last), first)
+        excess = _core.where(point < last, 0.0, point - below)
+    limited: Tensor = (drawn - excess) / scale
+    return limited
 
 
 def _floating(op: str, dtype: Any) -> DType:

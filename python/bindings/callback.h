@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "graph/holdings.h"
 #include "pytensor.h"
 
 namespace adjoint::python {
@@ -23,6 +24,7 @@ class Callback {
   Callback(const Callback&) = delete;
   Callback& operator=(const Callback&) = delete;
   const py::object& operator*() const noexcept { return f_; }
+  void list(Holdings& out) const { out.add_object(f_.ptr()); }
 
  private:
   py::object f_;

@@ -1,6 +1,7 @@
 // Reading and rebinding the cell of a handle, and the ways a value may leave for the host.
 #include "convert.h"
 #include "graph/apply.h"
+#include "graph/holdings.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
 #include "pytensor.h"
@@ -20,6 +21,7 @@ class CellOwner final : public Payload {
     Py_DECREF(object_);
     PyGILState_Release(state);
   }
+  void list(Holdings& out) const override { out.add_object(object_); }
 
  private:
   PyObject* object_;

@@ -18,6 +18,7 @@
 #include "graph/apply.h"
 #include "graph/thread_state.h"
 #include "graph/watcher.h"
+#include "numbers.h"
 
 namespace adjoint::python {
 
@@ -31,153 +32,24 @@ struct PyCompiled {
 PyTypeObject* g_compiled_type = nullptr;
 PyCompiled* as_compiled(PyObject* o) { return reinterpret_cast<PyCompiled*>(o); }
 
-// ---- Running ------------------------------------------------------------------------------------
+// ---- Calls
+// ---------------------------------------------------------------------------------------
 
-// What a call hands to the program; a handle count on each but those that are given up.
-class Bound {
+// A call that is open, known to the collector.
+class OpenCall {
  public:
-  Bound(const Variant& v, const Call& call) {
-    for (const CallLeaf& leaf : call.leaves()) {
-      switch (leaf.kind) {
-        case CallLeaf::Kind::fixed: break;
-        case CallLeaf::Kind::tensor: hold(Tensor::share(leaf.node)); break;
-        case CallLeaf::Kind::weak_int:
-          nodes_.push_back(scalar_node(leaf.object, DType::int64, "compile"));
-          break;
-        case CallLeaf::Kind::weak_float:
-          nodes_.push_back(scalar_node(leaf.object, DType::float64, "compile"));
-          break;
-      }
-    }
-    for (const Place& p : v.places)
-      if (!p.null) hold(read_cell(cell_in(p, call)));
-    for (const std::uint32_t i : v.donated) {
-      if (std::count(nodes_.begin(), nodes_.end(), nodes_[i]) != 1) continue;
-      given_.push_back(i);
-      release_handle(nodes_[i]);  // the argument's own handle remains
-    }
+  explicit OpenCall(PyCompiled* c) : c_(c) {
+    if (!c->f)
+      raise(ErrorKind::runtime, "compile", "the function is being freed by the garbage collector");
+    ++c_->state->open_calls;
   }
-  ~Bound() {
-    for (const std::uint32_t i : given_) nodes_[i] = nullptr;
-    for (Node* n : nodes_)
-      if (n) release_handle(n);
-  }
-  Bound(const Bound&) = delete;
-  Bound& operator=(const Bound&) = delete;
-  std::span<Node* const> nodes() const { return nodes_; }
-  bool gives() const { return !given_.empty(); }
-
-  // Whether the call is more than a run of the program.
-  bool is_special(const Variant& v) const {
-    const bool records = v.function->records();
-    return std::ranges::any_of(
-        nodes_, [&](const Node* n) { return n->level || (records && n->requires_grad); });
-  }
+  ~OpenCall() { --c_->state->open_calls; }
+  OpenCall(const OpenCall&) = delete;
+  OpenCall& operator=(const OpenCall&) = delete;
 
  private:
-  void hold(Tensor value) { nodes_.push_back(value.detach_node()); }
-  SmallVector<Node*, 16> nodes_;
-  SmallVector<std::uint32_t, 4> given_;
+  PyCompiled* c_;
 };
-
-// The results of a call, each with one handle count.
-class Outputs {
- public:
-  Outputs(const Variant& v, const Bound& bound) {
-    const GraphFunction& f = *v.function;
-    if (!bound.is_special(v)) {
-      nodes_.resize(f.graph().outputs().size());
-      f.program().execute(bound.nodes(), {nodes_.data(), nodes_.size()});
-      return;
-    }
-    std::vector<Tensor> inputs;
-    for (Node* n : bound.nodes()) inputs.push_back(Tensor::share(n));
-    for (Tensor& t : f.call(inputs)) nodes_.push_back(t.detach_node());
-  }
-  ~Outputs() {
-    for (Node* n : nodes_)
-      if (n) release_handle(n);
-  }
-  Outputs(const Outputs&) = delete;
-  Outputs& operator=(const Outputs&) = delete;
-  Tensor operator[](std::size_t i) const { return Tensor::share(nodes_[i]); }
-
- private:
-  SmallVector<Node*, 16> nodes_;
-};
-
-struct Write {
-  Cell cell;
-  Tensor expected;  // of a gradient: what the program has read
-  Tensor value;
-};
-
-std::vector<Write> writes_of(const Variant& v, const Call& call, const Bound& bound,
-                             const Outputs& outputs) {
-  std::vector<Write> out;
-  for (const auto& [leaf, output] : v.rebound)
-    out.push_back({cell_of(as_tensor(call.leaves()[leaf].object)), {}, outputs[output]});
-  std::size_t input = v.arguments;
-  for (const Place& p : v.places) {
-    const std::size_t own = p.null ? 0 : input++;
-    if (p.output == Place::kUnchanged) continue;
-    out.push_back({cell_in(p, call), p.null ? Tensor() : Tensor::share(bound.nodes()[own]),
-                   p.output == Place::kCleared ? Tensor() : outputs[p.output]});
-  }
-  return out;
-}
-
-bool is_plain_gradient(const Write& w) {
-  return w.cell.kind == Cell::Kind::gradient && !is_guarded(w.cell);
-}
-
-// Nothing is written, and false returned, where another thread has changed a gradient since the
-// program read it. With `force`, that is written over.
-bool write_back(std::vector<Write> writes, bool force) {
-  for (const Write& w : writes) check_write(w.cell, w.value);
-  std::vector<GradientChange> gradients;
-  for (Write& w : writes)
-    if (is_plain_gradient(w))
-      gradients.push_back({static_cast<Leaf*>(w.cell.who), w.expected, std::move(w.value)});
-  while (!exchange_gradients(gradients)) {
-    if (!force) return false;
-    load_gradients(gradients);
-  }
-  for (Write& w : writes)
-    if (!is_plain_gradient(w)) write_cell(w.cell, std::move(w.value));
-  return true;
-}
-
-PyObject* build_result(const Variant& v, const Outputs& outputs) {
-  if (v.single) return wrap(outputs[0].detach_node());
-  std::vector<py::object> leaves = v.leaves;
-  std::size_t next = 0;
-  for (py::object& leaf : leaves)
-    if (!leaf) leaf = wrapped(outputs[next++]);
-  return v.def.unflatten(leaves).release().ptr();
-}
-
-bool rebinds(const Variant& v) {
-  return !v.rebound.empty() || std::ranges::any_of(v.places, [](const Place& p) {
-    return p.output != Place::kUnchanged;
-  });
-}
-
-PyObject* run_variant(const Variant& v, const Call& call) {
-  const bool writes = rebinds(v);
-  while (true) {
-    std::optional<Bound> bound(std::in_place, v, call);
-    const bool gives = bound->gives();
-    const Outputs outputs(v, *bound);
-    if (!writes) {
-      bound.reset();
-      return build_result(v, outputs);
-    }
-    std::vector<Write> changes = writes_of(v, call, *bound, outputs);
-    bound.reset();
-    if (write_back(std::move(changes), gives)) return build_result(v, outputs);
-  }
-}
 
 bool in_batch() {
   return std::ranges::any_of(thread_state().levels,
@@ -189,8 +61,10 @@ PyObject* compiled_call(PyObject* self, PyObject* const* args, std::size_t flags
   const auto nargs = static_cast<std::size_t>(PyVectorcall_NARGS(flags));
   PyCompiled* c = as_compiled(self);
   return guarded([&]() -> PyObject* {
+    const OpenCall open(c);
     if (kwnames && PyTuple_GET_SIZE(kwnames) == 0) kwnames = nullptr;
     const auto direct = [&] { return PyObject_Vectorcall(c->f, args, nargs, kwnames); };
+    check_argnums(*c->state, nargs);
     if (any_trace() || open_watcher()) return direct();
     Call call(args, nargs, kwnames, c->state->static_argnums);
     const std::shared_ptr<const Variant> variant = c->state->find(c->f, call);
@@ -217,8 +91,11 @@ int compiled_traverse(PyObject* self, visitproc visit, void* arg) {
   if (!as_compiled(self)->state) return 0;
   for (const auto& e : as_compiled(self)->state->entries) {
     if (const int stop = e->key.traverse(visit, arg)) return stop;
-    for (const auto& v : e->variants)
+    for (const auto& v : e->variants) {
       if (const int stop = v->traverse(visit, arg)) return stop;
+      if (as_compiled(self)->state->open_calls || v.use_count() != 1) continue;
+      if (const int stop = v->traverse_graphs(visit, arg)) return stop;
+    }
   }
   for (const StatePlace& p : as_compiled(self)->state->changed) {
     Py_VISIT(p.where.ptr());
@@ -228,9 +105,11 @@ int compiled_traverse(PyObject* self, visitproc visit, void* arg) {
 }
 
 int compiled_clear(PyObject* self) {
+  std::vector<std::shared_ptr<CacheEntry>> dropped;
+  std::vector<StatePlace> changed;
   if (as_compiled(self)->state) {
-    as_compiled(self)->state->entries.clear();
-    as_compiled(self)->state->changed.clear();
+    dropped.swap(as_compiled(self)->state->entries);
+    changed.swap(as_compiled(self)->state->changed);
   }
   Py_CLEAR(as_compiled(self)->f);
   return 0;
@@ -265,14 +144,17 @@ PyObject* compiled_program(PyObject* self, PyObject* const* args, Py_ssize_t nar
                            PyObject* kwnames) noexcept {
   PyCompiled* c = as_compiled(self);
   return guarded([&]() -> PyObject* {
+    const OpenCall open(c);
     if (any_trace())
       raise(ErrorKind::runtime, "program", "call it outside of other compiled functions");
+    check_argnums(*c->state, static_cast<std::size_t>(nargs));
     Call call(args, static_cast<std::size_t>(nargs), kwnames, c->state->static_argnums);
     const std::shared_ptr<const Variant> v = c->state->find(c->f, call);
     if (!v->function)
       raise(ErrorKind::value, "program",
             "for these arguments the function is called itself: a backward pass inside of it goes "
-            "on in the history of a tensor from outside; detach it, or compile what makes it too");
+            "on in the history of a tensor from outside (detach it, or compile what makes it too), "
+            "or it returns an object that cannot be copied for each call");
     return py::cast(ShownProgram{v->function}).release().ptr();
   });
 }
@@ -290,7 +172,22 @@ PyObject* compiled_cache_info(PyObject* self, PyObject*) noexcept {
   });
 }
 
+// As functions are copied and pickled: as themselves, and by name.
+PyObject* compiled_copy(PyObject* self, PyObject*) { return Py_NewRef(self); }
+
+PyObject* compiled_reduce(PyObject* self, PyObject*) {
+  PyObject* name = PyObject_GetAttrString(as_compiled(self)->f, "__qualname__");
+  if (!name && PyErr_ExceptionMatches(PyExc_AttributeError))
+    PyErr_Format(PyExc_TypeError, "[compile] %R has no name to be pickled by", self);
+  return name;
+}
+
 PyMethodDef compiled_methods[] = {
+    {"__copy__", compiled_copy, METH_NOARGS, "__copy__($self)\n--\n\nThe function itself."},
+    {"__deepcopy__", compiled_copy, METH_O,
+     "__deepcopy__($self, memo, /)\n--\n\nThe function itself."},
+    {"__reduce__", compiled_reduce, METH_NOARGS,
+     "__reduce__($self)\n--\n\nThe name, by which it is found again."},
     {"program", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(compiled_program)),
      METH_FASTCALL | METH_KEYWORDS,
      "program(*args, **kwargs)\n\nThe program for such arguments, traced if need be, not run."},
@@ -329,11 +226,7 @@ py::object make_compiled(py::object f, const py::object& static_argnums,
     raise(ErrorKind::type, "compile",
           "needs a function, not a " + type_name(f.ptr()) + ": write ad.compile(f)(x)");
   auto state = std::make_unique<CompiledFunction>();
-  state->static_argnums = dims_argument(static_argnums.ptr(), "compile", "static_argnums");
-  state->donate_argnums = dims_argument(donate_argnums.ptr(), "compile", "donate_argnums");
-  for (const std::int64_t n : state->donate_argnums)
-    if (n < 0)
-      raise(ErrorKind::value, "compile", "donate_argnums counts positional arguments from 0");
+  read_argnums(*state, f, static_argnums, donate_argnums);
   PyCompiled* c = PyObject_GC_New(PyCompiled, g_compiled_type);
   if (!c) throw_python();
   c->vectorcall = compiled_call;
@@ -370,8 +263,9 @@ py::list graph_rows(const ShownGraph& p) {
                                                          : e.op->name;
     py::list shape;
     for (const std::int64_t n : e.shape) shape.append(n);
-    rows.append(py::make_tuple(kind, py::tuple(inputs), borrow(dtype_object(e.dtype)),
-                               py::tuple(shape), g.sources()[e.source]));
+    const py::object dtype = e.tuple ? py::none() : borrow(dtype_object(e.dtype));
+    rows.append(
+        py::make_tuple(kind, py::tuple(inputs), dtype, py::tuple(shape), g.sources()[e.source]));
   }
   return rows;
 }
@@ -391,6 +285,7 @@ py::dict stats_of(const ShownProgram& p) {
 
 void init_compile(py::module_& m) {
   make_compiled_type();
+  init_numbers(m);
   value_needed_error =
       PyErr_NewException("adjoint._core._ValueNeeded", PyExc_BaseException, nullptr);
   if (!value_needed_error) throw_python();

@@ -37,13 +37,19 @@ class Call {
   std::size_t positional() const noexcept { return nargs_; }
   PyObject* kwnames() const noexcept { return kwnames_; }
 
-  /// Whether comparing the arguments with a key may run code of the user's, which can rebind what
-  /// is borrowed here: values are held then.
+  /// Whether comparing the arguments with a key may run code of the user's.
   bool runs_code() const noexcept { return runs_code_; }
+  /// Holds the values of the arguments, which are borrowed from their handles: to be called before
+  /// code of the user's runs, or another thread may, since either can rebind the handles.
+  void hold();
+  /// Gives up the hold on the value of one argument.
+  void let_go(std::size_t leaf) noexcept;
   /// Makes these numbers part of the key.
   void fix(std::span<const std::uint32_t> leaves);
   /// The leaf whose handle this is, or none (its count).
   std::size_t leaf_of(const void* handle) const noexcept;
+  /// The leaf that is this input of a program.
+  std::size_t leaf_of_input(std::uint32_t input) const noexcept;
 
  private:
   friend struct CallKey;
@@ -62,7 +68,8 @@ class Call {
   std::vector<std::pair<std::size_t, TreeDef>> trees_;  // arguments that are no leaves
   SmallVector<std::uint32_t, 8> first_;                 // leaf of each argument
   std::vector<py::object> held_;                        // leaves of trees
-  std::vector<Tensor> made_;                            // of arrays, and values that are held
+  std::vector<Tensor> made_;                            // of arrays
+  std::vector<Tensor> kept_;                            // by leaf, once they are held
   std::uint64_t filter_ = 0;                            // of handles
   bool runs_code_ = false;
   int recording_;  // whether work is recorded, and gradients taken inside are
@@ -110,9 +117,13 @@ struct Variant {
   bool single = false;                 // one tensor, no structure
   TreeDef def;                         // of what the function returned
   std::vector<py::object> leaves;      // null for tensors
+  std::vector<std::uint32_t> same;     // by leaf: the first that is this very object
+  std::vector<bool> own;               // by leaf: made by the function, copied for each call
 
   bool accepts(const Call& call) const;
   int traverse(visitproc visit, void* arg) const;
+  /// What places and graphs hold. To be asked while nobody runs or traces the function.
+  int traverse_graphs(visitproc visit, void* arg) const;
 };
 
 /// The cell of a place in this call.
@@ -127,10 +138,16 @@ struct CacheEntry {
 };
 
 struct CompiledFunction {
-  Dims static_argnums;
+  Dims static_argnums;  // negative ones count from the end of a call's positional arguments
   Dims donate_argnums;
+  /// The function takes any number of arguments, or does not say how many: each call is looked at.
+  bool any_count = false;
+  std::size_t checked = ~std::size_t{0};  // the last number of arguments that was looked at
   std::vector<std::shared_ptr<CacheEntry>> entries;  // the latest used first
   std::vector<StatePlace> changed = {};              // by the function, while it was traced
+  /// Calls that are open, in all threads: these may share what is kept here at any time, so that
+  /// meanwhile the collector is told nothing of it.
+  std::size_t open_calls = 0;
   std::size_t hits = 0;
   std::size_t misses = 0;
 
@@ -142,6 +159,21 @@ struct CompiledFunction {
   std::shared_ptr<const Variant> known(Call& call);
   std::shared_ptr<CacheEntry> entry_for(const Call& call, CallKey key);
 };
+
+/// Reads which arguments are static and which are donated, and raises for what cannot be meant.
+void read_argnums(CompiledFunction& c, const py::object& f, const py::object& static_argnums,
+                  const py::object& donate_argnums);
+/// The same for a call with so many positional arguments, where only the call can tell.
+void check_argnums(CompiledFunction& c, std::size_t nargs);
+
+/// Of the leaves of a result: the first that is the same object, for each.
+std::vector<std::uint32_t> first_of_same(const std::vector<py::object>& leaves);
+/// Finds the leaves that are no tensors which each call must have for itself. False where one of
+/// them cannot be copied as the function would make it again.
+bool find_own_leaves(Variant& v);
+
+/// The result of a call that a program serves.
+PyObject* run_variant(const Variant& v, Call& call);
 
 /// The function traced for a call. Null where it needs the values of numbers, which are told.
 std::shared_ptr<const Variant> trace_call(CompiledFunction& c, PyObject* f, const Call& call,

@@ -72,11 +72,22 @@ Call::Call(PyObject* const* args, std::size_t nargs, PyObject* kwnames, const Di
   }
   find_same();
   if (!runs_code_) return;
-  for (CallLeaf& leaf : leaves_)
-    if (leaf.is_handle()) {
-      made_.push_back(Tensor::share(read_node(as_tensor(leaf.object))));
-      leaf.node = made_.back().node();
-    }
+  for (CallLeaf& leaf : leaves_)  // what was read before such code ran may be gone
+    if (leaf.is_handle()) leaf.node = read_node(as_tensor(leaf.object));
+  hold();
+}
+
+void Call::hold() {
+  if (!kept_.empty()) return;
+  kept_.reserve(leaves_.size());
+  for (const CallLeaf& leaf : leaves_)
+    kept_.push_back(leaf.kind == CallLeaf::Kind::tensor ? Tensor::share(leaf.node) : Tensor());
+}
+
+void Call::let_go(std::size_t leaf) noexcept {
+  if (!kept_.empty()) kept_[leaf] = Tensor();
+  for (Tensor& t : made_)
+    if (t.node() == leaves_[leaf].node) t = Tensor();
 }
 
 void Call::add_tensor(PyObject* o, Node* node) {
@@ -132,6 +143,12 @@ std::size_t Call::leaf_of(const void* handle) const noexcept {
   return leaves_.size();
 }
 
+std::size_t Call::leaf_of_input(std::uint32_t input) const noexcept {
+  std::size_t leaf = 0;
+  for (std::uint32_t inputs = 0;; ++leaf)
+    if (leaves_[leaf].kind != CallLeaf::Kind::fixed && inputs++ == input) return leaf;
+}
+
 std::pair<std::size_t, std::size_t> Call::leaves_of(std::size_t argument) const {
   const std::size_t next = argument + 1;
   return {first_[argument], next < first_.size() ? first_[next] : leaves_.size()};
@@ -170,6 +187,10 @@ CallKey::CallKey(const Call& call)
       own.has_leaf = leaf.node->leaf;
       own.shape = Dims(leaf.node->layout.shape());
     } else if (leaf.kind == CallLeaf::Kind::fixed) {
+      if (is_tensor(leaf.object))
+        raise(ErrorKind::type, "compile",
+              "static_argnums names an argument that is a tensor: the value of a static argument "
+              "is part of the key; leave the tensor out, or pass a number or a tuple of numbers");
       if (!is_plain_value(leaf.object) && PyObject_Hash(leaf.object) == -1) {
         PyErr_Clear();
         raise(ErrorKind::type, "compile",
@@ -249,6 +270,14 @@ bool Variant::accepts(const Call& call) const {
 int Variant::traverse(visitproc visit, void* arg) const {
   for (const py::object& leaf : leaves) Py_VISIT(leaf.ptr());
   return around.traverse(visit, arg);
+}
+
+int Variant::traverse_graphs(visitproc visit, void* arg) const {
+  Holdings held;
+  for (const Place& p : places) held.add(p.owner.get());
+  if (function && function.use_count() == 1) function->list(held);
+  for (void* o : held.objects()) Py_VISIT(static_cast<PyObject*>(o));
+  return 0;
 }
 
 }  // namespace adjoint::python

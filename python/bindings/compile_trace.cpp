@@ -7,6 +7,7 @@
 
 #include "compile.h"
 #include "graph/thread_state.h"
+#include "numbers.h"
 #include "source_lines.h"
 
 namespace adjoint::python {
@@ -70,10 +71,11 @@ class Arguments {
     inputs_.push_back(i);
     if (leaf.kind != CallLeaf::Kind::tensor) {
       const bool whole = leaf.kind == CallLeaf::Kind::weak_int;
-      values_.push_back(wrapped(trace.argument({whole ? DType::int64 : DType::float64,
-                                                {},
-                                                whole ? WeakKind::integer : WeakKind::floating,
-                                                false})));
+      values_.push_back(
+          wrapped_value(trace.argument({whole ? DType::int64 : DType::float64,
+                                        {},
+                                        whole ? WeakKind::integer : WeakKind::floating,
+                                        false})));
       return;
     }
     Tensor box = trace.argument_like(Tensor::share(leaf.node));
@@ -103,6 +105,7 @@ std::vector<Tensor> take_results(py::object result, Variant& variant) {
   std::vector<py::object> leaves;
   variant.def = TreeDef::flatten(result, leaves);
   variant.single = is_tensor(result.ptr());
+  variant.same = first_of_same(leaves);
   std::vector<Tensor> tensors;
   for (py::object& leaf : leaves) {
     if (is_tensor(leaf.ptr())) {
@@ -225,7 +228,8 @@ void finish_variant(Variant& variant, Traced traced, const CompiledFunction& c, 
   for (Place& p : variant.places)
     if (p.argument != Place::kCaptured) p.owner = {};
   variant.kept = judge_kept(traced, variant, call);
-  if (traced.sweeps_outside || traced.graph.captures_levels()) {
+  const bool copied = find_own_leaves(variant);
+  if (!copied || traced.sweeps_outside || traced.graph.captures_levels()) {
     variant.leaves.clear();
     return;
   }
@@ -326,6 +330,7 @@ std::shared_ptr<const Variant> CompiledFunction::find(PyObject* f, Call& call) {
     return v;
   }
   ++misses;
+  call.hold();
   while (true) {
     CallKey key(call);  // refuses what cannot be part of one, before anything is run
     std::vector<std::uint32_t> needed;

@@ -1,6 +1,6 @@
-// What the package builds control flow inside compiled functions from: bodies traced into graphs,
-// and calls that run them.
-#include "compile/control.h"
+// What the package builds control flow inside compiled functions from, linear parts, series, and
+// calls of functions on the host.
+#include "compile/loops.h"
 
 #include <utility>
 
@@ -10,8 +10,9 @@
 #include "compile/taylor.h"
 #include "convert.h"
 #include "graph/apply.h"
+#include "graph/trace_sink.h"
+#include "ops/call.h"
 #include "ops/structural.h"
-#include "source_lines.h"
 #include "transforms.h"
 #include "transforms/custom.h"
 
@@ -21,22 +22,8 @@ namespace {
 
 using GraphPtr = std::shared_ptr<const Graph>;
 
-// A traced body as Python sees it.
-struct Body {
-  GraphPtr graph;
-};
-
 ListFunction list_function(const py::object& f) {
   return [&f](std::span<const Tensor> inputs) { return tensors_of(f(to_list(inputs))); };
-}
-
-// `f` maps a list of tensors like `examples` to a list of tensors.
-py::tuple trace_body(const py::object& f, const py::sequence& examples, const std::string& what) {
-  SourceLines lines;
-  ClosedGraph closed = trace_closed(
-      list_function(f), specs_of(tensors_of(examples)), [&lines] { return lines.current(); },
-      what.c_str(), what == "cond");
-  return py::make_tuple(Body{std::move(closed.graph)}, to_list(closed.captured));
 }
 
 // A graph as a function of its inputs: a program where nothing has to be recorded or transformed.
@@ -74,15 +61,22 @@ py::list taylor_list(const py::object& f, const py::sequence& primals, const py:
 }
 
 // `f(inner, mapped, size)` gives the results for a batch, which is axis 0 of what `mapped` marks.
-Callee::Batch batch_function(py::object f) {
-  const auto held = std::make_shared<Callback>(std::move(f));
-  return [held](const BatchArgs& args) {
+class PythonBatch final : public Callee::BatchFunction {
+ public:
+  explicit PythonBatch(py::object f) : f_(std::move(f)) {}
+  std::vector<Tensor> run(const BatchArgs& args) const override {
     const py::gil_scoped_acquire lock;
     py::list mapped;
     for (const bool m : args.mapped) mapped.append(py::bool_(m));
-    return tensors_of((**held)(to_list(args.inputs), mapped, args.size));
-  };
-}
+    return tensors_of((*f_)(to_list(args.inputs), mapped, args.size));
+  }
+  void list(Holdings& out) const override { f_.list(out); }
+
+ private:
+  Callback f_;
+};
+
+Callee::Batch batch_function(py::object f) { return Callee::Batch(new PythonBatch(std::move(f))); }
 
 // A Python function of a list of tensors that returns the results as tensors.
 class HostCallee final : public Callee {
@@ -96,8 +90,14 @@ class HostCallee final : public Callee {
     const std::vector<Tensor> values = tensors_of((*f_)(arguments));
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       materialize(values[i].node());
+      allocate_value(outputs[i], "host_op");
       copy_value(values[i].node(), outputs[i]->data());
     }
+  }
+
+  void list(Holdings& out) const override {
+    Callee::list(out);
+    f_.list(out);
   }
 
  private:
@@ -125,40 +125,25 @@ bool any_true(const py::object& x) {
 }  // namespace
 
 void init_control(py::module_& m) {
-  py::class_<Body>(m, "_Body", py::module_local())
-      .def("replay",
-           [](const Body& b, const py::sequence& inputs) {
-             return to_list(b.graph->replay(tensors_of(inputs)));
-           })
-      .def_property_readonly("outputs", [](const Body& b) {
-        py::list out;
-        for (const ResultSpec& spec : b.graph->results()) {
-          py::list shape;
-          for (const std::int64_t n : spec.shape) shape.append(n);
-          out.append(py::make_tuple(py::tuple(shape), borrow(dtype_object(spec.dtype))));
-        }
-        return out;
-      });
   py::class_<Linear>(m, "_Linear", py::module_local()).def("replay", &Linear::replay);
   m.def("_linearize", &linearize_list);
   m.def("_taylor", &taylor_list);
-  m.def("_trace_body", &trace_body);
   m.def("_tracing", [] { return current_trace() != nullptr; });
-  m.def("_call_cond", [](const Body& t, const Body& f, std::size_t shared, py::object batch,
-                         const py::sequence& inputs) {
-    return results(make_cond(*t.graph, *f.graph, shared, batch_function(batch)), inputs);
+  m.def("_choose", [](const py::object& pred, const py::object& f, const py::object& g,
+                      const py::sequence& operands) {
+    return to_list(traced_cond(Tensor::share(read_node(as_tensor(pred.ptr()))), list_function(f),
+                               list_function(g), tensors_of(operands)));
   });
-  m.def("_call_while", [](const Body& condition, const Body& body, std::size_t carried,
-                          std::int64_t limit, py::object batch, const py::sequence& inputs) {
-    return results(make_while(*condition.graph, *body.graph, carried, limit, batch_function(batch)),
-                   inputs);
+  m.def("_loop", [](const py::object& step, const py::sequence& carry, const py::sequence& rows,
+                    std::int64_t length, bool reverse) {
+    return to_list(
+        traced_scan(list_function(step), tensors_of(carry), tensors_of(rows), length, reverse));
   });
-  m.def(
-      "_call_scan", [](const Body& body, std::size_t carried, std::size_t rows, std::int64_t length,
-                       bool reverse, py::object batch, const py::sequence& inputs) {
-        return results(
-            make_scan(*body.graph, carried, rows, length, reverse, batch_function(batch)), inputs);
-      });
+  m.def("_repeat", [](const py::object& condition, const py::object& step,
+                      const py::sequence& carry, std::int64_t limit) {
+    return to_list(
+        traced_while(list_function(condition), list_function(step), tensors_of(carry), limit));
+  });
   m.def("_call_host",
         [](py::object f, const py::sequence& specs, py::object batch, const py::sequence& inputs) {
           std::vector<ResultSpec> wanted;

@@ -418,6 +418,8 @@ void Operands::finish(bool condition) {
       strong = strong ? promote(*strong, nodes_[i]->dtype) : nodes_[i]->dtype;
   }
   for (int i = 0; i < count_; ++i) {
+    if (strong && i >= first && nodes_[i] && traced_weak_kind(nodes_[i]))
+      check_meeting(nodes_[i], *strong);
     if (!scalars_[i]) continue;
     const WeakKind own = *weak_kind(scalars_[i]);
     const DType t = i < first ? default_dtype(own)

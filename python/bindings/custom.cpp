@@ -11,6 +11,7 @@
 #include "convert.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
+#include "numbers.h"
 #include "transforms.h"
 
 namespace adjoint::python {
@@ -38,21 +39,25 @@ std::vector<Tensor> from_list(const py::object& result, std::span<const ResultSp
 }
 
 // `pull(inputs, cotangents)` and `push(inputs, tangents)` give lists with None for zero.
-class PythonRule final : public JointRule {
+class PythonRule final : public DerivativeRule {
  public:
-  PythonRule(std::vector<ResultSpec> parts, py::object pull, py::object push)
-      : JointRule(std::move(parts)), pull_(std::move(pull)), push_(std::move(push)) {}
+  PythonRule(std::vector<ResultSpec> values, py::object pull, py::object push)
+      : DerivativeRule(std::move(values)), pull_(std::move(pull)), push_(std::move(push)) {}
 
- protected:
-  std::vector<Tensor> pull_parts(std::span<const Tensor> inputs,
-                                 std::span<const Tensor> cotangents) const override {
-    const py::gil_scoped_acquire lock;
-    return from_list((*pull_)(to_list(inputs), to_list(cotangents)), specs_of(inputs));
+  void list(Holdings& out) const override {
+    pull_.list(out);
+    push_.list(out);
   }
-  std::vector<Tensor> push_parts(std::span<const Tensor> inputs,
-                                 std::span<const Tensor> tangents) const override {
+
+  std::vector<Tensor> pull(std::span<const Tensor> inputs,
+                           std::span<const Tensor> cotangents) const override {
     const py::gil_scoped_acquire lock;
-    return from_list((*push_)(to_list(inputs), to_list(tangents)), parts());
+    return from_list((*pull_)(to_list(inputs), to_list(all_defined(cotangents))), specs_of(inputs));
+  }
+  std::vector<Tensor> push(std::span<const Tensor> inputs,
+                           std::span<const Tensor> tangents) const override {
+    const py::gil_scoped_acquire lock;
+    return from_list((*push_)(to_list(inputs), to_list(tangents)), values());
   }
 
  private:
@@ -63,7 +68,7 @@ class PythonRule final : public JointRule {
 py::list attach_derivative(const py::sequence& values, const py::sequence& inputs, py::object pull,
                            py::object push) {
   const std::vector<Tensor> outs = tensors_of(values);
-  IntrusivePtr<const JointRule> rule(
+  IntrusivePtr<const DerivativeRule> rule(
       new PythonRule(specs_of(outs), std::move(pull), std::move(push)));
   return to_list(with_derivative(outs, tensors_of(inputs), std::move(rule)));
 }
@@ -118,27 +123,23 @@ bool any_connected(const py::sequence& values, std::uint64_t start) {
 // Other handles on the same values, which belong to no leaf.
 py::list fresh_handles(const py::sequence& handles) { return to_list(tensors_of(handles)); }
 
-// Which of these handles have another value than those.
-py::list rebound_handles(const py::sequence& handles, const py::sequence& before) {
-  const std::vector<Tensor> now = tensors_of(handles);
-  const std::vector<Tensor> then = tensors_of(before);
-  py::list out;
-  for (std::size_t i = 0; i < now.size(); ++i)
-    if (now[i].node() != then[i].node()) out.append(i);
-  return out;
-}
-
 // Calls a function that may not assign to anything outside of it.
 py::object run_refusing(std::string who, const py::object& f) {
   const RefusingScope scope(std::move(who));
   return f();
 }
 
-// A function of no arguments run apart from the cells outside of it, once and again.
+// A function run apart from the cells outside of it, once and again. The handles among its
+// arguments are such cells: what it reads of them through another name is the same.
 class Apart {
  public:
-  py::object run(const py::object& f) {
+  py::object run(const py::object& f, const py::sequence& handles) {
     Overlay overlay(*record_);
+    for (const py::handle h : handles) {
+      overlay.expect(cell_of(as_tensor(h.ptr())));
+      handles_->push_back({borrow(reinterpret_cast<PyObject*>(Py_TYPE(h.ptr()))),
+                           steal(PyWeakref_NewRef(h.ptr(), nullptr))});
+    }
     try {
       py::object result = f();
       collect(overlay);
@@ -158,12 +159,25 @@ class Apart {
     for (std::size_t i = 0; i < fresh.size(); ++i) check_write(cells_[i].first, fresh[i]);
     for (std::size_t i = 0; i < fresh.size(); ++i) write_cell(cells_[i].first, fresh[i]);
   }
-  // A function that runs `f` with these values for what was read: (result, what was written).
+  // A function that runs `f` with these values for what was read, on the handles of the first run:
+  // (result, what was written). For one that is gone another stands in: nothing else names it.
   py::cpp_function again() const {
-    return py::cpp_function([record = std::shared_ptr<const Overlay::Record>(record_)](
+    return py::cpp_function([record = std::shared_ptr<const Overlay::Record>(record_),
+                             first = std::shared_ptr<const Handles>(handles_)](
                                 const py::object& f, const py::sequence& values) {
-      Overlay overlay(*record, tensors_of(values));
-      py::object result = f();
+      const std::vector<Tensor> inputs = tensors_of(values);
+      py::list handles;
+      for (std::size_t i = 0; i < first->size(); ++i) {
+        const py::object known = (*first)[i].reference();
+        handles.append(
+            known.is_none()
+                ? handle_of_type(reinterpret_cast<PyTypeObject*>((*first)[i].type.ptr()), inputs[i])
+                : known);
+      }
+      Overlay overlay(*record, inputs);
+      for (std::size_t i = 0; i < first->size(); ++i)
+        overlay.stand_in(i, cell_of(as_tensor(handles[i].ptr())));
+      py::object result = f(handles);
       return py::make_tuple(result, to_list(overlay.values_written()));
     });
   }
@@ -175,6 +189,13 @@ class Apart {
     written_ = overlay.values_written();
   }
 
+  struct Handle {
+    py::object type;
+    py::object reference;  // weak
+  };
+  using Handles = std::vector<Handle>;
+
+  std::shared_ptr<Handles> handles_ = std::make_shared<Handles>();
   std::shared_ptr<Overlay::Record> record_ = std::make_shared<Overlay::Record>();
   std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> cells_;
   std::vector<Tensor> read_, written_;
@@ -201,7 +222,8 @@ py::object as_batched(const py::object& x, const py::object& handle) {
 py::list to_list(std::span<const Tensor> tensors) {
   py::list out;
   for (const Tensor& t : tensors)
-    out.append(t.defined() ? wrapped(constant_in_trace(Tensor::share(t.node()))) : py::none());
+    out.append(t.defined() ? wrapped_value(constant_in_trace(Tensor::share(t.node())))
+                           : py::none());
   return out;
 }
 
@@ -232,12 +254,6 @@ void init_custom(py::module_& m) {
   m.def("_recorded_run", &recorded_run);
   m.def("_any_connected", &any_connected);
   m.def("_fresh", &fresh_handles);
-  m.def("_shadows", [](const py::sequence& handles) {
-    std::vector<Tensor> out = tensors_of(handles);
-    for (Tensor& t : out) t = shadow_of(t);
-    return to_list(out);
-  });
-  m.def("_rebound", &rebound_handles);
   m.def("_refusing", &run_refusing);
   m.def("_batches_of", &batches_of);
   m.def("_as_batched", &as_batched);

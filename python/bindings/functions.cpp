@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "adjoint/ops.h"
 #include "graph/apply.h"
 #include "graph/function.h"
 
@@ -30,8 +31,9 @@ struct Callable {
   int positional = 0;
   int device = -1;
   int copy = -1;
-  bool makes = false;  // a tensor from nothing that is one
-  py::object fields;   // a named tuple of several results
+  bool variadic = false;  // what is given by position is a list
+  bool makes = false;     // a tensor from nothing that is one
+  py::object fields;      // a named tuple of several results
 };
 
 constexpr int kMaxFunctions = 400;
@@ -71,9 +73,33 @@ class Reader final : public ArgumentReader {
   }
   std::vector<Tensor> tensors(int i) const override { return arguments_.tensors(at(i)); }
   std::int64_t integer(int i) const override { return int_argument(object(i), op(), name(i)); }
+  std::vector<std::int64_t> integers(int i) const override {
+    const Tensor given = known_from_python(object(i), std::nullopt, std::nullopt, op());
+    if (!is_integer(given.dtype()) || given.ndim() > 1)
+      raise(ErrorKind::type, op(),
+            std::string(name(i)) + " must be an int or a list of ints, not " +
+                std::string(adjoint::name(given.dtype())) + " of shape " +
+                to_string(given.shape()));
+    const Tensor value =
+        contiguous(astype(known_value(given.node(), op()).detach(), DType::int64).node());
+    const auto* data = static_cast<const std::int64_t*>(value.node()->data());
+    return {data, data + value.size()};
+  }
   double number(int i) const override { return number_argument(object(i), op(), name(i)); }
   bool flag(int i) const override { return flag_argument(object(i), op(), name(i)); }
   Dims dims(int i) const override { return dims_argument(object(i), op(), name(i)); }
+  AxisPairs pairs(int i) const override {
+    PyObject* o = object(i);
+    if (PyIndex_Check(o)) return integer(i);
+    if ((!PyTuple_Check(o) && !PyList_Check(o)) || PySequence_Size(o) != 2)
+      raise(ErrorKind::type, op(), std::string(name(i)) + " must be an int or two lists of ints");
+    const py::tuple both = entries_of(o);
+    const auto list = [&](std::size_t k) {
+      const Dims axes = dims_argument(py::object(both[k]).ptr(), op(), name(i));
+      return std::vector<std::int64_t>(axes.begin(), axes.end());
+    };
+    return {list(0), list(1)};
+  }
   DType dtype(int i) const override { return dtype_from_python(object(i), op()); }
   std::string text(int i) const override {
     if (!PyUnicode_Check(object(i)))
@@ -142,6 +168,17 @@ PyObject* call_function(int index, PyObject* const* args, std::size_t nargs,
     }
     const Arguments::Signature signature{f.name.c_str(),    f.parameter_names, f.required,
                                          f.positional_only, f.positional,      f.device};
+    SmallVector<PyObject*, 8> packed;
+    py::tuple list;
+    if (f.variadic) {
+      list = py::tuple(nargs);
+      for (std::size_t i = 0; i < nargs; ++i) list[i] = borrow(args[i]);
+      packed.push_back(list.ptr());
+      packed.append(args + nargs,
+                    kwnames ? static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames)) : 0);
+      args = packed.data();
+      nargs = 1;
+    }
     const Arguments arguments(signature, args, nargs, kwnames);
     return constant_result(f.body ? f.body(arguments) : call_entry(f, arguments));
   });
@@ -196,7 +233,9 @@ void read_parameters(Callable& f) {
     f.parameter_names.push_back(p.name.c_str());
     f.defaults.push_back(default_of(p.fallback));
     f.required += p.fallback.empty();
-    f.positional_only += p.kind == Parameter::Kind::positional_only;
+    f.variadic |= p.kind == Parameter::Kind::variadic;
+    f.positional_only +=
+        p.kind == Parameter::Kind::positional_only || p.kind == Parameter::Kind::variadic;
     f.positional += p.kind != Parameter::Kind::keyword_only;
     switch (p.type.type) {
       case ParameterType::device: f.device = at; break;
@@ -221,10 +260,11 @@ std::string method_signature(const std::string& name, std::string_view signature
 py::object named_tuple(const Callable& f, const py::module_& home) {
   py::list fields;
   for (const std::string& field : f.function.fields) fields.append(field);
-  std::string title = f.name + "_result";
+  std::string title = f.name + "Result";
   title.front() = static_cast<char>(std::toupper(title.front()));
   py::object type = py::module_::import("collections").attr("namedtuple")(title, fields);
   type.attr("__module__") = home.attr("__name__");
+  type.attr("__qualname__") = "_" + title;
   home.attr(("_" + title).c_str()) = type;
   return type;
 }

@@ -27,13 +27,18 @@ bool same_items(PyObject* a, PyObject* b) {
 
 // Equal sets whose equal members are of one type too.
 bool same_members(PyObject* a, PyObject* b) {
+  if (PySet_GET_SIZE(a) != PySet_GET_SIZE(b)) return false;
   const py::list left(py::reinterpret_borrow<py::object>(a));
   const py::list right(py::reinterpret_borrow<py::object>(b));
-  if (left.size() != right.size()) return false;
-  for (const py::handle x : left)
-    if (std::ranges::none_of(right, [&](py::handle y) { return same_value(x.ptr(), y.ptr()); }))
-      return false;
-  return true;
+  py::dict found;
+  for (const py::handle y : right) found[y] = y;
+  return std::ranges::all_of(left, [&](py::handle x) {
+    const py::object hit = borrow(PyDict_GetItemWithError(found.ptr(), x.ptr()));
+    if (!hit && PyErr_Occurred()) throw_python();
+    if (hit) return same_value(x.ptr(), hit.ptr());
+    // One nan does not equal another, and yet is the same value.
+    return std::ranges::any_of(right, [&](py::handle y) { return same_value(x.ptr(), y.ptr()); });
+  });
 }
 
 bool same_bits(double a, double b) noexcept {

@@ -115,6 +115,8 @@ inline bool is_direct(PyTensor* t) {
 /// What an operation returns: under `no_grad` a constant, where it gives an operand itself too.
 PyObject* constant_result(PyObject* result);
 
+/// A handle of this class.
+py::object handle_of_type(PyTypeObject* type, Tensor value);
 /// A handle of the same class, leaf, name and attributes with another value.
 py::object copy_of_handle(PyTensor* original, Tensor value);
 

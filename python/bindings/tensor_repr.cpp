@@ -7,6 +7,7 @@
 
 #include "convert.h"
 #include "graph/op.h"
+#include "graph/results.h"
 
 namespace adjoint::python {
 
@@ -195,7 +196,7 @@ PyObject* tensor_repr(PyObject* self) noexcept {
     text += ", shape=" + to_string(node->layout.shape());
     text += ", dtype=" + std::string(name(node->dtype));
     if (node->box == Box::dual) text += ", in=jvp";
-    if (node->op) text += ", op=" + std::string(node->op->name);
+    if (const Op* op = maker_of(node)) text += ", op=" + std::string(op->name);
     if (t->leaf && t->leaf->requires_grad) text += ", requires_grad=True";
     text += name_text(t) + ")";
     return PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size()));

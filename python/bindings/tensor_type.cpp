@@ -234,12 +234,12 @@ PyObject* binary_slot(PyObject* a, PyObject* b) {
 
 PyObject* unary(int slot, PyObject* a) noexcept {
   return guarded([&] {
+    if (meets_number(a, a)) [[unlikely]]
+      return number_unary(*g_slot_ops[slot], a);
     Operands operands(kSlotOps[slot]);
     operands.add(a, false);
     operands.finish();
-    Node* out = apply(*g_slot_ops[slot], operands.nodes());
-    mark_like_number(out, operands.nodes()[0]);
-    return wrap(out);
+    return wrap(apply(*g_slot_ops[slot], operands.nodes()));
   });
 }
 
@@ -533,16 +533,16 @@ PyObject* wrap(Tensor&& tensor) noexcept {
   return o;
 }
 
+py::object handle_of_type(PyTypeObject* type, Tensor value) {
+  if (type == tensor_type) return steal(wrap(value.detach_node()));
+  py::object made = steal(type->tp_alloc(type, 0));
+  clear_fields(as_tensor(made.ptr()));
+  as_tensor(made.ptr())->node = value.detach_node();
+  return made;
+}
+
 py::object copy_of_handle(PyTensor* original, Tensor value) {
-  PyTypeObject* type = Py_TYPE(original);
-  py::object copy;
-  if (type == tensor_type) {
-    copy = steal(wrap(value.detach_node()));
-  } else {
-    copy = steal(type->tp_alloc(type, 0));
-    clear_fields(as_tensor(copy.ptr()));
-    as_tensor(copy.ptr())->node = value.detach_node();
-  }
+  py::object copy = handle_of_type(Py_TYPE(original), std::move(value));
   PyTensor* t = as_tensor(copy.ptr());
   if (original->leaf) {
     retain_owner(original->leaf);

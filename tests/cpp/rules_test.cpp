@@ -15,17 +15,16 @@ using namespace adjoint;
 namespace {
 
 /// sin(x) and cos(x), with slopes that are ten times too large: the rule shows wherever it is used.
-class TenfoldRule final : public JointRule {
+class TenfoldRule final : public DerivativeRule {
  public:
-  using JointRule::JointRule;
+  using DerivativeRule::DerivativeRule;
 
- protected:
-  std::vector<Tensor> pull_parts(std::span<const Tensor> inputs,
-                                 std::span<const Tensor> cotangents) const override {
+  std::vector<Tensor> pull(std::span<const Tensor> inputs,
+                           std::span<const Tensor> cotangents) const override {
     return {(cotangents[0] * cos(inputs[0]) - cotangents[1] * sin(inputs[0])) * 10.0};
   }
-  std::vector<Tensor> push_parts(std::span<const Tensor> inputs,
-                                 std::span<const Tensor> tangents) const override {
+  std::vector<Tensor> push(std::span<const Tensor> inputs,
+                           std::span<const Tensor> tangents) const override {
     return {tangents[0] * cos(inputs[0]) * 10.0, tangents[0] * sin(inputs[0]) * -10.0};
   }
 };
@@ -36,7 +35,7 @@ Tensor tenfold(const Tensor& x) {
   std::vector<ResultSpec> parts;
   for (const Tensor& v : values) parts.push_back({v.dtype(), Dims(v.shape())});
   const std::vector<Tensor> out =
-      with_derivative(values, {&x, 1}, IntrusivePtr<const JointRule>(new TenfoldRule(parts)));
+      with_derivative(values, {&x, 1}, IntrusivePtr<const DerivativeRule>(new TenfoldRule(parts)));
   return out[0] * 2.0 + out[1];
 }
 

@@ -393,6 +393,78 @@ for g in (f, ad.compile(f)):
     grad = ad.grad(lambda y: ad.sum(mapped(x, y)) + h[0])(y)
     assert grad.item() == 6.0, grad
 """,
+    "a derived program does not depend on what first asked for it": """
+import adjoint as ad
+x, one = ad.tensor(2.0), ad.tensor(1.0)
+c = ad.compile(lambda x: x**4)
+h = lambda x: ad.hvp(c, x, one)
+assert h(x).item() == 48.0
+assert ad.grad(h)(x).item() == 48.0
+leaf = ad.tensor(2.0, requires_grad=True)
+c = ad.compile(lambda x: x**4)
+ad.grad(lambda x: ad.hvp(c, x, one))(2.0)
+assert not ad.hvp(c, leaf, one).requires_grad
+""",
+    "a checkpoint's argument that is captured too": """
+import adjoint as ad
+twice = lambda f: ad.checkpoint(ad.checkpoint(f))
+both = lambda f: ad.compile(ad.checkpoint(f))
+other = lambda f: ad.checkpoint(ad.compile(f))
+for wrap in (lambda f: f, ad.compile, ad.checkpoint, twice, both, other):
+    h = ad.tensor([1.0, 2.0])
+    def f(a):
+        a[0] = 10.0
+        h[1] = 20.0
+        return h + a
+    assert wrap(f)(h).tolist() == [20.0, 40.0] and h.tolist() == [10.0, 20.0]
+    w, state = ad.tensor(2.0, requires_grad=True), ad.tensor(1.0)
+    def layer(x, s):
+        state.rebind_(state * x)
+        return s * x
+    out = wrap(layer)(w, state)
+    out.backward()
+    assert out.item() == 4.0 and w.grad.item() == 4.0
+    leaf = ad.tensor([1.0, 2.0], requires_grad=True)
+    def step(w, x):
+        y = ad.sum(w * x)
+        with ad.no_grad():
+            w.rebind_(w * 2)
+        return y
+    wrap(step)(leaf, ad.tensor([1.0, 3.0])).backward()
+    assert leaf.tolist() == [2.0, 4.0] and leaf.grad.tolist() == [1.0, 3.0] and leaf.is_leaf
+    if wrap is not ad.checkpoint:
+        h = ad.tensor(1.0)
+        def product(a):
+            h.rebind_(h * a)
+            return h * a
+        assert ad.grad(ad.compile(wrap(product)))(ad.tensor(2.0)).item() == 4.0
+""",
+    "what the outermost grad has assigned has no history in any mode": """
+import adjoint as ad
+for wrap in (lambda f: f, ad.compile, ad.checkpoint):
+    for value in (lambda w, y: w * y, lambda w, y: w, lambda w, y: y):
+        w, h = ad.tensor(3.0, requires_grad=True), ad.tensor(1.0)
+        def loss(y):
+            h.rebind_(value(w, y))
+            return y * y
+        assert wrap(ad.grad(loss))(ad.tensor(2.0)).item() == 4.0
+        assert not (h * 1.0).requires_grad and w.requires_grad and w.is_leaf
+""",
+    "an inner level of forward mode takes its own tangent only": """
+import adjoint as ad
+x, v = ad.tensor([0.5, 2.0]), ad.tensor([1.0, 3.0])
+for wrap in (lambda f: f, ad.checkpoint, ad.compile):
+    def inner(x):
+        t = 3.0 * x
+        def assign(z):
+            t.rebind_(t * z)
+            return z
+        ad.jvp(wrap(assign), (x,), (x,))
+        return t  # 3 x**2
+    assert ad.jvp(inner, (x,), (v,))[1].tolist() == [3.0, 36.0]
+    slope = ad.grad(lambda x: ad.sum(inner(x)))
+    assert ad.jvp(slope, (x,), (v,))[1].tolist() == [6.0, 18.0]
+""",
     "numbers as Python has them": """
 import adjoint as ad
 assert ad.compile(lambda x, n: x * len(str(n)))(1.0, 7).item() == 1.0

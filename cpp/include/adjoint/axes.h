@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace adjoint {
@@ -29,6 +30,26 @@ class Axes {
  private:
   Axes(std::span<const std::int64_t> axes, int) : axes_(std::in_place, axes.begin(), axes.end()) {}
   std::optional<std::vector<std::int64_t>> axes_;
+};
+
+/// Axes of two tensors over which products are summed: the last n of one with the first n of the
+/// other, or lists in the same order.
+class AxisPairs {
+ public:
+  template <std::integral I>
+  AxisPairs(I n)  // NOLINT(google-explicit-constructor)
+      : count_(static_cast<std::int64_t>(n)) {}
+  AxisPairs(std::vector<std::int64_t> first, std::vector<std::int64_t> second)
+      : first_(std::move(first)), second_(std::move(second)) {}
+
+  /// Undefined where lists are given.
+  std::optional<std::int64_t> count() const noexcept { return count_; }
+  std::span<const std::int64_t> first() const noexcept { return first_; }
+  std::span<const std::int64_t> second() const noexcept { return second_; }
+
+ private:
+  std::optional<std::int64_t> count_;
+  std::vector<std::int64_t> first_, second_;
 };
 
 }  // namespace adjoint

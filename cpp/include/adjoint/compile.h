@@ -46,4 +46,22 @@ std::shared_ptr<const Program> trace(const ListFunction& f, std::span<const Tens
 /// Inside grad, vmap or jvp the traced graph is differentiated or batched.
 ListFunction compile(ListFunction f);
 
+/// `if_true` of the operands where `pred`, one bool, holds, else `if_false`. Only the chosen
+/// function runs, inside of programs too; where `pred` differs along a batch both do, and the
+/// values are selected.
+std::vector<Tensor> cond(const Tensor& pred, const ListFunction& if_true,
+                         const ListFunction& if_false, std::span<const Tensor> operands);
+
+/// Steps over the rows, along axis 0, of some arrays: `step` maps carried values and a row of each
+/// array to the carried values and what is to be stacked. Returns the last carried values, then the
+/// stacks. A program does not grow with the number of steps; reverse mode keeps the carried values
+/// of each. `reverse` takes the rows from the last to the first.
+std::vector<Tensor> scan(const ListFunction& step, std::span<const Tensor> init,
+                         std::span<const Tensor> rows, std::int64_t length, bool reverse = false);
+
+/// Steps while `condition` gives one true bool; in a batch each member stops by its own. Reverse
+/// mode of a program needs `max_steps`, as it keeps the carried values of so many.
+std::vector<Tensor> while_loop(const ListFunction& condition, const ListFunction& step,
+                               std::span<const Tensor> init, std::int64_t max_steps = -1);
+
 }  // namespace adjoint

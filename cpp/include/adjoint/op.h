@@ -2,9 +2,9 @@
 // recorded, differentiated to any order, batched, deferred together with its neighbours if it is
 // elementwise, and compiled.
 //
-// There are two kinds. An elementwise operation is a scalar function with its partial derivatives.
-// An array operation computes an array from arrays, and has rules for derivatives as a whole. Rules
-// are written in operations on tensors, so that they can be differentiated in turn.
+// There are three kinds. An elementwise operation is a scalar function with its partial derivatives.
+// An array operation computes an array from arrays, or several, and has rules for derivatives as a
+// whole. Rules are written in operations on tensors, so that they can be differentiated in turn.
 //
 // Register at start, before other threads compute: where statics are initialised, or in main. An
 // operation lives as long as the process.
@@ -38,6 +38,22 @@ class Operation {
  private:
   friend Operation make_operation(const Op& op);
   explicit Operation(const Op& op) : op_(&op) {}
+  const Op* op_;
+};
+
+/// A registered operation with several results.
+class JointOperation {
+ public:
+  template <std::convertible_to<Tensor>... T>
+  std::vector<Tensor> operator()(const T&... inputs) const {
+    const Tensor all[] = {Tensor(inputs)...};
+    return apply(all);
+  }
+  std::vector<Tensor> apply(std::span<const Tensor> inputs) const;
+
+ private:
+  friend JointOperation make_joint_operation(const Op& op);
+  explicit JointOperation(const Op& op) : op_(&op) {}
   const Op* op_;
 };
 
@@ -188,9 +204,42 @@ struct ArrayOp {
   bool rule_reads_output = true;
 };
 
+// ---- With several results -----------------------------------------------------------------------
+
+/// One application, as its derivative rules see it.
+struct JointApplication {
+  std::span<const Tensor> inputs;
+  std::span<const Tensor> outputs;
+};
+
+/// As ArrayOp, with a list of results, each of its own shape and dtype. Those of integers and bools
+/// have no derivative.
+struct ArraysOp {
+  std::string name;
+  std::string signature = "";
+  std::string doc = "";
+  int arity = 1;
+  std::function<std::vector<ArraySpec>(std::span<const ArraySpec> inputs)> infer = {};
+  std::function<void(std::span<const ArrayView> inputs, std::span<const MutableArrayView> outs)>
+      run = {};
+  /// From a cotangent per result, undefined where none came, to one per input, undefined where
+  /// zero.
+  std::function<std::vector<Tensor>(const JointApplication&, std::span<const Tensor> cotangents)>
+      pull = {};
+  /// From a tangent per input, undefined where zero, to one per result, the same.
+  std::function<std::vector<Tensor>(const JointApplication&, std::span<const Tensor> tangents)>
+      push = {};
+  bool linear = false;  // jointly in all inputs: its tangents are its results, without a `push`
+  /// The results for a batch, which is their axis 0; empty to leave it to a loop over the batch.
+  std::function<std::vector<Tensor>(const BatchedApplication&)> batch = {};
+  bool rule_reads_inputs = true;
+  bool rule_reads_outputs = true;
+};
+
 /// Raises when the record is incomplete, or the name is taken; while no tensor has been made, a
 /// name that is taken ends the program with the first one.
 Operation register_op(ElementwiseOp op);
 Operation register_op(ArrayOp op);
+JointOperation register_op(ArraysOp op);
 
 }  // namespace adjoint

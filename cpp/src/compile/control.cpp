@@ -36,10 +36,17 @@ class Values {
   std::vector<Node*> nodes_;
 };
 
-void copy_results(std::span<Node* const> from, std::span<Node* const> to) {
+/// Values of a run as the results of the call. They share their memory, unless that may hold more.
+void hand_over(std::span<Node* const> from, std::span<Node* const> to) {
   for (std::size_t i = 0; i < to.size(); ++i) {
     materialize(from[i]);
-    copy_value(from[i], to[i]->data());
+    const Layout& layout = from[i]->layout;
+    if (layout.contiguous() && layout.offset() == 0) {
+      share_value(to[i], from[i], layout);
+    } else {
+      allocate_value(to[i], "call");
+      copy_value(from[i], to[i]->data());
+    }
   }
 }
 
@@ -71,7 +78,13 @@ class Cond final : public Callee {
         chosen ? inputs.subspan(1 + shared_, first) : inputs.subspan(1 + shared_ + first);
     Values values;
     values.run(chosen ? if_true_ : if_false_, joined(both, own));
-    copy_results(values.nodes(), outputs);
+    hand_over(values.nodes(), outputs);
+  }
+
+  void list(Holdings& out) const override {
+    Callee::list(out);
+    if_true_.list(out);
+    if_false_.list(out);
   }
 
  private:
@@ -103,7 +116,13 @@ class While final : public Callee {
       values.run(body_, joined(state, of_body));
       state = values.nodes();
     }
-    copy_results(state, outputs);
+    hand_over(state, outputs);
+  }
+
+  void list(Holdings& out) const override {
+    Callee::list(out);
+    condition_.list(out);
+    body_.list(out);
   }
 
  private:
@@ -127,6 +146,7 @@ class Scan final : public Callee {
     std::span<Node* const> state = inputs.first(carried_);
     std::vector<Tensor> arrays;
     for (Node* n : inputs.subspan(carried_, rows_)) arrays.push_back(contiguous(n));
+    for (Node* stacked : outputs.subspan(carried_)) allocate_value(stacked, "scan");
     Values values;
     for (std::int64_t step = 0; step < length_; ++step) {
       check_interrupt();
@@ -144,7 +164,12 @@ class Scan final : public Callee {
       for (std::size_t i = carried_; i < outputs.size(); ++i)
         copy_row(values.nodes()[i], outputs[i], at);
     }
-    copy_results(state, outputs.first(carried_));
+    hand_over(state, outputs.first(carried_));
+  }
+
+  void list(Holdings& out) const override {
+    Callee::list(out);
+    body_.list(out);
   }
 
  private:

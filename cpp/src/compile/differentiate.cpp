@@ -118,6 +118,8 @@ class Cut {
 
   /// Whether the second half computes the value itself.
   bool is_own(Index i) const {
+    if (joint_[i].kind == Graph::Kind::apply && joint_[i].op->part)  // else it is kept itself
+      i = joint_.inputs_of(i)[0];
     return joint_[i].kind == Graph::Kind::apply && !kept_[i] &&
            (late_[i] || !first_[i] || repeated_[i]);
   }
@@ -192,8 +194,7 @@ class Cut {
     if (e.kind == Graph::Kind::constant) return to.add_constant(joint_.value_of(i));
     std::vector<Index> operands;
     for (const Index in : joint_.inputs_of(i)) operands.push_back(at[in]);
-    const std::uint32_t source = e.source;  // both graphs have the same list of them
-    return to.add(*e.op, operands, e.attrs, {e.dtype, e.shape}, source);
+    return to.add_copy(joint_, i, operands);
   }
 
   void make_forward(Graph& to, std::span<const Index> kept) const {

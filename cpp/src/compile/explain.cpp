@@ -57,7 +57,8 @@ class Explainer {
     if (e.kind == Graph::Kind::input) return value_of(in, "input " + std::to_string(e.first), "");
     if (e.kind == Graph::Kind::constant) return value_of(in, "constant", "");
     const std::size_t group = group_of_[parts_.step_of[in]];
-    if (!group) return value_of(in, e.op->name, describe(Parted::single));
+    const Op& maker = e.op->part ? *graph_[graph_.inputs_of(in)[0]].op : *e.op;
+    if (!group) return value_of(in, maker.name, describe(Parted::single));
     return value_of(in, "group " + std::to_string(group), describe(why(reader, in)));
   }
 

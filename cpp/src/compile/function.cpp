@@ -18,6 +18,9 @@ namespace {
 
 using Mask = GraphFunction::Mask;
 
+/// Functions of one kind that are kept, such as the batches of different sizes.
+constexpr std::size_t kMaxDerived = 32;
+
 bool any(const Mask& mask) { return std::ranges::find(mask, true) != mask.end(); }
 
 template <class T>
@@ -79,10 +82,10 @@ struct GraphFunction::Recorded {
 };
 
 /// The derivative of one call.
-class GraphFunction::Rule final : public JointRule {
+class GraphFunction::Rule final : public DerivativeRule {
  public:
   Rule(std::shared_ptr<const GraphFunction> f, Mask wanted, Mask seeds)
-      : JointRule(specs_at(f->graph(), seeds)),
+      : DerivativeRule(specs_at(f->graph(), seeds)),
         f_(std::move(f)),
         wanted_(std::move(wanted)),
         seeds_(std::move(seeds)) {}
@@ -93,15 +96,18 @@ class GraphFunction::Rule final : public JointRule {
     made_ = std::move(made);
   }
 
- protected:
-  std::vector<Tensor> pull_parts(std::span<const Tensor> inputs,
-                                 std::span<const Tensor> cotangents) const override {
+  std::vector<Tensor> pull(std::span<const Tensor> inputs,
+                           std::span<const Tensor> given_cotangents) const override {
+    const bool complete = std::ranges::all_of(given_cotangents, &Tensor::defined);
+    const std::vector<Tensor> made =
+        complete ? std::vector<Tensor>() : all_defined(given_cotangents);
+    const std::span<const Tensor> cotangents = complete ? given_cotangents : made;
     std::vector<Tensor> found;
     if (recorded_ && !thread_state().recording && std::ranges::none_of(cotangents, in_level)) {
       SmallVector<Node*, 16> given;
-      std::size_t made = 0;
+      std::size_t next = 0;
       for (const std::uint32_t i : recorded_->kept)
-        given.push_back((i == ForwardBackward::kResult ? made_[made++] : inputs[i]).node());
+        given.push_back((i == ForwardBackward::kResult ? made_[next++] : inputs[i]).node());
       for (const Tensor& ct : cotangents) given.push_back(ct.node());
       found = run(recorded_->backward, given);
     } else {
@@ -116,8 +122,8 @@ class GraphFunction::Rule final : public JointRule {
     return out;
   }
 
-  std::vector<Tensor> push_parts(std::span<const Tensor> inputs,
-                                 std::span<const Tensor> tangents) const override {
+  std::vector<Tensor> push(std::span<const Tensor> inputs,
+                           std::span<const Tensor> tangents) const override {
     Mask moving(inputs.size(), false);
     std::vector<Tensor> given(inputs.begin(), inputs.end());
     for (std::size_t i = 0; i < inputs.size(); ++i)
@@ -150,8 +156,10 @@ std::shared_ptr<const GraphFunction> GraphFunction::of(Graph graph) {
     recorded.push_back(reverse.reaches(graph, o));
     moves.push_back(recorded.back() || forward.reaches(graph, o));
   }
-  return std::make_shared<const GraphFunction>(std::move(graph), std::move(moves),
-                                               std::move(recorded));
+  const auto out =
+      std::make_shared<GraphFunction>(std::move(graph), std::move(moves), std::move(recorded));
+  out->derived_from_graph_ = true;
+  return out;
 }
 
 bool GraphFunction::records() const noexcept { return any(recorded_outputs_); }
@@ -168,33 +176,49 @@ Mask GraphFunction::reached(Reach::Mode mode, const Mask& from, const Mask& outp
 
 // ------------------------------------------------------------------------- derived functions
 
-/// Two threads may make the same one; the first is kept.
+/// Two threads may make the same one; the first is kept. What is dropped is let go of without the
+/// mutex, since a payload of it may need the embedding language's lock.
 template <class Make>
-std::shared_ptr<const GraphFunction> GraphFunction::derived(Key key, Make make) const {
+std::shared_ptr<const GraphFunction> GraphFunction::derived(Derived kind, Key key,
+                                                            Make make) const {
+  Entries& entries = derived_[static_cast<std::size_t>(kind)];
+  const auto known = [&]() -> std::shared_ptr<const GraphFunction> {
+    const auto at = std::ranges::find(entries, key, &Entries::value_type::first);
+    if (at == entries.end()) return nullptr;
+    std::rotate(entries.begin(), at, at + 1);
+    return entries.front().second;
+  };
   {
     const std::lock_guard lock(mutex_);
-    if (const auto it = derived_.find(key); it != derived_.end()) return it->second;
+    if (auto f = known()) return f;
   }
   std::shared_ptr<const GraphFunction> fresh = of(make());
+  std::shared_ptr<const GraphFunction> dropped;
   const std::lock_guard lock(mutex_);
-  return derived_.emplace(std::move(key), std::move(fresh)).first->second;
+  if (auto f = known()) return f;
+  if (entries.size() >= kMaxDerived) {
+    dropped = std::move(entries.back().second);
+    entries.pop_back();
+  }
+  entries.emplace(entries.begin(), std::move(key), fresh);
+  return fresh;
 }
 
 std::shared_ptr<const GraphFunction> GraphFunction::pullback(const Mask& wanted,
                                                              const Mask& seeds) const {
-  return derived({Derived::pullback, wanted, seeds, 0},
+  return derived(Derived::pullback, {wanted, seeds, 0},
                  [&] { return pull_back(graph_, wanted, seeds); });
 }
 
 std::shared_ptr<const GraphFunction> GraphFunction::pushforward(const Mask& moving,
                                                                 const Mask& results) const {
-  return derived({Derived::pushforward, moving, results, 0},
+  return derived(Derived::pushforward, {moving, results, 0},
                  [&] { return push_forward(graph_, moving, results); });
 }
 
 std::shared_ptr<const GraphFunction> GraphFunction::batched(const Mask& mapped,
                                                             std::int64_t size) const {
-  return derived({Derived::batch, mapped, {}, size},
+  return derived(Derived::batch, {mapped, {}, size},
                  [&] { return batch_graph(graph_, mapped, size); });
 }
 
@@ -217,6 +241,22 @@ const std::shared_ptr<const GraphFunction::Recorded>& GraphFunction::recorded(
   return found(recorded_.emplace(wanted, std::move(fresh)).first);
 }
 
+/// A derived function that a record holds too is not this one's own.
+void GraphFunction::list(Holdings& out) const {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) return;
+  graph_.list(out);
+  program_.list(out);
+  for (const Entries& entries : derived_)
+    for (const auto& [key, f] : entries)
+      if (f.use_count() == 1) f->list(out);
+  for (const auto& [wanted, pair] : recorded_) {
+    if (pair.use_count() != 1) continue;
+    pair->forward.list(out);
+    pair->backward.list(out);
+  }
+}
+
 // -------------------------------------------------------------------------------------- calls
 
 std::vector<Tensor> GraphFunction::call(std::span<const Tensor> inputs) const {
@@ -228,7 +268,9 @@ std::vector<Tensor> GraphFunction::call(std::span<const Tensor> inputs) const {
                      (leveled ? is_differentiated(x) : x.requires_grad()));
   if (!leveled) {
     if (!records() || !any(wanted)) return run(program_, inputs);
-    const RecordingScope recording(true);  // the function may say so itself, under no_grad
+    // A traced function was told what is recorded, and may have said so itself, under no_grad.
+    if (derived_from_graph_ && !thread_state().recording) return run(program_, inputs);
+    const RecordingScope recording(true);
     return call_recorded(inputs, wanted);
   }
   std::vector<Tensor> out = call_constant(inputs);
@@ -273,7 +315,7 @@ void GraphFunction::attach_derivative(std::vector<Tensor>& out, std::span<const 
     wanted[i] = false;
   }
   if (!any(wanted)) return;
-  IntrusivePtr<const JointRule> rule(new Rule(shared_from_this(), std::move(wanted), seeds));
+  IntrusivePtr<const DerivativeRule> rule(new Rule(shared_from_this(), std::move(wanted), seeds));
   std::vector<Tensor> moved = with_derivative(chosen<Tensor>(out, seeds), given, std::move(rule));
   std::size_t next = 0;
   for (std::size_t i = 0; i < out.size(); ++i)
@@ -307,7 +349,7 @@ std::vector<Tensor> GraphFunction::call_recorded(std::span<const Tensor> inputs,
                            std::make_move_iterator(out.end()));
   out.resize(graph_.outputs().size());
   auto* rule = new Rule(shared_from_this(), pair->wanted, pair->seeds);
-  IntrusivePtr<const JointRule> held(rule);
+  IntrusivePtr<const DerivativeRule> held(rule);
   rule->keep(pair, std::move(made));
   std::vector<Tensor> moved =
       recorded_with_derivative(chosen<Tensor>(out, pair->seeds), inputs, std::move(held));

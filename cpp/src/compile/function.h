@@ -2,6 +2,7 @@
 // orders it runs programs, each made once, when it is first needed.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <map>
 #include <memory>
@@ -34,12 +35,15 @@ class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
   /// Whether a call at level 0 may have to be recorded.
   bool records() const noexcept;
   std::vector<Tensor> call(std::span<const Tensor> inputs) const;
+  /// What it holds with the functions made of it. To be asked while nobody else can call it.
+  void list(Holdings& out) const;
 
  private:
   class Rule;
   struct Recorded;
   enum class Derived : std::uint8_t { pullback, pushforward, batch };
-  using Key = std::tuple<Derived, Mask, Mask, std::int64_t>;
+  using Key = std::tuple<Mask, Mask, std::int64_t>;
+  using Entries = std::vector<std::pair<Key, std::shared_ptr<const GraphFunction>>>;
 
   /// (inputs, cotangents of `seeds`) -> cotangents of `wanted`.
   std::shared_ptr<const GraphFunction> pullback(const Mask& wanted, const Mask& seeds) const;
@@ -48,7 +52,7 @@ class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
   std::shared_ptr<const GraphFunction> batched(const Mask& mapped, std::int64_t size) const;
   const std::shared_ptr<const Recorded>& recorded(const Mask& wanted) const;
   template <class Make>
-  std::shared_ptr<const GraphFunction> derived(Key key, Make make) const;
+  std::shared_ptr<const GraphFunction> derived(Derived kind, Key key, Make make) const;
   /// The outputs among `outputs` to which a derivative leads from the inputs `from`.
   Mask reached(Reach::Mode mode, const Mask& from, const Mask& outputs) const;
 
@@ -64,8 +68,9 @@ class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
   Graph graph_;
   Mask moves_, recorded_outputs_;
   CompiledProgram program_;
-  mutable std::mutex mutex_;  // of what follows; never held while anything is traced
-  mutable std::map<Key, std::shared_ptr<const GraphFunction>> derived_;
+  bool derived_from_graph_ = false;  // whether a call is recorded is the caller's affair
+  mutable std::mutex mutex_;                // of what follows; never held while anything is traced
+  mutable std::array<Entries, 3> derived_;  // by kind, the latest used first
   mutable std::map<Mask, std::shared_ptr<const Recorded>> recorded_;
   /// The entry that was asked for last, read without the mutex: entries stay where they are.
   mutable std::atomic<const std::pair<const Mask, std::shared_ptr<const Recorded>>*> latest_{};

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "graph/apply.h"
+#include "graph/results.h"
 #include "ops/structural.h"
 
 namespace adjoint {
@@ -199,11 +200,30 @@ Graph::Index Graph::add(const Op& op, std::span<const Index> inputs, const Attrs
   edges_.insert(edges_.end(), inputs.begin(), inputs.end());
   const Index i =
       append({&op, attrs, std::move(spec.shape), first, static_cast<std::uint32_t>(inputs.size()),
-              spec.dtype, Kind::apply, source});
+              spec.dtype, Kind::apply, false, source});
   hashes_[i] = hash;
   *slot = i + 1;
   ++hashed_;
   return i;
+}
+
+Graph::Index Graph::add_tuple(const Op& op, std::span<const Index> inputs, const AttrsPtr& attrs,
+                              std::span<const ResultSpec> specs, std::uint32_t source) {
+  const Index i = add(op, inputs, attrs, {DType::boolean, {}}, source);
+  entries_[i].tuple = true;
+  tuples_.try_emplace(i, specs.begin(), specs.end());
+  return i;
+}
+
+Graph::Index Graph::add_part(Index tuple, std::size_t number) {
+  return add(part_op(), {&tuple, 1}, part_attrs(number), results_of(tuple)[number],
+             entries_[tuple].source);
+}
+
+Graph::Index Graph::add_copy(const Graph& from, Index i, std::span<const Index> inputs) {
+  const Entry& e = from[i];
+  if (!e.tuple) return add(*e.op, inputs, e.attrs, {e.dtype, e.shape}, e.source);
+  return add_tuple(*e.op, inputs, e.attrs, from.results_of(i), e.source);
 }
 
 std::uint32_t Graph::add_source(std::string place) {
@@ -247,7 +267,8 @@ void Reach::exclude(std::uint32_t input) {
 }
 
 bool Reach::passes(const Graph& graph, Graph::Index i, std::size_t operand) {
-  if (mode_ == Mode::forward ? graph[i].op->no_forward : graph[i].op->no_reverse) return false;
+  if (mode_ == Mode::forward ? graph[i].op->no_forward && !graph[i].attrs : graph[i].op->no_reverse)
+    return false;
   if (operand < 8 && graph[i].op->constant_inputs >> operand & 1) return false;
   return reaches(graph, graph.inputs_of(i)[operand]);
 }
@@ -267,7 +288,7 @@ bool Reach::reaches(const Graph& graph, Graph::Index i) {
     bool any = false;
     if (e.kind != Graph::Kind::apply)
       any = starts(graph, next);
-    else if (e.op->differentiable() && is_floating(e.dtype))
+    else if (e.op->differentiable() && (e.tuple || is_floating(e.dtype)))
       for (std::size_t k = 0; k < e.count && !any; ++k) any = passes(graph, next, k);
     known_.push_back(any);
   }
@@ -285,7 +306,7 @@ Graph Graph::closed(std::vector<Tensor>& captured) const {
     if (e.kind == Kind::apply) {
       operands.clear();
       for (const Index in : inputs_of(i)) operands.push_back(to[in]);
-      to[i] = out.add(*e.op, operands, e.attrs, {e.dtype, e.shape}, e.source);
+      to[i] = out.add_copy(*this, i, operands);
     } else if (value_of(i)->level || value_of(i)->requires_grad) {
       to[i] = out.add_input(e.dtype, e.shape);
       captured.push_back(constants_[e.first]);
@@ -299,6 +320,7 @@ Graph Graph::closed(std::vector<Tensor>& captured) const {
 
 std::vector<Tensor> Graph::replay(std::span<const Tensor> inputs, const std::string** line) const {
   std::vector<Tensor> values(entries_.size());
+  std::unordered_map<Index, std::vector<Tensor>> tuples;
   std::vector<Index> last(entries_.size(), 0);  // the node after which a value is not read
   for (Index i = 0; i < entries_.size(); ++i)
     for (const Index in : inputs_of(i)) last[in] = i;
@@ -314,9 +336,17 @@ std::vector<Tensor> Graph::replay(std::span<const Tensor> inputs, const std::str
       operands.clear();
       for (const Index in : inputs_of(i)) operands.push_back(values[in].node());
       if (line) *line = &sources_[e.source];
-      values[i] = Tensor::adopt(apply(*e.op, operands, e.attrs));
-      for (const Index in : inputs_of(i))
-        if (last[in] == i) values[in] = Tensor();
+      if (e.tuple)
+        tuples[i] = apply_all(*e.op, operands, e.attrs);
+      else if (e.op->part)
+        values[i] = tuples[inputs_of(i)[0]][part_index(e.attrs.get())];
+      else
+        values[i] = Tensor::adopt(apply(*e.op, operands, e.attrs));
+      for (const Index in : inputs_of(i)) {
+        if (last[in] != i) continue;
+        values[in] = Tensor();
+        if (entries_[in].tuple) tuples.erase(in);
+      }
     }
   }
   std::vector<Tensor> results;
@@ -347,7 +377,13 @@ std::string Graph::text(const std::function<std::string(const std::string&)>& qu
       for (const Index in : inputs_of(i)) out << " %" << in;
       if (e.attrs) print_attrs(out, *e.attrs);
     }
-    out << " : " << name(e.dtype) << ' ' << to_string(e.shape) << '\n';
+    out << " :";
+    if (!e.tuple) out << ' ' << name(e.dtype) << ' ' << to_string(e.shape);
+    if (e.tuple)
+      for (const ResultSpec& spec : results_of(i))
+        out << (&spec == results_of(i).data() ? " " : ", ") << name(spec.dtype) << ' '
+            << to_string(spec.shape);
+    out << '\n';
   }
   out << "return";
   for (const Index o : outputs_) out << " %" << o;

@@ -7,8 +7,10 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
+#include "graph/holdings.h"
 #include "graph/node.h"
 #include "graph/op.h"
 
@@ -27,6 +29,7 @@ class Graph {
     std::uint32_t count;  // inputs
     DType dtype;
     Kind kind;
+    bool tuple = false;        // an application with several results, which its parts are
     std::uint32_t source = 0;  // of an application: number among the sources
 
     std::int64_t size() const noexcept;
@@ -43,6 +46,13 @@ class Graph {
   /// used on the way, so the node may be an operand.
   Index add(const Op& op, std::span<const Index> inputs, const AttrsPtr& attrs, ResultSpec spec,
             std::uint32_t source = 0);
+  /// The same where there are several results: the node of the tuple, of which `add_part` adds the
+  /// results.
+  Index add_tuple(const Op& op, std::span<const Index> inputs, const AttrsPtr& attrs,
+                  std::span<const ResultSpec> specs, std::uint32_t source = 0);
+  Index add_part(Index tuple, std::size_t number);
+  /// The application that node i of another graph of the same sources is, on these inputs.
+  Index add_copy(const Graph& from, Index i, std::span<const Index> inputs);
   std::uint32_t add_source(std::string place);
   void add_output(Index i) { outputs_.push_back(i); }
 
@@ -54,6 +64,8 @@ class Graph {
   }
   std::span<const Index> inputs() const noexcept { return inputs_; }
   std::span<const Index> outputs() const noexcept { return outputs_; }
+  /// Shapes and dtypes of the results of a tuple.
+  std::span<const ResultSpec> results_of(Index tuple) const { return tuples_.at(tuple); }
   /// Shapes and dtypes of the outputs.
   std::vector<ResultSpec> results() const;
   /// The nodes whose values depend on these inputs.
@@ -73,6 +85,9 @@ class Graph {
   /// `line` is told the place in the program of what is applied.
   std::vector<Tensor> replay(std::span<const Tensor> inputs,
                              const std::string** line = nullptr) const;
+  void list(Holdings& out) const {
+    for (const Entry& e : entries_) out.add(e.attrs);
+  }
   /// One line per node. Above what a line of the user's program applied stands its place, as in
   /// "train.py:12", and what `quote` says of it.
   std::string text(const std::function<std::string(const std::string&)>& quote = {}) const;
@@ -91,6 +106,7 @@ class Graph {
   std::vector<Index> outputs_;
   std::vector<Tensor> constants_;
   std::vector<std::string> sources_;
+  std::unordered_map<Index, std::vector<ResultSpec>> tuples_;
   std::vector<std::size_t> hashes_;   // by entry; 0 for inputs
   std::vector<std::uint32_t> table_;  // open addressing: 1 + entry, 0 when free
   std::size_t hashed_ = 0;

@@ -3,6 +3,7 @@
 // kernels that would have run them in the program.
 #include "compile/graph.h"
 #include "graph/apply.h"
+#include "graph/results.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
 
@@ -25,7 +26,9 @@ std::int64_t stored_size(const Node* value) {
 /// its calls.
 bool foldable(const Graph& graph, Graph::Index i) {
   const Graph::Entry& e = graph[i];
-  if (e.op->fallible || e.op->kind == OpKind::custom || (e.attrs && e.attrs->payload)) return false;
+  if (e.op->fallible || e.op->run_all || e.op->kind == OpKind::custom ||
+      (e.attrs && e.attrs->payload))
+    return false;
   std::int64_t room = kFoldSize;
   for (const Graph::Index in : graph.inputs_of(i)) room += 2 * stored_size(graph.value_of(in));
   return e.op->kind == OpKind::view || e.size() <= room;
@@ -38,10 +41,12 @@ Tensor run_node(const Graph& graph, Graph::Index i, std::span<const Graph::Index
   return Tensor::adopt(apply(*e.op, operands, e.attrs));
 }
 
-Tensor fixed_value(const Graph::Entry& e) {
-  Tensor out = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
-  e.op->run(out.node(), {}, e.attrs.get(), 0);
-  return out;
+/// The results of an application that depends on its attributes alone.
+std::vector<Tensor> fixed_values(const Graph& graph, Graph::Index i) {
+  const Graph::Entry& e = graph[i];
+  const ResultSpec only{e.dtype, e.shape};
+  const auto specs = e.tuple ? graph.results_of(i) : std::span(&only, 1);
+  return run_results(*e.op, specs, {}, e.attrs.get(), 0);
 }
 
 }  // namespace
@@ -53,6 +58,8 @@ Graph simplify(const Graph& graph) {
   std::vector<Graph::Index> to(graph.size(), 0);
   Graph out(graph.sources());
   bool folded = false;
+  std::vector<Tensor> fixed;  // results of the application looked at last, whose parts follow it
+  Graph::Index fixed_of = ~Graph::Index{0};
   std::vector<Graph::Index> inputs;
   for (Graph::Index i = 0; i < graph.size(); ++i) {
     const Graph::Entry& e = graph[i];
@@ -66,7 +73,17 @@ Graph simplify(const Graph& graph) {
       continue;
     }
     if (e.op->fixed_value) {
-      to[i] = out.add_constant(fixed_value(e).node());
+      fixed = fixed_values(graph, i);
+      if (!e.tuple) to[i] = out.add_constant(fixed[0].node());
+      fixed_of = i;
+      continue;
+    }
+    if (e.op->part && graph[graph.inputs_of(i)[0]].op->fixed_value) {
+      if (const Graph::Index tuple = graph.inputs_of(i)[0]; fixed_of != tuple) {
+        fixed = fixed_values(graph, tuple);
+        fixed_of = tuple;
+      }
+      to[i] = out.add_constant(fixed[part_index(e.attrs.get())].node());
       continue;
     }
     if (e.op->transparent) {
@@ -79,7 +96,7 @@ Graph simplify(const Graph& graph) {
       inputs.push_back(to[in]);
       constant &= out[to[in]].kind == Graph::Kind::constant && !out.value_of(to[in])->level;
     }
-    to[i] = out.add(*e.op, inputs, e.attrs, {e.dtype, e.shape}, e.source);
+    to[i] = out.add_copy(graph, i, inputs);
     if (!constant || out[to[i]].kind != Graph::Kind::apply || !foldable(out, to[i])) continue;
     to[i] = out.add_constant(run_node(out, to[i], inputs).node());
     folded = true;

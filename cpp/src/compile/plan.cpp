@@ -78,6 +78,19 @@ bool is_repeated(const Layout& layout) {
   return false;
 }
 
+double size_of(const ResultSpec& spec) {
+  double n = 1;
+  for (const std::int64_t extent : spec.shape) n *= static_cast<double>(extent);
+  return n;
+}
+
+std::size_t bytes_of(std::span<const ResultSpec> results) {
+  std::size_t bytes = 0;
+  for (const ResultSpec& spec : results)
+    bytes += static_cast<std::size_t>(size_of(spec)) * itemsize(spec.dtype);
+  return bytes;
+}
+
 class Planner {
  public:
   Planner(const Graph& graph, const Partition& parts, std::span<const std::uint32_t> donated)
@@ -124,7 +137,8 @@ PlaceIndex Planner::place(Index i) {
   if (place_of_[i] != kNoPlace) return place_of_[i];
   const Graph::Entry& e = graph_[i];
   place_of_[i] = static_cast<PlaceIndex>(plan_.places.size());
-  const std::size_t bytes = static_cast<std::size_t>(e.size()) * itemsize(e.dtype);
+  std::size_t bytes = static_cast<std::size_t>(e.size()) * itemsize(e.dtype);
+  if (e.tuple) bytes = bytes_of(graph_.results_of(i));
   plan_.places.push_back({e.dtype, false, false, bytes, 0, Layout(e.shape)});
   return place_of_[i];
 }
@@ -195,6 +209,8 @@ void Planner::lower_single(const Step& step, Instruction& out) {
   const auto inputs = graph_.inputs_of(i);
   SmallVector<PlaceIndex, 8> reads;
   double elements = static_cast<double>(e.size());
+  if (e.tuple)
+    for (const ResultSpec& spec : graph_.results_of(i)) elements += size_of(spec);
   for (const Index in : inputs) {
     reads.push_back(place_of_[in]);
     elements = std::max(elements, static_cast<double>(graph_[in].size()));
@@ -211,16 +227,17 @@ void Planner::lower_single(const Step& step, Instruction& out) {
     elements =
         std::sqrt(static_cast<double>(e.size()) * static_cast<double>(graph_[inputs[0]].size()) *
                   static_cast<double>(graph_[inputs[1]].size()));
-  // What a call runs is not known here: the host lock is let go for it.
-  if (e.op->kind == OpKind::custom && e.attrs && e.attrs->payload)
+  // What a call or a user's operation runs is not known here: the host lock is let go for it.
+  if (e.op->kind == OpKind::custom && (e.op->run_all || !e.op->internal))
     elements = std::numeric_limits<double>::infinity();
   plan_.work += e.op->kind == OpKind::view ? 0 : elements;
   if (e.op->kind != OpKind::view || e.size() == 0) return;
   out.keeps_layout = true;
+  if (e.op->part) return;  // results are dense
   SmallVector<Node*, 4> nodes;
   for (const PlaceIndex p : reads) nodes.push_back(shell(p));
   Tensor trial = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
-  e.op->run(trial.node(), nodes, e.attrs.get(), 0);
+  e.op->run(*e.op, trial.node(), nodes, e.attrs.get(), 0);
   plan_.places[result].layout = trial.node()->layout;
   shells_[result] = std::move(trial);
 }

@@ -7,6 +7,7 @@
 #include "base/error_context.h"
 #include "compile/verify.h"
 #include "graph/apply.h"
+#include "graph/results.h"
 #include "graph/thread_state.h"
 
 namespace adjoint {
@@ -44,6 +45,11 @@ class CompiledProgram::Frame {
   void put(PlaceIndex p, Node* n) {
     nodes[p] = n;
     data[p] = static_cast<char*>(n->data());
+  }
+  /// The same for a value that may be empty, or a tuple.
+  void put_any(PlaceIndex p, Node* n) {
+    nodes[p] = n;
+    if (!is_tuple(n) && n->layout.size()) data[p] = static_cast<char*>(n->data());
   }
   void free(PlaceList list) {
     for (const PlaceIndex p : plan.list(list)) {
@@ -149,14 +155,27 @@ void CompiledProgram::run_single(Frame& frame, const Instruction& at) const {
   std::uint32_t donated = at.donors;
   for (std::size_t i = 0; i < in.size() && i < 32 && donated >> i; ++i)
     if (!in[i]->gives_memory()) donated &= ~(1u << i);
+  if (e.op->run_all) {
+    std::vector<Tensor> results = run_all(e, at.node, in, donated);
+    frame.put_any(result, e.tuple ? new_tuple(results) : results[0].detach_node());
+    return;
+  }
   Tensor out = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
-  e.op->run(out.node(), in, e.attrs.get(), donated);
+  e.op->run(*e.op, out.node(), in, e.attrs.get(), donated);
   if (!at.keeps_layout && !out.node()->layout.contiguous()) out = contiguous(out.node());
-  Node* n = out.detach_node();
-  if (e.size())
-    frame.put(result, n);
-  else
-    frame.nodes[result] = n;
+  frame.put_any(result, out.detach_node());
+}
+
+/// The results of an operation that may have several, dense as the plan has it.
+std::vector<Tensor> CompiledProgram::run_all(const Graph::Entry& e, Graph::Index i,
+                                             std::span<Node* const> inputs,
+                                             std::uint32_t donated) const {
+  const ResultSpec only{e.dtype, e.shape};
+  const auto specs = e.tuple ? graph_.results_of(i) : std::span(&only, 1);
+  std::vector<Tensor> out = run_results(*e.op, specs, inputs, e.attrs.get(), donated);
+  for (Tensor& t : out)
+    if (!t.node()->layout.contiguous()) t = contiguous(t.node());
+  return out;
 }
 
 /// "in a compiled function: `take` at train.py:12".

@@ -27,6 +27,7 @@ class CompiledProgram final : public Program {
   void execute(std::span<Node* const> inputs, std::span<Node*> outputs) const;
 
   const Graph& graph() const noexcept { return graph_; }
+  void list(Holdings& out) const { graph_.list(out); }
 
  private:
   class Frame;
@@ -36,6 +37,8 @@ class CompiledProgram final : public Program {
   void run_group(Frame& frame, const Instruction& at) const;
   void run_scalars(Frame& frame, const Instruction& at) const;
   void run_single(Frame& frame, const Instruction& at) const;
+  std::vector<Tensor> run_all(const Graph::Entry& e, Graph::Index i, std::span<Node* const> inputs,
+                              std::uint32_t donated) const;
 
   Graph graph_;
   Plan plan_;

@@ -11,6 +11,7 @@
 #include "adjoint/transforms.h"
 #include "compile/trace.h"
 #include "graph/apply.h"
+#include "graph/results.h"
 #include "transforms/derive.h"
 
 namespace adjoint {
@@ -49,6 +50,11 @@ class Series {
     }
     if (trace_.graph()[i].kind == Graph::Kind::constant)
       return Tensor::share(trace_.graph().value_of(i));
+    if (trace_.graph()[i].tuple) return {};  // its parts are asked for
+    if (trace_.graph()[i].op->part) {
+      const Index tuple = trace_.graph().inputs_of(i)[0];
+      return results(tuple, k)[part_index(trace_.graph()[i].attrs.get())];
+    }
     while (coefficients_[i].size() <= k) {
       Tensor next = compute(i, coefficients_[i].size());
       coefficients_[i].push_back(std::move(next));
@@ -80,15 +86,48 @@ class Series {
     return out;
   }
 
-  Tensor applied(Index i, std::span<const Tensor> inputs) const {
+  std::vector<Tensor> all_applied(Index i, std::span<const Tensor> inputs) const {
     std::vector<Node*> nodes;
     for (const Tensor& t : inputs) nodes.push_back(t.node());
-    return Tensor::adopt(apply(*trace_.graph()[i].op, nodes, trace_.graph()[i].attrs));
+    return apply_all(*trace_.graph()[i].op, nodes, trace_.graph()[i].attrs);
+  }
+  Tensor applied(Index i, std::span<const Tensor> inputs) const {
+    return all_applied(i, inputs)[0];
+  }
+
+  /// Coefficient k of all results of an operation with a `pull` rule.
+  const std::vector<Tensor>& results(Index i, std::size_t k) {
+    for (std::size_t next = results_[i].size(); next <= k; ++next) {
+      std::vector<Tensor> found = compute_results(i, next);
+      results_[i].push_back(std::move(found));
+    }
+    return results_[i][k];
+  }
+
+  std::vector<Tensor> compute_results(Index i, std::size_t k) {
+    if (k == 0) return all_applied(i, inputs_at(i, 0));
+    const Op& op = *trace_.graph()[i].op;
+    const std::size_t count = results(i, 0).size();
+    std::vector<Tensor> out(count);
+    if (op.push) {
+      const std::vector<Index> slopes = slopes_of(i);
+      for (std::size_t n = 0; n < count; ++n)
+        if (slopes[n] != kNone)
+          out[n] = scaled(coefficient(slopes[n], k - 1), 1.0 / static_cast<double>(k));
+      return out;
+    }
+    const std::vector<Tensor> tangents = inputs_at(i, k);
+    if (std::ranges::none_of(tangents, &Tensor::defined)) return out;
+    const std::vector<Tensor> point = inputs_at(i, 0);
+    const std::vector<Tensor> outputs = results(i, 0);
+    const AttrsPtr attrs = trace_.graph()[i].attrs;
+    return output_tangents({op, attrs.get(), point, no_tensor(), outputs}, tangents);
   }
 
   Tensor compute(Index i, std::size_t k) {
-    if (k == 0) return applied(i, inputs_at(i, 0));
     const Op& op = *trace_.graph()[i].op;
+    if (op.pull) return results(i, k)[0];
+    if (k == 0) return applied(i, inputs_at(i, 0));
     if (op.multilinear) return convolved(i, k);
     if (!is_linear(i)) {
       const Index slope = slope_of(i);
@@ -148,21 +187,40 @@ class Series {
     return linear;
   }
 
+  std::vector<Tensor> velocities_of(Index i) {
+    std::vector<Tensor> out(trace_.graph().inputs_of(i).size());
+    for (std::size_t n = 0; n < out.size(); ++n)
+      if (moves(i, n)) out[n] = velocity(trace_.graph().inputs_of(i)[n]);
+    return out;
+  }
+
   /// The node of J(x) x'.
   Index slope_of(Index i) {
-    if (const auto known = slopes_.find(i); known != slopes_.end()) return known->second;
+    if (const auto known = slopes_.find(i); known != slopes_.end()) return known->second[0];
     const RecordingScope unrecorded(false);
     std::vector<Tensor> inputs;
     Tensor output;
     const AttrsPtr attrs = trace_.graph()[i].attrs;
     const RuleArgs args = traced_args(i, inputs, output);
-    std::vector<Tensor> tangents(inputs.size());
-    for (std::size_t n = 0; n < inputs.size(); ++n)
-      if (moves(i, n)) tangents[n] = velocity(trace_.graph().inputs_of(i)[n]);
-    const Tensor slope = output_tangent(args, tangents);
+    const Tensor slope = output_tangent(args, velocities_of(i));
     const Index found = slope.defined() ? trace_.index(slope) : kNone;
-    slopes_[i] = found;
+    slopes_[i] = {found};
     return found;
+  }
+
+  /// The same for all results.
+  const std::vector<Index>& slopes_of(Index i) {
+    if (const auto known = slopes_.find(i); known != slopes_.end()) return known->second;
+    const RecordingScope unrecorded(false);
+    std::vector<Tensor> inputs;
+    for (const Index in : trace_.graph().inputs_of(i)) inputs.push_back(trace_.value(in));
+    const std::vector<Tensor> outputs = trace_.results(i);
+    const AttrsPtr attrs = trace_.graph()[i].attrs;
+    const RuleArgs args{*trace_.graph()[i].op, attrs.get(), inputs, no_tensor(), outputs};
+    std::vector<Index> found;
+    for (const Tensor& slope : output_tangents(args, velocities_of(i)))
+      found.push_back(slope.defined() ? trace_.index(slope) : kNone);
+    return slopes_[i] = std::move(found);
   }
 
   /// The node of x'.
@@ -181,7 +239,8 @@ class Series {
   std::unordered_map<Index, std::vector<Tensor>> coefficients_;
   Reach reach_{Reach::Mode::forward};  // which values depend on t
   std::unordered_map<Index, bool> linear_;
-  std::unordered_map<Index, Index> slopes_;
+  std::unordered_map<Index, std::vector<Index>> slopes_;                 // by result
+  std::unordered_map<Index, std::vector<std::vector<Tensor>>> results_;  // by order
   std::unordered_map<Index, Index> velocities_, velocity_of_;
 };
 

@@ -15,6 +15,11 @@ Node* record_traced(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
   return level.trace->record(op, inputs, attrs);
 }
 
+std::vector<Tensor> record_all_traced(const Op& op, std::span<Node* const> inputs,
+                                      const AttrsPtr& attrs, const Level& level) {
+  return level.trace->record_all(op, inputs, attrs);
+}
+
 /// Whether a Python int fits an integer type of few bits depends on its value.
 void check_cast(const Node* from, DType to) {
   if (traced_weak_kind(from) == WeakKind::integer && !is_floating(to) && to != DType::int64)
@@ -57,6 +62,10 @@ class Trace::Cells final : public CellScope {
     t.value = value.defined() ? kept_value(cell.leaf, std::move(value), t.value.node()) : Tensor();
   }
   void check(const Cell&, const Tensor&) override {}
+  const Cell* stand_in_for(const Cell& cell) override {
+    const Redirect* r = redirected(cell);
+    return r ? &r->to : nullptr;
+  }
   const char* refuses_leaves() const noexcept override { return "compile"; }
   bool is_trace() const noexcept override { return true; }
 
@@ -81,7 +90,8 @@ Trace::Trace(SourceFinder find_source)
 }
 
 Trace::Trace(SourceFinder find_source, std::unique_ptr<CellScope> cells, bool hidden)
-    : scope_(std::make_unique<LevelScope>(Box::trace, record_traced, 0, this, hidden)),
+    : scope_(std::make_unique<LevelScope>(Box::trace, Interpreter{record_traced, record_all_traced},
+                                          0, this, hidden)),
       level_(scope_->level()),
       serial_(scope_->serial()),
       find_source_(std::move(find_source)),
@@ -180,9 +190,7 @@ bool Trace::moves_outside(const Tensor& value) const {
   return moves;
 }
 
-Node* Trace::record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
-  if (op.casts) check_cast(inputs[0], attrs->dtype);
-  const ResultSpec spec = infer_result(op, inputs, attrs.get());
+SmallVector<Graph::Index, 8> Trace::operands_of(std::span<Node* const> inputs) {
   const ThreadState& state = thread_state();
   const bool constant = level_ <= state.constant_levels;              // under no_grad
   const bool unrecorded = !constant && !hidden_ && !state.recording;  // no_grad outside, or a sweep
@@ -193,7 +201,34 @@ Node* Trace::record(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
     if (unrecorded) i = ended(i, reverse_, "unrecorded");
     operands.push_back(i);
   }
-  return box(graph_.add(op, operands, attrs, spec, source()), spec.dtype, spec.shape);
+  return operands;
+}
+
+Node* Trace::record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
+  if (op.casts) check_cast(inputs[0], attrs->dtype);
+  const ResultList specs = infer_results(op, inputs, attrs.get());
+  const ResultSpec& spec = specs.only();
+  return box(graph_.add(op, operands_of(inputs), attrs, spec, source()), spec.dtype, spec.shape);
+}
+
+std::vector<Tensor> Trace::record_all(const Op& op, std::span<Node* const> inputs,
+                                      const AttrsPtr& attrs) {
+  const ResultList specs = infer_results(op, inputs, attrs.get());
+  const auto all = specs.all();
+  const auto operands = operands_of(inputs);
+  return results(all.size() == 1 ? graph_.add(op, operands, attrs, all[0], source())
+                                 : graph_.add_tuple(op, operands, attrs, all, source()));
+}
+
+std::vector<Tensor> Trace::results(Graph::Index i) {
+  std::vector<Tensor> out;
+  if (!graph_[i].tuple) {
+    out.push_back(value(i));
+    return out;
+  }
+  for (std::size_t k = 0; k < graph_.results_of(i).size(); ++k)
+    out.push_back(value(graph_.add_part(i, k)));
+  return out;
 }
 
 Node* Trace::constant(Node* value) {

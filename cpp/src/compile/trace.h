@@ -87,18 +87,23 @@ class Trace final : public TraceSink {
   /// of the copy. `used` is set when the function gets at it.
   void redirect(Node** from, const Cell& to, bool* used) { redirects_[from] = {to, used}; }
 
+  const SourceFinder& source_finder() const noexcept { return find_source_; }
   /// The graph so far, a node of it as a traced value, and the node of a value.
   const Graph& graph() const noexcept { return graph_; }
   Tensor value(Graph::Index i) const {
     return Tensor::adopt(box(i, graph_[i].dtype, graph_[i].shape));
   }
   Graph::Index index(const Tensor& t) { return index_of(t.node()); }
+  /// The results of a node, of which only a tuple has others than itself.
+  std::vector<Tensor> results(Graph::Index i);
   /// Closes the trace. Raises when an output belongs to no graph.
   Traced finish(std::span<const Tensor> outputs);
   ~Trace() override;
 
   bool moves(const Node* box) override;
   Node* record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) override;
+  std::vector<Tensor> record_all(const Op& op, std::span<Node* const> inputs,
+                                 const AttrsPtr& attrs) override;
   Node* constant(Node* value) override;
   void sweep_left(const Node* box) override;
   Node* continued(Node* value, const Node* before) override;
@@ -123,6 +128,7 @@ class Trace final : public TraceSink {
     return n->box == Box::trace && n->level == level_ && n->box_serial == serial_;
   }
   Graph::Index index_of(Node* n);
+  SmallVector<Graph::Index, 8> operands_of(std::span<Node* const> inputs);
   /// The operand by way of an operation that ends derivatives, where one reaches it.
   Graph::Index ended(Graph::Index operand, Reach& reach, const char* op);
   bool moves_outside(const Tensor& value) const;

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "graph/apply.h"
+#include "graph/results.h"
 
 namespace adjoint {
 
@@ -86,6 +87,25 @@ class PlanWalk {
   std::map<std::size_t, PlaceIndex> taken_;  // parts of the arena, by offset
 };
 
+bool same_spec(const ResultSpec& a, const ResultSpec& b) {
+  return a.dtype == b.dtype && a.shape == b.shape;
+}
+
+std::string text_of(std::span<const ResultSpec> specs) {
+  std::string out;
+  for (const ResultSpec& spec : specs)
+    out += (out.empty() ? "" : ", ") + std::string(name(spec.dtype)) + ' ' + to_string(spec.shape);
+  return out;
+}
+
+/// A value of which nothing is looked at but shapes and dtypes.
+Tensor shell(std::span<const ResultSpec> specs, bool tuple) {
+  std::vector<Tensor> values;
+  for (const ResultSpec& spec : specs)
+    values.push_back(Tensor::adopt(new_node(spec.dtype, Layout(spec.shape))));
+  return tuple ? Tensor::adopt(new_tuple(values)) : values[0];
+}
+
 }  // namespace
 
 void verify(const Graph& graph) {
@@ -98,13 +118,14 @@ void verify(const Graph& graph) {
       if (in >= i) broken(numbered("an input comes after its reader: node", i));
       operands.push_back(shells[in].node());
     }
-    shells[i] = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
+    const ResultSpec only{e.dtype, e.shape};
+    const auto wanted = e.tuple ? graph.results_of(i) : std::span(&only, 1);
+    shells[i] = shell(wanted, e.tuple);
     if (e.kind != Graph::Kind::apply) continue;
-    const ResultSpec spec = infer_result(*e.op, operands, e.attrs.get());
-    if (spec.dtype != e.dtype || !(spec.shape == e.shape))
-      broken(numbered("node", i) + " is " + std::string(name(e.dtype)) + ' ' + to_string(e.shape) +
-             ", and " + e.op->name + " gives " + std::string(name(spec.dtype)) + ' ' +
-             to_string(spec.shape));
+    const ResultList given = infer_results(*e.op, operands, e.attrs.get());
+    if (!std::ranges::equal(given.all(), wanted, same_spec))
+      broken(numbered("node", i) + " is " + text_of(wanted) + ", and " + e.op->name + " gives " +
+             text_of(given.all()));
   }
   for (const Index o : graph.outputs())
     if (o >= graph.size()) broken(numbered("an output is not there: node", o));

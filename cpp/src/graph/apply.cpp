@@ -8,6 +8,7 @@
 
 #include "graph/defer.h"
 #include "graph/node_pool.h"
+#include "graph/results.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
 #include "graph/watcher.h"
@@ -257,8 +258,9 @@ class InnerLevelsHidden {
   std::vector<Level> inner_;
 };
 
-Node* interpret(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
-                std::uint16_t number) {
+/// Calls `run` with the level that gives boxed inputs of at most this level their meaning.
+template <class Run>
+auto interpret(const Op& op, std::span<Node* const> inputs, std::uint16_t number, Run run) {
   const auto& levels = thread_state().levels;
   for (std::size_t k = levels.size(); k > number && !thread_state().within; --k)
     if (levels[k - 1].whole) {
@@ -268,7 +270,14 @@ Node* interpret(const Op& op, std::span<Node* const> inputs, const AttrsPtr& att
   const Level level = level_of(op, inputs, number);
   std::optional<InnerLevelsHidden> hidden;
   if (thread_state().levels.size() > number) hidden.emplace(thread_state(), number);
-  return level.interpret(op, inputs, attrs, level);
+  return run(level);
+}
+
+Node* interpret_one(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
+                    std::uint16_t number) {
+  return interpret(op, inputs, number, [&](const Level& level) {
+    return level.interpret.one(op, inputs, attrs, level);
+  });
 }
 
 /// The short way for operations on scalars of one dtype, null when it does not apply: what is left
@@ -336,8 +345,8 @@ Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, const Attrs
       shape = merged;
     }
   }
-  Node* out =
-      level ? interpret(op, inputs, attrs, level) : run_elementwise(op, inputs, attrs, k, shape);
+  Node* out = level ? interpret_one(op, inputs, attrs, level)
+                    : run_elementwise(op, inputs, attrs, k, shape);
   if (grad && is_floating(k->out) && op.differentiable() && thread_state().recording &&
       wants_record(op, inputs))
     record(thread_state(), out, op, inputs, attrs);
@@ -362,6 +371,18 @@ bool joins_groups(const Op& op, std::span<Node* const> inputs, const AttrsPtr& a
   return !axes.empty();
 }
 
+/// Which of the inputs that the caller gives up nobody else uses.
+std::uint32_t donors_among(std::span<Node* const> inputs, std::uint32_t donate) {
+  std::uint32_t donated = 0;
+  for (std::size_t i = 0; i < inputs.size() && i < 32; ++i) {
+    Node* in = inputs[i];
+    if ((donate >> i & 1) && in->gives_memory() &&
+        std::count(inputs.begin(), inputs.end(), in) == 1)
+      donated |= 1u << i;
+  }
+  return donated;
+}
+
 Node* run_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
                   const ResultSpec& spec, std::uint32_t donate) {
   if (joins_groups(op, inputs, attrs, spec.dtype)) {
@@ -370,31 +391,31 @@ Node* run_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr& a
     return out.detach_node();
   }
   for (Node* in : inputs) materialize(in);
-  std::uint32_t donated = 0;
-  for (std::size_t i = 0; i < inputs.size() && i < 32; ++i) {
-    Node* in = inputs[i];
-    if ((donate >> i & 1) && in->gives_memory() &&
-        std::count(inputs.begin(), inputs.end(), in) == 1)
-      donated |= 1u << i;
-  }
+  const std::uint32_t donated = donors_among(inputs, donate);
   checked_size(spec.shape, op.name);
   Tensor out = Tensor::adopt(new_node(spec.dtype, Layout(spec.shape)));
-  op.run(out.node(), inputs, attrs.get(), donated);
+  op.run(op, out.node(), inputs, attrs.get(), donated);
   return out.detach_node();
 }
 
+Node* apply_rarely(Watcher* watcher, const Op& op, std::span<Node* const> inputs,
+                   const AttrsPtr& attrs, std::uint32_t donate);
+
 Node* apply_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
                     std::uint32_t donate) {
+  if (op.run_all) [[unlikely]]
+    return apply_rarely(nullptr, op, inputs, attrs, donate);
   std::uint16_t level = 0;
   bool grad = false;
   for (const Node* in : inputs) {
     level = std::max(level, in->level);
     grad |= in->requires_grad;
   }
-  const ResultSpec spec = op.infer(inputs, attrs.get());
+  const ResultList specs = op.infer(op, inputs, attrs.get());
+  const ResultSpec& spec = specs.only();
   Node* out;
   if (level) {
-    out = interpret(op, inputs, attrs, level);
+    out = interpret_one(op, inputs, attrs, level);
   } else if (inputs.empty() && g_open_traces.load(std::memory_order_relaxed) && current_trace()) {
     out = current_trace()->record(op, inputs, attrs);
   } else {
@@ -406,17 +427,77 @@ Node* apply_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
   return out;
 }
 
-/// Nothing waits, so that the value is known here, and the inputs are there to be reported. They
+/// Records an application of several results: their values go to a tuple, and each of `out` that
+/// has a derivative becomes a part of it.
+void record_all(ThreadState& state, std::vector<Tensor>& out, const Op& op,
+                std::span<Node* const> inputs, const AttrsPtr& attrs) {
+  const bool shadow = state.shadow == state.open_recorders;
+  if (!shadow && out.size() == 1) return record(state, out[0].node(), op, inputs, attrs);
+  Tensor tuple;
+  if (!shadow) {
+    tuple = Tensor::adopt(new_tuple(out));
+    record(state, tuple.node(), op, inputs, attrs);
+  }
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    if (!is_floating(out[i].dtype())) continue;
+    if (shadow)
+      record(state, out[i].node(), op, inputs, attrs);
+    else
+      out[i] = part_of(tuple.node(), i);
+  }
+}
+
+std::vector<Tensor> apply_several(const Op& op, std::span<Node* const> inputs,
+                                  const AttrsPtr& attrs, std::uint32_t donate) {
+  std::uint16_t level = 0;
+  for (const Node* in : inputs) level = std::max(level, in->level);
+  const ResultList specs = op.infer(op, inputs, attrs.get());
+  std::vector<Tensor> out;
+  if (level) {
+    out = interpret(op, inputs, level,
+                    [&](const Level& at) { return at.interpret.all(op, inputs, attrs, at); });
+  } else if (inputs.empty() && g_open_traces.load(std::memory_order_relaxed) && current_trace()) {
+    out = current_trace()->record_all(op, inputs, attrs);
+  } else {
+    for (Node* in : inputs) materialize(in);
+    out = run_results(op, specs.all(), inputs, attrs.get(), donors_among(inputs, donate));
+  }
+  const auto moves = [](const Tensor& t) { return is_floating(t.dtype()); };
+  if (op.differentiable() && thread_state().recording && wants_record(op, inputs) &&
+      std::ranges::any_of(out, moves))
+    record_all(thread_state(), out, op, inputs, attrs);
+  return out;
+}
+
+/// Nothing waits, so that the values are known here, and the inputs are there to be reported. They
 /// are held, since a report may run code of the user.
-[[gnu::noinline]] Node* apply_watched(Watcher& watcher, const Op& op, std::span<Node* const> inputs,
-                                      const AttrsPtr& attrs) {
+[[gnu::noinline]] std::vector<Tensor> apply_watched(Watcher& watcher, const Op& op,
+                                                    std::span<Node* const> inputs,
+                                                    const AttrsPtr& attrs) {
   const DeferralScope now(false);
   std::vector<Tensor> held;
   for (Node* in : inputs) held.push_back(Tensor::share(in));
-  Tensor out = Tensor::adopt(op.kind == OpKind::elementwise ? apply_elementwise(op, inputs, attrs)
-                                                            : apply_general(op, inputs, attrs, 0));
-  watcher.applied(op, inputs, out.node());
-  return out.detach_node();
+  std::vector<Tensor> out;
+  if (op.run_all)
+    out = apply_several(op, inputs, attrs, 0);
+  else
+    out.push_back(Tensor::adopt(op.kind == OpKind::elementwise
+                                    ? apply_elementwise(op, inputs, attrs)
+                                    : apply_general(op, inputs, attrs, 0)));
+  for (const Tensor& t : out) watcher.applied(op, inputs, t.node());
+  return out;
+}
+
+/// What `apply` does where it is not the usual way: kept apart, as a list on the stack costs the
+/// usual way nanoseconds.
+[[gnu::noinline]] Node* apply_rarely(Watcher* watcher, const Op& op, std::span<Node* const> inputs,
+                                     const AttrsPtr& attrs, std::uint32_t donate) {
+  std::vector<Tensor> out = watcher ? apply_watched(*watcher, op, inputs, attrs)
+                                    : apply_several(op, inputs, attrs, donate);
+  if (out.size() != 1)
+    raise(ErrorKind::runtime, op.name,
+          "has " + std::to_string(out.size()) + " results here: use apply_all");
+  return out[0].detach_node();
 }
 
 }  // namespace
@@ -424,12 +505,22 @@ Node* apply_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
 Node* apply(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
             std::uint32_t donate) {
   if (Watcher* watcher = open_watcher()) [[unlikely]]
-    return apply_watched(*watcher, op, inputs, attrs);
+    return apply_rarely(watcher, op, inputs, attrs, donate);
   if (op.kind == OpKind::elementwise) {
     if (Node* out = apply_scalars(op, inputs)) return out;
     return apply_elementwise(op, inputs, attrs);
   }
   return apply_general(op, inputs, attrs, donate);
+}
+
+std::vector<Tensor> apply_all(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
+                              std::uint32_t donate) {
+  if (Watcher* watcher = open_watcher()) [[unlikely]]
+    return apply_watched(*watcher, op, inputs, attrs);
+  if (op.run_all) return apply_several(op, inputs, attrs, donate);
+  std::vector<Tensor> out;
+  out.push_back(Tensor::adopt(apply(op, inputs, attrs, donate)));
+  return out;
 }
 
 bool apply_in_place(const Op& op, Node* target, Node* other) {
@@ -465,8 +556,8 @@ const kernels::TileKernel* tile_kernel(const Op& op, DType operand, const Attrs*
   return casts[static_cast<int>(operand)][static_cast<int>(attrs->dtype)];
 }
 
-ResultSpec infer_result(const Op& op, std::span<Node* const> inputs, const Attrs* attrs) {
-  if (op.kind != OpKind::elementwise) return op.infer(inputs, attrs);
+ResultList infer_results(const Op& op, std::span<Node* const> inputs, const Attrs* attrs) {
+  if (op.kind != OpKind::elementwise) return op.infer(op, inputs, attrs);
   Dims shape(inputs[0]->layout.shape());
   for (const Node* in : inputs.subspan(1)) {
     const auto other = in->layout.shape();
@@ -515,25 +606,13 @@ Tensor contiguous(Node* node) {
 
 namespace {
 
-/// Gives `out` the value of `node`: its memory, the parts of its box, or what it will be.
+/// Gives `out` the value of `node`: what it holds, or what it will be.
 void share_state(Node* out, Node* node, const Op& op) {
   if (node->is_pending()) {
     defer(out, op, {&node, 1}, nullptr);
     return;
   }
-  out->level = node->level;
-  out->box = node->box;
-  out->box_serial = node->box_serial;
-  out->bits = node->bits;
-  if (node->level) {
-    out->state.store(State::boxed, std::memory_order_relaxed);
-    out->primal = node->primal;
-    if (node->box != Box::trace && out->primal) retain_handle(out->primal);
-    if (node->box == Box::dual && out->tangent) retain_handle(out->tangent);
-  } else {
-    out->storage = node->storage;
-    if (out->storage) retain(out->storage);
-  }
+  share_held(out, node);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <initializer_list>
 #include <span>
+#include <vector>
 
 #include "adjoint/tensor.h"
 #include "graph/node.h"
@@ -20,13 +21,17 @@ Node* apply(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs =
 Tensor apply(const Op& op, std::initializer_list<const Tensor*> inputs,
              const AttrsPtr& attrs = nullptr, std::uint32_t donate = 0);
 
+/// The same for operations that may have several results, or none; for any other a list of one.
+std::vector<Tensor> apply_all(const Op& op, std::span<Node* const> inputs,
+                              const AttrsPtr& attrs = nullptr, std::uint32_t donate = 0);
+
 /// Writes op(target, other) into `target`, for scalars outside of transforms whose target nothing
 /// but the caller's one handle can see, and where nothing is to be recorded. False, with nothing
 /// done, in any other case.
 bool apply_in_place(const Op& op, Node* target, Node* other);
 
-/// Shape and dtype of the result; of an elementwise op the operands already have their dtypes.
-ResultSpec infer_result(const Op& op, std::span<Node* const> inputs, const Attrs* attrs);
+/// Shapes and dtypes of the results; of an elementwise op the operands already have their dtypes.
+ResultList infer_results(const Op& op, std::span<Node* const> inputs, const Attrs* attrs);
 
 /// Computes the value if it is still deferred. Raises for a boxed or dropped node.
 void materialize(Node* node);

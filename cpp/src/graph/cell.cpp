@@ -44,7 +44,6 @@ Tensor load(const Cell& cell) {
 }
 
 void store(const Cell& cell, Tensor value) {
-  if (cell.kind == Cell::Kind::handle) note_assigned(cell);
   Node* fresh = kept_value(cell.leaf, std::move(value), *cell.at).detach_node();
   if (cell.kind == Cell::Kind::gradient) {
     const GradientLock lock;
@@ -71,8 +70,11 @@ Tensor read_cell(const Cell& cell) {
 }
 
 void write_cell(const Cell& cell, Tensor value) {
-  if (CellScope* scope = scope_of(cell)) return scope->write(cell, std::move(value));
-  store(cell, std::move(value));
+  if (CellScope* scope = scope_of(cell))
+    scope->write(cell, std::move(value));
+  else
+    store(cell, std::move(value));
+  if (cell.kind == Cell::Kind::handle) note_assigned(cell);
 }
 
 void check_write(const Cell& cell, const Tensor& value) {
@@ -109,19 +111,14 @@ AssignedInReverse::AssignedInReverse() : opened_(thread_state().births) {
 AssignedInReverse::~AssignedInReverse() {
   thread_state().assigned = nullptr;
   for (const auto& [cell, owner] : cells_) {
-    Node* n = *cell.at;
-    if (!n->requires_grad || n->leaf) continue;
-    Tensor plain = Tensor::share(n).detach();
-    *cell.at = plain.detach_node();
-    release_handle(n);
+    const Tensor value = read_cell(cell);
+    if (!cell.leaf && value.requires_grad()) write_cell(cell, value.detach());
   }
 }
 
 void AssignedInReverse::note(const Cell& cell) {
   if (cell.birth >> kBirthBits == opened_ >> kBirthBits && cell.birth > opened_) return;
-  for (const auto& [known, owner] : cells_)
-    if (known.at == cell.at) return;
-  cells_.emplace_back(cell, cell.keep(cell.who));
+  if (known_.insert(cell.at).second) cells_.emplace_back(cell, cell.keep(cell.who));
 }
 
 void note_assigned(const Cell& cell) {
@@ -151,10 +148,24 @@ bool CellScope::is_outside(const Cell& cell) const noexcept {
   return cell.birth >> kBirthBits != opened_ >> kBirthBits || cell.birth <= opened_;
 }
 
-bool CellScope::dual_around(const Cell& cell, bool outside) const noexcept {
+bool CellScope::is_inside_dual(const Cell& cell) const noexcept {
   for (const CellScope* scope = outer_; scope; scope = scope->outer_)
-    if (scope->is_dual() && scope->is_outside(cell) == outside) return true;
+    if (scope->dual_serial() && !scope->is_outside(cell)) return true;
   return false;
+}
+
+Dims CellScope::duals_inside_of(const Cell& cell) const {
+  Dims out;
+  for (const CellScope* scope = outer_; scope; scope = scope->outer_)
+    if (scope->dual_serial() && scope->is_outside(cell)) out.push_back(scope->dual_serial());
+  return out;
+}
+
+Cell CellScope::resolved(Cell cell) const {
+  for (CellScope* scope = outer_; scope; scope = scope->outer_)
+    if (scope->is_outside(cell))
+      if (const Cell* other = scope->stand_in_for(cell)) cell = *other;
+  return cell;
 }
 
 Tensor CellScope::read_outside(const Cell& cell) {

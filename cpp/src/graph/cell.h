@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -63,25 +64,28 @@ class CellScope {
   virtual void check(const Cell& cell, const Tensor& value) { check_outside(cell, value); }
   /// Why a handle from outside cannot be made a leaf here; null where it can.
   virtual const char* refuses_leaves() const noexcept { return nullptr; }
+  /// The cell that the scope has put in the place of this one; null for none.
+  virtual const Cell* stand_in_for(const Cell&) { return nullptr; }
   virtual bool is_trace() const noexcept { return false; }
-  virtual bool is_dual() const noexcept { return false; }
+  /// Of a level of forward mode; 0 for others.
+  virtual std::uint32_t dual_serial() const noexcept { return 0; }
   CellScope* outer() const noexcept { return outer_; }
 
  protected:
+  /// The cell that scopes around this one have put in its place, or itself.
+  Cell resolved(Cell cell) const;
   /// What the scopes around this one, and in the end the cell itself, hold or take.
   Tensor read_outside(const Cell& cell);
   void write_outside(const Cell& cell, Tensor value);
   void check_outside(const Cell& cell, const Tensor& value);
-  /// Whether forward mode is open around this scope, and the cell is from outside of it, or from
-  /// inside of it.
-  bool is_outside_dual(const Cell& cell) const noexcept { return dual_around(cell, true); }
-  bool is_inside_dual(const Cell& cell) const noexcept { return dual_around(cell, false); }
+  /// Whether forward mode is open around this scope, and the cell is from inside of it.
+  bool is_inside_dual(const Cell& cell) const noexcept;
+  /// The serials of the levels of forward mode around this scope that the cell is from outside of.
+  Dims duals_inside_of(const Cell& cell) const;
   /// Gives up the place on the thread before the end of the object's life.
   void close() noexcept;
 
  private:
-  bool dual_around(const Cell& cell, bool outside) const noexcept;
-
   CellScope* outer_;
   std::uint64_t opened_;  // the last birth before
   bool open_ = true;
@@ -101,6 +105,7 @@ class AssignedInReverse {
  private:
   std::uint64_t opened_;
   std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> cells_;
+  std::unordered_set<Node**> known_;  // where these are; they are kept, so no place is met again
 };
 /// Called whenever a handle is rebound.
 void note_assigned(const Cell& cell);

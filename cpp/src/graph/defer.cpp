@@ -501,7 +501,7 @@ void advance(Node* n, std::span<Node* const> others, std::vector<Tensor>& stack)
       return;
     }
     const Tensor view = Tensor::adopt(new_node(n->dtype, n->layout));
-    n->op->run(view.node(), n->inputs(), n->attrs, 0);
+    n->op->run(*n->op, view.node(), n->inputs(), n->attrs, 0);
     n->layout.restride(view.node()->layout);
     n->bits = view.node()->bits;
     n->storage = std::exchange(view.node()->storage, nullptr);
@@ -577,7 +577,10 @@ void materialize(std::span<Node* const> nodes) {
       raise(ErrorKind::runtime, "eval",
             "the value belongs to an open transform and has no memory of its own");
     if (state_of(n) == State::dropped)
-      raise(ErrorKind::runtime, "eval", "the value was released: no rule had saved it");
+      raise(ErrorKind::runtime, "eval",
+            n->op ? "the value was released: no rule had saved it"
+                  : "the value was released: its memory was given to a compiled function, as "
+                    "donate_argnums says");
     if (!n->is_ready()) stack.push_back(Tensor::share(n));
   }
   if (stack.empty()) return;

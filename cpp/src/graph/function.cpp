@@ -44,6 +44,11 @@ void read_parameters(FunctionRecord& f, std::string_view list) {
     } else {
       const auto equals = part.find('=');
       Parameter p{std::string(part.substr(0, equals)), kind, {}, ""};
+      if (p.name.front() == '*') {  // "*arrays": all that are given by position
+        p.name.erase(0, 1);
+        p.kind = Parameter::Kind::variadic;
+        kind = Parameter::Kind::keyword_only;
+      }
       if (equals != std::string_view::npos) p.fallback = part.substr(equals + 1);
       if (p.name == "device") p.type = {ParameterType::device, true};
       if (p.name == "copy") p.type = {ParameterType::copy, true};

@@ -32,7 +32,9 @@ enum class ParameterType : std::uint8_t {
   axis,   // one int that counts dimensions
   axes,   // an int, several, or None for all
   shape,  // an int or several
+  pairs,  // an int, or two lists of axes
   integer,
+  integers,  // an int, or a list or a tensor of them whose values are known
   number,
   flag,
   dtype,
@@ -55,9 +57,11 @@ class ArgumentReader {
   virtual Tensor tensor(int i) const = 0;
   virtual std::vector<Tensor> tensors(int i) const = 0;
   virtual std::int64_t integer(int i) const = 0;
+  virtual std::vector<std::int64_t> integers(int i) const = 0;
   virtual double number(int i) const = 0;
   virtual bool flag(int i) const = 0;
   virtual Dims dims(int i) const = 0;
+  virtual AxisPairs pairs(int i) const = 0;
   virtual DType dtype(int i) const = 0;
   virtual std::string text(int i) const = 0;
 
@@ -83,11 +87,16 @@ struct ReadArgument<std::span<const Tensor>>
 template <>
 struct ReadArgument<std::int64_t> : ReadAs<ParameterType::integer, &ArgumentReader::integer> {};
 template <>
+struct ReadArgument<std::vector<std::int64_t>>
+    : ReadAs<ParameterType::integers, &ArgumentReader::integers> {};
+template <>
 struct ReadArgument<double> : ReadAs<ParameterType::number, &ArgumentReader::number> {};
 template <>
 struct ReadArgument<bool> : ReadAs<ParameterType::flag, &ArgumentReader::flag> {};
 template <>
 struct ReadArgument<Tensor::Shape> : ReadAs<ParameterType::shape, &ArgumentReader::dims> {};
+template <>
+struct ReadArgument<AxisPairs> : ReadAs<ParameterType::pairs, &ArgumentReader::pairs> {};
 template <>
 struct ReadArgument<DType> : ReadAs<ParameterType::dtype, &ArgumentReader::dtype> {};
 template <>
@@ -169,7 +178,7 @@ constexpr FunctionEntry entry_of() {
 }
 
 struct Parameter {
-  enum class Kind : std::uint8_t { positional_only, either, keyword_only };
+  enum class Kind : std::uint8_t { positional_only, either, keyword_only, variadic };
   std::string name;
   Kind kind = Kind::either;
   ArgumentType type = {ParameterType::tensor};

@@ -114,6 +114,22 @@ Node* new_array(DType dtype, Layout::Extents shape, const char* op) {
   return n;
 }
 
+void share_held(Node* out, const Node* node) {
+  out->level = node->level;
+  out->box = node->box;
+  out->box_serial = node->box_serial;
+  out->bits = node->bits;
+  if (node->level) {
+    out->state.store(State::boxed, std::memory_order_relaxed);
+    out->primal = node->primal;
+    if (node->box != Box::trace && out->primal) retain_handle(out->primal);
+    if (node->box == Box::dual && out->tangent) retain_handle(out->tangent);
+  } else {
+    out->storage = node->storage;
+    if (out->storage) retain(out->storage);
+  }
+}
+
 void set_inputs(Node* node, std::span<Node* const> inputs) {
   Node** edges = node->inline_inputs;
   if (inputs.size() > Node::kInlineInputs) {
@@ -187,9 +203,9 @@ class Reaper {
  private:
   /// No use is left: the memory goes, the edges stay.
   void forget_value(Node* n) {
-    if (n->level) {
+    if (n->box != Box::none) {
       n->state.store(State::dropped, std::memory_order_release);
-      drop_boxed(n);
+      forget_boxed(n);
       return;
     }
     State s = n->state.load(std::memory_order_acquire);
@@ -219,13 +235,24 @@ class Reaper {
     n->input_count = 0;
   }
 
-  void drop_boxed(Node* n) {
+  void forget_boxed(Node* n) {
+    if (n->box == Box::tuple) {  // what the results are like is still known
+      for (Node* result : *n->results) drop_use(result);
+      return;
+    }
     if (n->box != Box::trace) {
       if (Node* part = std::exchange(n->primal, nullptr)) drop_handle(part);
     }
     if (n->box == Box::dual) {
       if (Node* part = std::exchange(n->tangent, nullptr)) drop_handle(part);
     }
+  }
+
+  void destroy_boxed(Node* n) {
+    if (n->box != Box::tuple) return forget_boxed(n);
+    const bool has_values = n->state.load(std::memory_order_acquire) != State::dropped;
+    for (Node* result : *n->results) has_values ? drop_handle(result) : drop_reference(result);
+    delete n->results;
   }
 
   void destroy(Node* n) {
@@ -243,8 +270,8 @@ class Reaper {
       }
     }
     if (n->input_count > Node::kInlineInputs) delete[] n->heap_inputs;
-    if (n->level) {
-      drop_boxed(n);
+    if (n->box != Box::none) {
+      destroy_boxed(n);
     } else if (n->storage) {
       release(n->storage);
     }
@@ -277,7 +304,7 @@ void release_use(Node* n) noexcept {
 void release_handle(Node* n) noexcept {
   if (leave_to_others(n)) return;
   if ((n->counts.load(std::memory_order_acquire) & kReferences) == 1 && n->input_count == 0 &&
-      !n->level && !n->attrs && !n->leaf && !n->storage) {
+      n->box == Box::none && !n->attrs && !n->leaf && !n->storage) {
     n->~Node();
     ThreadState& state = thread_state();
     state.count_nodes(-1);

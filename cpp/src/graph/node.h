@@ -7,7 +7,8 @@
 // and by nothing else.
 //
 // A node of level 0 holds memory. A node of a higher level stands for a value inside a transform
-// and holds other nodes instead: primal and tangent, a batch, or a place in a trace.
+// and holds other nodes instead: primal and tangent, a batch, or a place in a trace. The node of an
+// application with several results, a tuple, holds a node for each (graph/results.h).
 #pragma once
 
 #include <atomic>
@@ -15,6 +16,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "adjoint/dtype.h"
 #include "adjoint/tensor.h"
@@ -26,11 +28,14 @@
 namespace adjoint {
 
 struct Op;
+class Holdings;
 
 /// Base of what an operation carries beside numbers: a callback, a sub-graph.
 class Payload {
  public:
   virtual ~Payload() = default;
+  /// Adds what it holds of an embedding language, and of other payloads.
+  virtual void list(Holdings&) const {}
   friend void retain(const Payload* p) noexcept {
     p->count_.fetch_add(1, std::memory_order_relaxed);
   }
@@ -39,6 +44,7 @@ class Payload {
   }
 
  private:
+  friend class Holdings;
   mutable std::atomic<std::uint32_t> count_{0};
 };
 
@@ -74,6 +80,7 @@ struct Attrs {
   Attrs& operator=(const Attrs&) = delete;
 
  private:
+  friend class Holdings;
   mutable std::atomic<std::uint32_t> count_{0};
 };
 using AttrsPtr = IntrusivePtr<const Attrs>;
@@ -102,8 +109,9 @@ enum class State : std::uint8_t {
   boxed,     // level > 0: the value is held by other nodes
 };
 
-/// What a boxed node stands for.
-enum class Box : std::uint8_t { none, dual, batch, trace };
+/// What a node holds in place of memory. Tuples may be of any level, and nobody but the parts of
+/// one and who runs a program sees them.
+enum class Box : std::uint8_t { none, dual, batch, trace, tuple };
 
 struct Node {
   static constexpr std::uint64_t kReference = 1;
@@ -137,8 +145,9 @@ struct Node {
   };
   union {
     std::uint64_t bits;
-    Node* tangent;              // dual: a handle count, or null for zero
-    std::uint64_t trace_index;  // trace: position in the graph
+    Node* tangent;                // dual: a handle count, or null for zero
+    std::uint64_t trace_index;    // trace: position in the graph
+    std::vector<Node*>* results;  // tuple: a reference each, and a use while it has uses itself
   };
   std::atomic<std::uint32_t> savers;  // rules that saved this value while it was deferred
   union {
@@ -194,6 +203,9 @@ inline const Node* innermost(const Node* n) noexcept {
 Node* new_node(DType dtype, Layout layout);
 /// The same with memory for a contiguous value (none is needed for at most 8 bytes).
 Node* new_array(DType dtype, Layout::Extents shape, const char* op);
+
+/// Gives `out` what a node holds that does not wait: its memory, or the nodes of its box.
+void share_held(Node* out, const Node* node);
 
 /// Stores the edges of an application: one reference on each input.
 void set_inputs(Node* node, std::span<Node* const> inputs);

@@ -28,13 +28,39 @@ struct ResultSpec {
   Dims shape;
 };
 
-/// The application that a rule differentiates. `output` is defined where the record says that
-/// the rule needs it.
+/// What `infer` gives: one result, which costs no memory of its own, or a list of any length.
+class ResultList {
+ public:
+  ResultList(ResultSpec one) : one_(std::move(one)) {}
+  ResultList(DType dtype, Dims shape) : one_{dtype, std::move(shape)} {}
+  ResultList(std::vector<ResultSpec> all) : made_(std::move(all)), all_(made_), is_list_(true) {}
+  /// A list that the attributes of the application hold.
+  static ResultList held(std::span<const ResultSpec> all) { return ResultList(all); }
+  ResultList(const ResultList&) = delete;
+  ResultList& operator=(const ResultList&) = delete;
+
+  std::span<const ResultSpec> all() const noexcept {
+    return is_list_ ? all_ : std::span<const ResultSpec>(&one_, 1);
+  }
+  /// Of an operation with one result.
+  const ResultSpec& only() const noexcept { return is_list_ ? all_.front() : one_; }
+
+ private:
+  explicit ResultList(std::span<const ResultSpec> all) : all_(all), is_list_(true) {}
+  ResultSpec one_{};
+  std::vector<ResultSpec> made_;
+  std::span<const ResultSpec> all_;
+  bool is_list_ = false;
+};
+
+/// The application that a rule differentiates. The values of results are there where the record
+/// says that the rule needs them, their shapes and dtypes always.
 struct RuleArgs {
   const Op& op;
   const Attrs* attrs;
   std::span<const Tensor> inputs;
-  const Tensor& output;
+  const Tensor& output;                  // the only result
+  std::span<const Tensor> outputs = {};  // all, of an operation with `run_all`
 };
 
 /// d(output)/d(input i) of an elementwise operation: a constant, a value made for it, or one of the
@@ -84,16 +110,20 @@ struct Op {
   std::uint8_t arity;  // 0xff: any number
   DTypeRule dtypes = DTypeRule::same;
 
-  // Derivatives: exactly one of `partial`, `transpose`, `vjp` and `pull`, or none (result is
+  // Derivatives: exactly one of `partial`, `transpose`, `vjp` and `pull`, or none (the results are
   // constant).
   Partial (*partial)(const RuleArgs&, int input) = nullptr;
   Tensor (*transpose)(const RuleArgs&, int input, const Tensor& cotangent) = nullptr;
   Tensor (*vjp)(const RuleArgs&, int input, const Tensor& cotangent) = nullptr;
-  /// For `vjp` and `pull` ops; `tangents[i]` is undefined where zero.
+  /// For `vjp` ops; `tangents[i]` is undefined where zero.
   Tensor (*jvp)(const RuleArgs&, std::span<const Tensor> tangents) = nullptr;
-  /// In place of `vjp`, where all inputs are served together: one cotangent per input, undefined
-  /// where zero. Its jvp may close over duals of the level it serves; their primals count.
-  std::vector<Tensor> (*pull)(const RuleArgs&, const Tensor& cotangent) = nullptr;
+  /// The general rule, of all results and inputs together: from a cotangent per result, undefined
+  /// where none came, to one per input, undefined where zero.
+  std::vector<Tensor> (*pull)(const RuleArgs&, std::span<const Tensor> cotangents) = nullptr;
+  /// For `pull` ops: from a tangent per input to one per result, undefined where zero. It may close
+  /// over duals of the level it serves; their primals count. Null where the operation is linear in
+  /// its inputs jointly: then it is the operation itself, on tangents.
+  std::vector<Tensor> (*push)(const RuleArgs&, std::span<const Tensor> tangents) = nullptr;
   /// Adds the cotangent of input 0 into `sum`, which is given up: for reads of a few elements out
   /// of many, whose cotangents would otherwise be full-sized zeros.
   Tensor (*accumulate)(const RuleArgs&, Tensor sum, const Tensor& cotangent) = nullptr;
@@ -106,11 +136,17 @@ struct Op {
   Tensor (*batch)(const BatchArgs&) = nullptr;  // elementwise ops need none
 
   // For every kind but elementwise.
-  ResultSpec (*infer)(std::span<Node* const> inputs, const Attrs* attrs) = nullptr;
+  ResultList (*infer)(const Op& op, std::span<Node* const> inputs, const Attrs* attrs) = nullptr;
   /// Fills `out`, a node of the inferred shape. View ops share storage; others allocate.
   /// `donated`: bit i: the storage of input i may be taken over.
-  void (*run)(Node* out, std::span<Node* const> inputs, const Attrs* attrs,
+  void (*run)(const Op& op, Node* out, std::span<Node* const> inputs, const Attrs* attrs,
               std::uint32_t donated) = nullptr;
+
+  // In place of `run` and `batch` where an application may have several results, or none: it is
+  // applied by `apply_all`, and has a `pull` rule or none.
+  void (*run_all)(const Op& op, std::span<Node* const> outputs, std::span<Node* const> inputs,
+                  const Attrs* attrs, std::uint32_t donated) = nullptr;
+  std::vector<Tensor> (*batch_all)(const BatchArgs&) = nullptr;
 
   const char* kernel = nullptr;  // tile or reduction kernel, `name` when null
   bool casts = false;            // elementwise: converts to attrs.dtype
@@ -123,8 +159,11 @@ struct Op {
   bool transparent = false;      // the value is that of input 0; matters to derivatives
   bool draws = false;            // random numbers: each member of a batch gets its own
   bool no_reverse = false;       // no cotangent passes, tangents do
-  bool no_forward = false;       // no tangent passes, cotangents do
-  bool zero_wins = false;        // 0 where an input is 0, even if the other is not finite
+  /// No tangent passes, cotangents do; of one level, where the attributes name its serial.
+  bool no_forward = false;
+  bool by_hand = false;    // the rule comes from the user, and its work has lines of its own
+  bool part = false;       // one of the results of the application that is its input
+  bool zero_wins = false;  // 0 where an input is 0, even if the other is not finite
   Domain domain = {};
 
   // Identities that hold bit for bit, for the compiler.
@@ -137,7 +176,7 @@ struct Op {
   const kernels::TileKernel* tiles[kDTypeCount] = {};
   const kernels::ReduceKernel* reducers[kDTypeCount] = {};
 
-  bool differentiable() const noexcept { return partial || transpose || vjp || pull; }
+  bool differentiable() const noexcept { return partial || transpose || vjp || pull || part; }
   std::uint8_t needs_of(std::uint32_t i) const noexcept { return needs[i < 3 ? i : 2]; }
 };
 

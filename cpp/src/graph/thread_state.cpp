@@ -7,8 +7,8 @@
 #include <chrono>
 #include <cstdlib>
 #include <mutex>
-#include <utility>
 #include <string_view>
+#include <utility>
 
 #include "base/fork.h"
 #include "graph/cell.h"

@@ -20,9 +20,14 @@ class TraceSink;
 class Watcher;
 
 struct Level;
-/// Gives an application on boxed inputs its meaning; returns a node with one handle count.
-using Interpreter = Node* (*)(const Op&, std::span<Node* const> inputs, const AttrsPtr&,
-                              const Level&);
+/// Gives an application on boxed inputs its meaning.
+struct Interpreter {
+  /// Returns a node with one handle count.
+  Node* (*one)(const Op&, std::span<Node* const> inputs, const AttrsPtr&, const Level&);
+  /// For operations that may have several results.
+  std::vector<Tensor> (*all)(const Op&, std::span<Node* const> inputs, const AttrsPtr&,
+                             const Level&);
+};
 
 /// One open transform that gives tensors a meaning of its own.
 struct Level {

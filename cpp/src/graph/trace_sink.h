@@ -4,6 +4,7 @@
 #include <atomic>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "graph/node.h"
 #include "graph/op.h"
@@ -18,6 +19,9 @@ class TraceSink {
   /// One application of which at least one input is traced, or which has none: a boxed result
   /// with one handle count. Inputs of lower level are constants.
   virtual Node* record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) = 0;
+  /// The same for an operation that may have several results.
+  virtual std::vector<Tensor> record_all(const Op& op, std::span<Node* const> inputs,
+                                         const AttrsPtr& attrs) = 0;
   /// A concrete value made inside the trace from data: a boxed constant.
   virtual Node* constant(Node* value) = 0;
   /// A sweep inside has come to a value from outside that has a history of its own, in which it

@@ -24,10 +24,10 @@ class Watcher {
   /// Takes one step of a reverse sweep, which goes through this application.
   virtual void step(const Node* application, const std::function<void()>& take) = 0;
   /// Runs the derivative rule of an application, and looks at what it gives. What it computes on
-  /// the way is its own affair, unless the rule is given by hand (`pull` ops): then it is looked at
-  /// as elsewhere. `slopes` are the cotangent that comes in, and `served` the input whose cotangent
-  /// comes out, or kAllInputs; or they are the tangents of all inputs (undefined: zero) that make
-  /// one of the output, kTangent.
+  /// the way is its own affair, unless the rule is given by hand (`by_hand` ops): then it is looked
+  /// at as elsewhere. `slopes` are the cotangent that comes in, and `served` the input whose
+  /// cotangent comes out, or kAllInputs; or they are the tangents of all inputs (undefined: zero)
+  /// that make one of the output, kTangent.
   virtual std::vector<Tensor> derive(const RuleArgs& args, int served,
                                      std::span<const Tensor> slopes,
                                      const std::function<std::vector<Tensor>()>& rule) = 0;

@@ -1,11 +1,11 @@
-// Applications that are functions of their own: callbacks and loops over programs. An application
-// has one result, so the results of a call lie in one block of bytes, of which they are views.
+// Applications that are functions of their own: callbacks and loops over programs.
 #pragma once
 
-#include <functional>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "graph/holdings.h"
 #include "graph/node.h"
 #include "graph/op.h"
 
@@ -14,20 +14,39 @@ namespace adjoint {
 /// What a call runs. It has no derivative: whoever makes the call attaches one.
 class Callee : public Payload {
  public:
-  /// The results for a batch, each with it as axis 0.
-  using Batch = std::function<std::vector<Tensor>(const BatchArgs&)>;
+  /// Gives the results for a batch, each with it as axis 0.
+  class BatchFunction : public Payload {
+   public:
+    virtual std::vector<Tensor> run(const BatchArgs& args) const = 0;
+  };
+  using Batch = IntrusivePtr<const BatchFunction>;
 
   Callee(std::vector<ResultSpec> results, Batch batch)
       : results_(std::move(results)), batch_(std::move(batch)) {}
   const std::vector<ResultSpec>& results() const noexcept { return results_; }
-  /// Fills the contiguous `outputs` from ready inputs of level 0.
+  /// Gives `outputs`, nodes of the results' shapes, their values: from ready inputs of level 0.
   virtual void run(std::span<Node* const> inputs, std::span<Node* const> outputs) const = 0;
-  std::vector<Tensor> batch(const BatchArgs& args) const { return batch_(args); }
+  std::vector<Tensor> batch(const BatchArgs& args) const { return batch_->run(args); }
+  void list(Holdings& out) const override { out.add(batch_.get()); }
 
  private:
   std::vector<ResultSpec> results_;
   Batch batch_;
 };
+
+/// A batching rule made of a C++ function.
+template <class F>
+Callee::Batch make_batch(F f) {
+  class Made final : public Callee::BatchFunction {
+   public:
+    explicit Made(F f) : f_(std::move(f)) {}
+    std::vector<Tensor> run(const BatchArgs& args) const override { return f_(args); }
+
+   private:
+    F f_;
+  };
+  return Callee::Batch(new Made(std::move(f)));
+}
 
 std::vector<Tensor> call(const IntrusivePtr<const Callee>& callee, std::span<const Tensor> inputs);
 

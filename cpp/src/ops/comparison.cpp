@@ -38,6 +38,7 @@ ADJOINT_TEST(logical_not, boolean, "The opposite.")
 ADJOINT_TEST(isnan, floating, "Whether an element is nan.")
 ADJOINT_TEST(isinf, floating, "Whether an element is infinite.")
 ADJOINT_TEST(isfinite, floating, "Whether an element is neither infinite nor nan.")
+ADJOINT_TEST(signbit, floating, "Whether the sign bit is set: of negative numbers, and of -0.")
 #undef ADJOINT_TEST
 
 void register_comparison_ops() { family.register_all(); }

@@ -79,16 +79,16 @@ void generate(Node* out, const char* op, F&& f) {
   });
 }
 
-ResultSpec infer_from_attrs(std::span<Node* const>, const Attrs* attrs) {
+ResultList infer_from_attrs(const Op&, std::span<Node* const>, const Attrs* attrs) {
   return {attrs->dtype, attrs->ints};
 }
 
-void run_zeros(Node* out, std::span<Node* const>, const Attrs*, std::uint32_t) {
+void run_zeros(const Op&, Node* out, std::span<Node* const>, const Attrs*, std::uint32_t) {
   allocate_value(out, "zeros");
   std::memset(out->data(), 0, out->nbytes());
 }
 
-void run_ones(Node* out, std::span<Node* const>, const Attrs*, std::uint32_t) {
+void run_ones(const Op&, Node* out, std::span<Node* const>, const Attrs*, std::uint32_t) {
   generate(out, "ones", [](std::int64_t) { return 1.0; });
 }
 
@@ -105,7 +105,7 @@ void generate_integers(Node* out, const char* op, F&& f) {
 }
 
 /// attrs.number = start, attrs.more[0] = step; attrs.flag: attrs.more = start and step, integers.
-void run_arange(Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
+void run_arange(const Op&, Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
   if (attrs->flag) {
     const WideInt first = wide_at(attrs->more, 0);
     const WideInt by = wide_at(attrs->more, 2);
@@ -118,7 +118,7 @@ void run_arange(Node* out, std::span<Node* const>, const Attrs* attrs, std::uint
 
 /// attrs.number = start, attrs.more = stop, number of steps; attrs.flag: stop is included. Of
 /// integers: attrs.more = number of steps, start and the way to stop. An integer dtype rounds down.
-void run_linspace(Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
+void run_linspace(const Op&, Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
   if (attrs->more.size() > 2) {
     const WideInt steps = std::max<std::int64_t>(attrs->more[0], 1);
     const WideInt first = wide_at(attrs->more, 1);
@@ -141,7 +141,7 @@ void run_linspace(Node* out, std::span<Node* const>, const Attrs* attrs, std::ui
 }
 
 /// attrs.more[0] = the diagonal.
-void run_eye(Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
+void run_eye(const Op&, Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
   const std::int64_t cols = attrs->ints[1];
   const std::int64_t k = attrs->more[0];
   generate(out, "eye", [=](std::int64_t i) { return i % cols - i / cols == k ? 1.0 : 0.0; });

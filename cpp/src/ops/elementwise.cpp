@@ -313,10 +313,21 @@ static Op& min_weight_record = family.define({.name = "min_weight",
                                               .arity = 2,
                                               .partial = no_slope,
                                               .internal = true});
+/// a - b, and 0 for equal infinities.
+static Tensor distance(const Tensor& a, const Tensor& b) {
+  return where(logical_and(equal(a, b), isinf(a)), scalar_like(a, 0), a - b);
+}
+
 ADJOINT_BINARY(maximum, same, 3, 3, "The larger one; a tie shares the derivative equally.", -2, 2,
                value(apply(max_weight_record, {&a, &b})), value(apply(max_weight_record, {&b, &a})))
 ADJOINT_BINARY(minimum, same, 3, 3, "The smaller one; a tie shares the derivative equally.", -2, 2,
                value(apply(min_weight_record, {&a, &b})), value(apply(min_weight_record, {&b, &a})))
+ADJOINT_BINARY(logaddexp, floating, 3, 3, "log(exp(x1) + exp(x2)), without overflow.", 0.3, 2,
+               value(sigmoid(distance(a, b))), value(sigmoid(distance(b, a))))
+ADJOINT_BINARY(copysign, floating, 3, 0, "The magnitude of x1 with the sign of x2.", 0.3, 2,
+               value(copysign(scalar_like(a, 1), a* b)), zero())
+ADJOINT_BINARY(nextafter, floating, 0, 0, "The number next to x1 in the direction of x2.", 0.3, 2,
+               one(), zero())
 ADJOINT_BINARY(mul0, floating, 2, 1, "x1 * x2, and 0 where either is 0.", -2, 2, own(b), own(a))
 #undef ADJOINT_BINARY
 

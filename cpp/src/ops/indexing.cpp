@@ -75,12 +75,12 @@ void* element(Node* n, std::int64_t offset) {
   return base + offset * static_cast<std::int64_t>(itemsize(n->dtype));
 }
 
-ResultSpec infer_slice(std::span<Node* const> in, const Attrs* attrs) {
+ResultList infer_slice(const Op&, std::span<Node* const> in, const Attrs* attrs) {
   check_slice("slice", in[0]->layout.shape(), attrs);
   return {in[0]->dtype, slice_shape(parts_of(attrs))};
 }
 
-void run_slice(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+void run_slice(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
   Node* x = in[0];
   const Layout layout = sliced(x->layout, parts_of(attrs));
   if (layout.size() == 0) return;
@@ -123,16 +123,16 @@ Tensor batch_two_slices(const BatchArgs& args) {
 
 // ------------------------------------------------------------------------ put_slice, add_slice
 
-ResultSpec infer_into_slice(const char* op, std::span<Node* const> in, const Attrs* attrs) {
-  check_slice(op, in[0]->layout.shape(), attrs);
+ResultList infer_into_slice(const Op& op, std::span<Node* const> in, const Attrs* attrs) {
+  check_slice(op.name, in[0]->layout.shape(), attrs);
   const Dims part = slice_shape(parts_of(attrs));
   const auto shape = in[1]->layout.shape();
   if (!std::ranges::equal(shape, part))
-    raise(ErrorKind::value, op,
+    raise(ErrorKind::value, op.name,
           "a value of shape " + to_string(shape) + " does not fit a part of shape " +
               to_string(part));
   if (in[0]->dtype != in[1]->dtype)
-    raise(ErrorKind::type, op,
+    raise(ErrorKind::type, op.name,
           "a value of dtype " + std::string(name(in[1]->dtype)) + " does not fit a tensor of " +
               std::string(name(in[0]->dtype)) + ": convert one with astype");
   return {in[0]->dtype, Dims(in[0]->layout.shape())};
@@ -148,7 +148,7 @@ void start_from(Node* out, Node* x, bool donated, const char* op) {
   }
 }
 
-void run_put_slice(Node* out, std::span<Node* const> in, const Attrs* attrs,
+void run_put_slice(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
                    std::uint32_t donated) {
   Node* value = in[1];
   start_from(out, in[0], donated & 1, "put_slice");
@@ -164,7 +164,7 @@ void run_put_slice(Node* out, std::span<Node* const> in, const Attrs* attrs,
   }
 }
 
-void run_add_slice(Node* out, std::span<Node* const> in, const Attrs* attrs,
+void run_add_slice(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
                    std::uint32_t donated) {
   const kernels::TileKernel* add = kernels::find_tile("add", out->dtype);
   if (!add) raise(ErrorKind::type, "add_slice", "bool cannot be added: convert with astype");
@@ -287,7 +287,7 @@ Dims entries_shape(Layout::Extents x, Layout::Extents index_shape, std::int64_t 
   return out;
 }
 
-ResultSpec infer_take(std::span<Node* const> in, const Attrs* attrs) {
+ResultList infer_take(const Op&, std::span<Node* const> in, const Attrs* attrs) {
   require_indices("take", in[1]);
   return {in[0]->dtype,
           entries_shape(in[0]->layout.shape(), in[1]->layout.shape(), attrs->ints[0])};
@@ -300,7 +300,7 @@ void copy_entries(const T* x, const AxisView& v, std::span<const std::int64_t> i
   }
 }
 
-void run_take(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+void run_take(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
   const std::int64_t axis = attrs->ints[0];
   const AxisView v(in[0]->layout.shape(), axis);
   const auto index = positions("take", in[1], attrs, v.extent);
@@ -330,22 +330,23 @@ void run_take(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uin
 
 // Inputs: x, indices, value; the value has the shape that take would give.
 
-ResultSpec infer_at(const char* op, std::span<Node* const> in, const Attrs* attrs) {
-  require_indices(op, in[1]);
+ResultList infer_at(const Op& op, std::span<Node* const> in, const Attrs* attrs) {
+  require_indices(op.name, in[1]);
   const Dims wanted = entries_shape(in[0]->layout.shape(), in[1]->layout.shape(), attrs->ints[0]);
   if (Dims(in[2]->layout.shape()) != wanted)
-    raise(ErrorKind::value, op,
+    raise(ErrorKind::value, op.name,
           "a value of shape " + to_string(in[2]->layout.shape()) + " does not fit the entries of " +
               "shape " + to_string(in[0]->layout.shape()) + " that are named, shape " +
               to_string(wanted));
   if (in[0]->dtype != in[2]->dtype)
-    raise(ErrorKind::type, op,
+    raise(ErrorKind::type, op.name,
           "a value of dtype " + std::string(name(in[2]->dtype)) + " does not fit a tensor of " +
               std::string(name(in[0]->dtype)) + ": convert one with astype");
   return {in[0]->dtype, Dims(in[0]->layout.shape())};
 }
 
-void run_add_at(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t donated) {
+void run_add_at(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                std::uint32_t donated) {
   const std::int64_t axis = attrs->ints[0];
   const AxisView v(in[0]->layout.shape(), axis);
   const auto index = positions("add_at", in[1], attrs, v.extent);
@@ -365,7 +366,8 @@ void run_add_at(Node* out, std::span<Node* const> in, const Attrs* attrs, std::u
   });
 }
 
-void run_put_rows(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t donated) {
+void run_put_rows(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                  std::uint32_t donated) {
   const std::int64_t axis = attrs->ints[0];
   const AxisView v(in[0]->layout.shape(), axis);
   const auto index = positions("put_rows", in[1], attrs, v.extent);
@@ -487,14 +489,14 @@ Tensor batch_at(const BatchArgs& args) {
 
 // ------------------------------------------------------------------------------- argmax, argmin
 
-ResultSpec infer_arg(const char* op, std::span<Node* const> in, const Attrs* attrs) {
+ResultList infer_arg(const Op& op, std::span<Node* const> in, const Attrs* attrs) {
   const auto axis = static_cast<std::size_t>(attrs->ints[0]);
   Dims shape(in[0]->layout.shape());
-  if (!kernels::find_argreduce(op, in[0]->dtype))
-    raise(ErrorKind::type, op,
+  if (!kernels::find_argreduce(op.name, in[0]->dtype))
+    raise(ErrorKind::type, op.name,
           "dtype " + std::string(name(in[0]->dtype)) + " has no order: convert with astype");
   if (shape[axis] == 0)
-    raise(ErrorKind::value, op,
+    raise(ErrorKind::value, op.name,
           "axis " + std::to_string(axis) + " of shape " + to_string(shape) +
               " is empty: there is nothing to choose from");
   if (attrs->flag) {
@@ -505,8 +507,10 @@ ResultSpec infer_arg(const char* op, std::span<Node* const> in, const Attrs* att
   return {DType::int64, shape};
 }
 
-void run_arg(const char* op, Node* out, Node* x, const Attrs* attrs) {
-  allocate_value(out, op);
+void run_arg(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+             std::uint32_t) {
+  Node* x = in[0];
+  allocate_value(out, op.name);
   if (out->layout.size() == 0) return;
   const Layout& from = x->layout;
   const int axis = static_cast<int>(attrs->ints[0]);
@@ -519,7 +523,7 @@ void run_arg(const char* op, Node* out, Node* x, const Attrs* attrs) {
   const Tensor seen = Tensor::adopt(new_node(x->dtype, Layout()));
   share_value(seen.node(), x, Layout(shape, strides, from.offset()));
   const Tensor rows = contiguous(seen.node());
-  kernels::argreduce_rows(kernels::find_argreduce(op, x->dtype), rows.node()->data(),
+  kernels::argreduce_rows(kernels::find_argreduce(op.name, x->dtype), rows.node()->data(),
                           itemsize(x->dtype), out->layout.size(), shape.back(),
                           static_cast<std::int64_t*>(out->data()));
 }
@@ -550,18 +554,16 @@ Op& slice_record =
                    .run = run_slice,
                    .internal = true});
 
-Op& put_slice_record = family.define(
-    {.name = "put_slice",
-     .signature = "(x, value, starts, counts, steps, /)",
-     .doc = "x with the elements of a slice replaced.",
-     .kind = OpKind::structural,
-     .arity = 2,
-     .transpose = transpose_put_slice,
-     .batch = batch_two_slices,
-     .infer = [](std::span<Node* const> in,
-                 const Attrs* attrs) { return infer_into_slice("put_slice", in, attrs); },
-     .run = run_put_slice,
-     .internal = true});
+Op& put_slice_record = family.define({.name = "put_slice",
+                                      .signature = "(x, value, starts, counts, steps, /)",
+                                      .doc = "x with the elements of a slice replaced.",
+                                      .kind = OpKind::structural,
+                                      .arity = 2,
+                                      .transpose = transpose_put_slice,
+                                      .batch = batch_two_slices,
+                                      .infer = infer_into_slice,
+                                      .run = run_put_slice,
+                                      .internal = true});
 
 Op& add_slice_record = family.define(
     {.name = "add_slice",
@@ -574,8 +576,7 @@ Op& add_slice_record = family.define(
            return input == 0 ? ct : apply(slice_record, {&ct}, same_attrs(args.attrs));
          },
      .batch = batch_two_slices,
-     .infer = [](std::span<Node* const> in,
-                 const Attrs* attrs) { return infer_into_slice("add_slice", in, attrs); },
+     .infer = infer_into_slice,
      .run = run_add_slice,
      .internal = true});
 
@@ -617,8 +618,7 @@ Op& add_at_record = family.define(
      .needs = {0, 0, 2},
      .constant_inputs = 2,
      .batch = batch_at,
-     .infer = [](std::span<Node* const> in,
-                 const Attrs* attrs) { return infer_at("add_at", in, attrs); },
+     .infer = infer_at,
      .run = run_add_at,
      .internal = true,
      .fallible = true});
@@ -634,8 +634,7 @@ Op& put_rows_record = family.define(
      .needs = {2, 0, 2},
      .constant_inputs = 2,
      .batch = batch_at,
-     .infer = [](std::span<Node* const> in,
-                 const Attrs* attrs) { return infer_at("put_rows", in, attrs); },
+     .infer = infer_at,
      .run = run_put_rows,
      .internal = true,
      .fallible = true});
@@ -651,13 +650,12 @@ Op& wrap_indices_record = family.define(
          [](const BatchArgs& args) {
            return apply(args.op, {&args.inputs[0]}, same_attrs(args.attrs));
          },
-     .infer =
-         [](std::span<Node* const> in, const Attrs*) {
-           require_indices("take", in[0]);
-           return ResultSpec{DType::int64, Dims(in[0]->layout.shape())};
-         },
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
+       require_indices("take", in[0]);
+       return ResultSpec{DType::int64, Dims(in[0]->layout.shape())};
+     },
      .run =
-         [](Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+         [](const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
            allocate_value(out, "take");
            write_positions("take", in[0], attrs, attrs->ints[0],
                            static_cast<std::int64_t*>(out->data()));
@@ -665,29 +663,23 @@ Op& wrap_indices_record = family.define(
      .internal = true,
      .fallible = true});
 
-Op& argmax_record =
-    family.define({.name = "argmax",
-                   .signature = "(x, /, *, axis=None, keepdims=False)",
-                   .doc = "The index of the first maximum.",
-                   .kind = OpKind::structural,
-                   .arity = 1,
-                   .batch = batch_by_axis,
-                   .infer = [](std::span<Node* const> in,
-                               const Attrs* attrs) { return infer_arg("argmax", in, attrs); },
-                   .run = [](Node* out, std::span<Node* const> in, const Attrs* attrs,
-                             std::uint32_t) { run_arg("argmax", out, in[0], attrs); }});
+Op& argmax_record = family.define({.name = "argmax",
+                                   .signature = "(x, /, *, axis=None, keepdims=False)",
+                                   .doc = "The index of the first maximum.",
+                                   .kind = OpKind::structural,
+                                   .arity = 1,
+                                   .batch = batch_by_axis,
+                                   .infer = infer_arg,
+                                   .run = run_arg});
 
-Op& argmin_record =
-    family.define({.name = "argmin",
-                   .signature = "(x, /, *, axis=None, keepdims=False)",
-                   .doc = "The index of the first minimum.",
-                   .kind = OpKind::structural,
-                   .arity = 1,
-                   .batch = batch_by_axis,
-                   .infer = [](std::span<Node* const> in,
-                               const Attrs* attrs) { return infer_arg("argmin", in, attrs); },
-                   .run = [](Node* out, std::span<Node* const> in, const Attrs* attrs,
-                             std::uint32_t) { run_arg("argmin", out, in[0], attrs); }});
+Op& argmin_record = family.define({.name = "argmin",
+                                   .signature = "(x, /, *, axis=None, keepdims=False)",
+                                   .doc = "The index of the first minimum.",
+                                   .kind = OpKind::structural,
+                                   .arity = 1,
+                                   .batch = batch_by_axis,
+                                   .infer = infer_arg,
+                                   .run = run_arg});
 
 AttrsPtr slice_attrs(Tensor::Shape starts, Tensor::Shape counts, Tensor::Shape steps,
                      const char* op) {

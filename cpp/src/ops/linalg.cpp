@@ -30,7 +30,7 @@ bool stacks_broadcast(Layout::Extents a, Layout::Extents b) {
   return true;
 }
 
-ResultSpec infer_matmul(std::span<Node* const> in, const Attrs*) {
+ResultList infer_matmul(const Op&, std::span<Node* const> in, const Attrs*) {
   const auto a = in[0]->layout.shape();
   const auto b = in[1]->layout.shape();
   if (a.size() < 2 || b.size() < 2 || a.back() != b[b.size() - 2] || !stacks_broadcast(a, b))
@@ -104,7 +104,7 @@ void run_rows_product(Node* out, Node* a, Node* b) {
                   strides[0], strides[1], out->data());
 }
 
-void run_matmul(Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
+void run_matmul(const Op&, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
   allocate_value(out, "matmul");
   const auto shape = out->layout.shape();
   const auto stack = shape.first(shape.size() - 2);

@@ -9,7 +9,9 @@ namespace {
 
 Family family;
 
-ResultSpec infer_number(std::span<Node* const>, const Attrs*) { return {DType::float64, {}}; }
+ResultList infer_number(const Op&, std::span<Node* const>, const Attrs*) {
+  return {DType::float64, {}};
+}
 
 double number_at(Node* n) {
   double value;
@@ -19,22 +21,21 @@ double number_at(Node* n) {
 
 void put_number(Node* out, double value) { std::memcpy(&out->bits, &value, sizeof value); }
 
-[[maybe_unused]] Op& divide_record =
-    family.define({.name = "number_divide",
-                   .signature = "(a, b, /)",
-                   .doc = "a / b as Python divides numbers.",
-                   .kind = OpKind::custom,
-                   .arity = 2,
-                   .dtypes = DTypeRule::custom,
-                   .infer = infer_number,
-                   .run =
-                       [](Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
-                         if (number_at(in[1]) == 0)
-                           raise(ErrorKind::zero_division, "divide", "division by zero");
-                         put_number(out, number_at(in[0]) / number_at(in[1]));
-                       },
-                   .internal = true,
-                   .fallible = true});
+[[maybe_unused]] Op& divide_record = family.define(
+    {.name = "number_divide",
+     .signature = "(a, b, /)",
+     .doc = "a / b as Python divides numbers.",
+     .kind = OpKind::custom,
+     .arity = 2,
+     .dtypes = DTypeRule::custom,
+     .infer = infer_number,
+     .run =
+         [](const Op&, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
+           if (number_at(in[1]) == 0) raise(ErrorKind::zero_division, "divide", "division by zero");
+           put_number(out, number_at(in[0]) / number_at(in[1]));
+         },
+     .internal = true,
+     .fallible = true});
 
 [[maybe_unused]] Op& power_record = family.define(
     {.name = "number_power",
@@ -45,7 +46,7 @@ void put_number(Node* out, double value) { std::memcpy(&out->bits, &value, sizeo
      .dtypes = DTypeRule::custom,
      .infer = infer_number,
      .run =
-         [](Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
+         [](const Op&, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
            const double a = number_at(in[0]);
            const double b = number_at(in[1]);
            if (a == 0 && b < 0)

@@ -69,15 +69,16 @@ std::uint64_t word64(const std::uint32_t* words, std::int64_t i) {
 
 // --------------------------------------------------------------------------------------- draws
 
-ResultSpec infer_floating(const char* op, std::span<Node* const> in, const Attrs* attrs) {
-  require_state(op, in[0]);
+ResultList infer_floating(const Op& op, std::span<Node* const> in, const Attrs* attrs) {
+  require_state(op.name, in[0]);
   if (!is_floating(attrs->dtype))
-    raise(ErrorKind::type, op, "dtype must be floating, not " + std::string(name(attrs->dtype)));
+    raise(ErrorKind::type, op.name,
+          "dtype must be floating, not " + std::string(name(attrs->dtype)));
   return {attrs->dtype, attrs->ints};
 }
 
 // As many random bits as the significand holds, so every value is equally likely and 1 is none.
-void run_uniform(Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
+void run_uniform(const Op&, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
   allocate_value(out, "random_uniform");
   const Stream stream(in[0]);
   const std::int64_t n = out->layout.size();
@@ -151,7 +152,7 @@ void draw_normal(const Stream& stream, T* out, std::int64_t n) {
             });
 }
 
-void run_normal(Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
+void run_normal(const Op&, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
   allocate_value(out, "random_normal");
   const Stream stream(in[0]);
   const std::int64_t n = out->layout.size();
@@ -163,7 +164,7 @@ void run_normal(Node* out, std::span<Node* const> in, const Attrs*, std::uint32_
 }
 
 /// attrs.more = low, high.
-ResultSpec infer_integers(std::span<Node* const> in, const Attrs* attrs) {
+ResultList infer_integers(const Op&, std::span<Node* const> in, const Attrs* attrs) {
   require_state("random_integers", in[0]);
   if (attrs->more[0] >= attrs->more[1])
     raise(ErrorKind::value, "random_integers",
@@ -174,7 +175,8 @@ ResultSpec infer_integers(std::span<Node* const> in, const Attrs* attrs) {
 
 // The high word of a 64 by 64 bit product: a value is off its fair share by at most 2^-64 times
 // the width of the interval.
-void run_integers(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+void run_integers(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                  std::uint32_t) {
   allocate_value(out, "random_integers");
   const auto low = static_cast<std::uint64_t>(attrs->more[0]);
   const std::uint64_t width = static_cast<std::uint64_t>(attrs->more[1]) - low;
@@ -188,12 +190,12 @@ void run_integers(Node* out, std::span<Node* const> in, const Attrs* attrs, std:
             });
 }
 
-ResultSpec infer_bits(std::span<Node* const> in, const Attrs* attrs) {
+ResultList infer_bits(const Op&, std::span<Node* const> in, const Attrs* attrs) {
   require_state("random_bits", in[0]);
   return {DType::uint64, attrs->ints};
 }
 
-void run_bits(Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
+void run_bits(const Op&, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
   allocate_value(out, "random_bits");
   auto* to = static_cast<std::uint64_t*>(out->data());
   for_words(Stream(in[0]), out->layout.size(), 2,
@@ -203,12 +205,13 @@ void run_bits(Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t)
 }
 
 /// attrs.ints[0] = number of elements drawn.
-ResultSpec infer_advance(std::span<Node* const> in, const Attrs*) {
+ResultList infer_advance(const Op&, std::span<Node* const> in, const Attrs*) {
   require_state("random_advance", in[0]);
   return {DType::uint64, Dims{2}};
 }
 
-void run_advance(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+void run_advance(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                 std::uint32_t) {
   allocate_value(out, "random_advance");
   const Stream stream(in[0]);
   auto* words = static_cast<std::uint64_t*>(out->data());
@@ -222,7 +225,7 @@ Tensor batch_states(const BatchArgs& args) {
   if (args.size == 0) {
     Node* one[] = {zeros_view(Dims{2}, DType::uint64).detach_node()};
     const Tensor held = Tensor::adopt(one[0]);
-    const ResultSpec spec = args.op.infer({one, 1}, args.attrs);
+    const ResultSpec spec = args.op.infer(args.op, {one, 1}, args.attrs).only();
     return zeros_view(prefixed(0, spec.shape), spec.dtype);
   }
   std::vector<Tensor> parts;
@@ -247,16 +250,9 @@ Tensor batch_states(const BatchArgs& args) {
                                                     .internal = true,            \
                                                     .draws = true});
 
-ResultSpec infer_uniform(std::span<Node* const> in, const Attrs* attrs) {
-  return infer_floating("random_uniform", in, attrs);
-}
-ResultSpec infer_normal(std::span<Node* const> in, const Attrs* attrs) {
-  return infer_floating("random_normal", in, attrs);
-}
-
-ADJOINT_DRAW(random_uniform, "(state, shape, dtype, /)", "Uniform on [0, 1).", infer_uniform,
+ADJOINT_DRAW(random_uniform, "(state, shape, dtype, /)", "Uniform on [0, 1).", infer_floating,
              run_uniform)
-ADJOINT_DRAW(random_normal, "(state, shape, dtype, /)", "Standard normal.", infer_normal,
+ADJOINT_DRAW(random_normal, "(state, shape, dtype, /)", "Standard normal.", infer_floating,
              run_normal)
 ADJOINT_DRAW(random_integers, "(state, shape, low, high, /)", "Integers in [low, high), int64.",
              infer_integers, run_integers)

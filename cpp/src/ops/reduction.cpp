@@ -33,17 +33,16 @@ DType accumulator(const Op& op, DType t) {
   return is_unsigned_integer(t) ? DType::uint64 : t;
 }
 
-ResultSpec infer_with(const char* name, std::span<Node* const> in, const Attrs* attrs) {
-  const Op& op = find_op(name);
+ResultList infer_reduction(const Op& op, std::span<Node* const> in, const Attrs* attrs) {
   const DType t = accumulator(op, in[0]->dtype);
   if (!op.reducers[static_cast<int>(t)])
-    raise(ErrorKind::type, name,
+    raise(ErrorKind::type, op.name,
           "dtype " + std::string(adjoint::name(in[0]->dtype)) +
               " given; the reduction does not exist for it: convert with astype");
   const auto shape = in[0]->layout.shape();
   for (const std::int64_t axis : attrs->ints)
     if (shape[axis] == 0 && !op.reducers[static_cast<int>(t)]->identity)
-      raise(ErrorKind::value, name,
+      raise(ErrorKind::value, op.name,
             "axis " + std::to_string(axis) + " of shape " + to_string(shape) +
                 " is empty, and the reduction of nothing is undefined");
   return {t, reduced_shape(shape, attrs->ints, attrs->flag)};
@@ -65,8 +64,9 @@ void reduce_run(const kernels::ReduceKernel* k, const void* in, const Dims& shap
   }
 }
 
-void run_with(const char* name, Node* out, std::span<Node* const> in, const Attrs* attrs) {
-  const kernels::ReduceKernel* k = find_op(name).reducers[static_cast<int>(out->dtype)];
+void run_reduction(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                   std::uint32_t) {
+  const kernels::ReduceKernel* k = op.reducers[static_cast<int>(out->dtype)];
   Tensor x = contiguous(in[0]);
   if (x.dtype() != out->dtype) {
     const RecordingScope off(false);
@@ -81,7 +81,7 @@ void run_with(const char* name, Node* out, std::span<Node* const> in, const Attr
     while (begin > 0 && axes[begin - 1] == axes[begin] - 1) --begin;
     Dims smaller = shape;
     for (std::size_t i = begin; i < end; ++i) smaller[axes[i]] = 1;
-    Tensor part = Tensor::adopt(new_array(out->dtype, smaller, name));
+    Tensor part = Tensor::adopt(new_array(out->dtype, smaller, op.name));
     reduce_run(k, x.node()->data(), shape, static_cast<int>(axes[begin]),
                static_cast<int>(axes[end - 1]), part.node()->data());
     x = part;
@@ -93,12 +93,6 @@ void run_with(const char* name, Node* out, std::span<Node* const> in, const Attr
   out->storage = n->storage;
   if (out->storage) retain(out->storage);
 }
-
-#define ADJOINT_RUN(name)                                                                     \
-  .infer = [](std::span<Node* const> in, const Attrs* a) { return infer_with(name, in, a); }, \
-  .run = [](Node* out, std::span<Node* const> in, const Attrs* a, std::uint32_t) {            \
-    run_with(name, out, in, a);                                                               \
-  }
 
 std::int64_t reduced_count(const Tensor& x, const Dims& axes) {
   std::int64_t n = 1;
@@ -133,7 +127,8 @@ static Op& sum_record = family.define(
      .arity = 1,
      .transpose = [](const RuleArgs& args, int, const Tensor& ct) { return expand(ct, args); },
      .batch = batch_reduction,
-     ADJOINT_RUN("sum"),
+     .infer = infer_reduction,
+     .run = run_reduction,
      .reduces = true,
      .method = true});
 
@@ -166,7 +161,8 @@ static Op& max_record = family.define(
      .jvp = extreme_jvp,
      .needs = {1 | kSavesOutput, 0, 0},
      .batch = batch_reduction,
-     ADJOINT_RUN("max"),
+     .infer = infer_reduction,
+     .run = run_reduction,
      .reduces = true,
      .method = true});
 
@@ -180,7 +176,8 @@ static Op& min_record = family.define(
      .jvp = extreme_jvp,
      .needs = {1 | kSavesOutput, 0, 0},
      .batch = batch_reduction,
-     ADJOINT_RUN("min"),
+     .infer = infer_reduction,
+     .run = run_reduction,
      .reduces = true,
      .method = true});
 
@@ -238,7 +235,8 @@ static Op& prod_record = family.define(
          },
      .needs = {1, 0, 0},
      .batch = batch_reduction,
-     ADJOINT_RUN("prod"),
+     .infer = infer_reduction,
+     .run = run_reduction,
      .reduces = true,
      .method = true});
 
@@ -248,7 +246,8 @@ static Op& any_record = family.define({.name = "any",
                                        .kind = OpKind::reduction,
                                        .arity = 1,
                                        .batch = batch_reduction,
-                                       ADJOINT_RUN("any"),
+                                       .infer = infer_reduction,
+                                       .run = run_reduction,
                                        .reduces = true,
                                        .method = true});
 
@@ -258,7 +257,8 @@ static Op& all_record = family.define({.name = "all",
                                        .kind = OpKind::reduction,
                                        .arity = 1,
                                        .batch = batch_reduction,
-                                       ADJOINT_RUN("all"),
+                                       .infer = infer_reduction,
+                                       .run = run_reduction,
                                        .reduces = true,
                                        .method = true});
 

@@ -13,6 +13,8 @@ void register_creation_ops();
 void register_linalg_ops();
 void register_random_ops();
 void register_sort_ops();
+void register_arrange_ops();
+void register_statistics_ops();
 void register_call_ops();
 void register_number_ops();
 
@@ -26,6 +28,8 @@ void register_builtin_ops() {
   register_linalg_ops();
   register_random_ops();
   register_sort_ops();
+  register_arrange_ops();
+  register_statistics_ops();
   register_call_ops();
   register_number_ops();
 }

@@ -49,7 +49,7 @@ bool reshaped_strides(const Layout& layout, Layout::Extents shape, Dims* strides
   return true;  // what is left of `shape` are unit axes
 }
 
-ResultSpec infer_reshape(std::span<Node* const> in, const Attrs* attrs) {
+ResultList infer_reshape(const Op&, std::span<Node* const> in, const Attrs* attrs) {
   if (checked_size(attrs->ints, "reshape") != in[0]->layout.size())
     raise(ErrorKind::value, "reshape",
           "shape " + to_string(in[0]->layout.shape()) + " does not fit shape " +
@@ -57,7 +57,8 @@ ResultSpec infer_reshape(std::span<Node* const> in, const Attrs* attrs) {
   return {in[0]->dtype, attrs->ints};
 }
 
-void run_reshape(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+void run_reshape(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                 std::uint32_t) {
   Node* x = in[0];
   const Layout& layout = x->layout;
   if (layout.contiguous()) {
@@ -79,13 +80,14 @@ void run_reshape(Node* out, std::span<Node* const> in, const Attrs* attrs, std::
 
 // ------------------------------------------------------------------------------- permute_dims
 
-ResultSpec infer_permute(std::span<Node* const> in, const Attrs* attrs) {
+ResultList infer_permute(const Op&, std::span<Node* const> in, const Attrs* attrs) {
   Dims shape;
   for (const std::int64_t axis : attrs->ints) shape.push_back(in[0]->layout.shape()[axis]);
   return {in[0]->dtype, shape};
 }
 
-void run_permute(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+void run_permute(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                 std::uint32_t) {
   const Layout& layout = in[0]->layout;
   Dims strides;
   for (const std::int64_t axis : attrs->ints) strides.push_back(layout.strides()[axis]);
@@ -100,7 +102,7 @@ Tensor batch_permute(const BatchArgs& args) {
 
 // ------------------------------------------------------------------------------- broadcast_to
 
-ResultSpec infer_broadcast(std::span<Node* const> in, const Attrs* attrs) {
+ResultList infer_broadcast(const Op&, std::span<Node* const> in, const Attrs* attrs) {
   const auto from = in[0]->layout.shape();
   const Dims& to = attrs->ints;
   checked_size(to, "broadcast_to");
@@ -116,7 +118,8 @@ ResultSpec infer_broadcast(std::span<Node* const> in, const Attrs* attrs) {
   return {in[0]->dtype, to};
 }
 
-void run_broadcast(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+void run_broadcast(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                   std::uint32_t) {
   const Layout& layout = in[0]->layout;
   share_value(out, in[0],
               Layout(attrs->ints, broadcast_strides(layout, attrs->ints), layout.offset()));
@@ -134,7 +137,7 @@ Tensor batch_broadcast(const BatchArgs& args) {
 
 // attrs.ints[0] is the axis; attrs.more holds where each part starts, and the end of the last.
 
-ResultSpec infer_concat(std::span<Node* const> in, const Attrs* attrs) {
+ResultList infer_concat(const Op&, std::span<Node* const> in, const Attrs* attrs) {
   const auto axis = static_cast<std::size_t>(attrs->ints[0]);
   const auto first = in[0]->layout.shape();
   Dims shape(first);
@@ -151,7 +154,8 @@ ResultSpec infer_concat(std::span<Node* const> in, const Attrs* attrs) {
   return {in[0]->dtype, shape};
 }
 
-void run_concat(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+void run_concat(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                std::uint32_t) {
   allocate_value(out, "concat");
   const auto axis = static_cast<std::size_t>(attrs->ints[0]);
   const Dims to = byte_strides(out->layout.strides(), out->dtype);

@@ -56,7 +56,8 @@ void run_ordered(Node* x, const Attrs* attrs, F&& write) {
   });
 }
 
-void run_argsort(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+void run_argsort(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                 std::uint32_t) {
   allocate_value(out, "argsort");
   const Tensor x = contiguous(in[0]);
   auto* to = static_cast<std::int64_t*>(out->data());
@@ -65,7 +66,7 @@ void run_argsort(Node* out, std::span<Node* const> in, const Attrs* attrs, std::
       [to](std::int64_t at, std::int64_t, std::int64_t, std::int64_t source) { to[at] = source; });
 }
 
-void run_sort(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+void run_sort(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
   allocate_value(out, "sort");
   const Tensor x = contiguous(in[0]);
   const std::size_t size = itemsize(out->dtype);
@@ -77,9 +78,9 @@ void run_sort(Node* out, std::span<Node* const> in, const Attrs* attrs, std::uin
               });
 }
 
-ResultSpec infer_order(const char* op, std::span<Node* const> in, DType dtype) {
+ResultSpec infer_order(const Op& op, std::span<Node* const> in, DType dtype) {
   if (in[0]->layout.ndim() == 0)
-    raise(ErrorKind::value, op, "a scalar has no axis to sort along: reshape it to (1,)");
+    raise(ErrorKind::value, op.name, "a scalar has no axis to sort along: reshape it to (1,)");
   return {dtype, Dims(in[0]->layout.shape())};
 }
 
@@ -90,8 +91,9 @@ Op& argsort_record = family.define(
      .kind = OpKind::structural,
      .arity = 1,
      .batch = batch_by_axis,
-     .infer = [](std::span<Node* const> in,
-                 const Attrs*) { return infer_order("argsort", in, DType::int64); },
+     .infer = [](const Op& op, std::span<Node* const> in, const Attrs*) -> ResultList {
+       return infer_order(op, in, DType::int64);
+     },
      .run = run_argsort});
 
 Tensor argsort_of(const Tensor& x, std::int64_t axis, bool descending) {
@@ -136,8 +138,9 @@ Tensor jvp_sort(const RuleArgs& args, std::span<const Tensor> tangents) {
      .jvp = jvp_sort,
      .needs = {1, 0, 0},
      .batch = batch_by_axis,
-     .infer = [](std::span<Node* const> in,
-                 const Attrs*) { return infer_order("sort", in, in[0]->dtype); },
+     .infer = [](const Op& op, std::span<Node* const> in, const Attrs*) -> ResultList {
+       return infer_order(op, in, in[0]->dtype);
+     },
      .run = run_sort});
 
 }  // namespace

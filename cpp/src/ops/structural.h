@@ -62,10 +62,10 @@ inline void share_value(Node* out, const Node* in, Layout layout) {
 }
 
 /// For records whose value is that of input 0.
-inline ResultSpec infer_same(std::span<Node* const> in, const Attrs*) {
+inline ResultList infer_same(const Op&, std::span<Node* const> in, const Attrs*) {
   return {in[0]->dtype, Dims(in[0]->layout.shape())};
 }
-inline void run_same(Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
+inline void run_same(const Op&, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
   share_value(out, in[0], in[0]->layout);
 }
 

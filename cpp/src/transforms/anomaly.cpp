@@ -237,6 +237,9 @@ class Anomalies final : public Watcher {
   bool in_rules() const { return current_.op && !current_.by_hand; }
   Place here() const;
   std::string way() const;
+  std::string lines_about(const std::string& what, const char* of, std::span<const Tensor> values,
+                          bool always = false) const;
+  std::string lines_about(const RuleArgs& args, bool reverse) const;
   void look_at_product(std::span<Node* const> inputs);
   void look_at_slope(const RuleArgs& args, int served, std::span<const Tensor> slopes,
                      const Tensor& result) const;
@@ -273,6 +276,7 @@ std::string Anomalies::way() const {
 
 void Anomalies::applied(const Op& op, std::span<Node* const> inputs, Node* out) {
   if (out->recorded) places_->add(out, here());
+  if (out->recorded && out->op->part) places_->add(out->inputs()[0], here());
   const bool checked = in_rules() ? options_.backward : options_.forward;
   if (!checked || out->level || inputs.empty() || op.kind == OpKind::view ||
       !is_floating(out->dtype))
@@ -333,7 +337,7 @@ std::vector<Tensor> Anomalies::derive(const RuleArgs& args, int served,
   const Restored<Differentiated> current(current_, what);
   culprit_ = nullptr;
   std::vector<Tensor> results;
-  if (args.op.pull) {
+  if (args.op.by_hand) {
     what.by_hand = true;
     const Restored<Differentiated> by_hand(current_, what);
     results = rule();
@@ -347,6 +351,30 @@ std::vector<Tensor> Anomalies::derive(const RuleArgs& args, int served,
   return results;
 }
 
+/// One line for each value that is there: numbered unless it is the only one, or `always`.
+std::string Anomalies::lines_about(const std::string& what, const char* of,
+                                   std::span<const Tensor> values, bool always) const {
+  std::string text;
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (Node* n = value_to_show(values[i], options_.inf))
+      text +=
+          line_about(always || values.size() > 1 ? what + of + ' ' + std::to_string(i) : what, n);
+  return text;
+}
+
+/// The values of an application whose rule runs. A reverse sweep has those that rules read, and the
+/// rest may be gone.
+std::string Anomalies::lines_about(const RuleArgs& args, bool reverse) const {
+  const std::uint8_t held = reverse ? args.output.node()->saved : 0xff;
+  std::vector<Tensor> inputs(args.inputs.begin(), args.inputs.end());
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (!(held & Node::saved_bit(i))) inputs[i] = Tensor();
+  std::string text = lines_about("input", "", inputs, true);
+  if (!(held & kSavesOutput)) return text;
+  return text + (args.outputs.empty() ? lines_about("result", "", {&args.output, 1})
+                                      : lines_about("result", "", args.outputs));
+}
+
 /// Raises when a rule has made something that is not finite.
 void Anomalies::look_at_slope(const RuleArgs& args, int served, std::span<const Tensor> slopes,
                               const Tensor& result) const {
@@ -354,23 +382,16 @@ void Anomalies::look_at_slope(const RuleArgs& args, int served, std::span<const 
   if (!any_bad_of({&result, 1})) return;
   const bool reverse = served != kTangent;
   const std::string slope = reverse ? "cotangent" : "tangent";
-  const auto describe = [&](const std::string& what, const Tensor& t) -> std::string {
-    Node* n = value_to_show(t, options_.inf);
-    return n ? line_about(what, n) : "";
-  };
   Node* shown = value_to_show(result, options_.inf);
   std::string text = "its derivative gave " + found_in(shown);
   text += any_bad_of(slopes) ? ", from a " + slope + " that is not finite" : "";
   text += way();
-  // A reverse sweep has the values that rules read, and the rest may be gone.
-  const std::uint8_t held = reverse ? args.output.node()->saved : 0x7f;
-  for (std::size_t i = 0; i < slopes.size(); ++i)
-    text += describe(reverse ? slope : slope + " of input " + std::to_string(i), slopes[i]);
-  for (std::size_t i = 0; i < args.inputs.size(); ++i)
-    if (held & Node::saved_bit(i)) text += describe("input " + std::to_string(i), args.inputs[i]);
-  if (held & kSavesOutput || !reverse) text += describe("result", args.output);
-  text += describe(
-      reverse ? slope + " of input " + std::to_string(served) : "tangent of the result", result);
+  text += reverse ? lines_about("cotangent", " of result", slopes)
+                  : lines_about("tangent", " of input", slopes, true);
+  text += lines_about(args, reverse);
+  text +=
+      lines_about(reverse ? slope + " of input " + std::to_string(served) : "tangent of the result",
+                  "", {&result, 1});
   text += batch_note();
   if (culprit_) text.append("\n  first met inside its rule: `").append(culprit_->name).append("`");
   raise(ErrorKind::anomaly, args.op.name, text);

@@ -14,6 +14,7 @@
 #include "base/fork.h"
 #include "graph/apply.h"
 #include "graph/cell.h"
+#include "graph/results.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
 #include "graph/watcher.h"
@@ -111,7 +112,7 @@ class Sweep {
     number();
     for (std::size_t i = 0; i < outputs.size(); ++i)
       if (const std::uint32_t slot = marks_.find(outputs[i].node()))
-        add(slots_[slot - 1], cotangents[i]);
+        add(slots_[slot - 1].cotangent, cotangents[i]);
     std::uint32_t small = 0;
     for (Slot& slot : slots_) {
       if (slot.node->layout.size() >= kLongStep || ++small % kLongStep == 0) check_interrupt();
@@ -132,8 +133,9 @@ class Sweep {
     Node* node = nullptr;
     Tensor cotangent;
     bool source = false;
-    bool expands = false;  // its application is differentiated
-    bool useful = false;   // a source, or on the way to one
+    bool expands = false;       // its application is differentiated
+    bool useful = false;        // a source, or on the way to one
+    std::uint32_t several = 0;  // of a tuple: 1 + the place of its parts' cotangents
   };
 
   struct Found {
@@ -234,21 +236,23 @@ class Sweep {
     return false;
   }
 
-  void add(Slot& slot, Tensor ct) {
-    if (!slot.cotangent.defined()) {
-      slot.cotangent = std::move(ct);
+  static void add(Tensor& sum, Tensor ct) {
+    if (!sum.defined()) {
+      sum = std::move(ct);
       return;
     }
     static const Op& op = find_op("add");
-    if (apply_in_place(op, slot.cotangent.node(), ct.node())) return;
-    Node* both[] = {slot.cotangent.node(), ct.node()};
-    slot.cotangent = Tensor::adopt(apply(op, both));
+    if (apply_in_place(op, sum.node(), ct.node())) return;
+    Node* both[] = {sum.node(), ct.node()};
+    sum = Tensor::adopt(apply(op, both));
   }
 
   void visit(Slot& slot) {
     if (to_leaves_ && slot.source && !slot.cotangent.defined())  // reached by zero slopes only
       slot.cotangent = zeros(slot.node->layout.shape(), slot.node->dtype);
-    if (!slot.useful || !slot.cotangent.defined()) return;
+    if (!slot.useful) return;
+    if (slot.several) return pull_tuple(slot);
+    if (!slot.cotangent.defined()) return;
     Tensor ct = std::move(slot.cotangent);
     if (slot.source) deliver(slot.node, ct);
     if (slot.expands) propagate(slot.node, std::move(ct));
@@ -267,18 +271,15 @@ class Sweep {
     return watcher_->derive(args, i, {&ct, 1},
                             [&] { return std::vector{input_cotangent(args, i, ct, false)}; })[0];
   }
-  [[gnu::noinline]] std::vector<Tensor> watched_pull(const RuleArgs& args, const Tensor& ct) {
-    return watcher_->derive(args, Watcher::kAllInputs, {&ct, 1},
-                            [&] { return args.op.pull(args, ct); });
-  }
 
   /// Inputs are served from the last to the first: the rule of input 0 gets the cotangent when
   /// nothing else holds it, and may write into its memory.
   void propagate(Node* node, Tensor ct) {
     const Op& op = *node->op;
+    if (op.part) return give_tuple(node, std::move(ct));
     const Borrowed values(node);
-    const RuleArgs args{op, node->attrs, values.inputs(), values.output()};
-    if (op.pull) return pull(args, ct);
+    const RuleArgs args{op, node->attrs, values.inputs(), values.output(), {&values.output(), 1}};
+    if (op.pull) return pull(args, {&ct, 1});
     for (std::size_t i = args.inputs.size(); i-- > 0;) {
       const std::uint32_t index = marks_.find(args.inputs[i].node());
       if (!index || !slots_[index - 1].useful || (i < 8 && op.constant_inputs >> i & 1)) continue;
@@ -291,18 +292,46 @@ class Sweep {
       }
       const int at = static_cast<int>(i);
       Tensor part = watcher_ ? watched_part(args, at, ct) : input_cotangent(args, at, ct, i == 0);
-      if (part.defined()) add(slot, std::move(part));
+      if (part.defined()) add(slot.cotangent, std::move(part));
     }
   }
 
   /// All inputs at once.
-  void pull(const RuleArgs& args, const Tensor& ct) {
-    std::vector<Tensor> parts = watcher_ ? watched_pull(args, ct) : args.op.pull(args, ct);
+  void pull(const RuleArgs& args, std::span<const Tensor> cotangents) {
+    std::vector<Tensor> parts = input_cotangents(args, cotangents);
     for (std::size_t i = 0; i < parts.size(); ++i) {
       const std::uint32_t index = marks_.find(args.inputs[i].node());
       if (index && slots_[index - 1].useful && parts[i].defined())
-        add(slots_[index - 1], std::move(parts[i]));
+        add(slots_[index - 1].cotangent, std::move(parts[i]));
     }
+  }
+
+  /// The cotangent of one result waits at the application for the others.
+  void give_tuple(const Node* part, Tensor ct) {
+    const Node* tuple = part->inputs()[0];
+    Slot& slot = slots_[marks_.find(tuple) - 1];
+    if (!slot.several) {
+      several_.emplace_back(results_of(tuple).size());
+      slot.several = static_cast<std::uint32_t>(several_.size());
+    }
+    add(several_[slot.several - 1][part_index(part->attrs)], std::move(ct));
+  }
+
+  void pull_tuple(Slot& slot) {
+    check_interrupt();
+    Node* tuple = slot.node;
+    const std::vector<Tensor> cotangents = std::move(several_[slot.several - 1]);
+    const Borrowed values(tuple);
+    const bool saved = tuple->saved & kSavesOutput;
+    std::vector<Tensor> outputs;
+    for (std::size_t i = 0; i < cotangents.size(); ++i) {
+      Node* value = results_of(tuple)[i];
+      const bool recorded = saved && thread_state().recording && is_floating(value->dtype);
+      outputs.push_back(recorded ? part_of(tuple, i)
+                        : saved  ? Tensor::share(value)
+                                 : outline_of(value));
+    }
+    pull({*tuple->op, tuple->attrs, values.inputs(), values.output(), outputs}, cotangents);
   }
 
   void deliver(Node* node, const Tensor& ct) {
@@ -330,7 +359,8 @@ class Sweep {
   Marks marks_;
   SmallVector<Found, 32> found_;
   std::vector<Slot> slots_;
-  SmallVector<Wanted, 8> wanted_;  // by key
+  std::vector<std::vector<Tensor>> several_;  // cotangents of the results of tuples
+  SmallVector<Wanted, 8> wanted_;             // by key
   std::uint64_t wanted_filter_ = 0;
   std::vector<Tensor> results_;
   std::vector<std::pair<Leaf*, Tensor>> leaf_cotangents_;

@@ -7,6 +7,7 @@
 #include "adjoint/ops.h"
 #include "adjoint/transforms.h"
 #include "graph/apply.h"
+#include "graph/holdings.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
 #include "ops/structural.h"
@@ -19,22 +20,35 @@ const DerivativeRule& rule_of(const Attrs* attrs) {
   return static_cast<const DerivativeRule&>(*attrs->payload);
 }
 
-Tensor carrier(std::span<const Tensor> inputs, ResultSpec spec,
-               IntrusivePtr<const DerivativeRule> rule);
+std::vector<Tensor> carriers(std::span<const Tensor> inputs,
+                             IntrusivePtr<const DerivativeRule> rule);
+
+/// What the values of a rule are like along a batch.
+std::vector<ResultSpec> batched_values(const DerivativeRule& rule, std::int64_t size) {
+  std::vector<ResultSpec> out;
+  for (const ResultSpec& spec : rule.values())
+    out.push_back({spec.dtype, prefixed(size, spec.shape)});
+  return out;
+}
 
 /// A rule applied along a batch: the values that had the batch when the carrier was batched have it
 /// in every call, and cotangents of the others are sums over it.
 class BatchedRule final : public DerivativeRule {
  public:
   BatchedRule(IntrusivePtr<const DerivativeRule> rule, const BatchArgs& args)
-      : rule_(std::move(rule)),
+      : DerivativeRule(batched_values(*rule, args.size)),
+        rule_(std::move(rule)),
         mapped_(args.mapped.begin(), args.mapped.end()),
         size_(args.size),
         outer_(args.serial) {}
 
-  std::vector<Tensor> pull(std::span<const Tensor> inputs, const Tensor& cotangent) const override {
+  std::vector<Tensor> pull(std::span<const Tensor> inputs,
+                           std::span<const Tensor> cotangents) const override {
     const TransformLevel level = TransformLevel::batch(size_);
-    std::vector<Tensor> out = rule_->pull(boxed(level, inputs), level.make_batched(cotangent, 0));
+    std::vector<Tensor> given(cotangents.begin(), cotangents.end());
+    for (Tensor& ct : given)
+      if (ct.defined()) ct = level.make_batched(ct, 0);
+    std::vector<Tensor> out = rule_->pull(boxed(level, inputs), given);
     for (std::size_t i = 0; i < out.size(); ++i) {
       if (!out[i].defined()) continue;
       out[i] = opened(level, out[i]);
@@ -43,11 +57,16 @@ class BatchedRule final : public DerivativeRule {
     return out;
   }
 
-  Tensor push(std::span<const Tensor> inputs, std::span<const Tensor> tangents) const override {
+  std::vector<Tensor> push(std::span<const Tensor> inputs,
+                           std::span<const Tensor> tangents) const override {
     const TransformLevel level = TransformLevel::batch(size_);
-    const Tensor out = rule_->push(boxed(level, inputs), boxed(level, tangents));
-    return out.defined() ? opened(level, out) : out;
+    std::vector<Tensor> out = rule_->push(boxed(level, inputs), boxed(level, tangents));
+    for (Tensor& t : out)
+      if (t.defined()) t = opened(level, t);
+    return out;
   }
+
+  void list(Holdings& out) const override { out.add(rule_.get()); }
 
  private:
   std::vector<Tensor> boxed(const TransformLevel& level, std::span<const Tensor> values) const {
@@ -82,28 +101,33 @@ Op& carrier_record = family.define(
      .kind = OpKind::custom,
      .arity = 0xff,
      .dtypes = DTypeRule::custom,
-     .jvp = [](const RuleArgs& args, std::span<const Tensor> tangents) -> Tensor {
+     .pull = [](const RuleArgs& args, std::span<const Tensor> cotangents) -> std::vector<Tensor> {
+       return rule_of(args.attrs).pull(args.inputs, cotangents);
+     },
+     .push = [](const RuleArgs& args, std::span<const Tensor> tangents) -> std::vector<Tensor> {
        return rule_of(args.attrs).push(args.inputs, tangents);
      },
-     .pull = [](const RuleArgs& args, const Tensor& cotangent) -> std::vector<Tensor> {
-       return rule_of(args.attrs).pull(args.inputs, cotangent);
-     },
      .needs = {0x7f, 0x7f, 0x7f},
-     .batch = [](const BatchArgs& args) -> Tensor {
-       IntrusivePtr<const DerivativeRule> rule(
-           new BatchedRule(IntrusivePtr<const DerivativeRule>(&rule_of(args.attrs)), args));
-       return carrier(args.inputs, {args.attrs->dtype, prefixed(args.size, args.attrs->ints)},
-                      std::move(rule));
+     .infer = [](const Op&, std::span<Node* const>, const Attrs* attrs) -> ResultList {
+       return ResultList::held(rule_of(attrs).values());
      },
-     .infer = [](std::span<Node* const>,
-                 const Attrs* attrs) { return ResultSpec{attrs->dtype, attrs->ints}; },
-     .run =
-         [](Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
-           out->bits = Tensor::scalar(-0.0, attrs->dtype).node()->bits;
-           out->layout = Layout(attrs->ints, Dims(attrs->ints.size(), 0), 0);
+     .run_all =
+         [](const Op&, std::span<Node* const> outputs, std::span<Node* const>, const Attrs*,
+            std::uint32_t) {
+           for (Node* out : outputs) {
+             out->bits = Tensor::scalar(-0.0, out->dtype).node()->bits;
+             const Dims shape(out->layout.shape());
+             out->layout = Layout(shape, Dims(shape.size(), 0), 0);
+           }
          },
+     .batch_all = [](const BatchArgs& args) -> std::vector<Tensor> {
+       return carriers(args.inputs,
+                       IntrusivePtr<const DerivativeRule>(new BatchedRule(
+                           IntrusivePtr<const DerivativeRule>(&rule_of(args.attrs)), args)));
+     },
      .internal = true,
-     .fixed_value = true});
+     .fixed_value = true,
+     .by_hand = true});
 
 /// Tells one barrier from another.
 class Token final : public Payload {};
@@ -184,81 +208,40 @@ Op& attached_record = family.define(
                    .internal = true,
                    .transparent = true});
 
-Tensor carrier(std::span<const Tensor> inputs, ResultSpec spec,
-               IntrusivePtr<const DerivativeRule> rule) {
+std::vector<Tensor> carriers(std::span<const Tensor> inputs,
+                             IntrusivePtr<const DerivativeRule> rule) {
   auto* attrs = new Attrs;
   const AttrsPtr held(attrs);
-  attrs->ints = std::move(spec.shape);
-  attrs->dtype = spec.dtype;
   attrs->payload = IntrusivePtr<const Payload>(rule.get());
   std::vector<Node*> nodes;
   for (const Tensor& x : inputs) nodes.push_back(x.node());
-  return Tensor::adopt(apply(carrier_record, nodes, held));
+  return apply_all(carrier_record, nodes, held);
 }
 
 }  // namespace
 
 void register_transform_ops() { family.register_all(); }
 
-// --------------------------------------------------------------------------------- JointRule
-
-ResultSpec JointRule::whole() const {
-  if (parts_.size() == 1) return parts_[0];
-  ResultSpec out{DType::float32, {0}};
-  for (const ResultSpec& part : parts_) {
-    out.dtype = promote(out.dtype, part.dtype);
-    out.shape[0] += product(part.shape);
-  }
+std::vector<Tensor> DerivativeRule::all_defined(std::span<const Tensor> cotangents) const {
+  std::vector<Tensor> out(cotangents.begin(), cotangents.end());
+  for (std::size_t i = 0; i < out.size(); ++i)
+    if (!out[i].defined()) out[i] = zeros(values_[i].shape, values_[i].dtype);
   return out;
-}
-
-std::vector<Tensor> JointRule::split(const Tensor& whole) const {
-  if (parts_.size() == 1) return {whole};
-  std::vector<Tensor> out;
-  std::int64_t start = 0;
-  const std::int64_t step = 1;
-  for (const ResultSpec& part : parts_) {
-    const std::int64_t count = product(part.shape);
-    Tensor flat = slice(whole, {&start, 1}, {&count, 1}, {&step, 1});
-    out.push_back(astype(reshape(flat, part.shape), part.dtype));
-    start += count;
-  }
-  return out;
-}
-
-std::vector<Tensor> JointRule::pull(std::span<const Tensor> inputs, const Tensor& cotangent) const {
-  return pull_parts(inputs, split(cotangent));
-}
-
-Tensor JointRule::push(std::span<const Tensor> inputs, std::span<const Tensor> tangents) const {
-  std::vector<Tensor> parts = push_parts(inputs, tangents);
-  if (parts.size() == 1) return parts[0];
-  const ResultSpec spec = whole();
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const std::int64_t count = product(parts_[i].shape);
-    parts[i] = parts[i].defined() ? astype(reshape(parts[i], {&count, 1}), spec.dtype)
-                                  : zeros_view({&count, 1}, spec.dtype);
-  }
-  return concat(parts, 0);
 }
 
 // -------------------------------------------------------------------------------- with_derivative
 
 std::vector<Tensor> with_derivative(std::span<const Tensor> values, std::span<const Tensor> inputs,
-                                    IntrusivePtr<const JointRule> rule) {
-  const JointRule& joint = *rule;
-  std::vector<Tensor> out =
-      joint.split(carrier(inputs, joint.whole(), IntrusivePtr<const DerivativeRule>(rule.get())));
+                                    IntrusivePtr<const DerivativeRule> rule) {
+  std::vector<Tensor> out = carriers(inputs, std::move(rule));
   for (std::size_t i = 0; i < out.size(); ++i) out[i] = add(values[i], out[i]);
   return out;
 }
 
 std::vector<Tensor> recorded_with_derivative(std::span<const Tensor> values,
                                              std::span<const Tensor> inputs,
-                                             IntrusivePtr<const JointRule> rule) {
-  const JointRule& joint = *rule;
-  std::vector<Tensor> out =
-      joint.split(carrier(inputs, joint.whole(), IntrusivePtr<const DerivativeRule>(rule.get())));
+                                             IntrusivePtr<const DerivativeRule> rule) {
+  std::vector<Tensor> out = carriers(inputs, std::move(rule));
   for (std::size_t i = 0; i < out.size(); ++i)
     out[i] = apply(attached_record, {&values[i], &out[i]});
   return out;

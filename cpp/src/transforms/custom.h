@@ -4,7 +4,8 @@
 // from inputs without history, and a *carrier*, an application to the inputs themselves whose value
 // is -0.0 everywhere (x + -0.0 has the bits of x) and whose derivative is a rule. The sum is an
 // ordinary one, so whatever differentiates, batches, defers or compiles needs to know nothing of
-// it. What the value owes to anything but the inputs keeps its own derivative.
+// it. What the value owes to anything but the inputs keeps its own derivative. The carriers of
+// several values are the results of one application, so that all cotangents meet in one call.
 #pragma once
 
 #include <span>
@@ -15,50 +16,38 @@
 
 namespace adjoint {
 
-/// The linear map from tangents of the inputs to a tangent of the carrier, and its transpose.
+/// The linear map from tangents of the inputs to tangents of the values, and its transpose.
 class DerivativeRule : public Payload {
  public:
-  /// One cotangent per input, undefined where zero.
+  /// `values` tells what the values are like, which are floating.
+  explicit DerivativeRule(std::vector<ResultSpec> values) : values_(std::move(values)) {}
+  const std::vector<ResultSpec>& values() const noexcept { return values_; }
+
+  /// From a cotangent per value, undefined where none came, to one per input, undefined where zero.
   virtual std::vector<Tensor> pull(std::span<const Tensor> inputs,
-                                   const Tensor& cotangent) const = 0;
-  /// `tangents[i]` is undefined where zero, and so may the result be.
-  virtual Tensor push(std::span<const Tensor> inputs, std::span<const Tensor> tangents) const = 0;
-};
-
-/// A rule for several values at once. Their carriers are parts of one, so that all cotangents meet
-/// in one call.
-class JointRule : public DerivativeRule {
- public:
-  explicit JointRule(std::vector<ResultSpec> parts) : parts_(std::move(parts)) {}
-
-  std::vector<Tensor> pull(std::span<const Tensor> inputs, const Tensor& cotangent) const final;
-  Tensor push(std::span<const Tensor> inputs, std::span<const Tensor> tangents) const final;
-
-  const std::vector<ResultSpec>& parts() const noexcept { return parts_; }
-  ResultSpec whole() const;
-  /// The parts of a value of the shape and dtype of the whole.
-  std::vector<Tensor> split(const Tensor& whole) const;
+                                   std::span<const Tensor> cotangents) const = 0;
+  /// From a tangent per input to one per value, both undefined where zero.
+  virtual std::vector<Tensor> push(std::span<const Tensor> inputs,
+                                   std::span<const Tensor> tangents) const = 0;
 
  protected:
-  virtual std::vector<Tensor> pull_parts(std::span<const Tensor> inputs,
-                                         std::span<const Tensor> cotangents) const = 0;
-  virtual std::vector<Tensor> push_parts(std::span<const Tensor> inputs,
-                                         std::span<const Tensor> tangents) const = 0;
+  /// The cotangents with zeros where none came.
+  std::vector<Tensor> all_defined(std::span<const Tensor> cotangents) const;
 
  private:
-  std::vector<ResultSpec> parts_;
+  std::vector<ResultSpec> values_;
 };
 
-/// The floating `values`, which the rule's parts describe, with its derivative with respect to
-/// `inputs` added to their own.
+/// The `values`, which the rule describes, with its derivative with respect to `inputs` added to
+/// their own.
 std::vector<Tensor> with_derivative(std::span<const Tensor> values, std::span<const Tensor> inputs,
-                                    IntrusivePtr<const JointRule> rule);
+                                    IntrusivePtr<const DerivativeRule> rule);
 
 /// The same for level 0 while recording, where the values are known to have no history: they keep
 /// their memory.
 std::vector<Tensor> recorded_with_derivative(std::span<const Tensor> values,
                                              std::span<const Tensor> inputs,
-                                             IntrusivePtr<const JointRule> rule);
+                                             IntrusivePtr<const DerivativeRule> rule);
 
 /// Whether a derivative with respect to x is wanted now, by recording or by a forward transform.
 bool is_differentiated(const Tensor& x) noexcept;

@@ -28,21 +28,30 @@ void accumulate(Tensor& sum, Tensor part) {
   sum = sum.defined() ? add(sum, part) : std::move(part);
 }
 
-Tensor apply_with(const RuleArgs& args, std::span<const Tensor> inputs) {
+std::vector<Tensor> apply_all_with(const RuleArgs& args, std::span<const Tensor> inputs) {
   SmallVector<Node*, 8> nodes;
   for (const Tensor& t : inputs) nodes.push_back(t.node());
-  return Tensor::adopt(apply(args.op, nodes, AttrsPtr(args.attrs)));
+  return apply_all(args.op, nodes, AttrsPtr(args.attrs));
 }
 
-/// Jointly linear: the operation itself, on the tangents.
-Tensor linear_tangent(const RuleArgs& args, std::span<const Tensor> tangents) {
+Tensor apply_with(const RuleArgs& args, std::span<const Tensor> inputs) {
+  return apply_all_with(args, inputs)[0];
+}
+
+/// What a jointly linear operation is applied to for its tangents.
+std::vector<Tensor> linear_inputs(const RuleArgs& args, std::span<const Tensor> tangents) {
   std::vector<Tensor> inputs(args.inputs.begin(), args.inputs.end());
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     if (i < 8 && args.op.constant_inputs >> i & 1) continue;
     inputs[i] = tangents[i].defined() ? tangents[i]
                                       : zeros_of(args.inputs[i].shape(), args.inputs[i].dtype());
   }
-  return apply_with(args, inputs);
+  return inputs;
+}
+
+std::vector<Tensor> forward_rules(const RuleArgs& args, std::span<const Tensor> tangents) {
+  return args.op.push ? args.op.push(args, tangents)
+                      : apply_all_with(args, linear_inputs(args, tangents));
 }
 
 Tensor multilinear_tangent(const RuleArgs& args, std::span<const Tensor> tangents) {
@@ -69,7 +78,9 @@ Tensor forward_rule(const RuleArgs& args, std::span<const Tensor> tangents) {
     return sum;
   }
   if (op.transpose)
-    return op.multilinear ? multilinear_tangent(args, tangents) : linear_tangent(args, tangents);
+    return op.multilinear ? multilinear_tangent(args, tangents)
+                          : apply_with(args, linear_inputs(args, tangents));
+  if (op.pull) return forward_rules(args, tangents)[0];
   if (!op.jvp)
     raise(ErrorKind::runtime, op.name, "the operation has no forward-mode rule: use reverse mode");
   return op.jvp(args, tangents);
@@ -77,8 +88,13 @@ Tensor forward_rule(const RuleArgs& args, std::span<const Tensor> tangents) {
 
 }  // namespace
 
+const Tensor& no_tensor() {
+  static const Tensor none;
+  return none;
+}
+
 std::string derivative_of(const Op& op) {
-  if (op.pull) return "a derivative given by hand";
+  if (op.by_hand) return "a derivative given by hand";
   return std::string("the derivative of `").append(op.name).append("`");
 }
 
@@ -102,6 +118,20 @@ Tensor input_cotangent(const RuleArgs& args, int i, Tensor& cotangent, bool spen
   }
   if (op.transpose) return op.transpose(args, i, cotangent);
   return op.vjp(args, i, cotangent);
+}
+
+std::vector<Tensor> input_cotangents(const RuleArgs& args, std::span<const Tensor> cotangents) {
+  if (Watcher* watcher = open_watcher()) [[unlikely]]
+    return watcher->derive(args, Watcher::kAllInputs, cotangents,
+                           [&] { return args.op.pull(args, cotangents); });
+  return args.op.pull(args, cotangents);
+}
+
+std::vector<Tensor> output_tangents(const RuleArgs& args, std::span<const Tensor> tangents) {
+  if (Watcher* watcher = open_watcher()) [[unlikely]]
+    return watcher->derive(args, Watcher::kTangent, tangents,
+                           [&] { return forward_rules(args, tangents); });
+  return forward_rules(args, tangents);
 }
 
 Tensor output_tangent(const RuleArgs& args, std::span<const Tensor> tangents) {

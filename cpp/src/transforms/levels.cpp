@@ -4,12 +4,14 @@
 // transforms never mix.
 #include <algorithm>
 #include <memory>
+#include <unordered_set>
 
 #include "adjoint/ops.h"
 #include "adjoint/transforms.h"
 #include "graph/apply.h"
 #include "graph/cell.h"
 #include "graph/thread_state.h"
+#include "ops/rules.h"
 #include "transforms/derive.h"
 #include "transforms/levels.h"
 
@@ -35,28 +37,54 @@ Tensor box_dual(const Level& level, Tensor primal, Tensor tangent) {
   return Tensor::adopt(n);
 }
 
+/// The inputs of an application to dual numbers.
+struct DualInputs {
+  DualInputs(const Op& op, std::span<Node* const> inputs, const Level& level) {
+    for (Node* in : inputs) {
+      const bool boxed = in->level == level.number;
+      primals.push_back(Tensor::share(boxed ? in->primal : in));
+      tangents.push_back(boxed && in->tangent ? Tensor::share(in->tangent) : Tensor());
+      moves |= tangents.back().defined();
+      nodes.push_back(primals.back().node());
+    }
+    moves &= op.differentiable() && level.number > thread_state().constant_levels;
+  }
+  std::vector<Tensor> primals, tangents;
+  SmallVector<Node*, 8> nodes;  // of the primals
+  bool moves = false;
+};
+
 Node* interpret_dual(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
                      const Level& level) {
-  std::vector<Tensor> primals;
-  std::vector<Tensor> tangents;
-  SmallVector<Node*, 8> nodes;
-  bool moves = false;
-  for (Node* in : inputs) {
-    const bool boxed = in->level == level.number;
-    primals.push_back(Tensor::share(boxed ? in->primal : in));
-    tangents.push_back(boxed && in->tangent ? Tensor::share(in->tangent) : Tensor());
-    moves |= tangents.back().defined();
-    nodes.push_back(primals.back().node());
-  }
-  const Tensor out = Tensor::adopt(apply(op, nodes, attrs));
+  const DualInputs in(op, inputs, level);
+  const Tensor out = Tensor::adopt(apply(op, in.nodes, attrs));
   Tensor tangent;
-  moves &= level.number > thread_state().constant_levels;
-  if (moves && op.differentiable() && is_floating(out.dtype()))
-    tangent = output_tangent({op, attrs.get(), primals, out}, tangents);
-  // A rule given by hand may have used a dual of this level.
-  while (op.pull && tangent.defined() && tangent.node()->level >= level.number)
-    tangent = Tensor::share(tangent.node()->primal);
+  if (in.moves && op.no_forward && attrs && attrs->ints[0] != level.serial)
+    tangent = in.tangents[0];
+  else if (in.moves && is_floating(out.dtype()))
+    tangent = output_tangent({op, attrs.get(), in.primals, out}, in.tangents);
   return box_dual(level, out, tangent).detach_node();
+}
+
+/// A rule given by hand may have used a dual of the level that it serves.
+Tensor below(const Level& level, Tensor tangent) {
+  while (tangent.defined() && tangent.node()->level >= level.number)
+    tangent = Tensor::share(tangent.node()->primal);
+  return tangent;
+}
+
+std::vector<Tensor> interpret_dual_all(const Op& op, std::span<Node* const> inputs,
+                                       const AttrsPtr& attrs, const Level& level) {
+  const DualInputs in(op, inputs, level);
+  std::vector<Tensor> out = apply_all(op, in.nodes, attrs);
+  std::vector<Tensor> tangents(out.size());
+  if (in.moves)
+    tangents = output_tangents({op, attrs.get(), in.primals, no_tensor(), out}, in.tangents);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const bool moves = is_floating(out[i].dtype());
+    out[i] = box_dual(level, out[i], moves ? below(level, tangents[i]) : Tensor());
+  }
+  return out;
 }
 
 /// The batch of an elementwise operand: unit axes go between the batch and its own axes.
@@ -69,31 +97,53 @@ Tensor aligned(const Tensor& inner, int ndim) {
   return reshape(inner, wide);
 }
 
-Node* interpret_batch(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
-                      const Level& level) {
+/// The inputs of an application to batches.
+struct BatchInputs {
+  BatchInputs(std::span<Node* const> inputs, const Level& level) {
+    for (Node* in : inputs) {
+      mapped.push_back(in->level == level.number);
+      inner.push_back(Tensor::share(mapped.back() ? in->primal : in));
+    }
+  }
+  BatchArgs args(const Op& op, const AttrsPtr& attrs, const Level& level) const {
+    return {op, attrs.get(), inner, {mapped.data(), mapped.size()}, level.batch_size, level.serial};
+  }
   std::vector<Tensor> inner;
   SmallVector<bool, 8> mapped;
-  int ndim = 0;
-  for (Node* in : inputs) {
-    mapped.push_back(in->level == level.number);
-    inner.push_back(Tensor::share(mapped.back() ? in->primal : in));
-    ndim = std::max(ndim, in->layout.ndim());
-  }
+};
+
+[[noreturn]] void raise_no_batch(const Op& op) {
+  raise(ErrorKind::runtime, op.name, "the operation has no batching rule");
+}
+
+Node* interpret_batch(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
+                      const Level& level) {
+  BatchInputs in(inputs, level);
   Tensor out;
   if (op.kind == OpKind::elementwise) {
+    int ndim = 0;
+    for (const Node* n : inputs) ndim = std::max(ndim, n->layout.ndim());
     SmallVector<Node*, 8> nodes;
-    for (std::size_t i = 0; i < inner.size(); ++i) {
-      if (mapped[i]) inner[i] = aligned(inner[i], ndim);
-      nodes.push_back(inner[i].node());
+    for (std::size_t i = 0; i < in.inner.size(); ++i) {
+      if (in.mapped[i]) in.inner[i] = aligned(in.inner[i], ndim);
+      nodes.push_back(in.inner[i].node());
     }
     out = Tensor::adopt(apply(op, nodes, attrs));
   } else if (op.batch) {
-    out = op.batch(
-        {op, attrs.get(), inner, {mapped.data(), mapped.size()}, level.batch_size, level.serial});
+    out = op.batch(in.args(op, attrs, level));
   } else {
-    raise(ErrorKind::runtime, op.name, "the operation has no batching rule");
+    raise_no_batch(op);
   }
   return box_batch(level, std::move(out)).detach_node();
+}
+
+std::vector<Tensor> interpret_batch_all(const Op& op, std::span<Node* const> inputs,
+                                        const AttrsPtr& attrs, const Level& level) {
+  if (!op.batch_all) raise_no_batch(op);
+  const BatchInputs in(inputs, level);
+  std::vector<Tensor> out = op.batch_all(in.args(op, attrs, level));
+  for (Tensor& t : out) t = box_batch(level, std::move(t));
+  return out;
 }
 
 Tensor move_axis(const Tensor& x, int from, int to) {
@@ -117,14 +167,16 @@ class DualCells final : public CellScope {
     static const Op& kept = find_op("kept");
     if (holds(value) && value.requires_grad() && thread_state().recording) {
       const WithinScope within(true);
-      value = apply(kept, {&value});
-      recorded_.emplace_back(cell, cell.keep(cell.who));
+      value = apply(kept, {&value}, make_attrs(Dims{dual_serial()}));
+      if (known_.insert(cell.at).second) recorded_.emplace_back(cell, cell.keep(cell.who));
     } else {
       value = primal(std::move(value));
     }
     write_outside(cell, std::move(value));
   }
-  bool is_dual() const noexcept override { return true; }
+  std::uint32_t dual_serial() const noexcept override {
+    return thread_state().levels[level_ - 1u].serial;
+  }
 
  private:
   bool holds(const Tensor& x) const {
@@ -136,6 +188,7 @@ class DualCells final : public CellScope {
   }
   std::uint16_t level_;
   std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> recorded_;
+  std::unordered_set<Node**> known_;  // where these are
 };
 
 /// What differs along the batch cannot be kept by one handle.
@@ -167,7 +220,10 @@ class BatchCells final : public CellScope {
 /// A level and its stand towards cells.
 struct LevelAndCells {
   LevelAndCells(std::int64_t batch_size, bool dual)
-      : level(dual ? Box::dual : Box::batch, dual ? interpret_dual : interpret_batch, batch_size) {
+      : level(dual ? Box::dual : Box::batch,
+              dual ? Interpreter{interpret_dual, interpret_dual_all}
+                   : Interpreter{interpret_batch, interpret_batch_all},
+              batch_size) {
     if (dual)
       cells = std::make_unique<DualCells>(level.level());
     else

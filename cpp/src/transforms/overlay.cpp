@@ -5,6 +5,7 @@
 #include "adjoint/transforms.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
+#include "ops/rules.h"
 #include "transforms/custom.h"
 
 namespace adjoint {
@@ -46,16 +47,21 @@ Overlay::Overlay(const Record& record, std::span<const Tensor> values)
     held.cell.at = met.at;
     held.cell.birth = met.birth;
     if (!met.null) held.original = held.value = values[next++];
-    at_[met.at] = held_.size();
+    at_[met.at] = {held_.size(), met.birth};
     held_.push_back(std::move(held));
   }
+  for (const Record::Alias& alias : record.aliases) at_[alias.at] = {alias.number, alias.birth};
 }
 
 /// A cell that is at the place of another that has ended is not that one.
 Overlay::Held* Overlay::find(const Cell& cell) {
   const auto it = at_.find(cell.at);
-  if (it == at_.end() || held_[it->second].cell.birth != cell.birth) return nullptr;
-  return &held_[it->second];
+  if (it == at_.end() || it->second.birth != cell.birth) return nullptr;
+  return &held_[it->second.number];
+}
+
+void Overlay::stand_in(std::size_t number, const Cell& cell) {
+  at_[cell.at] = {number, cell.birth};
 }
 
 Overlay::Held& Overlay::meet(const Cell& cell) {
@@ -70,10 +76,10 @@ Overlay::Held& Overlay::meet(const Cell& cell) {
   held.value = held.original;
   if (first_) {
     first_->cells.push_back(
-        {cell.at, cell.birth, !held.original.defined(), false, is_outside_dual(cell)});
+        {cell.at, cell.birth, !held.original.defined(), false, duals_inside_of(cell)});
     if (held.value.defined()) held.value = first_shadow(held.value);
   }
-  at_[cell.at] = held_.size();
+  at_[cell.at] = {held_.size(), cell.birth};
   held_.push_back(std::move(held));
   return held_.back();
 }
@@ -89,15 +95,28 @@ Tensor Overlay::first_shadow(const Tensor& x) const {
   return out;
 }
 
-Tensor Overlay::read(const Cell& cell) { return meet(cell).value; }
+Overlay::Held& Overlay::held_at(const Cell& named) {
+  if (find(named)) return meet(named);
+  const Cell cell = resolved(named);
+  Held& held = meet(cell);
+  if (cell.at != named.at) {
+    const auto number = static_cast<std::size_t>(&held - held_.data());
+    at_[named.at] = {number, named.birth};
+    if (first_) first_->aliases.push_back({named.at, named.birth, number});
+  }
+  return held;
+}
+
+Tensor Overlay::read(const Cell& cell) { return held_at(cell).value; }
 
 /// A leaf's values belong together: in a later run, to the input that stands for its first one.
 void Overlay::write(const Cell& cell, Tensor value) {
   if (first_) check(cell, value);
-  Held& held = meet(cell);
+  Held& held = held_at(cell);
   const auto number = static_cast<std::size_t>(&held - held_.data());
-  if (value.defined() && !first_ && number < record_.cells.size() && record_.cells[number].forward)
-    value = apply(find_op("kept"), {&value});
+  if (value.defined() && !first_ && number < record_.cells.size())
+    for (const std::int64_t serial : record_.cells[number].forward)
+      value = apply(find_op("kept"), {&value}, make_attrs(Dims{serial}));
   Leaf* leaf = cell.leaf;
   if (leaf && !first_ && held.original.defined()) leaf = held.original.node()->leaf;
   held.value = value.defined() ? kept_value(leaf, std::move(value), held.value.node()) : Tensor();

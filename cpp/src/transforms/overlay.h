@@ -21,9 +21,18 @@ class Overlay final : public CellScope {
       std::uint64_t birth;
       bool null;     // it was empty
       bool written;  // by the first run
-      bool forward;  // no tangent stays with what is written: it is from outside of forward mode
+      Dims forward;  // serials of the levels of forward mode that it is from outside of: no tangent
+                     // of theirs stays with what is written
+    };
+    /// Another name of one of them, where a scope around the first run put it in the place of a
+    /// cell from outside.
+    struct Alias {
+      Node** at;
+      std::uint64_t birth;
+      std::size_t number;
     };
     std::vector<Met> cells;
+    std::vector<Alias> aliases;
   };
 
   /// A first run, which fills `record`. Values that are read have no history, but know whether they
@@ -35,9 +44,16 @@ class Overlay final : public CellScope {
 
   Tensor read(const Cell& cell) override;
   void write(const Cell& cell, Tensor value) override;
-  void check(const Cell& cell, const Tensor& value) override { check_outside(cell, value); }
+  /// What a later run writes goes nowhere.
+  void check(const Cell& cell, const Tensor& value) override {
+    if (first_) check_outside(cell, value);
+  }
   const char* refuses_leaves() const noexcept override { return "checkpoint"; }
 
+  /// Of a first run, before it: the cell will be known by the next number.
+  void expect(const Cell& cell) { held_at(cell); }
+  /// Of a later run, before it: another cell that stands for the one of this number.
+  void stand_in(std::size_t number, const Cell& cell);
   /// Of a first run: what the cells that were not empty held.
   std::vector<Tensor> values_read() const;
   /// What the cells written by the first run hold now; undefined for empty.
@@ -56,6 +72,7 @@ class Overlay final : public CellScope {
   };
   Held* find(const Cell& cell);
   Held& meet(const Cell& cell);
+  Held& held_at(const Cell& named);
   Tensor first_shadow(const Tensor& x) const;
 
   Record* first_;  // null in a later run
@@ -64,7 +81,11 @@ class Overlay final : public CellScope {
   std::uint16_t constant_levels_;
   const Record& record_;
   std::vector<Held> held_;  // of the record's cells, then others
-  std::unordered_map<Node**, std::size_t> at_;
+  struct Known {
+    std::size_t number;
+    std::uint64_t birth;
+  };
+  std::unordered_map<Node**, Known> at_;
 };
 
 }  // namespace adjoint

@@ -234,6 +234,88 @@ void check_horner() {
   check(compiled({&x, 1})[1], expected, "horner compiled");
 }
 
+/// The length of a vector in float64, and its direction.
+std::vector<adjoint::ArraySpec> infer_polar(std::span<const adjoint::ArraySpec> in) {
+  return {{adjoint::DType::float64, {}}, in[0]};
+}
+
+void run_polar(std::span<const adjoint::ArrayView> in,
+               std::span<const adjoint::MutableArrayView> outs) {
+  const auto x = in[0].as<double>();
+  double squares = 0;
+  for (const double v : x) squares += v * v;
+  const double length = std::sqrt(squares);
+  outs[0].as<double>()[0] = length;
+  for (std::size_t i = 0; i < x.size(); ++i) outs[1].as<double>()[i] = x[i] / length;
+}
+
+Tensor dot(const Tensor& a, const Tensor& b) { return sum(a * b); }
+
+/// r = |x|, u = x / r: dr = u dx, du = (dx - u (u dx)) / r.
+std::vector<Tensor> pull_polar(const adjoint::JointApplication& a, std::span<const Tensor> ct) {
+  const Tensor &r = a.outputs[0], &u = a.outputs[1];
+  Tensor by_r = ct[0].defined() ? ct[0] * u : Tensor();
+  Tensor by_u = ct[1].defined() ? (ct[1] - u * dot(u, ct[1])) / r : Tensor();
+  return {!by_r.defined() ? by_u : !by_u.defined() ? by_r : by_r + by_u};
+}
+
+std::vector<Tensor> push_polar(const adjoint::JointApplication& a, std::span<const Tensor> t) {
+  const Tensor along = dot(a.outputs[1], t[0]);
+  return {along, (t[0] - a.outputs[1] * along) / a.outputs[0]};
+}
+
+void check_polar() {
+  const adjoint::JointOperation polar =
+      adjoint::register_op(adjoint::ArraysOp{.name = "polar",
+                                             .signature = "(x, /)",
+                                             .infer = infer_polar,
+                                             .run = run_polar,
+                                             .pull = pull_polar,
+                                             .push = push_polar,
+                                             .rule_reads_inputs = false});
+  const Tensor x = vec({3, 4});
+  check(polar(x)[0], {5}, "polar: length");
+  check(polar(x)[1], {0.6, 0.8}, "polar: direction");
+  const auto length = [&](const Tensor& v) { return polar(v)[0]; };
+  const auto first = [&](const Tensor& v) { return sum(polar(v)[1] * vec({1, 0})); };
+  const auto both = [&](const Tensor& v) { return polar(v)[0] * first(v); };  // = v[0]
+  check(adjoint::grad(length)(x), {0.6, 0.8}, "gradient of the length");
+  check(adjoint::grad(first)(x), {0.128, -0.096}, "gradient of the direction");  // y²/r³, -xy/r³
+  check(adjoint::grad(both)(x), {1, 0}, "gradient of two applications");
+  check(adjoint::grad([&](const Tensor& v) {
+          const std::vector<Tensor> y = polar(v);
+          return y[0] * sum(y[1] * vec({1, 0}));
+        })(x),
+        {1, 0}, "gradient of both results");
+  check(adjoint::hessian(length)(x), {0.128, -0.096, -0.096, 0.072}, "hessian of the length");
+  check(adjoint::hessian(both)(x), {0, 0, 0, 0}, "hessian of both");
+  check(adjoint::jvp(first, x, vec({1, 1})).second, {0.032}, "jvp of the direction");
+  const Tensor rows = reshape(vec({3, 4, -5, 12}), Shape{2, 2});
+  check(adjoint::vmap(length)(rows), {5, 13}, "batch of polar");
+  check(adjoint::vmap(adjoint::grad(length))(rows), {0.6, 0.8, -5.0 / 13, 12.0 / 13},
+        "batch of its gradient");
+  const auto compiled = adjoint::compile([&](std::span<const Tensor> in) {
+    return std::vector<Tensor>{polar(in[0])[1], adjoint::grad(length)(in[0])};
+  });
+  check(compiled({&x, 1})[0], {0.6, 0.8}, "polar compiled");
+  check(compiled({&x, 1})[1], {0.6, 0.8}, "its gradient compiled");
+  const adjoint::JointOperation wrong = adjoint::register_op(
+      adjoint::ArraysOp{.name = "wrong_polar",
+                        .infer = infer_polar,
+                        .run = run_polar,
+                        .pull = [](const adjoint::JointApplication&, std::span<const Tensor>) {
+                          return std::vector<Tensor>{};
+                        }});
+  check(error_of([&] {
+          adjoint::grad([&](const Tensor& v) { return wrong(v)[0]; })(x);
+        }).starts_with("[wrong_polar] the rule `pull` gave 0 tensors; needed are 1"),
+        "a rule that gives too few");
+  check(error_of([&] {
+          adjoint::jvp([&](const Tensor& v) { return wrong(v)[0]; }, x, x);
+        }).starts_with("[wrong_polar] the operation has no forward-mode rule"),
+        "no rule for forward mode");
+}
+
 void check_errors() {
   check(
       error_of([] { horner(adjoint::zeros(Shape{2, 2}), 1.0); }).starts_with("[horner] the coeff"),
@@ -279,6 +361,7 @@ int main() {
   check_mix();
   check_deferred();
   check_horner();
+  check_polar();
   check_errors();
   check_anomalies();
   std::cout << (failures ? "failed" : "all right") << "\n";

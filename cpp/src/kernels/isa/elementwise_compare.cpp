@@ -31,6 +31,7 @@ ADJOINT_INLINE double magnitude(double x) { return __builtin_fabs(x); }
 ADJOINT_TEST(IsNan, x != x)
 ADJOINT_TEST(IsInf, magnitude(x) == static_cast<T>(__builtin_inf()))
 ADJOINT_TEST(IsFinite, magnitude(x) < static_cast<T>(__builtin_inf()))
+ADJOINT_TEST(SignBit, __builtin_signbit(x) != 0)
 #undef ADJOINT_TEST
 
 struct Where {
@@ -62,10 +63,11 @@ constexpr DType boolean = DType::boolean;
       mirrored<LessEqual, T, std::uint8_t>("greater_equal", D, boolean, 1), \
       ternary<Where, std::uint8_t, U>("where", D, 1), copy_row<sizeof(T)>(D)
 
-#define ADJOINT_TEST_ROWS(D, T)                              \
-  unary<IsNan, T, std::uint8_t>("isnan", D, boolean, 1),     \
-      unary<IsInf, T, std::uint8_t>("isinf", D, boolean, 1), \
-      unary<IsFinite, T, std::uint8_t>("isfinite", D, boolean, 1)
+#define ADJOINT_TEST_ROWS(D, T)                                    \
+  unary<IsNan, T, std::uint8_t>("isnan", D, boolean, 1),           \
+      unary<IsInf, T, std::uint8_t>("isinf", D, boolean, 1),       \
+      unary<IsFinite, T, std::uint8_t>("isfinite", D, boolean, 1), \
+      unary<SignBit, T, std::uint8_t>("signbit", D, boolean, 1)
 
 constexpr TileKernel kRows[] = {
     ADJOINT_ROWS(DType::boolean, std::uint8_t, std::uint8_t, std::uint8_t),

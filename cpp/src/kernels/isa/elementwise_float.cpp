@@ -59,20 +59,38 @@ struct MinWeight {
   }
 };
 
+ADJOINT_INLINE float next_of(float a, float b) { return __builtin_nextafterf(a, b); }
+ADJOINT_INLINE double next_of(double a, double b) { return __builtin_nextafter(a, b); }
+
+struct CopySign {
+  template <class T>
+  ADJOINT_INLINE T apply(T a, T b) {
+    return copysign_of(a, b);
+  }
+};
+
+struct NextAfter {
+  template <class T>
+  ADJOINT_INLINE T apply(T a, T b) {
+    return next_of(a, b);
+  }
+};
+
 // Maximum and minimum are no `commutative` rows: max(0, -0) depends on the order.
-#define ADJOINT_ROWS(D, T)                                                                 \
-  commutative<Add, T>("add", D, D, 1), binary<Subtract, T>("subtract", D, D, 1),           \
-      commutative<Multiply, T>("multiply", D, D, 1), binary<Divide, T>("divide", D, D, 4), \
-      commutative<Mul0, T>("mul0", D, D, 1), unary<Negative, T>("negative", D, D, 1),      \
-      unary<Abs, T>("abs", D, D, 1), unary<Sign, T>("sign", D, D, 1),                      \
-      unary<Square, T>("square", D, D, 1), unary<Reciprocal, T>("reciprocal", D, D, 4),    \
-      unary<Sqrt, T>("sqrt", D, D, 4), unary<Floor, T>("floor", D, D, 1),                  \
-      unary<Ceil, T>("ceil", D, D, 1), unary<Trunc, T>("trunc", D, D, 1),                  \
-      unary<Round, T>("round", D, D, 1), binary<Maximum, T>("maximum", D, D, 1),           \
-      binary<Minimum, T>("minimum", D, D, 1), ternary<Clip, T, T>("clip", D, 2),           \
-      binary<Remainder, T>("remainder", D, D, 24),                                         \
-      binary<FloorDivide, T>("floor_divide", D, D, 24),                                    \
-      binary<MaxWeight, T>("max_weight", D, D, 2), binary<MinWeight, T>("min_weight", D, D, 2)
+#define ADJOINT_ROWS(D, T)                                                                      \
+  commutative<Add, T>("add", D, D, 1), binary<Subtract, T>("subtract", D, D, 1),                \
+      commutative<Multiply, T>("multiply", D, D, 1), binary<Divide, T>("divide", D, D, 4),      \
+      commutative<Mul0, T>("mul0", D, D, 1), unary<Negative, T>("negative", D, D, 1),           \
+      unary<Abs, T>("abs", D, D, 1), unary<Sign, T>("sign", D, D, 1),                           \
+      unary<Square, T>("square", D, D, 1), unary<Reciprocal, T>("reciprocal", D, D, 4),         \
+      unary<Sqrt, T>("sqrt", D, D, 4), unary<Floor, T>("floor", D, D, 1),                       \
+      unary<Ceil, T>("ceil", D, D, 1), unary<Trunc, T>("trunc", D, D, 1),                       \
+      unary<Round, T>("round", D, D, 1), binary<Maximum, T>("maximum", D, D, 1),                \
+      binary<Minimum, T>("minimum", D, D, 1), ternary<Clip, T, T>("clip", D, 2),                \
+      binary<Remainder, T>("remainder", D, D, 24),                                              \
+      binary<FloorDivide, T>("floor_divide", D, D, 24),                                         \
+      binary<MaxWeight, T>("max_weight", D, D, 2), binary<MinWeight, T>("min_weight", D, D, 2), \
+      binary<CopySign, T>("copysign", D, D, 1), binary<NextAfter, T>("nextafter", D, D, 16)
 
 constexpr TileKernel kRows[] = {
     ADJOINT_ROWS(DType::float32, float),

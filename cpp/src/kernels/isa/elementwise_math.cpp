@@ -62,6 +62,16 @@ ADJOINT_BINARY(SigmoidSlope, sigmoid_slope)
 ADJOINT_BINARY(TanhSlope, tanh_slope)
 #undef ADJOINT_BINARY
 
+struct LogAddExp {
+  template <class T>
+  ADJOINT_INLINE T apply(T a, T b) {
+    const T high = a > b ? a : b;
+    const T low = a > b ? b : a;
+    const T apart = a == b ? T{0} : low - high;  // two infinities are no distance apart
+    return high + math::softplus(apart);
+  }
+};
+
 // What serves for all but the arguments it excludes, and costs less.
 #define ADJOINT_FAST(Name, function, excluded) \
   struct Name {                                \
@@ -228,7 +238,8 @@ consteval TileKernel polygamma_row(DType d) {
       polygamma_row<T>(D), binary<Atan2, T>("atan2", D, D, 16),                                 \
       binary<Hypot, T>("hypot", D, D, 12), binary<HypotSlope, T>("hypot_slope", D, D, 16),      \
       binary<SigmoidSlope, T>("sigmoid_slope", D, D, 8),                                        \
-      binary<TanhSlope, T>("tanh_slope", D, D, 8), unary<Gaussian, T>("gaussian", D, D, 12),    \
+      binary<LogAddExp, T>("logaddexp", D, D, 24), binary<TanhSlope, T>("tanh_slope", D, D, 8), \
+      unary<Gaussian, T>("gaussian", D, D, 12),                                                 \
       unary<OneMinusSquare, T>("one_minus_square", D, D, 1), unary<Binade, T>("binade", D, D, 1)
 
 constexpr TileKernel kRows[] = {

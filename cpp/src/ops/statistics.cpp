@@ -1,0 +1,494 @@
+// Functions made of others: names of NumPy, SciPy and PyTorch for joins, products, order statistics
+// and what passes over nan. Being made of operations, they have every derivative, batch and
+// compiled form themselves.
+#include <algorithm>
+#include <limits>
+#include <numbers>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "ops/structural.h"
+
+namespace adjoint {
+
+namespace {
+
+Tensor floating(const Tensor& x) { return is_floating(x.dtype()) ? x : astype(x, DType::float64); }
+
+Tensor like(const Tensor& x, double value) { return Tensor::scalar(value, x.dtype()); }
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+std::vector<Tensor> at_least(std::span<const Tensor> arrays, int ndim) {
+  std::vector<Tensor> out;
+  out.reserve(arrays.size());
+  for (const Tensor& x : arrays)
+    out.push_back(ndim == 1 ? atleast_1d(x) : ndim == 2 ? atleast_2d(x) : atleast_3d(x));
+  return out;
+}
+
+/// Entry `index` of a sorted axis, which stays with length one.
+Tensor entry(const Tensor& sorted, int axis, std::int64_t index) {
+  const std::int64_t one[] = {1};
+  return take(sorted, Tensor::from_data(std::span<const std::int64_t>(&index, 1), one), axis);
+}
+
+/// The axes as one, the last, in order; nan is last.
+Tensor sorted_over(const Tensor& x, const Axes& axis, const char* op) {
+  const Tensor f = floating(x);
+  const Dims axes = chosen_axes(axis, f.ndim(), op);
+  Dims order, shape;
+  for (int i = 0; i < f.ndim(); ++i) {
+    if (std::ranges::find(axes, i) != axes.end()) continue;
+    order.push_back(i);
+    shape.push_back(f.shape()[i]);
+  }
+  order.append(axes.data(), axes.size());
+  shape.push_back(-1);
+  const Tensor rows = axes.empty() ? expand_dims(f, -1) : reshape(permute_dims(f, order), shape);
+  if (rows.shape()[rows.ndim() - 1] == 0)
+    raise(ErrorKind::value, op, "there is nothing to choose from in shape " + to_string(x.shape()));
+  return sort(rows);
+}
+
+/// A result of `sorted_over`, whose last axis is gone, with the axes that were chosen if wanted.
+Tensor with_axes(const Tensor& y, const Tensor& x, const Axes& axis, bool keepdims,
+                 const char* op) {
+  if (!keepdims) return y;
+  Dims shape(x.shape());
+  for (const std::int64_t a : chosen_axes(axis, x.ndim(), op)) shape[a] = 1;
+  return reshape(y, shape);
+}
+
+Tensor without_nan(const Tensor& x, double value) { return where(isnan(x), like(x, value), x); }
+
+}  // namespace
+
+// ---------------------------------------------------------------------------------------- joins
+
+Tensor atleast_1d(const Tensor& x) { return x.ndim() >= 1 ? x : reshape(x, Dims{1}); }
+Tensor atleast_2d(const Tensor& x) { return x.ndim() >= 2 ? x : expand_dims(atleast_1d(x), 0); }
+Tensor atleast_3d(const Tensor& x) { return x.ndim() >= 3 ? x : expand_dims(atleast_2d(x), -1); }
+
+Tensor hstack(std::span<const Tensor> arrays) {
+  const std::vector<Tensor> parts = at_least(arrays, 1);
+  return concat(parts, !parts.empty() && parts[0].ndim() == 1 ? 0 : 1);
+}
+Tensor vstack(std::span<const Tensor> arrays) { return concat(at_least(arrays, 2), 0); }
+Tensor dstack(std::span<const Tensor> arrays) { return concat(at_least(arrays, 3), 2); }
+
+Tensor fliplr(const Tensor& x) { return flip(x, 1); }
+Tensor flipud(const Tensor& x) { return flip(x, 0); }
+
+Tensor diag(const Tensor& x, std::int64_t k) {
+  if (x.ndim() == 2) return diagonal(x, k);
+  if (x.ndim() != 1)
+    raise(ErrorKind::value, "diag", "needs a vector or a matrix, shape is " + to_string(x.shape()));
+  const std::int64_t n = x.shape()[0] + std::abs(k);
+  const Tensor i = reshape(arange(std::int64_t{0}, n), Dims{n, 1});
+  const Tensor on = equal(arange(std::int64_t{0}, n) - i, Tensor::scalar(k, DType::int64));
+  // The entry of a row is that of its place on the diagonal; rows before it and after it have none.
+  const std::int64_t lead = std::max<std::int64_t>(-k, 0);
+  const Tensor rows = concat(std::vector{zeros(Dims{lead}, x.dtype()), x,
+                                         zeros(Dims{n - lead - x.shape()[0]}, x.dtype())});
+  return where(on, reshape(rows, Dims{n, 1}), like(x, 0));
+}
+
+// ------------------------------------------------------------------------------------- products
+
+Tensor dot(const Tensor& x1, const Tensor& x2) {
+  if (x1.ndim() == 0 || x2.ndim() == 0) return multiply(x1, x2);
+  if (x2.ndim() <= 2) return matmul(x1, x2);
+  return tensordot(x1, x2, AxisPairs({-1}, {-2}));
+}
+
+Tensor inner(const Tensor& x1, const Tensor& x2) {
+  if (x1.ndim() == 0 || x2.ndim() == 0) return multiply(x1, x2);
+  return tensordot(x1, x2, AxisPairs({-1}, {-1}));
+}
+
+Tensor kron(const Tensor& x1, const Tensor& x2) {
+  const auto ndim = static_cast<std::size_t>(std::max(x1.ndim(), x2.ndim()));
+  Dims first, second, whole;
+  for (std::size_t i = 0; i < ndim; ++i) {
+    const auto extent = [&](const Tensor& x) {
+      const std::size_t lead = ndim - static_cast<std::size_t>(x.ndim());
+      return i < lead ? 1 : x.shape()[i - lead];
+    };
+    first.push_back(extent(x1));
+    first.push_back(1);
+    second.push_back(1);
+    second.push_back(extent(x2));
+    whole.push_back(extent(x1) * extent(x2));
+  }
+  return reshape(multiply(reshape(x1, first), reshape(x2, second)), whole);
+}
+
+Tensor cross(const Tensor& x1, const Tensor& x2, int axis) {
+  const char* const op = "cross";
+  const int first = normalize_axis(axis, x1.ndim(), op);
+  const int second = normalize_axis(axis, x2.ndim(), op);
+  if (x1.shape()[first] != 3 || x2.shape()[second] != 3)
+    raise(ErrorKind::value, op,
+          "needs three entries along axis " + std::to_string(axis) + ", shapes are " +
+              to_string(x1.shape()) + " and " + to_string(x2.shape()));
+  const std::int64_t forth[] = {-1}, back[] = {1};
+  return roll(x1, forth, first) * roll(x2, back, second) -
+         roll(x1, back, first) * roll(x2, forth, second);
+}
+
+// ------------------------------------------------------------------------------ order statistics
+
+Tensor median(const Tensor& x, const Axes& axis, bool keepdims) {
+  const Tensor rows = sorted_over(x, axis, "median");
+  const int last = rows.ndim() - 1;
+  const std::int64_t n = rows.shape()[last];
+  const Tensor middle = n % 2 ? entry(rows, last, n / 2)
+                              : (entry(rows, last, n / 2 - 1) + entry(rows, last, n / 2)) * 0.5;
+  const Tensor largest = entry(rows, last, n - 1);
+  const Tensor out = where(isnan(largest), largest, middle);
+  return with_axes(squeeze(out, last), x, axis, keepdims, "median");
+}
+
+Tensor quantile(const Tensor& x, const Tensor& q, const Axes& axis, bool keepdims) {
+  const char* const op = "quantile";
+  if (q.ndim() > 1)
+    raise(ErrorKind::value, op, "q must have at most one dimension, shape " + to_string(q.shape()));
+  const Tensor rows = sorted_over(x, axis, op);
+  const int last = rows.ndim() - 1;
+  const std::int64_t n = rows.shape()[last];
+  const Tensor at = ravel(astype(q, DType::float64)) * static_cast<double>(n - 1);
+  const Tensor low = floor(at);
+  const Tensor high = minimum(low + 1.0, static_cast<double>(n - 1));
+  const auto pick = [&](const Tensor& index) {
+    return moveaxis(take(rows, astype(index, DType::int64), last), Dims{last}, Dims{0});
+  };
+  Dims wide(static_cast<std::size_t>(rows.ndim()), 1);
+  wide[0] = -1;
+  const Tensor share = astype(reshape(at - low, wide), rows.dtype());
+  const Tensor below = pick(low);
+  const Tensor largest = moveaxis(entry(rows, last, n - 1), Dims{last}, Dims{0});
+  const Tensor found = where(isnan(largest), largest, below + mul0(share, pick(high) - below));
+  if (q.ndim() == 0) return with_axes(squeeze(found, 0), x, axis, keepdims, op);
+  if (!keepdims) return found;
+  Dims shape{q.size()};
+  for (const std::int64_t e : x.shape()) shape.push_back(e);
+  for (const std::int64_t a : chosen_axes(axis, x.ndim(), op)) shape[a + 1] = 1;
+  return reshape(found, shape);
+}
+
+std::tuple<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis, bool largest) {
+  const char* const op = "topk";
+  const int at = normalize_axis(axis, x.ndim(), op);
+  if (k < 0 || k > x.shape()[at])
+    raise(ErrorKind::value, op,
+          "k is " + std::to_string(k) + " for an axis of length " + std::to_string(x.shape()[at]));
+  const Tensor indices = take(argsort(x, at, largest), arange(std::int64_t{0}, k), at);
+  return {take_along_axis(x, indices, at), indices};
+}
+
+// ------------------------------------------------------------------------------ passing over nan
+
+Tensor nan_to_num(const Tensor& x, double nan, std::optional<double> posinf,
+                  std::optional<double> neginf) {
+  if (!is_floating(x.dtype())) return x;
+  const double largest = x.dtype() == DType::float32 ? std::numeric_limits<float>::max()
+                                                     : std::numeric_limits<double>::max();
+  Tensor out = without_nan(x, nan);
+  out = where(equal(x, like(x, kInf)), like(x, posinf.value_or(largest)), out);
+  return where(equal(x, like(x, -kInf)), like(x, neginf.value_or(-largest)), out);
+}
+
+Tensor nansum(const Tensor& x, const Axes& axis, bool keepdims) {
+  return sum(is_floating(x.dtype()) ? without_nan(x, 0) : x, axis, keepdims);
+}
+Tensor nanmean(const Tensor& x, const Axes& axis, bool keepdims) {
+  const Tensor f = floating(x);
+  return nansum(f, axis, keepdims) / sum(astype(logical_not(isnan(f)), f.dtype()), axis, keepdims);
+}
+
+namespace {
+
+Tensor extreme_but_nan(const Tensor& x, const Axes& axis, bool keepdims, double least,
+                       Tensor (*reduce)(const Tensor&, const Axes&, bool)) {
+  if (!is_floating(x.dtype())) return reduce(x, axis, keepdims);
+  const Tensor none = all(isnan(x), axis, keepdims);
+  return where(none, like(x, kNan), reduce(without_nan(x, least), axis, keepdims));
+}
+
+}  // namespace
+
+Tensor nanmax(const Tensor& x, const Axes& axis, bool keepdims) {
+  return extreme_but_nan(x, axis, keepdims, -kInf, max);
+}
+Tensor nanmin(const Tensor& x, const Axes& axis, bool keepdims) {
+  return extreme_but_nan(x, axis, keepdims, kInf, min);
+}
+
+Tensor fmax(const Tensor& x1, const Tensor& x2) {
+  return where(isnan(x1), x2, where(isnan(x2), x1, maximum(x1, x2)));
+}
+Tensor fmin(const Tensor& x1, const Tensor& x2) {
+  return where(isnan(x1), x2, where(isnan(x2), x1, minimum(x1, x2)));
+}
+
+// ----------------------------------------------------------------------------------- comparison
+
+Tensor isclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool equal_nan) {
+  const Tensor x = floating(a), y = floating(b);
+  const Tensor near = less_equal(abs(x - y), abs(y) * rtol + atol);
+  // Infinities are close where they are equal; nowhere else is the distance a finite one.
+  Tensor out = where(logical_and(isfinite(x), isfinite(y)), near, equal(x, y));
+  if (equal_nan) out = logical_or(out, logical_and(isnan(x), isnan(y)));
+  return out;
+}
+Tensor allclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool equal_nan) {
+  return all(isclose(a, b, rtol, atol, equal_nan));
+}
+
+// ----------------------------------------------------------------------------------- elementwise
+
+Tensor deg2rad(const Tensor& x) { return floating(x) * (std::numbers::pi / 180); }
+Tensor rad2deg(const Tensor& x) { return floating(x) * (180 / std::numbers::pi); }
+
+Tensor heaviside(const Tensor& x1, const Tensor& x2) {
+  const Tensor x = floating(x1);
+  const Tensor step = where(isnan(x), x, astype(greater(x, like(x, 0)), x.dtype()));
+  return where(equal(x, like(x, 0)), x2, step);
+}
+
+Tensor xlogy(const Tensor& x, const Tensor& y) {
+  const Tensor f = floating(y);
+  return where(isnan(f), f, mul0(x, log(f)));
+}
+Tensor xlog1py(const Tensor& x, const Tensor& y) {
+  const Tensor f = floating(y);
+  return where(isnan(f), f, mul0(x, log1p(f)));
+}
+Tensor entr(const Tensor& x) {
+  const Tensor f = floating(x);
+  const Tensor inside = where(less(f, like(f, 0)), like(f, 1), f);
+  return where(less(f, like(f, 0)), like(f, -kInf), -xlogy(inside, inside));
+}
+Tensor logit(const Tensor& x) { return log(x) - log1p(-x); }
+
+// --------------------------------------------------------------------------------- integrals etc.
+
+Tensor trapezoid(const Tensor& y, const std::optional<Tensor>& x, double dx, int axis) {
+  const int at = normalize_axis(axis, y.ndim(), "trapezoid");
+  const Tensor rows = moveaxis(floating(y), Dims{at}, Dims{-1});
+  const std::int64_t n = rows.shape()[rows.ndim() - 1];
+  const int last = rows.ndim() - 1;
+  const std::int64_t count = std::max<std::int64_t>(n - 1, 0);
+  const Tensor later = take(rows, arange(std::min<std::int64_t>(n, 1), n), last);
+  const Tensor pairs = (take(rows, arange(std::int64_t{0}, count), last) + later) * 0.5;
+  if (!x) return sum(pairs, -1) * dx;
+  const Tensor steps = x->ndim() == 1 ? diff(*x) : diff(moveaxis(*x, Dims{at}, Dims{-1}));
+  return sum(pairs * steps, -1);
+}
+
+Tensor cov(const Tensor& m, bool rowvar, bool bias, std::optional<std::int64_t> ddof) {
+  if (m.ndim() > 2)
+    raise(ErrorKind::value, "cov", "needs a vector or a matrix, shape is " + to_string(m.shape()));
+  Tensor rows = atleast_2d(floating(m));
+  if (!rowvar && m.ndim() == 2) rows = matrix_transpose(rows);
+  const Tensor centred = rows - mean(rows, 1, true);
+  const double taken = static_cast<double>(ddof.value_or(bias ? 0 : 1));
+  const Tensor out =
+      matmul(centred, matrix_transpose(centred)) / (static_cast<double>(rows.shape()[1]) - taken);
+  return out.size() == 1 ? reshape(out, Dims{}) : out;
+}
+
+Tensor corrcoef(const Tensor& x, bool rowvar) {
+  const Tensor c = cov(x, rowvar, false, {});
+  if (c.ndim() == 0) return c / c;
+  const Tensor spread = sqrt(diagonal(c));
+  return c / outer(spread, spread);
+}
+
+Tensor one_hot(const Tensor& x, std::int64_t num_classes, std::optional<DType> dtype) {
+  if (!is_integer(x.dtype()))
+    raise(ErrorKind::type, "one_hot",
+          "needs integers, not " + std::string(name(x.dtype())) + ": convert with astype");
+  if (num_classes < 0) raise(ErrorKind::value, "one_hot", "num_classes must not be negative");
+  const Tensor hit = equal(expand_dims(x, -1), arange(std::int64_t{0}, num_classes));
+  return astype(hit, dtype.value_or(DType::float64));
+}
+
+namespace {
+
+constexpr const char* kReduction = "(x, /, axis=None, *, keepdims=False)";
+constexpr const char* kJoin = "(arrays, /)";
+constexpr const char* kOne = "(x, /)";
+constexpr const char* kTwo = "(x1, x2, /)";
+constexpr const char* kClose = "(a, b, /, rtol=1e-05, atol=1e-08, *, equal_nan=False)";
+
+}  // namespace
+
+void register_statistics_ops() {
+  register_functions({
+      {.name = "atleast_1d",
+       .signature = kOne,
+       .doc = "With at least one axis.",
+       .entry = entry_of<atleast_1d>()},
+      {.name = "atleast_2d",
+       .signature = kOne,
+       .doc = "With at least two axes; new ones come first.",
+       .entry = entry_of<atleast_2d>()},
+      {.name = "atleast_3d",
+       .signature = kOne,
+       .doc = "With at least three axes; a matrix gets its third at the end.",
+       .entry = entry_of<atleast_3d>()},
+      {.name = "hstack",
+       .signature = kJoin,
+       .doc = "Tensors joined along the second axis, vectors along their only one.",
+       .entry = entry_of<hstack>()},
+      {.name = "vstack",
+       .signature = kJoin,
+       .doc = "Tensors joined along the first axis; a vector is a row.",
+       .entry = entry_of<vstack>()},
+      {.name = "dstack",
+       .signature = kJoin,
+       .doc = "Tensors joined along the third axis.",
+       .entry = entry_of<dstack>()},
+      {.name = "fliplr",
+       .signature = kOne,
+       .doc = "Elements in reverse along the second axis.",
+       .entry = entry_of<fliplr>()},
+      {.name = "flipud",
+       .signature = kOne,
+       .doc = "Elements in reverse along the first axis.",
+       .entry = entry_of<flipud>()},
+      {.name = "diag",
+       .signature = "(x, /, k=0)",
+       .doc = "The k-th diagonal of a matrix, or the matrix that has a vector on it.",
+       .entry = entry_of<diag>()},
+      {.name = "dot",
+       .signature = kTwo,
+       .doc = "Sums of products over the last axis of x1 and the last but one of x2.",
+       .entry = entry_of<dot>(),
+       .method = true,
+       .promotes = true},
+      {.name = "inner",
+       .signature = kTwo,
+       .doc = "Sums of products over the last axes.",
+       .entry = entry_of<inner>(),
+       .promotes = true},
+      {.name = "kron",
+       .signature = kTwo,
+       .doc = "The Kronecker product: each element of x1 times all of x2.",
+       .entry = entry_of<kron>(),
+       .promotes = true},
+      {.name = "cross",
+       .signature = "(x1, x2, /, *, axis=-1)",
+       .doc = "The cross product of vectors of three entries; other axes broadcast.",
+       .entry = entry_of<cross>(),
+       .promotes = true},
+      {.name = "median",
+       .signature = kReduction,
+       .doc = "The middle value over one axis, several, or all; nan where one is nan.",
+       .entry = entry_of<median>()},
+      {.name = "quantile",
+       .signature = "(x, q, /, axis=None, *, keepdims=False)",
+       .doc = "Values below which the share q lies, linear in between; nan where one is nan.\n\n"
+              "The axis of several shares comes first.",
+       .entry = entry_of<quantile>()},
+      {.name = "topk",
+       .signature = "(x, k, /, *, axis=-1, largest=True) -> (values, indices)",
+       .doc = "The k largest entries along an axis in descending order, or the k smallest in "
+              "ascending order, and where they are.",
+       .entry = entry_of<topk>()},
+      {.name = "nan_to_num",
+       .signature = "(x, /, *, nan=0.0, posinf=None, neginf=None)",
+       .doc = "Other numbers in the place of nan and infinities: the largest finite ones of the "
+              "dtype, where none are given.",
+       .entry = entry_of<nan_to_num>()},
+      {.name = "nansum",
+       .signature = kReduction,
+       .doc = "The sum of what is not nan.",
+       .entry = entry_of<nansum>()},
+      {.name = "nanmean",
+       .signature = kReduction,
+       .doc = "The mean of what is not nan.",
+       .entry = entry_of<nanmean>()},
+      {.name = "nanmax",
+       .signature = kReduction,
+       .doc = "The maximum of what is not nan.",
+       .entry = entry_of<nanmax>()},
+      {.name = "nanmin",
+       .signature = kReduction,
+       .doc = "The minimum of what is not nan.",
+       .entry = entry_of<nanmin>()},
+      {.name = "fmax",
+       .signature = kTwo,
+       .doc = "The larger one; the other one of a nan.",
+       .entry = entry_of<fmax>(),
+       .promotes = true},
+      {.name = "fmin",
+       .signature = kTwo,
+       .doc = "The smaller one; the other one of a nan.",
+       .entry = entry_of<fmin>(),
+       .promotes = true},
+      {.name = "isclose",
+       .signature = kClose,
+       .doc = "Whether |a - b| <= atol + rtol * |b|, element by element.",
+       .entry = entry_of<isclose>(),
+       .promotes = true},
+      {.name = "allclose",
+       .signature = kClose,
+       .doc = "Whether |a - b| <= atol + rtol * |b| for every element.",
+       .entry = entry_of<allclose>(),
+       .promotes = true},
+      {.name = "deg2rad",
+       .signature = kOne,
+       .doc = "From degrees to radians.",
+       .entry = entry_of<deg2rad>()},
+      {.name = "rad2deg",
+       .signature = kOne,
+       .doc = "From radians to degrees.",
+       .entry = entry_of<rad2deg>()},
+      {.name = "heaviside",
+       .signature = kTwo,
+       .doc = "0 for negative x1, 1 for positive ones, and x2 at 0.",
+       .entry = entry_of<heaviside>(),
+       .promotes = true},
+      {.name = "xlogy",
+       .signature = "(x, y, /)",
+       .doc = "x * log(y), and 0 where x is 0.",
+       .entry = entry_of<xlogy>(),
+       .promotes = true},
+      {.name = "xlog1py",
+       .signature = "(x, y, /)",
+       .doc = "x * log(1 + y), and 0 where x is 0.",
+       .entry = entry_of<xlog1py>(),
+       .promotes = true},
+      {.name = "entr",
+       .signature = kOne,
+       .doc = "-x * log(x), 0 at 0; minus infinity for negative x.",
+       .entry = entry_of<entr>()},
+      {.name = "logit",
+       .signature = kOne,
+       .doc = "log(x / (1 - x)), the inverse of sigmoid.",
+       .entry = entry_of<logit>()},
+      {.name = "trapezoid",
+       .signature = "(y, x=None, *, dx=1.0, axis=-1)",
+       .doc = "The integral along an axis by the trapezoidal rule, at points x or dx apart.",
+       .entry = entry_of<trapezoid>()},
+      {.name = "cov",
+       .signature = "(m, /, *, rowvar=True, bias=False, ddof=None)",
+       .doc = "Covariances of variables, of which each row, or column, holds the observations.",
+       .entry = entry_of<cov>()},
+      {.name = "corrcoef",
+       .signature = "(x, /, *, rowvar=True)",
+       .doc = "Pearson's correlation coefficients of the rows, or columns.",
+       .entry = entry_of<corrcoef>()},
+      {.name = "one_hot",
+       .signature = "(x, /, num_classes, *, dtype=None)",
+       .doc = "A new last axis with 1 at the index x and 0 elsewhere, also for an x outside.",
+       .entry = entry_of<one_hot>()},
+  });
+}
+
+}  // namespace adjoint
