@@ -405,8 +405,9 @@ TEST_CASE("several results in a compiled loop") {
         },
         carry, {}, "scan");
     const List inputs = {in[0], Tensor::scalar(0.0, DType::float32)};
-    return call(make_scan(*body.graph, 2, 0, 4, false, [](const BatchArgs&) { return List{}; }),
-                inputs);
+    return call(
+        make_scan(*body.graph, 2, 0, 4, false, make_batch([](const BatchArgs&) { return List{}; })),
+        inputs);
   };
   const List out = trace(f, {&x, 1})->run({&x, 1});
   Tensor state = x, summed = Tensor::scalar(0.0, DType::float32);

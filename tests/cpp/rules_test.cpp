@@ -109,7 +109,8 @@ TEST_CASE("loops and choices run inside a program") {
             row, {}, "scan");
         std::vector<Tensor> inputs = {in[0], in[1]};
         inputs.insert(inputs.end(), body.captured.begin(), body.captured.end());
-        std::vector<Tensor> out = call(make_scan(*body.graph, 1, 1, 3, false, no_batch), inputs);
+        std::vector<Tensor> out =
+            call(make_scan(*body.graph, 1, 1, 3, false, make_batch(no_batch)), inputs);
         const std::vector<ResultSpec> one = {{DType::float64, {}}};
         const auto graph_of = [&](const ListFunction& f) {
           return trace_closed(f, one, {}, "while_loop").graph;
@@ -121,9 +122,10 @@ TEST_CASE("loops and choices run inside a program") {
             graph_of([](std::span<const Tensor> v) { return std::vector<Tensor>{v[0] * 2.0}; });
         const auto less_one =
             graph_of([](std::span<const Tensor> v) { return std::vector<Tensor>{v[0] - 1.0}; });
-        out.push_back(call(make_while(*test, *twice, 1, -1, no_batch), {&out[0], 1})[0]);
+        out.push_back(
+            call(make_while(*test, *twice, 1, -1, make_batch(no_batch)), {&out[0], 1})[0]);
         const std::vector<Tensor> choice = {greater(out[2], Tensor(100.0)), out[2]};
-        out.push_back(call(make_cond(*less_one, *twice, 1, no_batch), choice)[0]);
+        out.push_back(call(make_cond(*less_one, *twice, 1, make_batch(no_batch)), choice)[0]);
         return out;
       },
       examples);

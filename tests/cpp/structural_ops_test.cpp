@@ -47,7 +47,7 @@ AttrsPtr with_ints(Dims ints, bool flag = false) {
   return AttrsPtr(attrs);
 }
 
-double dot(const Tensor& a, const Tensor& b) {
+double inner_product(const Tensor& a, const Tensor& b) {
   const Values x = a.to_vector(), y = b.to_vector();
   REQUIRE(x.size() == y.size());
   return std::inner_product(x.begin(), x.end(), y.begin(), 0.0);
@@ -85,14 +85,14 @@ void check_derivatives(const FunctionN& f, const std::vector<Tensor>& at) {
     std::vector<Tensor> above = at, below = at;
     above[i] = at[i] + direction * h;
     below[i] = at[i] - direction * h;
-    const double difference = (dot(f(above), ct) - dot(f(below), ct)) / (2 * h);
+    const double difference = (inner_product(f(above), ct) - inner_product(f(below), ct)) / (2 * h);
     CHECK(shape_of(gradients[i]) == shape_of(at[i]));
-    CHECK(dot(gradients[i], direction) == doctest::Approx(difference).epsilon(1e-7));
+    CHECK(inner_product(gradients[i], direction) == doctest::Approx(difference).epsilon(1e-7));
     const TransformLevel dual = TransformLevel::dual();
     std::vector<Tensor> duals = at;
     duals[i] = dual.make_dual(at[i], direction);
     const Tensor tangent = dual.split_dual(f(duals)).second;
-    const double forward = tangent.defined() ? dot(tangent, ct) : 0.0;
+    const double forward = tangent.defined() ? inner_product(tangent, ct) : 0.0;
     CHECK(forward == doctest::Approx(difference).epsilon(1e-7));
   }
 }

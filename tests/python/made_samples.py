@@ -1,0 +1,331 @@
+"""Samples of the functions that are made of other operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+import adjoint as ad
+from samples import Sample, apart, floats, rng
+
+
+def _rows(*cases: tuple[str, str, Callable[..., Any], Callable[..., Any], tuple[Any, ...]]) -> Any:
+    return [Sample(*case) for case in cases]
+
+
+def _same(
+    name: str, label: str, arguments: tuple[Any, ...], /, *rest: Any, **kwargs: Any
+) -> Sample:
+    """A function that NumPy has under the same name, with the same further arguments."""
+    ours, theirs = getattr(ad, name), getattr(np, name)
+    return Sample(
+        name,
+        label,
+        lambda *t: ours(*t, *rest, **kwargs),
+        lambda *a: theirs(*a, *rest, **kwargs),
+        arguments,
+    )
+
+
+def _arrangements() -> list[Sample]:
+    x, m = floats(2, 3, 4), floats(3, 4)
+    return [
+        *(_same(f, f"{k}", (x,), k=k) for f in ("tril", "triu") for k in (-1, 0, 2)),
+        _same("swapaxes", "outer", (x,), 0, -1),
+        _same("ravel", "3-d", (x,)),
+        *(_same("diagonal", f"{k}", (x,), k, 1, 2) for k in (-2, 0, 3, 5)),
+        _same("diagonal", "first", (m,)),
+        _same("trace", "offset", (x,), 1, 2, 0),
+        _same("roll", "flat", (m,), 5),
+        _same("roll", "axis", (m,), -1, axis=1),
+        _same("roll", "several", (x,), (1, -7), axis=(0, 2)),
+        _same("tile", "2-d", (m,), (2, 3)),
+        _same("tile", "more", (m,), (2, 1, 2)),
+        _same("tile", "less", (m,), (2,)),
+        _same("repeat", "flat", (m,), 2),
+        _same("repeat", "axis", (m,), np.array([0, 2, 1]), axis=0),
+        *_rows(
+            (
+                "unstack",
+                "axis",
+                lambda t: ad.stack(ad.unstack(t, axis=1), axis=0),
+                lambda a: np.moveaxis(a, 1, 0),
+                (x,),
+            ),
+            (
+                "broadcast_arrays",
+                "three",
+                lambda *t: ad.stack(ad.broadcast_arrays(*t)),
+                lambda *a: np.stack(np.broadcast_arrays(*a)),
+                (floats(3, 1), floats(4), floats()),
+            ),
+            (
+                "meshgrid",
+                "xy",
+                lambda *t: ad.stack(ad.meshgrid(*t)),
+                lambda *a: np.stack(np.meshgrid(*a)),
+                (floats(3), floats(2), floats(4)),
+            ),
+            (
+                "meshgrid",
+                "ij",
+                lambda *t: ad.stack(ad.meshgrid(*t, indexing="ij")),
+                lambda *a: np.stack(np.meshgrid(*a, indexing="ij")),
+                (floats(3), floats(2)),
+            ),
+        ),
+        _same("diff", "last", (m,)),
+        _same("diff", "twice", (m,), axis=0, n=2),
+        Sample(
+            "diff",
+            "ends",
+            lambda t, p, q: ad.diff(t, prepend=p, append=q),
+            lambda a, p, q: np.diff(a, prepend=p, append=q),
+            (m, floats(3, 1), floats(3, 2)),
+        ),
+        Sample(
+            "count_nonzero",
+            "axis",
+            lambda t: ad.count_nonzero(t, axis=1),
+            lambda a: np.count_nonzero(a, axis=1),
+            (np.eye(3, 4) * m,),
+            smooth=False,
+        ),
+        Sample(
+            "take_along_axis",
+            "rows",
+            lambda t, i: ad.take_along_axis(t, i, axis=1),
+            lambda a, i: np.take_along_axis(a, i, axis=1),
+            (m, np.array([[3, 0], [-1, -1], [1, 2]])),
+        ),
+        Sample(
+            "take_along_axis",
+            "broadcast",
+            lambda t, i: ad.take_along_axis(t, i, axis=0),
+            lambda a, i: np.take_along_axis(a, i, axis=0),
+            (m, np.array([[2], [-3]])),
+        ),
+    ]
+
+
+def _accumulations() -> list[Sample]:
+    m = floats(3, 5)
+    holed = m * np.array([1.0, 0.0, 1.0, 1.0, 0.0])
+    out = []
+    for label, x, kwargs in (
+        ("last", m, {"axis": -1}),
+        ("zeros", holed, {"axis": 1}),
+        ("initial", m, {"axis": 0, "include_initial": True}),
+    ):
+        call = partial(ad.cumulative_prod, **kwargs)
+        reference = partial(np.cumulative_prod, **kwargs)
+        out.append(Sample("cumulative_prod", label, call, reference, (x,), same_bits=True))
+    return out
+
+
+def _contractions() -> list[Sample]:
+    x, y, m = floats(2, 3, 4), floats(4, 3), floats(3, 4)
+    return [
+        Sample("vecdot", "last", ad.vecdot, lambda a, b: np.sum(a * b, -1), (x, m)),
+        Sample(
+            "vecdot",
+            "axis",
+            lambda a, b: ad.vecdot(a, b, axis=-2),
+            lambda a, b: np.sum(a * b, -2),
+            (x, m),
+        ),
+        replace(_same("tensordot", "one", (x, y), axes=1), same_bits=False),
+        replace(_same("tensordot", "lists", (x, y), axes=((1, 2), (1, 0))), same_bits=False),
+        replace(_same("tensordot", "none", (floats(2), m), axes=0), same_bits=False),
+        _same("outer", "vectors", (floats(3), floats(2))),
+    ]
+
+
+def _normalized() -> list[Sample]:
+    x = floats(3, 4)
+    large = np.array([[1000.0, 999.0, -1000.0], [0.0, 1.0, 2.0]])
+    out = []
+    for name in ("logsumexp", "softmax", "log_softmax"):
+        theirs = getattr(scipy.special, name)
+        for label, a, axis in (("last", x, -1), ("first", x, 0), ("large", large, 1)):
+            call = partial(getattr(ad, name), axis=axis)
+            out.append(Sample(name, label, call, partial(theirs, axis=axis), (a,)))
+    call = partial(ad.logsumexp, axis=(0, 1), keepdims=True)
+    reference = partial(scipy.special.logsumexp, axis=(0, 1), keepdims=True)
+    return [*out, Sample("logsumexp", "all", call, reference, (x,))]
+
+
+def _joins() -> list[Sample]:
+    def joined(name: str, label: str, *arrays: Any) -> Sample:
+        ours, theirs = getattr(ad, name), getattr(np, name)
+        return Sample(name, label, lambda *t: ours(t), lambda *a: theirs(a), arrays)
+
+    x = floats(2, 3, 4)
+    v, m = floats(3), floats(3, 4)
+    return [
+        joined("hstack", "vectors", v, floats(2)),
+        joined("hstack", "matrices", m, floats(3, 1)),
+        joined("vstack", "vectors", v, floats(3)),
+        joined("vstack", "matrices", m, floats(1, 4)),
+        joined("dstack", "vectors", v, floats(3)),
+        joined("dstack", "matrices", m, floats(3, 4)),
+        *(
+            _same(f, f"{a.ndim}", (a,))
+            for f in ("atleast_1d", "atleast_2d", "atleast_3d")
+            for a in (floats(), v, m, x)
+        ),
+        _same("fliplr", "3-d", (x,)),
+        _same("flipud", "3-d", (x,)),
+        *(_same("diag", f"vector{k}", (v,), k) for k in (-2, 0, 1)),
+        *(_same("diag", f"matrix{k}", (m,), k) for k in (-1, 0, 2)),
+    ]
+
+
+def _products() -> list[Sample]:
+    x, m, v = floats(2, 3, 4), floats(3, 4), floats(4)
+    pairs = {
+        "dot": ((v, floats(4)), (m, v), (m, floats(4, 2)), (floats(), m), (m, floats(2, 4, 3))),
+        "inner": ((v, floats(4)), (m, v), (m, x), (floats(), m)),
+        "kron": ((v, floats(2)), (m, floats(2, 2)), (m, v), (x, m)),
+        "cross": ((floats(3), floats(3)), (floats(2, 3), floats(3))),
+    }
+    return [
+        replace(_same(name, f"{i}", pair), same_bits=False)
+        for name, cases in pairs.items()
+        for i, pair in enumerate(cases)
+    ]
+
+
+def _order_statistics() -> list[Sample]:
+    x, holed = apart(3, 4), apart(3, 5)
+    holed[1, 2] = np.nan
+    out = []
+    for label, kwargs in (
+        ("all", {}),
+        ("last", {"axis": -1}),
+        ("first", {"axis": 0, "keepdims": True}),
+        ("both", {"axis": (0, 1), "keepdims": True}),
+    ):
+        out.append(_same("median", label, (x,), **kwargs))
+        out.append(_same("quantile", label, (x,), 0.3, **kwargs))
+        out.append(
+            _same("quantile", f"{label}-several", (x,), np.array([0.0, 0.55, 1.0]), **kwargs)
+        )
+    out.append(replace(_same("median", "nan", (holed,), axis=1), smooth=False))
+    out.append(replace(_same("quantile", "nan", (holed,), 0.25, axis=1), smooth=False))
+    for largest in (True, False):
+        sign = -1 if largest else 1
+        out.append(
+            Sample(
+                "topk",
+                f"{largest}",
+                lambda t, most=largest: ad.topk(t, 2, axis=0, largest=most).values,
+                lambda a, s=sign: s * np.sort(s * a, axis=0)[:2],
+                (x,),
+            )
+        )
+    return out
+
+
+def _about_nan() -> list[Sample]:
+    x = apart(3, 4)
+    holed = x.copy()
+    holed[0, 1] = holed[2, 2] = np.nan
+    endless = np.array([np.inf, -np.inf, np.nan, 1.5])
+    a, b = np.array([1.0, np.inf, np.nan, 2.0]), np.array([1.0 + 1e-9, np.inf, np.nan, 2.1])
+    rows = [
+        _same("nan_to_num", "default", (endless,)),
+        _same("nan_to_num", "given", (endless,), nan=1.0, posinf=2.0, neginf=-3.0),
+        *(
+            _same(f, k, (holed,), **options)
+            for f in ("nansum", "nanmean", "nanmax", "nanmin")
+            for k, options in (("all", {}), ("axis", {"axis": 1, "keepdims": True}))
+        ),
+        *(_same(f, "nan", (holed, x[::-1].copy())) for f in ("fmax", "fmin")),
+        _same("isclose", "default", (a, b)),
+        _same("isclose", "nan", (a, b), rtol=0.1, equal_nan=True),
+        _same("allclose", "default", (a, b)),
+        _same("allclose", "nan", (a, b), rtol=0.1, equal_nan=True),
+    ]
+    plain = [
+        _same(f, "plain", (x,)) for f in ("nansum", "nanmean", "nanmax", "nanmin", "nan_to_num")
+    ]
+    plain += [
+        _same(f, "plain", (x, x + 0.11 * np.where(np.arange(4) % 2, 1, -1)))
+        for f in ("fmax", "fmin")
+    ]
+    return [*(replace(row, smooth=False) for row in rows), *plain]
+
+
+def _pointwise() -> list[Sample]:
+    x, positive = floats(3, 4), np.abs(floats(3, 4)) + 0.2
+    share = rng.uniform(0.1, 0.9, size=(5,))
+
+    def special(name: str, *arguments: Any, label: str = "plain", smooth: bool = True) -> Sample:
+        return Sample(
+            name, label, getattr(ad, name), getattr(scipy.special, name), arguments, smooth
+        )
+
+    zero = np.array([0.0, 0.0, 1.0])
+    return [
+        _same("deg2rad", "plain", (x,)),
+        _same("rad2deg", "plain", (x,)),
+        _same("heaviside", "plain", (apart(3), floats(3))),
+        replace(
+            _same("heaviside", "zero", (np.array([0.0, np.nan, -1.0]), floats(3))), smooth=False
+        ),
+        special("xlogy", x, positive),
+        special("xlogy", zero, np.array([0.0, np.nan, 0.0]), label="zero", smooth=False),
+        special("xlog1py", x, positive),
+        special("xlog1py", zero, np.array([-1.0, np.nan, -1.0]), label="zero", smooth=False),
+        special("entr", positive),
+        special("entr", np.array([0.0, -1.0, np.nan]), label="edge", smooth=False),
+        special("logit", share),
+    ]
+
+
+def _integrals() -> list[Sample]:
+    x, m = floats(3, 5), floats(4, 6)
+    points = np.sort(floats(5))
+    return [
+        _same("trapezoid", "steps", (x,), dx=0.3),
+        Sample("trapezoid", "points", ad.trapezoid, np.trapezoid, (x, points)),
+        Sample(
+            "trapezoid",
+            "axis",
+            lambda t, p: ad.trapezoid(t, p, axis=0),
+            lambda a, p: np.trapezoid(a, p, axis=0),
+            (x, np.sort(floats(3))),
+        ),
+        replace(_same("cov", "rows", (m,)), same_bits=False),
+        replace(_same("cov", "columns", (m,), rowvar=False, bias=True), same_bits=False),
+        replace(_same("cov", "vector", (points,), ddof=0), same_bits=False),
+        replace(_same("corrcoef", "rows", (m,)), same_bits=False),
+        Sample(
+            "one_hot",
+            "classes",
+            lambda i: ad.one_hot(i, 4),
+            lambda i: (i[..., None] == np.arange(4)).astype(float),
+            (np.array([[0, 3], [4, -1]]),),
+            smooth=False,
+        ),
+    ]
+
+
+SAMPLES = [
+    *_arrangements(),
+    *_accumulations(),
+    *_contractions(),
+    *_normalized(),
+    *_joins(),
+    *_products(),
+    *_order_statistics(),
+    *_about_nan(),
+    *_pointwise(),
+    *_integrals(),
+]
