@@ -476,15 +476,21 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
             apart.write([x if x is None else _core.stop_gradient(x) for x in apart.written()])
             raise
         again, alone = apart.again(), not _core._recorders_open()
-        written = [x for x in apart.written() if x is not None]
+        moving = [True for _ in values]
+        written = []
+        for x, moves in zip(apart.written(), apart.moving(), strict=True):
+            if x is not None:
+                written.append(x)
+                moving.append(moves)
         inputs = apart.read()
         shadows = values + written
         everything = stopped(shadows)
         # Shadows know what would be recorded; what moves in forward mode may be more.
         forward = _core._any_moving(inputs) or _core._any_in_body(floats(inputs))
-        returned = len(values) + len(written) if forward else 0
         chosen = [
-            i for i, x in enumerate(shadows) if is_floating(x) and (x.requires_grad or i < returned)
+            i
+            for i, x in enumerate(shadows)
+            if is_floating(x) and (x.requires_grad or (forward and moving[i]))
         ]
 
         def once_more(inputs: Tensors) -> Tensors:

@@ -151,6 +151,12 @@ class Apart {
   }
   py::list read() const { return to_list(read_); }
   py::list written() const { return to_list(written_); }
+  // Whether forward mode goes on with each of these.
+  py::list moving() const {
+    py::list out;
+    for (const bool moves : moving_) out.append(moves);
+    return out;
+  }
   // Gives the cells that were written these values.
   void write(const py::sequence& values) {
     std::vector<Tensor> fresh;
@@ -187,6 +193,7 @@ class Apart {
     for (const Cell& cell : overlay.cells_written()) cells_.emplace_back(cell, cell.keep(cell.who));
     read_ = overlay.values_read();
     written_ = overlay.values_written();
+    moving_ = overlay.moving_written();
   }
 
   struct Handle {
@@ -199,6 +206,7 @@ class Apart {
   std::shared_ptr<Overlay::Record> record_ = std::make_shared<Overlay::Record>();
   std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> cells_;
   std::vector<Tensor> read_, written_;
+  std::vector<bool> moving_;
 };
 
 // The extents of the batches that a handle is from outside of.
@@ -262,6 +270,7 @@ void init_custom(py::module_& m) {
       .def("run", &Apart::run)
       .def("read", &Apart::read)
       .def("written", &Apart::written)
+      .def("moving", &Apart::moving)
       .def("write", &Apart::write)
       .def("again", &Apart::again);
 }

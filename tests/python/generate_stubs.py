@@ -127,6 +127,7 @@ RESULTS = {
     **dict.fromkeys(("item", "tolist", "hvp", "unflatten", "map", "_refusing", "run"), "Any"),
     **dict.fromkeys(("read", "written"), "list[Any]"),
     "again": "Callable[..., Any]",
+    "moving": "list[Any]",
     "write": "None",
     **dict.fromkeys(("__copy__", "__deepcopy__"), "Compiled"),
     "_ask_numbers": "None",

@@ -364,9 +364,13 @@ tree = SimpleNamespace(map=_map, leaves=_leaves)
 # ---- transforms ----------------------------------------------------------------------------------
 
 
-def _leave(value: Any, level: int | None = None) -> Tensor:
-    """What a transform returns: without its level, and without history unless one is open still."""
-    inside = {level} if _state.open else {level, 0}
+def _leave(value: Any, level: int | None = None, of_reverse: bool = False) -> Tensor:
+    """What a transform returns: without its level, and without history unless one is open still.
+
+    Derivatives of a reverse transform have one only for another that is open around it.
+    """
+    around = [kind for _, kind in _state.open if kind == "grad" or not of_reverse]
+    inside = {level} if around else {level, 0}
     return Tensor(values.strip(value, inside.__contains__))
 
 
@@ -385,10 +389,14 @@ def _differentiate(f: Any, argnums: Any, has_aux: bool, args: tuple[Any, ...]) -
         shape = values.shape_of(_raw(args[k]))
         entries = [tangents.get((k, i), np.zeros(())) for i in range(int(np.prod(shape)))]
         parts.append(
-            _leave(values.linear(lambda v, s=shape: np.reshape(v, s))(values.stack(entries)))
+            _leave(
+                values.linear(lambda v, s=shape: np.reshape(v, s))(values.stack(entries)),
+                of_reverse=True,
+            )
         )
     gradient = parts[0] if isinstance(argnums, int) else tuple(parts)
-    return _leave(raw, level), gradient, _map(lambda x: _leave(x, level), aux)
+    left = [_map(lambda x: _leave(x, level, of_reverse=True), part) for part in (raw, aux)]
+    return left[0], gradient, left[1]
 
 
 def grad(f: Any, argnums: Any = 0, has_aux: bool = False) -> Any:

@@ -453,7 +453,7 @@ for wrap in (lambda f: f, ad.compile, ad.checkpoint):
     "an inner level of forward mode takes its own tangent only": """
 import adjoint as ad
 x, v = ad.tensor([0.5, 2.0]), ad.tensor([1.0, 3.0])
-for wrap in (lambda f: f, ad.checkpoint, ad.compile):
+for wrap in (lambda f: f, ad.compile):
     def inner(x):
         t = 3.0 * x
         def assign(z):
@@ -464,6 +464,16 @@ for wrap in (lambda f: f, ad.checkpoint, ad.compile):
     assert ad.jvp(inner, (x,), (v,))[1].tolist() == [3.0, 36.0]
     slope = ad.grad(lambda x: ad.sum(inner(x)))
     assert ad.jvp(slope, (x,), (v,))[1].tolist() == [6.0, 18.0]
+""",
+    "a constant that a checkpoint assigns is one inside of compile": """
+import adjoint as ad
+for wrap in (lambda f: f, ad.compile):
+    h, w = ad.tensor([1.0, 1.0]), ad.tensor([1.0, 2.0], requires_grad=True)
+    def helper(x):
+        with ad.no_grad():
+            h.rebind_(h + x)
+    wrap(lambda: ad.checkpoint(helper)(w))()
+    assert h.tolist() == [2.0, 3.0] and not h.requires_grad
 """,
     "numbers as Python has them": """
 import adjoint as ad

@@ -2,9 +2,10 @@
 // recorded, differentiated to any order, batched, deferred together with its neighbours if it is
 // elementwise, and compiled.
 //
-// There are three kinds. An elementwise operation is a scalar function with its partial derivatives.
-// An array operation computes an array from arrays, or several, and has rules for derivatives as a
-// whole. Rules are written in operations on tensors, so that they can be differentiated in turn.
+// There are three kinds. An elementwise operation is a scalar function with its partial
+// derivatives. An array operation computes an array from arrays, or several, and has rules for
+// derivatives as a whole. Rules are written in operations on tensors, so that they can be
+// differentiated in turn.
 //
 // Register at start, before other threads compute: where statics are initialised, or in main. An
 // operation lives as long as the process.

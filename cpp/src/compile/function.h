@@ -68,7 +68,7 @@ class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
   Graph graph_;
   Mask moves_, recorded_outputs_;
   CompiledProgram program_;
-  bool derived_from_graph_ = false;  // whether a call is recorded is the caller's affair
+  bool derived_from_graph_ = false;         // whether a call is recorded is the caller's affair
   mutable std::mutex mutex_;                // of what follows; never held while anything is traced
   mutable std::array<Entries, 3> derived_;  // by kind, the latest used first
   mutable std::map<Mask, std::shared_ptr<const Recorded>> recorded_;

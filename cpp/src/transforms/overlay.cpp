@@ -5,7 +5,6 @@
 #include "adjoint/transforms.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
-#include "ops/rules.h"
 #include "transforms/custom.h"
 
 namespace adjoint {
@@ -75,8 +74,8 @@ Overlay::Held& Overlay::meet(const Cell& cell) {
   Held held{cell, cell.keep(cell.who), read_outside(cell), {}};
   held.value = held.original;
   if (first_) {
-    first_->cells.push_back(
-        {cell.at, cell.birth, !held.original.defined(), false, duals_inside_of(cell)});
+    first_->cells.push_back({cell.at, cell.birth, !held.original.defined(), false,
+                             !duals_inside_of(cell).empty(), is_inside_dual(cell)});
     if (held.value.defined()) held.value = first_shadow(held.value);
   }
   at_[cell.at] = {held_.size(), cell.birth};
@@ -114,9 +113,8 @@ void Overlay::write(const Cell& cell, Tensor value) {
   if (first_) check(cell, value);
   Held& held = held_at(cell);
   const auto number = static_cast<std::size_t>(&held - held_.data());
-  if (value.defined() && !first_ && number < record_.cells.size())
-    for (const std::int64_t serial : record_.cells[number].forward)
-      value = apply(find_op("kept"), {&value}, make_attrs(Dims{serial}));
+  if (value.defined() && !first_ && number < record_.cells.size() && record_.cells[number].forward)
+    value = apply(find_op("kept"), {&value});
   Leaf* leaf = cell.leaf;
   if (leaf && !first_ && held.original.defined()) leaf = held.original.node()->leaf;
   held.value = value.defined() ? kept_value(leaf, std::move(value), held.value.node()) : Tensor();
@@ -141,6 +139,13 @@ std::vector<Cell> Overlay::cells_written() const {
   std::vector<Cell> out;
   for (std::size_t i = 0; i < record_.cells.size(); ++i)
     if (record_.cells[i].written) out.push_back(held_[i].cell);
+  return out;
+}
+
+std::vector<bool> Overlay::moving_written() const {
+  std::vector<bool> out;
+  for (const Record::Met& met : record_.cells)
+    if (met.written) out.push_back(met.inside);
   return out;
 }
 

@@ -21,8 +21,8 @@ class Overlay final : public CellScope {
       std::uint64_t birth;
       bool null;     // it was empty
       bool written;  // by the first run
-      Dims forward;  // serials of the levels of forward mode that it is from outside of: no tangent
-                     // of theirs stays with what is written
+      bool forward;  // no tangent stays with what is written: it is from outside of forward mode
+      bool inside;   // it is from inside of forward mode, whose tangent stays
     };
     /// Another name of one of them, where a scope around the first run put it in the place of a
     /// cell from outside.
@@ -60,6 +60,8 @@ class Overlay final : public CellScope {
   std::vector<Tensor> values_written() const;
   /// Of a first run: the cells that it has written.
   std::vector<Cell> cells_written() const;
+  /// Of a first run: whether tangents stay with what these cells hold.
+  std::vector<bool> moving_written() const;
   /// Writes to the cells themselves; the run must be over.
   using CellScope::close;
 
