@@ -879,7 +879,7 @@ def unstack(x: _Array, /, *, axis: _Axes = 0) -> tuple[Tensor, ...]:
 def broadcast_arrays(*arrays: Sequence[_Array] | Tensor) -> list[Tensor]:
     """Each tensor repeated to the shape that all of them broadcast to."""
 
-def meshgrid(*arrays: Sequence[_Array] | Tensor, indexing: Any = "xy") -> list[Tensor]:
+def meshgrid(*arrays: Sequence[_Array] | Tensor, indexing: Any = 'xy') -> list[Tensor]:
     """Coordinates of a grid, from those of each axis."""
 
 def diff(
@@ -1078,6 +1078,50 @@ def corrcoef(x: _Array, /, *, rowvar: builtins.bool = True) -> Tensor:
 
 def one_hot(x: _Array, /, num_classes: int, *, dtype: _DTypeLike | None = None) -> Tensor:
     """A new last axis with 1 at the index x and 0 elsewhere, also for an x outside."""
+
+def cumulative_sum(
+    x: _Array,
+    /,
+    *,
+    axis: _Axes | None = None,
+    dtype: _DTypeLike | None = None,
+    include_initial: builtins.bool = False,
+) -> Tensor:
+    """Sums of all entries up to each one along an axis; narrow integers in 64 bits."""
+
+def searchsorted(x1: _Array, x2: _Array, /, *, side: Any = 'left', sorter: Any = None) -> Tensor:
+    """Where to put the values x2 into the sorted row x1: before or after equal ones."""
+
+def nonzero(x: _Array, /) -> tuple[Tensor, ...]:
+    """The places of what is not zero, one tensor of indices for each axis."""
+
+class _Unique_allResult(NamedTuple):
+    values: Tensor
+    indices: Tensor
+    inverse_indices: Tensor
+    counts: Tensor
+
+def unique_all(x: _Array, /) -> _Unique_allResult:
+    """The distinct values in order, where each is first, the number of each element's value, and
+    how often each occurs. Every nan is a value of its own.
+    """
+
+class _Unique_countsResult(NamedTuple):
+    values: Tensor
+    counts: Tensor
+
+def unique_counts(x: _Array, /) -> _Unique_countsResult:
+    """The distinct values in order, and how often each occurs."""
+
+class _Unique_inverseResult(NamedTuple):
+    values: Tensor
+    inverse_indices: Tensor
+
+def unique_inverse(x: _Array, /) -> _Unique_inverseResult:
+    """The distinct values in order, and the number of each element's value."""
+
+def unique_values(x: _Array, /) -> Tensor:
+    """The distinct values in order."""
 
 def tensor(
     data: Any,

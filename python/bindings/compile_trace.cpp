@@ -18,9 +18,9 @@ constexpr std::size_t kMaxKeys = 64;
 constexpr std::size_t kMaxVariants = 8;  // of one key
 
 // The arguments of the function while it is traced.
-class Arguments {
+class TracedArguments {
  public:
-  Arguments(Trace& trace, const Call& call) : call_(call) {
+  TracedArguments(Trace& trace, const Call& call) : call_(call) {
     const auto leaves = call.leaves();
     values_.reserve(leaves.size());
     for (std::uint32_t i = 0; i < leaves.size(); ++i) add(trace, i, leaves[i]);
@@ -205,7 +205,7 @@ GraphFunction::Mask recorded_outputs(const Traced& traced, std::size_t results) 
   return out;
 }
 
-py::object run_traced(PyObject* f, const Call& call, const Arguments& arguments) {
+py::object run_traced(PyObject* f, const Call& call, const TracedArguments& arguments) {
   const std::vector<py::object> values = arguments.rebuilt();
   std::vector<PyObject*> args;
   args.reserve(values.size());
@@ -249,7 +249,7 @@ std::shared_ptr<const Variant> trace_call(CompiledFunction& c, PyObject* f, cons
   Sight sight(f, call);
   SourceLines lines;
   Trace trace([&lines] { return lines.current(); });
-  const Arguments arguments(trace, call);
+  const TracedArguments arguments(trace, call);
   py::object result = run_traced(f, call, arguments);
   if (!trace.needed().empty()) {
     PyErr_Clear();

@@ -317,6 +317,20 @@ def _integrals() -> list[Sample]:
     ]
 
 
+def _searches() -> list[Sample]:
+    m, row = floats(3, 5), np.sort(floats(7))
+    out = []
+    for label, kwargs in (("last", {"axis": -1}), ("first", {"axis": 0, "include_initial": True})):
+        call, reference = partial(ad.cumulative_sum, **kwargs), partial(np.cumulative_sum, **kwargs)
+        out.append(Sample("cumulative_sum", label, call, reference, (m,)))
+    for side in ("left", "right"):
+        found = partial(ad.searchsorted, side=side)
+        reference = partial(np.searchsorted, side=side)
+        values = np.concatenate([row[2:4], [-9.0, 9.0]]).reshape(2, 2)
+        out.append(Sample("searchsorted", side, found, reference, (row, values), smooth=False))
+    return out
+
+
 SAMPLES = [
     *_arrangements(),
     *_accumulations(),
@@ -328,4 +342,5 @@ SAMPLES = [
     *_about_nan(),
     *_pointwise(),
     *_integrals(),
+    *_searches(),
 ]

@@ -28,9 +28,11 @@ NUMBERS = INTEGERS + FLOATS
 ALL = ("bool", *NUMBERS)
 
 # Functions of the package that compute no new values from tensors: made from data, transforms,
-# questions, state. Other files test them.
+# questions, state, and those of which values decide how many results there are. Other files test
+# them.
 NOT_OPERATIONS = frozenset(
     """tensor asarray zeros ones empty full zeros_like ones_like empty_like full_like arange
+    nonzero unique_all unique_counts unique_inverse unique_values
     linspace eye from_dlpack grad value_and_grad jacobian hessian vjp jvp hvp vmap compile
     stop_gradient checkpoint eval is_grad_enabled blas_name memory_stats reset_peak_memory
     clear_cache set_cache_limit explain

@@ -106,6 +106,16 @@ Tensor count_nonzero(const Tensor& x, const Axes& axis = {}, bool keepdims = fal
 Tensor take_along_axis(const Tensor& x, const Tensor& indices, int axis = -1);
 Tensor cumulative_prod(const Tensor& x, std::optional<int> axis = {},
                        std::optional<DType> dtype = {}, bool include_initial = false);
+Tensor cumulative_sum(const Tensor& x, std::optional<int> axis = {},
+                      std::optional<DType> dtype = {}, bool include_initial = false);
+Tensor searchsorted(const Tensor& x1, const Tensor& x2, std::string_view side = "left",
+                    const std::optional<Tensor>& sorter = {});
+std::vector<Tensor> nonzero(const Tensor& x);
+/// Values, places of the first of each, number of each element's value, counts.
+std::tuple<Tensor, Tensor, Tensor, Tensor> unique_all(const Tensor& x);
+std::tuple<Tensor, Tensor> unique_counts(const Tensor& x);
+std::tuple<Tensor, Tensor> unique_inverse(const Tensor& x);
+Tensor unique_values(const Tensor& x);
 Tensor vecdot(const Tensor& x1, const Tensor& x2, int axis = -1);
 Tensor tensordot(const Tensor& x1, const Tensor& x2, const AxisPairs& axes = 2);
 Tensor outer(const Tensor& x1, const Tensor& x2);

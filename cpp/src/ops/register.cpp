@@ -15,6 +15,7 @@ void register_random_ops();
 void register_sort_ops();
 void register_arrange_ops();
 void register_statistics_ops();
+void register_search_ops();
 void register_call_ops();
 void register_number_ops();
 
@@ -30,6 +31,7 @@ void register_builtin_ops() {
   register_sort_ops();
   register_arrange_ops();
   register_statistics_ops();
+  register_search_ops();
   register_call_ops();
   register_number_ops();
 }

@@ -1,0 +1,251 @@
+// Sums up to each entry, places in sorted rows, and what depends on which values there are. How
+// many results `nonzero` and the functions of unique values give depends on values, which therefore
+// have to be known.
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+#include "ops/structural.h"
+
+namespace adjoint {
+
+namespace {
+
+Family family;
+
+// ------------------------------------------------------------------------------ cumulative_sum
+
+// attrs.ints[0] is the axis; attrs.flag: from the last entry to the first.
+
+void run_cumulative_sum(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                        std::uint32_t) {
+  allocate_value(out, op.name);
+  const Tensor x = contiguous(in[0]);
+  const auto shape = x.shape();
+  const auto axis = static_cast<std::size_t>(attrs->ints[0]);
+  const std::int64_t n = shape[axis];
+  const std::int64_t outer = product(shape.first(axis));
+  const std::int64_t inner = product(shape.subspan(axis + 1));
+  with_type(x.dtype(), [&]<class T>(T) {
+    const auto* from = static_cast<const T*>(x.node()->data());
+    auto* to = static_cast<T*>(out->data());
+    for (std::int64_t o = 0; o < outer; ++o)
+      for (std::int64_t k = 0; k < n; ++k) {
+        const std::int64_t at = (o * n + (attrs->flag ? n - 1 - k : k)) * inner;
+        const std::int64_t before = attrs->flag ? at + inner : at - inner;
+        for (std::int64_t i = 0; i < inner; ++i)
+          to[at + i] = k == 0 ? from[at + i]
+                              : static_cast<T>(static_cast<Wrapping<T>>(to[before + i]) +
+                                               static_cast<Wrapping<T>>(from[at + i]));
+      }
+  });
+}
+
+Op& cumulative_sum_record = family.define(
+    {.name = "cumulative_sum",
+     .signature = "(x, /, *, axis, reverse)",
+     .doc = "Sums of all entries up to each one along an axis.",
+     .kind = OpKind::structural,
+     .arity = 1,
+     .transpose =
+         [](const RuleArgs& args, int, const Tensor& ct) {
+           return apply(args.op, {&ct}, make_attrs(args.attrs->ints, !args.attrs->flag));
+         },
+     .batch = batch_by_axis,
+     .infer = infer_same,
+     .run = run_cumulative_sum});
+
+// -------------------------------------------------------------------------------- searchsorted
+
+template <class T>
+bool before(T a, T b) {
+  if constexpr (std::is_floating_point_v<T>)
+    if (std::isnan(a) || std::isnan(b)) return !std::isnan(a) && std::isnan(b);
+  return a < b;
+}
+
+// Both inputs have attrs.ints[0] leading axes in common, one row each; attrs.flag: after equal
+// ones.
+
+void run_searchsorted(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                      std::uint32_t) {
+  allocate_value(out, op.name);
+  const Tensor sorted = contiguous(in[0]), wanted = contiguous(in[1]);
+  const auto lead = static_cast<std::size_t>(attrs->ints[0]);
+  const std::int64_t rows = product(sorted.shape().first(lead));
+  const std::int64_t n = sorted.shape()[lead];
+  const std::int64_t count = product(wanted.shape().subspan(lead));
+  auto* to = static_cast<std::int64_t*>(out->data());
+  with_type(sorted.dtype(), [&]<class T>(T) {
+    const auto* row = static_cast<const T*>(sorted.node()->data());
+    const auto* value = static_cast<const T*>(wanted.node()->data());
+    for (std::int64_t r = 0; r < rows; ++r, row += n)
+      for (std::int64_t i = 0; i < count; ++i, ++value) {
+        const T* at = attrs->flag ? std::upper_bound(row, row + n, *value, before<T>)
+                                  : std::lower_bound(row, row + n, *value, before<T>);
+        *to++ = at - row;
+      }
+  });
+}
+
+Op& searchsorted_record =
+    family.define({.name = "searchsorted",
+                   .signature = "(x1, x2, /, *, right)",
+                   .doc = "Where to put values into a sorted row.",
+                   .kind = OpKind::structural,
+                   .arity = 2,
+                   .batch =
+                       [](const BatchArgs& args) {
+                         const Tensor x1 = mapped_input(args, 0), x2 = mapped_input(args, 1);
+                         return apply(args.op, {&x1, &x2},
+                                      make_attrs(Dims{args.attrs->ints[0] + 1}, args.attrs->flag));
+                       },
+                   .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
+                     return ResultSpec{DType::int64, Dims(in[1]->layout.shape())};
+                   },
+                   .run = run_searchsorted});
+
+// ------------------------------------------------------------------------------- known values
+
+Tensor of_integers(const std::vector<std::int64_t>& values) {
+  const std::int64_t shape[] = {static_cast<std::int64_t>(values.size())};
+  return Tensor::from_data(values, shape);
+}
+
+std::vector<std::int64_t> known_integers(const Tensor& x, const char* op) {
+  const Tensor value = contiguous(astype(known_value(x.node(), op).detach(), DType::int64).node());
+  const auto* data = static_cast<const std::int64_t*>(value.node()->data());
+  return {data, data + value.size()};
+}
+
+/// The elements in order, and which of them are equal. Every nan differs from every other.
+struct Unique {
+  std::vector<std::int64_t> first, inverse, counts;  // places in the flattened tensor
+
+  Unique(const Tensor& x, const char* op) {
+    const Tensor flat = reshape(known_value(x.node(), op).detach(), Dims{-1});
+    const std::int64_t n = flat.size();
+    inverse.resize(static_cast<std::size_t>(n));
+    if (n == 0) return;
+    const Tensor places = argsort(flat);
+    const Tensor sorted = take(flat, places);
+    const Tensor differs = not_equal(take(sorted, arange(std::int64_t{1}, n)),
+                                     take(sorted, arange(std::int64_t{0}, n - 1)));
+    const std::vector<std::int64_t> order = known_integers(places, op);
+    const std::vector<std::int64_t> starts = known_integers(differs, op);
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      if (i == 0 || starts[i - 1] != 0) {
+        first.push_back(order[i]);
+        counts.push_back(0);
+      }
+      ++counts.back();
+      inverse[static_cast<std::size_t>(order[i])] = static_cast<std::int64_t>(first.size()) - 1;
+    }
+  }
+  Tensor values(const Tensor& x) const { return take(reshape(x, Dims{-1}), of_integers(first)); }
+  Tensor places(const Tensor& x) const { return reshape(of_integers(inverse), x.shape()); }
+};
+
+}  // namespace
+
+// ----------------------------------------------------------------------------------- functions
+
+Tensor cumulative_sum(const Tensor& x, std::optional<int> axis, std::optional<DType> dtype,
+                      bool include_initial) {
+  const char* const op = "cumulative_sum";
+  if (!axis && x.ndim() != 1)
+    raise(ErrorKind::value, op, "needs axis= for a tensor of shape " + to_string(x.shape()));
+  const int at = normalize_axis(axis.value_or(0), x.ndim(), op);
+  Dims starts(static_cast<std::size_t>(x.ndim()), 0), steps(static_cast<std::size_t>(x.ndim()), 1);
+  Dims counts(x.shape());
+  counts[at] = 0;
+  const Tensor none =
+      sum(slice(x, starts, counts, steps), at, true, dtype);  // in the dtype of sums
+  const Tensor wide = astype(x, none.dtype());
+  const Tensor out = apply(cumulative_sum_record, {&wide}, make_attrs(Dims{at}));
+  return include_initial ? concat(std::vector{none, out}, at) : out;
+}
+
+Tensor searchsorted(const Tensor& x1, const Tensor& x2, std::string_view side,
+                    const std::optional<Tensor>& sorter) {
+  const char* const op = "searchsorted";
+  if (side != "left" && side != "right")
+    raise(ErrorKind::value, op, "side must be 'left' or 'right', not '" + std::string(side) + "'");
+  if (x1.ndim() != 1)
+    raise(ErrorKind::value, op, "x1 must have one dimension, shape " + to_string(x1.shape()));
+  const DType dtype = promote(x1.dtype(), x2.dtype());
+  const Tensor row = astype(sorter ? take(x1, *sorter, 0) : x1, dtype);
+  const Tensor values = astype(x2, dtype);
+  return apply(searchsorted_record, {&row, &values}, make_attrs(Dims{0}, side == "right"));
+}
+
+std::vector<Tensor> nonzero(const Tensor& x) {
+  const char* const op = "nonzero";
+  if (x.ndim() == 0)
+    raise(ErrorKind::value, op, "a scalar has no axes to name places on: reshape it to (1,)");
+  const std::vector<std::int64_t> hit = known_integers(astype(x, DType::boolean), op);
+  const Layout dense(x.shape());
+  std::vector<std::vector<std::int64_t>> places(static_cast<std::size_t>(x.ndim()));
+  for (std::size_t i = 0; i < hit.size(); ++i) {
+    if (hit[i] == 0) continue;
+    for (std::size_t a = 0; a < places.size(); ++a)
+      places[a].push_back(static_cast<std::int64_t>(i) / dense.strides()[a] % x.shape()[a]);
+  }
+  std::vector<Tensor> out;
+  for (const auto& along : places) out.push_back(of_integers(along));
+  return out;
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> unique_all(const Tensor& x) {
+  const Unique u(x, "unique_all");
+  return {u.values(x), of_integers(u.first), u.places(x), of_integers(u.counts)};
+}
+std::tuple<Tensor, Tensor> unique_counts(const Tensor& x) {
+  const Unique u(x, "unique_counts");
+  return {u.values(x), of_integers(u.counts)};
+}
+std::tuple<Tensor, Tensor> unique_inverse(const Tensor& x) {
+  const Unique u(x, "unique_inverse");
+  return {u.values(x), u.places(x)};
+}
+Tensor unique_values(const Tensor& x) { return Unique(x, "unique_values").values(x); }
+
+void register_search_ops() {
+  family.register_all();
+  register_functions({
+      {.name = "cumulative_sum",
+       .signature = "(x, /, *, axis=None, dtype=None, include_initial=False)",
+       .doc = "Sums of all entries up to each one along an axis; narrow integers in 64 bits.",
+       .entry = entry_of<cumulative_sum>()},
+      {.name = "searchsorted",
+       .signature = "(x1, x2, /, *, side='left', sorter=None)",
+       .doc = "Where to put the values x2 into the sorted row x1: before or after equal ones.",
+       .entry = entry_of<searchsorted>()},
+      {.name = "nonzero",
+       .signature = "(x, /) -> tuple",
+       .doc = "The places of what is not zero, one tensor of indices for each axis.",
+       .entry = entry_of<nonzero>()},
+      {.name = "unique_all",
+       .signature = "(x, /) -> (values, indices, inverse_indices, counts)",
+       .doc = "The distinct values in order, where each is first, the number of each element's "
+              "value, and how often each occurs. Every nan is a value of its own.",
+       .entry = entry_of<unique_all>()},
+      {.name = "unique_counts",
+       .signature = "(x, /) -> (values, counts)",
+       .doc = "The distinct values in order, and how often each occurs.",
+       .entry = entry_of<unique_counts>()},
+      {.name = "unique_inverse",
+       .signature = "(x, /) -> (values, inverse_indices)",
+       .doc = "The distinct values in order, and the number of each element's value.",
+       .entry = entry_of<unique_inverse>()},
+      {.name = "unique_values",
+       .signature = "(x, /)",
+       .doc = "The distinct values in order.",
+       .entry = entry_of<unique_values>()},
+  });
+}
+
+}  // namespace adjoint
