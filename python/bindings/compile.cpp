@@ -51,9 +51,15 @@ class OpenCall {
   PyCompiled* c_;
 };
 
-bool in_batch() {
+bool is_open(Box kind) {
   return std::ranges::any_of(thread_state().levels,
-                             [](const Level& level) { return level.kind == Box::batch; });
+                             [kind](const Level& level) { return level.kind == kind; });
+}
+
+// Each member of a batch draws numbers of its own, and an argument from outside of forward mode
+// keeps no tangent of what it is given: what the function itself sees to.
+bool needs_function(const Variant& v) {
+  return (v.draws && is_open(Box::batch)) || (!v.rebound.empty() && is_open(Box::dual));
 }
 
 PyObject* compiled_call(PyObject* self, PyObject* const* args, std::size_t flags,
@@ -68,9 +74,8 @@ PyObject* compiled_call(PyObject* self, PyObject* const* args, std::size_t flags
     if (any_trace() || open_watcher()) return direct();
     Call call(args, nargs, kwnames, c->state->static_argnums);
     const std::shared_ptr<const Variant> variant = c->state->find(c->f, call);
-    // Each member of a batch draws numbers of its own, which the function itself sees to.
-    const bool direct_draws = variant->draws && in_batch();
-    return variant->function && !direct_draws ? run_variant(*variant, call) : direct();
+    const bool runs = variant->function && !needs_function(*variant);
+    return runs ? run_variant(*variant, call) : direct();
   });
 }
 

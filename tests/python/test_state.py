@@ -475,6 +475,18 @@ for wrap in (lambda f: f, ad.compile):
     wrap(lambda: ad.checkpoint(helper)(w))()
     assert h.tolist() == [2.0, 3.0] and not h.requires_grad
 """,
+    "an argument that is assigned inside forward mode keeps the primal, compiled or not": """
+import adjoint as ad
+for wrap in (lambda f: f, ad.compile):
+    h = ad.tensor([1.0, 2.0])
+    def scale(a, x):
+        global h
+        h *= x
+        return a
+    scale = wrap(scale)
+    out, slope = ad.jvp(lambda x: scale(h, x), (ad.tensor(3.0),), (ad.tensor(1.0),))
+    assert out.tolist() == [3.0, 6.0] and slope.tolist() == [0.0, 0.0], slope
+""",
     "numbers as Python has them": """
 import adjoint as ad
 assert ad.compile(lambda x, n: x * len(str(n)))(1.0, 7).item() == 1.0
