@@ -249,18 +249,18 @@ void run_polar(std::span<const adjoint::ArrayView> in,
   for (std::size_t i = 0; i < x.size(); ++i) outs[1].as<double>()[i] = x[i] / length;
 }
 
-Tensor dot(const Tensor& a, const Tensor& b) { return sum(a * b); }
+Tensor inner_product(const Tensor& a, const Tensor& b) { return sum(a * b); }
 
 /// r = |x|, u = x / r: dr = u dx, du = (dx - u (u dx)) / r.
 std::vector<Tensor> pull_polar(const adjoint::JointApplication& a, std::span<const Tensor> ct) {
   const Tensor &r = a.outputs[0], &u = a.outputs[1];
   Tensor by_r = ct[0].defined() ? ct[0] * u : Tensor();
-  Tensor by_u = ct[1].defined() ? (ct[1] - u * dot(u, ct[1])) / r : Tensor();
+  Tensor by_u = ct[1].defined() ? (ct[1] - u * inner_product(u, ct[1])) / r : Tensor();
   return {!by_r.defined() ? by_u : !by_u.defined() ? by_r : by_r + by_u};
 }
 
 std::vector<Tensor> push_polar(const adjoint::JointApplication& a, std::span<const Tensor> t) {
-  const Tensor along = dot(a.outputs[1], t[0]);
+  const Tensor along = inner_product(a.outputs[1], t[0]);
   return {along, (t[0] - a.outputs[1] * along) / a.outputs[0]};
 }
 
