@@ -73,9 +73,13 @@ PyObject* compiled_call(PyObject* self, PyObject* const* args, std::size_t flags
     check_argnums(*c->state, nargs);
     if (any_trace() || open_watcher()) return direct();
     Call call(args, nargs, kwnames, c->state->static_argnums);
-    const std::shared_ptr<const Variant> variant = c->state->find(c->f, call);
-    const bool runs = variant->function && !needs_function(*variant);
-    return runs ? run_variant(*variant, call) : direct();
+    // A gradient that another thread has changed may ask for another program: there was none yet.
+    GradientPriority priority;
+    for (;; priority.failed()) {
+      const std::shared_ptr<const Variant> variant = c->state->find(c->f, call);
+      if (!variant->function || needs_function(*variant)) return direct();
+      if (PyObject* result = run_variant(*variant, call)) return result;
+    }
   });
 }
 

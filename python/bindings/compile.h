@@ -172,7 +172,8 @@ std::vector<std::uint32_t> first_of_same(const std::vector<py::object>& leaves);
 /// them cannot be copied as the function would make it again.
 bool find_own_leaves(Variant& v);
 
-/// The result of a call that a program serves.
+/// The result of a call that a program serves; null, with nothing done, where another thread has
+/// changed a gradient since the program read it.
 PyObject* run_variant(const Variant& v, Call& call);
 
 /// The function traced for a call. Null where it needs the values of numbers, which are told.

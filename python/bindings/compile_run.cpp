@@ -192,20 +192,18 @@ bool rebinds(const Variant& v) {
 }  // namespace
 
 PyObject* run_variant(const Variant& v, Call& call) {
-  const bool writes = rebinds(v);
-  while (true) {
-    std::optional<Bound> bound(std::in_place, v, call);
-    const bool gives = bound->gives();
-    const Outputs outputs(v, *bound);
-    if (!writes) {
-      bound.reset();
-      return build_result(v, outputs);
-    }
-    std::vector<Write> changes = writes_of(v, call, *bound, outputs);
-    if (gives) bound.reset();
-    if (write_back(std::move(changes), gives)) return build_result(v, outputs);
-    call.hold();  // `bound` has kept what another thread may have put other values in the place of
+  std::optional<Bound> bound(std::in_place, v, call);
+  const bool gives = bound->gives();
+  const Outputs outputs(v, *bound);
+  if (!rebinds(v)) {
+    bound.reset();
+    return build_result(v, outputs);
   }
+  std::vector<Write> changes = writes_of(v, call, *bound, outputs);
+  if (gives) bound.reset();
+  if (write_back(std::move(changes), gives)) return build_result(v, outputs);
+  call.hold();  // `bound` has kept what another thread may have put other values in the place of
+  return nullptr;
 }
 
 }  // namespace adjoint::python

@@ -190,6 +190,27 @@ def test_a_gradient_that_another_thread_changes_in_every_call():
     assert one % 0.5 == 0.0
 
 
+@pytest.mark.parametrize("round_", range(10))
+def test_a_gradient_that_other_threads_are_the_first_to_give(round_):
+    w = ad.ones((300_000,)).requires_grad_()
+    x = ad.ones((300_000,))
+
+    @ad.compile
+    def step(x):
+        loss = ad.sum(w * x)
+        loss.backward()
+        return loss
+
+    step(x)
+    w.zero_grad()  # the program of all threads is the one for no gradient
+    threads = [threading.Thread(target=lambda: [step(x) for _ in range(3)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(w.grad.tolist()) == {12.0}
+
+
 # ---- results ------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,8 @@
 #include "graph/cell.h"
 
+#include <chrono>
 #include <mutex>
+#include <thread>
 
 #include "adjoint/error.h"
 #include "graph/apply.h"
@@ -24,6 +26,18 @@ class LeafOwner final : public Payload {
   Leaf* leaf_;
 };
 
+constexpr int kPatience = 4;           // failures before others are asked to wait
+constexpr int kLongestWait = 1000;     // ms, for work that waits itself for what would wait for it
+std::atomic<int> g_prior{0};           // work that others give way to
+ADJOINT_THREAD_LOCAL int t_prior = 0;  // of this thread
+
+void give_way() {
+  if (g_prior.load(std::memory_order_relaxed) == 0 || t_prior > 0) return;
+  const WithoutHostLock without;
+  for (int i = 0; i < kLongestWait && g_prior.load(std::memory_order_relaxed) > 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
 class GradientLock {
  public:
   GradientLock() { lock_gradients(); }
@@ -46,6 +60,7 @@ Tensor load(const Cell& cell) {
 void store(const Cell& cell, Tensor value) {
   Node* fresh = kept_value(cell.leaf, std::move(value), *cell.at).detach_node();
   if (cell.kind == Cell::Kind::gradient) {
+    give_way();
     const GradientLock lock;
     std::swap(*cell.at, fresh);
   } else {
@@ -193,6 +208,7 @@ void RefusingScope::write(const Cell& cell, Tensor value) { check(cell, value); 
 
 void lock_gradients() { g_gradients.lock(); }
 void unlock_gradients() { g_gradients.unlock(); }
+void forget_other_priorities() noexcept { g_prior.store(t_prior, std::memory_order_relaxed); }
 
 Tensor load_gradient(Leaf* leaf) {
   const GradientLock lock;
@@ -208,7 +224,20 @@ void load_gradients(std::span<GradientChange> changes) {
     c.expected = c.leaf->grad ? Tensor::share(c.leaf->grad) : Tensor();
 }
 
+GradientPriority::~GradientPriority() {
+  if (failures_ < kPatience) return;
+  --t_prior;
+  g_prior.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void GradientPriority::failed() {
+  if (++failures_ != kPatience) return;
+  ++t_prior;
+  g_prior.fetch_add(1, std::memory_order_relaxed);
+}
+
 bool exchange_gradients(std::span<GradientChange> changes) {
+  give_way();
   const GradientLock lock;
   for (const GradientChange& c : changes)
     if (c.leaf->grad != c.expected.node()) return false;

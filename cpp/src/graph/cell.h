@@ -125,6 +125,8 @@ class RefusingScope final : public CellScope {
 /// Guards the gradients of all leaves while one is read or replaced, never while work runs.
 void lock_gradients();
 void unlock_gradients();
+/// In a child of `fork`, which has no other threads.
+void forget_other_priorities() noexcept;
 /// The gradient of a leaf as it is outside of every scope.
 Tensor load_gradient(Leaf* leaf);
 /// Replaces gradients, all or none: false when one is not `expected` any more.
@@ -136,6 +138,19 @@ struct GradientChange {
 /// Reads all gradients at one time as what is `expected`.
 void load_gradients(std::span<GradientChange> changes);
 bool exchange_gradients(std::span<GradientChange> changes);
+/// For work that changes of other threads make vain again and again: `failed` counts, and after a
+/// few times others that would change a gradient wait, though not for ever, while this exists.
+class GradientPriority {
+ public:
+  GradientPriority() = default;
+  ~GradientPriority();
+  GradientPriority(const GradientPriority&) = delete;
+  GradientPriority& operator=(const GradientPriority&) = delete;
+  void failed();
+
+ private:
+  int failures_ = 0;
+};
 /// Lets go of the gradient of a leaf that nobody can ask for it any more.
 void drop_gradient(Leaf* leaf) noexcept;
 

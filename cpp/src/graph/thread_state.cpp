@@ -62,8 +62,13 @@ void unlock_graph() {
   unlock_deferral();
 }
 
+void unlock_graph_in_child() {
+  forget_other_priorities();
+  unlock_graph();
+}
+
 pthread_key_t set_up_process() {
-  register_fork_handlers(ForkLevel::graph, {lock_graph, unlock_graph, unlock_graph});
+  register_fork_handlers(ForkLevel::graph, {lock_graph, unlock_graph, unlock_graph_in_child});
   pthread_key_t key;
   pthread_key_create(&key, destroy_state);
   return key;

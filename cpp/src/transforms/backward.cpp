@@ -383,7 +383,8 @@ void Sweep::add_to_grads() {
   for (const auto& [leaf, ct] : list)
     if (changes.empty() || changes.back().leaf != leaf) changes.push_back({leaf, {}, {}});
   const bool direct = is_direct(changes);
-  do {
+  GradientPriority priority;
+  for (;; priority.failed()) {
     if (direct) load_gradients(changes);
     auto next = list.begin();
     for (GradientChange& c : changes) {
@@ -399,7 +400,8 @@ void Sweep::add_to_grads() {
       for (GradientChange& c : changes) write_cell(gradient_cell(c.leaf), std::move(c.value));
       return;
     }
-  } while (!exchange_gradients(changes));
+    if (exchange_gradients(changes)) return;
+  }
 }
 
 std::vector<Tensor> seeds(std::span<const Tensor> outputs, std::span<const Tensor> cotangents,
