@@ -879,7 +879,7 @@ def unstack(x: _Array, /, *, axis: _Axes = 0) -> tuple[Tensor, ...]:
 def broadcast_arrays(*arrays: Sequence[_Array] | Tensor) -> list[Tensor]:
     """Each tensor repeated to the shape that all of them broadcast to."""
 
-def meshgrid(*arrays: Sequence[_Array] | Tensor, indexing: Any = 'xy') -> list[Tensor]:
+def meshgrid(*arrays: Sequence[_Array] | Tensor, indexing: Any = "xy") -> list[Tensor]:
     """Coordinates of a grid, from those of each axis."""
 
 def diff(
@@ -900,16 +900,6 @@ def count_nonzero(
 
 def take_along_axis(x: _Array, indices: _Array, /, *, axis: _Axes = -1) -> Tensor:
     """Entries along an axis, each row by indices of its own."""
-
-def cumulative_prod(
-    x: _Array,
-    /,
-    *,
-    axis: _Axes | None = None,
-    dtype: _DTypeLike | None = None,
-    include_initial: builtins.bool = False,
-) -> Tensor:
-    """Products of all entries up to each one along an axis."""
 
 def vecdot(x1: _Array, x2: _Array, /, *, axis: _Axes = -1) -> Tensor:
     """Sums of products along an axis; the other axes broadcast."""
@@ -1089,7 +1079,17 @@ def cumulative_sum(
 ) -> Tensor:
     """Sums of all entries up to each one along an axis; narrow integers in 64 bits."""
 
-def searchsorted(x1: _Array, x2: _Array, /, *, side: Any = 'left', sorter: Any = None) -> Tensor:
+def cumulative_prod(
+    x: _Array,
+    /,
+    *,
+    axis: _Axes | None = None,
+    dtype: _DTypeLike | None = None,
+    include_initial: builtins.bool = False,
+) -> Tensor:
+    """Products of all entries up to each one along an axis."""
+
+def searchsorted(x1: _Array, x2: _Array, /, *, side: Any = "left", sorter: Any = None) -> Tensor:
     """Where to put the values x2 into the sorted row x1: before or after equal ones."""
 
 def nonzero(x: _Array, /) -> tuple[Tensor, ...]:

@@ -270,6 +270,8 @@ def typed(function: str, name: str, default: Any) -> str:
     if default is inspect.Parameter.empty:
         return f"{name}: {kind}"
     shown = repr(default) if isinstance(default, (type(None), bool, int, float, str)) else "..."
+    if isinstance(default, str):
+        shown = f'"{default}"'  # as the formatter has it
     return f"{name}: {kind} = {'()' if default == () else shown}"
 
 
