@@ -465,6 +465,24 @@ for wrap in (lambda f: f, ad.compile):
     slope = ad.grad(lambda x: ad.sum(inner(x)))
     assert ad.jvp(slope, (x,), (v,))[1].tolist() == [6.0, 18.0]
 """,
+    "an inner level of forward mode takes its own tangent only, in a batch too": """
+import adjoint as ad
+x, v = ad.asarray([0.5, 2.0]), ad.asarray([1.0, 3.0])
+def inner(x):
+    t = 3.0 * x
+    def assign(z):
+        def loss(u):
+            t.rebind_(t * z * u)  # what the grad records stays with it until it is over
+            return u * z
+        ad.grad(loss)(1.0)
+        return z
+    ad.jvp(assign, (x,), (x,))
+    return t  # 3 x**2
+def mapped(x):
+    return ad.vmap(inner)(x)
+assert ad.jvp(mapped, (x,), (v,))[1].tolist() == [3.0, 36.0]
+assert ad.vmap(lambda x, v: ad.jvp(inner, (x,), (v,))[1])(x, v).tolist() == [3.0, 36.0]
+""",
     "a constant that a checkpoint assigns is one inside of compile": """
 import adjoint as ad
 for wrap in (lambda f: f, ad.compile):

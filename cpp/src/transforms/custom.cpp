@@ -129,6 +129,11 @@ Op& carrier_record = family.define(
      .fixed_value = true,
      .by_hand = true});
 
+/// For what has the value of its input and parameters that do not speak of axes.
+Tensor batch_same(const BatchArgs& args) {
+  return apply(args.op, {&args.inputs[0]}, same_attrs(args.attrs));
+}
+
 /// Tells one barrier from another.
 class Token final : public Payload {};
 
@@ -139,10 +144,7 @@ Op& barrier_record = family.define(
      .kind = OpKind::view,
      .arity = 1,
      .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
-     .batch =
-         [](const BatchArgs& args) {
-           return apply(args.op, {&args.inputs[0]}, same_attrs(args.attrs));
-         },
+     .batch = batch_same,
      .infer = infer_same,
      .run = run_same,
      .internal = true});
@@ -174,7 +176,7 @@ Op& attached_record = family.define(
      .arity = 1,
      .vjp = [](const RuleArgs&, int, const Tensor&) -> Tensor { return {}; },
      .jvp = [](const RuleArgs&, std::span<const Tensor> tangents) -> Tensor { return tangents[0]; },
-     .batch = [](const BatchArgs& args) { return apply(args.op, {&args.inputs[0]}); },
+     .batch = batch_same,
      .infer = infer_same,
      .run = run_same,
      .internal = true,
@@ -189,24 +191,23 @@ Op& attached_record = family.define(
                    .arity = 1,
                    .vjp = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
                    .jvp = [](const RuleArgs&, std::span<const Tensor>) -> Tensor { return {}; },
-                   .batch = [](const BatchArgs& args) { return apply(args.op, {&args.inputs[0]}); },
+                   .batch = batch_same,
                    .infer = infer_same,
                    .run = run_same,
                    .internal = true,
                    .transparent = true,
                    .no_forward = true});
 
-[[maybe_unused]] Op& stop_record =
-    family.define({.name = "stop_gradient",
-                   .signature = "(x, /)",
-                   .doc = "The same value; no derivative passes.",
-                   .kind = OpKind::view,
-                   .arity = 1,
-                   .batch = [](const BatchArgs& args) { return apply(args.op, {&args.inputs[0]}); },
-                   .infer = infer_same,
-                   .run = run_same,
-                   .internal = true,
-                   .transparent = true});
+[[maybe_unused]] Op& stop_record = family.define({.name = "stop_gradient",
+                                                  .signature = "(x, /)",
+                                                  .doc = "The same value; no derivative passes.",
+                                                  .kind = OpKind::view,
+                                                  .arity = 1,
+                                                  .batch = batch_same,
+                                                  .infer = infer_same,
+                                                  .run = run_same,
+                                                  .internal = true,
+                                                  .transparent = true});
 
 std::vector<Tensor> carriers(std::span<const Tensor> inputs,
                              IntrusivePtr<const DerivativeRule> rule) {
