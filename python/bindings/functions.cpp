@@ -8,9 +8,9 @@
 #include <string>
 #include <utility>
 
-#include "adjoint/ops.h"
 #include "graph/apply.h"
 #include "graph/function.h"
+#include "ops/rules.h"
 
 namespace adjoint::python {
 
@@ -80,10 +80,7 @@ class Reader final : public ArgumentReader {
             std::string(name(i)) + " must be an int or a list of ints, not " +
                 std::string(adjoint::name(given.dtype())) + " of shape " +
                 to_string(given.shape()));
-    const Tensor value =
-        contiguous(astype(known_value(given.node(), op()).detach(), DType::int64).node());
-    const auto* data = static_cast<const std::int64_t*>(value.node()->data());
-    return {data, data + value.size()};
+    return known_integers(given, op());
   }
   double number(int i) const override { return number_argument(object(i), op(), name(i)); }
   bool flag(int i) const override { return flag_argument(object(i), op(), name(i)); }

@@ -91,7 +91,8 @@ class Cut {
         cotangents_(joint.outputs().subspan(outputs)),
         first_(joint.needed_by(values_)),
         late_(joint.size(), false),
-        kept_(joint.size(), false) {
+        kept_(joint.size(), false),
+        repeated_(joint.size(), false) {
     for (Index i = 0; i < joint.size(); ++i) {
       const Graph::Entry& e = joint[i];
       late_[i] = e.kind == Graph::Kind::input && e.first >= inputs;
@@ -124,13 +125,8 @@ class Cut {
            (late_[i] || !first_[i] || repeated_[i]);
   }
 
-  void find_kept() {
-    repeated_.assign(joint_.size(), false);
-    mark();
-  }
-
   /// What the second half reads and does not compute.
-  void mark() {
+  void find_kept() {
     std::vector<bool> needed(joint_.size(), false);
     kept_.assign(joint_.size(), false);
     for (const Index o : cotangents_) needed[o] = true;
@@ -186,7 +182,7 @@ class Cut {
       repeated_[i] = true;
       again[i] = count;
     }
-    mark();
+    find_kept();
   }
 
   Index copy(Graph& to, std::vector<Index>& at, Index i) const {

@@ -98,8 +98,6 @@ Trace::Trace(SourceFinder find_source, std::unique_ptr<CellScope> cells, bool hi
       reach_(Reach::Mode::forward, captured_moves),
       reverse_(Reach::Mode::reverse, captured_moves),
       hidden_(hidden),
-      recording_(thread_state().recording),
-      constant_levels_(thread_state().constant_levels),
       cells_(std::move(cells)) {}
 
 std::unique_ptr<Trace> Trace::body(SourceFinder find_source, const char* what) {
@@ -182,12 +180,7 @@ Graph::Index Trace::ended(Graph::Index operand, Reach& reach, const char* op) {
 /// Whether a value from outside is differentiated where the trace was opened: the function may read
 /// it under `no_grad`.
 bool Trace::moves_outside(const Tensor& value) const {
-  ThreadState& state = thread_state();
-  const RecordingScope recording(recording_);
-  const std::uint16_t before = std::exchange(state.constant_levels, constant_levels_);
-  const bool moves = is_differentiated(value);
-  state.constant_levels = before;
-  return moves;
+  return opening_.as_then([&] { return is_differentiated(value); });
 }
 
 SmallVector<Graph::Index, 8> Trace::operands_of(std::span<Node* const> inputs) {

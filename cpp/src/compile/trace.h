@@ -153,8 +153,7 @@ class Trace final : public TraceSink {
   std::vector<std::uint32_t> needed_;
   Reach reach_, reverse_;
   bool hidden_;
-  bool recording_;  // what the thread did when the trace was opened
-  std::uint16_t constant_levels_;
+  Opening opening_;
   std::unique_ptr<CellScope> cells_;  // closed before the level
 };
 

@@ -163,17 +163,10 @@ bool CellScope::is_outside(const Cell& cell) const noexcept {
   return cell.birth >> kBirthBits != opened_ >> kBirthBits || cell.birth <= opened_;
 }
 
-bool CellScope::is_inside_dual(const Cell& cell) const noexcept {
+bool CellScope::dual_around(const Cell& cell, bool outside) const noexcept {
   for (const CellScope* scope = outer_; scope; scope = scope->outer_)
-    if (scope->dual_serial() && !scope->is_outside(cell)) return true;
+    if (scope->dual_serial() && scope->is_outside(cell) == outside) return true;
   return false;
-}
-
-Dims CellScope::duals_inside_of(const Cell& cell) const {
-  Dims out;
-  for (const CellScope* scope = outer_; scope; scope = scope->outer_)
-    if (scope->dual_serial() && scope->is_outside(cell)) out.push_back(scope->dual_serial());
-  return out;
 }
 
 Cell CellScope::resolved(Cell cell) const {

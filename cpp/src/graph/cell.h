@@ -79,13 +79,15 @@ class CellScope {
   void write_outside(const Cell& cell, Tensor value);
   void check_outside(const Cell& cell, const Tensor& value);
   /// Whether forward mode is open around this scope, and the cell is from inside of it.
-  bool is_inside_dual(const Cell& cell) const noexcept;
-  /// The serials of the levels of forward mode around this scope that the cell is from outside of.
-  Dims duals_inside_of(const Cell& cell) const;
+  bool is_inside_dual(const Cell& cell) const noexcept { return dual_around(cell, false); }
+  /// The same, and from outside of it.
+  bool is_outside_dual(const Cell& cell) const noexcept { return dual_around(cell, true); }
   /// Gives up the place on the thread before the end of the object's life.
   void close() noexcept;
 
  private:
+  bool dual_around(const Cell& cell, bool outside) const noexcept;
+
   CellScope* outer_;
   std::uint64_t opened_;  // the last birth before
   bool open_ = true;

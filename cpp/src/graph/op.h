@@ -104,8 +104,9 @@ inline constexpr std::uint8_t kSavesOutput = 0x80;
 
 struct Op {
   const char* name;
-  const char* signature;  // "(x1, x2, /)"
-  const char* doc;
+  // Where a function of the same name enters the operation, its record says both (function.h).
+  const char* signature = "";  // "(x1, x2, /)"
+  const char* doc = "";
   OpKind kind;
   std::uint8_t arity;  // 0xff: any number
   DTypeRule dtypes = DTypeRule::same;

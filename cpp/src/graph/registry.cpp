@@ -60,12 +60,8 @@ void register_op(Op& op) {
   }
   registry.ops.push_back(&op);
   if (op.kind == OpKind::elementwise && !op.internal && !op.casts && *op.signature)
-    register_function(FunctionRecord{.name = op.name,
-                                     .signature = op.signature,
-                                     .doc = op.doc,
-                                     .method = op.method,
-                                     .promotes = true,
-                                     .op = &op});
+    register_function(FunctionRecord{
+        .name = op.name, .signature = op.signature, .doc = op.doc, .method = op.method, .op = &op});
 }
 
 void register_function(FunctionRecord f) {

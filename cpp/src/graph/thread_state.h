@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "adjoint/tensor.h"
@@ -92,6 +93,26 @@ class FlagScope {
 using RecordingScope = FlagScope<&ThreadState::recording>;
 using WithinScope = FlagScope<&ThreadState::within>;
 using DeferralScope = FlagScope<&ThreadState::deferral>;
+
+/// Whether and how deep work was recorded when something was opened, and asking as it was then.
+class Opening {
+ public:
+  Opening() : recording_(thread_state().recording), levels_(thread_state().constant_levels) {}
+  template <class F>
+  auto as_then(F&& f) const {
+    const RecordingScope recording(recording_);
+    const struct Levels {
+      std::uint16_t before;
+      ~Levels() { thread_state().constant_levels = before; }
+    } restored{std::exchange(thread_state().constant_levels, levels_)};
+    return f();
+  }
+  bool recording() const noexcept { return recording_; }
+
+ private:
+  bool recording_;
+  std::uint16_t levels_;
+};
 
 /// What is made once and used by many must not depend on what was open around its first use: work
 /// in this scope is recorded, by no tape and under no watcher.

@@ -23,18 +23,6 @@ Tensor held(const Tensor& x) {
   return apply(stop, {&x});
 }
 
-/// Entries [start, start + count) along an axis, `step` apart.
-Tensor part(const Tensor& x, int axis, std::int64_t start, std::int64_t count,
-            std::int64_t step = 1) {
-  Dims starts(static_cast<std::size_t>(x.ndim()), 0);
-  Dims steps(static_cast<std::size_t>(x.ndim()), 1);
-  Dims counts(x.shape());
-  starts[axis] = start;
-  counts[axis] = count;
-  steps[axis] = step;
-  return slice(x, starts, counts, steps);
-}
-
 /// x[..., i, j] where keep(i, j); zeros elsewhere.
 Tensor triangle(const Tensor& x, std::int64_t k, bool lower, const char* op) {
   if (x.ndim() < 2)
@@ -85,8 +73,8 @@ Tensor last_diagonal(const Tensor& x, std::int64_t offset) {
   const int at = x.ndim() - 2;
   shape.push_back(rows * columns);
   const Tensor flat = reshape(x, shape);
-  if (count == 0) return part(flat, at, 0, 0);
-  return part(flat, at, i * columns + j, count, columns + 1);
+  if (count == 0) return entries_along(flat, at, 0, 0);
+  return entries_along(flat, at, i * columns + j, count, columns + 1);
 }
 
 }  // namespace
@@ -137,7 +125,8 @@ Tensor roll(const Tensor& x, Tensor::Shape shift, const Axes& axis) {
     if (n == 0) continue;
     const std::int64_t by = ((shift[shift.size() == 1 ? 0 : i] % n) + n) % n;
     if (by == 0) continue;
-    out = concat(std::vector{part(out, at, n - by, by), part(out, at, 0, n - by)}, at);
+    out = concat(std::vector{entries_along(out, at, n - by, by), entries_along(out, at, 0, n - by)},
+                 at);
   }
   return out;
 }
@@ -182,7 +171,8 @@ Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& repeats, std::op
 std::vector<Tensor> unstack(const Tensor& x, int axis) {
   const int at = normalize_axis(axis, x.ndim(), "unstack");
   std::vector<Tensor> out;
-  for (std::int64_t i = 0; i < x.shape()[at]; ++i) out.push_back(squeeze(part(x, at, i, 1), at));
+  for (std::int64_t i = 0; i < x.shape()[at]; ++i)
+    out.push_back(squeeze(entries_along(x, at, i, 1), at));
   return out;
 }
 
@@ -231,8 +221,8 @@ Tensor diff(const Tensor& x, int axis, std::int64_t n, const std::optional<Tenso
   for (std::int64_t i = 0; i < n; ++i) {
     const std::int64_t count = std::max<std::int64_t>(out.shape()[at] - 1, 0);
     const std::int64_t second = out.shape()[at] > 0 ? 1 : 0;
-    const Tensor after = part(out, at, second, count);
-    const Tensor before = part(out, at, 0, count);
+    const Tensor after = entries_along(out, at, second, count);
+    const Tensor before = entries_along(out, at, 0, count);
     out = is_bool(out.dtype()) ? not_equal(after, before) : subtract(after, before);
   }
   return out;
@@ -272,23 +262,6 @@ Tensor take_along_axis(const Tensor& x, const Tensor& indices, int axis) {
   const Tensor flat =
       take(reshape(rows, Dims{lines * extent}), reshape(index, Dims{lines * count}), 0);
   return permute_dims(reshape(flat, picked.shape()), inverse_permutation(order));
-}
-
-// Partial products over 1, 2, 4, ... neighbours: no division, which a zero would break.
-Tensor cumulative_prod(const Tensor& x, std::optional<int> axis, std::optional<DType> dtype,
-                       bool include_initial) {
-  const char* const op = "cumulative_prod";
-  if (!axis && x.ndim() != 1)
-    raise(ErrorKind::value, op, "needs axis= for a tensor of shape " + to_string(x.shape()));
-  const int at = normalize_axis(axis.value_or(0), x.ndim(), op);
-  const Tensor none = prod(part(x, at, 0, 0), at, true, dtype);  // ones, in the dtype of products
-  Tensor out = astype(x, none.dtype());
-  const std::int64_t n = x.shape()[at];
-  for (std::int64_t step = 1; step < n; step *= 2) {
-    const Tensor later = multiply(part(out, at, step, n - step), part(out, at, 0, n - step));
-    out = concat(std::vector{part(out, at, 0, step), later}, at);
-  }
-  return include_initial ? concat(std::vector{none, out}, at) : out;
 }
 
 // --------------------------------------------------------------------------------- contraction
@@ -359,7 +332,7 @@ Tensor outer(const Tensor& x1, const Tensor& x2) {
 // ------------------------------------------------------------------------------ softmax and kin
 
 Tensor logsumexp(const Tensor& x, const Axes& axis, bool keepdims) {
-  const Tensor f = is_floating(x.dtype()) ? x : astype(x, DType::float64);
+  const Tensor f = in_floating(x);
   const Dims axes = chosen_axes(axis, x.ndim(), "logsumexp");
   // A step: where the largest is infinite, nothing is taken away.
   const Tensor top = held(max(f, axes, true));
@@ -369,13 +342,13 @@ Tensor logsumexp(const Tensor& x, const Axes& axis, bool keepdims) {
 }
 
 Tensor log_softmax(const Tensor& x, const Axes& axis) {
-  const Tensor f = is_floating(x.dtype()) ? x : astype(x, DType::float64);
+  const Tensor f = in_floating(x);
   const Tensor centred = f - held(max(f, axis, true));
   return centred - log(sum(exp(centred), axis, true));
 }
 
 Tensor softmax(const Tensor& x, const Axes& axis) {
-  const Tensor f = is_floating(x.dtype()) ? x : astype(x, DType::float64);
+  const Tensor f = in_floating(x);
   const Tensor share = exp(f - held(max(f, axis, true)));
   return share / sum(share, axis, true);
 }
@@ -446,10 +419,6 @@ void register_arrange_ops() {
        .signature = "(x, indices, /, *, axis=-1)",
        .doc = "Entries along an axis, each row by indices of its own.",
        .entry = entry_of<take_along_axis>()},
-      {.name = "cumulative_prod",
-       .signature = "(x, /, *, axis=None, dtype=None, include_initial=False)",
-       .doc = "Products of all entries up to each one along an axis.",
-       .entry = entry_of<cumulative_prod>()},
       {.name = "vecdot",
        .signature = "(x1, x2, /, *, axis=-1)",
        .doc = "Sums of products along an axis; the other axes broadcast.",

@@ -148,41 +148,30 @@ void run_eye(const Op&, Node* out, std::span<Node* const>, const Attrs* attrs, s
 }
 
 Op& zeros_record = family.define({.name = "zeros",
-                                  .signature = "(shape, /)",
-                                  .doc = "A tensor of zeros.",
                                   .kind = OpKind::structural,
                                   .arity = 0,
                                   .infer = infer_from_attrs,
                                   .run = run_zeros});
 
 Op& ones_record = family.define({.name = "ones",
-                                 .signature = "(shape, /)",
-                                 .doc = "A tensor of ones.",
                                  .kind = OpKind::structural,
                                  .arity = 0,
                                  .infer = infer_from_attrs,
                                  .run = run_ones});
 
-Op& arange_record =
-    family.define({.name = "arange",
-                   .signature = "(start, /, stop=None, step=1)",
-                   .doc = "Evenly spaced values in the half-open interval [start, stop).",
-                   .kind = OpKind::structural,
-                   .arity = 0,
-                   .infer = infer_from_attrs,
-                   .run = run_arange});
+Op& arange_record = family.define({.name = "arange",
+                                   .kind = OpKind::structural,
+                                   .arity = 0,
+                                   .infer = infer_from_attrs,
+                                   .run = run_arange});
 
 Op& linspace_record = family.define({.name = "linspace",
-                                     .signature = "(start, stop, /, num, *, endpoint=True)",
-                                     .doc = "`num` evenly spaced values from `start` to `stop`.",
                                      .kind = OpKind::structural,
                                      .arity = 0,
                                      .infer = infer_from_attrs,
                                      .run = run_linspace});
 
 Op& eye_record = family.define({.name = "eye",
-                                .signature = "(n_rows, n_cols=None, /, *, k=0)",
-                                .doc = "Ones on the k-th diagonal, zeros elsewhere.",
                                 .kind = OpKind::structural,
                                 .arity = 0,
                                 .infer = infer_from_attrs,

@@ -582,8 +582,6 @@ Op& add_slice_record = family.define(
 
 Op& take_record = family.define(
     {.name = "take",
-     .signature = "(x, indices, /, *, axis)",
-     .doc = "Entries along an axis, chosen by an integer tensor.",
      .kind = OpKind::structural,
      .arity = 2,
      .dtypes = DTypeRule::custom,
@@ -664,8 +662,6 @@ Op& wrap_indices_record = family.define(
      .fallible = true});
 
 Op& argmax_record = family.define({.name = "argmax",
-                                   .signature = "(x, /, *, axis=None, keepdims=False)",
-                                   .doc = "The index of the first maximum.",
                                    .kind = OpKind::structural,
                                    .arity = 1,
                                    .batch = batch_by_axis,
@@ -673,8 +669,6 @@ Op& argmax_record = family.define({.name = "argmax",
                                    .run = run_arg});
 
 Op& argmin_record = family.define({.name = "argmin",
-                                   .signature = "(x, /, *, axis=None, keepdims=False)",
-                                   .doc = "The index of the first minimum.",
                                    .kind = OpKind::structural,
                                    .arity = 1,
                                    .batch = batch_by_axis,

@@ -179,19 +179,16 @@ Tensor batch_matmul(const BatchArgs& args) {
   return apply(args.op, {&left, &right});
 }
 
-Op& matmul_record =
-    family.define({.name = "matmul",
-                   .signature = "(x1, x2, /)",
-                   .doc = "The matrix product; leading axes are stacks and broadcast.",
-                   .kind = OpKind::contraction,
-                   .arity = 2,
-                   .dtypes = DTypeRule::numeric,
-                   .transpose = transpose_matmul,
-                   .needs = {2, 1, 0},
-                   .multilinear = true,
-                   .batch = batch_matmul,
-                   .infer = infer_matmul,
-                   .run = run_matmul});
+Op& matmul_record = family.define({.name = "matmul",
+                                   .kind = OpKind::contraction,
+                                   .arity = 2,
+                                   .dtypes = DTypeRule::numeric,
+                                   .transpose = transpose_matmul,
+                                   .needs = {2, 1, 0},
+                                   .multilinear = true,
+                                   .batch = batch_matmul,
+                                   .infer = infer_matmul,
+                                   .run = run_matmul});
 
 }  // namespace
 

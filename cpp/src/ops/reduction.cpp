@@ -121,8 +121,6 @@ Tensor batch_reduction(const BatchArgs& args) {
 
 static Op& sum_record = family.define(
     {.name = "sum",
-     .signature = "(x, /)",
-     .doc = "Sum over one axis, several, or all; narrow integers are summed in 64 bits.",
      .kind = OpKind::reduction,
      .arity = 1,
      .transpose = [](const RuleArgs& args, int, const Tensor& ct) { return expand(ct, args); },
@@ -151,35 +149,29 @@ Tensor extreme_jvp(const RuleArgs& args, std::span<const Tensor> t) {
 
 }  // namespace
 
-static Op& max_record = family.define(
-    {.name = "max",
-     .signature = "(x, /)",
-     .doc = "Maximum over one axis, several, or all; ties share the derivative equally.",
-     .kind = OpKind::reduction,
-     .arity = 1,
-     .vjp = extreme_vjp,
-     .jvp = extreme_jvp,
-     .needs = {1 | kSavesOutput, 0, 0},
-     .batch = batch_reduction,
-     .infer = infer_reduction,
-     .run = run_reduction,
-     .reduces = true,
-     .method = true});
+static Op& max_record = family.define({.name = "max",
+                                       .kind = OpKind::reduction,
+                                       .arity = 1,
+                                       .vjp = extreme_vjp,
+                                       .jvp = extreme_jvp,
+                                       .needs = {1 | kSavesOutput, 0, 0},
+                                       .batch = batch_reduction,
+                                       .infer = infer_reduction,
+                                       .run = run_reduction,
+                                       .reduces = true,
+                                       .method = true});
 
-static Op& min_record = family.define(
-    {.name = "min",
-     .signature = "(x, /)",
-     .doc = "Minimum over one axis, several, or all; ties share the derivative equally.",
-     .kind = OpKind::reduction,
-     .arity = 1,
-     .vjp = extreme_vjp,
-     .jvp = extreme_jvp,
-     .needs = {1 | kSavesOutput, 0, 0},
-     .batch = batch_reduction,
-     .infer = infer_reduction,
-     .run = run_reduction,
-     .reduces = true,
-     .method = true});
+static Op& min_record = family.define({.name = "min",
+                                       .kind = OpKind::reduction,
+                                       .arity = 1,
+                                       .vjp = extreme_vjp,
+                                       .jvp = extreme_jvp,
+                                       .needs = {1 | kSavesOutput, 0, 0},
+                                       .batch = batch_reduction,
+                                       .infer = infer_reduction,
+                                       .run = run_reduction,
+                                       .reduces = true,
+                                       .method = true});
 
 namespace {
 
@@ -222,8 +214,6 @@ Tensor products_of_others(const RuleArgs& args) {
 
 static Op& prod_record = family.define(
     {.name = "prod",
-     .signature = "(x, /)",
-     .doc = "Product over one axis, several, or all; narrow integers are multiplied in 64 bits.",
      .kind = OpKind::reduction,
      .arity = 1,
      .vjp = [](const RuleArgs& args, int,
@@ -241,8 +231,6 @@ static Op& prod_record = family.define(
      .method = true});
 
 static Op& any_record = family.define({.name = "any",
-                                       .signature = "(x, /)",
-                                       .doc = "Whether any element holds.",
                                        .kind = OpKind::reduction,
                                        .arity = 1,
                                        .batch = batch_reduction,
@@ -252,8 +240,6 @@ static Op& any_record = family.define({.name = "any",
                                        .method = true});
 
 static Op& all_record = family.define({.name = "all",
-                                       .signature = "(x, /)",
-                                       .doc = "Whether every element holds.",
                                        .kind = OpKind::reduction,
                                        .arity = 1,
                                        .batch = batch_reduction,
@@ -287,11 +273,11 @@ Tensor reduce_bools(const Op& op, const Tensor& x, const Axes& axis, bool keepdi
   return reduce(op, astype(x, DType::boolean), chosen_axes(axis, x.ndim(), op.name), keepdims);
 }
 
+}  // namespace
+
 Tensor in_floating(const Tensor& x) {
   return is_floating(x.dtype()) ? x : astype(x, DType::float64);
 }
-
-}  // namespace
 
 Tensor sum(const Tensor& x, const Axes& axis, bool keepdims, std::optional<DType> dtype) {
   return reduce_in(sum_record, x, axis, keepdims, dtype);

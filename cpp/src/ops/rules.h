@@ -18,8 +18,18 @@ inline AttrsPtr make_attrs(Dims ints, bool flag = false) {
   return AttrsPtr(attrs);
 }
 
+/// As it is, or in float64 where it is no floating tensor.
+Tensor in_floating(const Tensor& x);
+
+/// Integers whose values are known; raises for `op` where a trace or a batch has none yet.
+std::vector<std::int64_t> known_integers(const Tensor& x, const char* op);
+
 /// Positions of the axes in ascending order; raises for one that is named twice.
 Dims chosen_axes(const Axes& axes, int ndim, const char* op);
+
+/// Entries [start, start + count) along an axis, `step` apart.
+Tensor entries_along(const Tensor& x, int axis, std::int64_t start, std::int64_t count,
+                     std::int64_t step = 1);
 
 /// Sums a value of a broadcast shape back to `shape`: the transpose of broadcasting.
 Tensor sum_to_shape(Tensor x, Tensor::Shape shape);

@@ -1,6 +1,6 @@
-// Sums up to each entry, places in sorted rows, and what depends on which values there are. How
-// many results `nonzero` and the functions of unique values give depends on values, which therefore
-// have to be known.
+// Sums and products up to each entry, places in sorted rows, and what depends on which values there
+// are. How many results `nonzero` and the functions of unique values give depends on values, which
+// therefore have to be known.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -46,8 +46,6 @@ void run_cumulative_sum(const Op& op, Node* out, std::span<Node* const> in, cons
 
 Op& cumulative_sum_record = family.define(
     {.name = "cumulative_sum",
-     .signature = "(x, /, *, axis, reverse)",
-     .doc = "Sums of all entries up to each one along an axis.",
      .kind = OpKind::structural,
      .arity = 1,
      .transpose =
@@ -59,13 +57,6 @@ Op& cumulative_sum_record = family.define(
      .run = run_cumulative_sum});
 
 // -------------------------------------------------------------------------------- searchsorted
-
-template <class T>
-bool before(T a, T b) {
-  if constexpr (std::is_floating_point_v<T>)
-    if (std::isnan(a) || std::isnan(b)) return !std::isnan(a) && std::isnan(b);
-  return a < b;
-}
 
 // Both inputs have attrs.ints[0] leading axes in common, one row each; attrs.flag: after equal
 // ones.
@@ -84,8 +75,8 @@ void run_searchsorted(const Op& op, Node* out, std::span<Node* const> in, const 
     const auto* value = static_cast<const T*>(wanted.node()->data());
     for (std::int64_t r = 0; r < rows; ++r, row += n)
       for (std::int64_t i = 0; i < count; ++i, ++value) {
-        const T* at = attrs->flag ? std::upper_bound(row, row + n, *value, before<T>)
-                                  : std::lower_bound(row, row + n, *value, before<T>);
+        const T* at = attrs->flag ? std::upper_bound(row, row + n, *value, comes_before<T>)
+                                  : std::lower_bound(row, row + n, *value, comes_before<T>);
         *to++ = at - row;
       }
   });
@@ -93,8 +84,6 @@ void run_searchsorted(const Op& op, Node* out, std::span<Node* const> in, const 
 
 Op& searchsorted_record =
     family.define({.name = "searchsorted",
-                   .signature = "(x1, x2, /, *, right)",
-                   .doc = "Where to put values into a sorted row.",
                    .kind = OpKind::structural,
                    .arity = 2,
                    .batch =
@@ -108,17 +97,21 @@ Op& searchsorted_record =
                    },
                    .run = run_searchsorted});
 
-// ------------------------------------------------------------------------------- known values
+}  // namespace
 
-Tensor of_integers(const std::vector<std::int64_t>& values) {
-  const std::int64_t shape[] = {static_cast<std::int64_t>(values.size())};
-  return Tensor::from_data(values, shape);
-}
+// ------------------------------------------------------------------------------- known values
 
 std::vector<std::int64_t> known_integers(const Tensor& x, const char* op) {
   const Tensor value = contiguous(astype(known_value(x.node(), op).detach(), DType::int64).node());
   const auto* data = static_cast<const std::int64_t*>(value.node()->data());
   return {data, data + value.size()};
+}
+
+namespace {
+
+Tensor of_integers(const std::vector<std::int64_t>& values) {
+  const std::int64_t shape[] = {static_cast<std::int64_t>(values.size())};
+  return Tensor::from_data(values, shape);
 }
 
 /// The elements in order, and which of them are equal. Every nan differs from every other.
@@ -153,20 +146,48 @@ struct Unique {
 
 // ----------------------------------------------------------------------------------- functions
 
+namespace {
+
+/// What sums and products up to each entry start from: those of no entries, and all in their dtype.
+struct Accumulation {
+  int axis;
+  Tensor none, x;
+
+  Accumulation(const Tensor& given, std::optional<int> over, std::optional<DType> dtype,
+               const char* op,
+               Tensor (*reduce)(const Tensor&, const Axes&, bool, std::optional<DType>)) {
+    if (!over && given.ndim() != 1)
+      raise(ErrorKind::value, op, "needs axis= for a tensor of shape " + to_string(given.shape()));
+    axis = normalize_axis(over.value_or(0), given.ndim(), op);
+    none = reduce(entries_along(given, axis, 0, 0), axis, true, dtype);
+    x = astype(given, none.dtype());
+  }
+  Tensor with_initial(const Tensor& y, bool wanted) const {
+    return wanted ? concat(std::vector{none, y}, axis) : y;
+  }
+};
+
+}  // namespace
+
 Tensor cumulative_sum(const Tensor& x, std::optional<int> axis, std::optional<DType> dtype,
                       bool include_initial) {
-  const char* const op = "cumulative_sum";
-  if (!axis && x.ndim() != 1)
-    raise(ErrorKind::value, op, "needs axis= for a tensor of shape " + to_string(x.shape()));
-  const int at = normalize_axis(axis.value_or(0), x.ndim(), op);
-  Dims starts(static_cast<std::size_t>(x.ndim()), 0), steps(static_cast<std::size_t>(x.ndim()), 1);
-  Dims counts(x.shape());
-  counts[at] = 0;
-  const Tensor none =
-      sum(slice(x, starts, counts, steps), at, true, dtype);  // in the dtype of sums
-  const Tensor wide = astype(x, none.dtype());
-  const Tensor out = apply(cumulative_sum_record, {&wide}, make_attrs(Dims{at}));
-  return include_initial ? concat(std::vector{none, out}, at) : out;
+  const Accumulation a(x, axis, dtype, "cumulative_sum", sum);
+  const Tensor out = apply(cumulative_sum_record, {&a.x}, make_attrs(Dims{a.axis}));
+  return a.with_initial(out, include_initial);
+}
+
+// Partial products over 1, 2, 4, ... neighbours: no division, which a zero would break.
+Tensor cumulative_prod(const Tensor& x, std::optional<int> axis, std::optional<DType> dtype,
+                       bool include_initial) {
+  const Accumulation a(x, axis, dtype, "cumulative_prod", prod);
+  Tensor out = a.x;
+  const std::int64_t n = out.shape()[a.axis];
+  for (std::int64_t step = 1; step < n; step *= 2) {
+    const Tensor later = multiply(entries_along(out, a.axis, step, n - step),
+                                  entries_along(out, a.axis, 0, n - step));
+    out = concat(std::vector{entries_along(out, a.axis, 0, step), later}, a.axis);
+  }
+  return a.with_initial(out, include_initial);
 }
 
 Tensor searchsorted(const Tensor& x1, const Tensor& x2, std::string_view side,
@@ -220,6 +241,10 @@ void register_search_ops() {
        .signature = "(x, /, *, axis=None, dtype=None, include_initial=False)",
        .doc = "Sums of all entries up to each one along an axis; narrow integers in 64 bits.",
        .entry = entry_of<cumulative_sum>()},
+      {.name = "cumulative_prod",
+       .signature = "(x, /, *, axis=None, dtype=None, include_initial=False)",
+       .doc = "Products of all entries up to each one along an axis.",
+       .entry = entry_of<cumulative_prod>()},
       {.name = "searchsorted",
        .signature = "(x1, x2, /, *, side='left', sorter=None)",
        .doc = "Where to put the values x2 into the sorted row x1: before or after equal ones.",

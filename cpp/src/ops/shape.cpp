@@ -190,8 +190,6 @@ Tensor batch_concat(const BatchArgs& args) {
 
 static Op& reshape_record = family.define(
     {.name = "reshape",
-     .signature = "(x, /, shape)",
-     .doc = "The same elements in another shape; one extent may be -1.",
      .kind = OpKind::view,
      .arity = 1,
      .transpose = [](const RuleArgs& args, int,
@@ -206,8 +204,6 @@ static Op& reshape_record = family.define(
 
 static Op& permute_dims_record =
     family.define({.name = "permute_dims",
-                   .signature = "(x, /, axes)",
-                   .doc = "The axes in another order.",
                    .kind = OpKind::view,
                    .arity = 1,
                    .transpose =
@@ -220,8 +216,6 @@ static Op& permute_dims_record =
 
 static Op& broadcast_to_record = family.define(
     {.name = "broadcast_to",
-     .signature = "(x, /, shape)",
-     .doc = "Repeated to a larger shape.",
      .kind = OpKind::view,
      .arity = 1,
      .transpose = [](const RuleArgs& args, int,
@@ -232,8 +226,6 @@ static Op& broadcast_to_record = family.define(
      .fuses = true});
 
 static Op& concat_record = family.define({.name = "concat",
-                                          .signature = "(arrays, /, *, axis=0)",
-                                          .doc = "Tensors joined along an axis.",
                                           .kind = OpKind::structural,
                                           .arity = 0xff,
                                           .transpose = transpose_concat,
@@ -338,6 +330,17 @@ Tensor squeeze(const Tensor& x, const Axes& axis) {
 
 Tensor broadcast_to(const Tensor& x, Tensor::Shape shape) {
   return apply(broadcast_to_record, {&x}, make_attrs(Dims(shape)));
+}
+
+Tensor entries_along(const Tensor& x, int axis, std::int64_t start, std::int64_t count,
+                     std::int64_t step) {
+  Dims starts(static_cast<std::size_t>(x.ndim()), 0);
+  Dims steps(static_cast<std::size_t>(x.ndim()), 1);
+  Dims counts(x.shape());
+  starts[axis] = start;
+  counts[axis] = count;
+  steps[axis] = step;
+  return slice(x, starts, counts, steps);
 }
 
 Tensor flip(const Tensor& x, const Axes& axis) {

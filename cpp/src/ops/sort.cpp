@@ -12,14 +12,6 @@ namespace {
 
 Family family;
 
-template <class T>
-bool before(T a, T b) {
-  if constexpr (std::is_floating_point_v<T>) {
-    if (std::isnan(a) || std::isnan(b)) return !std::isnan(a) && std::isnan(b);
-  }
-  return a < b;
-}
-
 /// Calls body(values, stride, start) for every row along the axis of contiguous x; `start` is the
 /// offset of its first element.
 template <class F>
@@ -36,7 +28,7 @@ void order_row(const T* x, std::int64_t stride, std::span<std::int64_t> order, b
   std::stable_sort(order.begin(), order.end(), [=](std::int64_t i, std::int64_t j) {
     const T a = x[i * stride];
     const T b = x[j * stride];
-    return descending ? before(b, a) : before(a, b);
+    return descending ? comes_before(b, a) : comes_before(a, b);
   });
 }
 
@@ -86,8 +78,6 @@ ResultSpec infer_order(const Op& op, std::span<Node* const> in, DType dtype) {
 
 Op& argsort_record = family.define(
     {.name = "argsort",
-     .signature = "(x, /, *, axis=-1, descending=False)",
-     .doc = "The indices that sort along an axis; equal elements stay in their order.",
      .kind = OpKind::structural,
      .arity = 1,
      .batch = batch_by_axis,
@@ -130,8 +120,6 @@ Tensor jvp_sort(const RuleArgs& args, std::span<const Tensor> tangents) {
 
 [[maybe_unused]] Op& sort_record = family.define(
     {.name = "sort",
-     .signature = "(x, /, *, axis=-1, descending=False)",
-     .doc = "The elements in order along an axis; nan counts as larger than every number.",
      .kind = OpKind::structural,
      .arity = 1,
      .vjp = vjp_sort,

@@ -14,18 +14,15 @@ namespace adjoint {
 
 namespace {
 
-Tensor floating(const Tensor& x) { return is_floating(x.dtype()) ? x : astype(x, DType::float64); }
-
 Tensor like(const Tensor& x, double value) { return Tensor::scalar(value, x.dtype()); }
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInf = std::numeric_limits<double>::infinity();
 
-std::vector<Tensor> at_least(std::span<const Tensor> arrays, int ndim) {
+std::vector<Tensor> each(std::span<const Tensor> arrays, Tensor (*f)(const Tensor&)) {
   std::vector<Tensor> out;
   out.reserve(arrays.size());
-  for (const Tensor& x : arrays)
-    out.push_back(ndim == 1 ? atleast_1d(x) : ndim == 2 ? atleast_2d(x) : atleast_3d(x));
+  for (const Tensor& x : arrays) out.push_back(f(x));
   return out;
 }
 
@@ -37,7 +34,7 @@ Tensor entry(const Tensor& sorted, int axis, std::int64_t index) {
 
 /// The axes as one, the last, in order; nan is last.
 Tensor sorted_over(const Tensor& x, const Axes& axis, const char* op) {
-  const Tensor f = floating(x);
+  const Tensor f = in_floating(x);
   const Dims axes = chosen_axes(axis, f.ndim(), op);
   Dims order, shape;
   for (int i = 0; i < f.ndim(); ++i) {
@@ -73,11 +70,11 @@ Tensor atleast_2d(const Tensor& x) { return x.ndim() >= 2 ? x : expand_dims(atle
 Tensor atleast_3d(const Tensor& x) { return x.ndim() >= 3 ? x : expand_dims(atleast_2d(x), -1); }
 
 Tensor hstack(std::span<const Tensor> arrays) {
-  const std::vector<Tensor> parts = at_least(arrays, 1);
+  const std::vector<Tensor> parts = each(arrays, atleast_1d);
   return concat(parts, !parts.empty() && parts[0].ndim() == 1 ? 0 : 1);
 }
-Tensor vstack(std::span<const Tensor> arrays) { return concat(at_least(arrays, 2), 0); }
-Tensor dstack(std::span<const Tensor> arrays) { return concat(at_least(arrays, 3), 2); }
+Tensor vstack(std::span<const Tensor> arrays) { return concat(each(arrays, atleast_2d), 0); }
+Tensor dstack(std::span<const Tensor> arrays) { return concat(each(arrays, atleast_3d), 2); }
 
 Tensor fliplr(const Tensor& x) { return flip(x, 1); }
 Tensor flipud(const Tensor& x) { return flip(x, 0); }
@@ -205,7 +202,7 @@ Tensor nansum(const Tensor& x, const Axes& axis, bool keepdims) {
   return sum(is_floating(x.dtype()) ? without_nan(x, 0) : x, axis, keepdims);
 }
 Tensor nanmean(const Tensor& x, const Axes& axis, bool keepdims) {
-  const Tensor f = floating(x);
+  const Tensor f = in_floating(x);
   return nansum(f, axis, keepdims) / sum(astype(logical_not(isnan(f)), f.dtype()), axis, keepdims);
 }
 
@@ -237,7 +234,7 @@ Tensor fmin(const Tensor& x1, const Tensor& x2) {
 // ----------------------------------------------------------------------------------- comparison
 
 Tensor isclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool equal_nan) {
-  const Tensor x = floating(a), y = floating(b);
+  const Tensor x = in_floating(a), y = in_floating(b);
   const Tensor near = less_equal(abs(x - y), abs(y) * rtol + atol);
   // Infinities are close where they are equal; nowhere else is the distance a finite one.
   Tensor out = where(logical_and(isfinite(x), isfinite(y)), near, equal(x, y));
@@ -250,25 +247,25 @@ Tensor allclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool
 
 // ----------------------------------------------------------------------------------- elementwise
 
-Tensor deg2rad(const Tensor& x) { return floating(x) * (std::numbers::pi / 180); }
-Tensor rad2deg(const Tensor& x) { return floating(x) * (180 / std::numbers::pi); }
+Tensor deg2rad(const Tensor& x) { return in_floating(x) * (std::numbers::pi / 180); }
+Tensor rad2deg(const Tensor& x) { return in_floating(x) * (180 / std::numbers::pi); }
 
 Tensor heaviside(const Tensor& x1, const Tensor& x2) {
-  const Tensor x = floating(x1);
+  const Tensor x = in_floating(x1);
   const Tensor step = where(isnan(x), x, astype(greater(x, like(x, 0)), x.dtype()));
   return where(equal(x, like(x, 0)), x2, step);
 }
 
 Tensor xlogy(const Tensor& x, const Tensor& y) {
-  const Tensor f = floating(y);
+  const Tensor f = in_floating(y);
   return where(isnan(f), f, mul0(x, log(f)));
 }
 Tensor xlog1py(const Tensor& x, const Tensor& y) {
-  const Tensor f = floating(y);
+  const Tensor f = in_floating(y);
   return where(isnan(f), f, mul0(x, log1p(f)));
 }
 Tensor entr(const Tensor& x) {
-  const Tensor f = floating(x);
+  const Tensor f = in_floating(x);
   const Tensor inside = where(less(f, like(f, 0)), like(f, 1), f);
   return where(less(f, like(f, 0)), like(f, -kInf), -xlogy(inside, inside));
 }
@@ -278,7 +275,7 @@ Tensor logit(const Tensor& x) { return log(x) - log1p(-x); }
 
 Tensor trapezoid(const Tensor& y, const std::optional<Tensor>& x, double dx, int axis) {
   const int at = normalize_axis(axis, y.ndim(), "trapezoid");
-  const Tensor rows = moveaxis(floating(y), Dims{at}, Dims{-1});
+  const Tensor rows = moveaxis(in_floating(y), Dims{at}, Dims{-1});
   const std::int64_t n = rows.shape()[rows.ndim() - 1];
   const int last = rows.ndim() - 1;
   const std::int64_t count = std::max<std::int64_t>(n - 1, 0);
@@ -292,7 +289,7 @@ Tensor trapezoid(const Tensor& y, const std::optional<Tensor>& x, double dx, int
 Tensor cov(const Tensor& m, bool rowvar, bool bias, std::optional<std::int64_t> ddof) {
   if (m.ndim() > 2)
     raise(ErrorKind::value, "cov", "needs a vector or a matrix, shape is " + to_string(m.shape()));
-  Tensor rows = atleast_2d(floating(m));
+  Tensor rows = atleast_2d(in_floating(m));
   if (!rowvar && m.ndim() == 2) rows = matrix_transpose(rows);
   const Tensor centred = rows - mean(rows, 1, true);
   const double taken = static_cast<double>(ddof.value_or(bias ? 0 : 1));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <type_traits>
@@ -45,6 +46,14 @@ struct WrappingType<T, true> {
 };
 template <class T>
 using Wrapping = typename WrappingType<T>::type;
+
+/// The order of sorts and searches: nan counts as larger than every number.
+template <class T>
+bool comes_before(T a, T b) {
+  if constexpr (std::is_floating_point_v<T>)
+    if (std::isnan(a) || std::isnan(b)) return !std::isnan(a) && std::isnan(b);
+  return a < b;
+}
 
 /// Gives a contiguous `out` its memory; at most 8 bytes live in the node.
 inline void allocate_value(Node* out, const char* op) {

@@ -19,11 +19,7 @@ Tensor shadow_of(const Tensor& x) {
 }
 
 Overlay::Overlay(Record& record)
-    : first_(&record),
-      shadow_before_(thread_state().shadow),
-      recording_(thread_state().recording),
-      constant_levels_(thread_state().constant_levels),
-      record_(record) {
+    : first_(&record), shadow_before_(thread_state().shadow), record_(record) {
   ThreadState& state = thread_state();
   state.shadow = state.open_recorders;
   if (!state.constant) state.recording = true;  // forward mode asks for the shadows too
@@ -31,15 +27,11 @@ Overlay::Overlay(Record& record)
 
 Overlay::~Overlay() {
   thread_state().shadow = shadow_before_;
-  if (first_) thread_state().recording = recording_;
+  if (first_) thread_state().recording = opening_.recording();
 }
 
 Overlay::Overlay(const Record& record, std::span<const Tensor> values)
-    : first_(nullptr),
-      shadow_before_(std::exchange(thread_state().shadow, -1)),
-      recording_(true),
-      constant_levels_(0),
-      record_(record) {
+    : first_(nullptr), shadow_before_(std::exchange(thread_state().shadow, -1)), record_(record) {
   std::size_t next = 0;
   for (const Record::Met& met : record.cells) {
     Held held;
@@ -75,7 +67,7 @@ Overlay::Held& Overlay::meet(const Cell& cell) {
   held.value = held.original;
   if (first_) {
     first_->cells.push_back({cell.at, cell.birth, !held.original.defined(), false,
-                             !duals_inside_of(cell).empty(), is_inside_dual(cell)});
+                             is_outside_dual(cell), is_inside_dual(cell)});
     if (held.value.defined()) held.value = first_shadow(held.value);
   }
   at_[cell.at] = {held_.size(), cell.birth};
@@ -85,13 +77,8 @@ Overlay::Held& Overlay::meet(const Cell& cell) {
 
 /// The function may read a cell under `no_grad` first, and then outside of it.
 Tensor Overlay::first_shadow(const Tensor& x) const {
-  ThreadState& state = thread_state();
   const WithinScope within(true);
-  const RecordingScope recording(recording_);
-  const std::uint16_t before = std::exchange(state.constant_levels, constant_levels_);
-  Tensor out = shadow_of(x);
-  state.constant_levels = before;
-  return out;
+  return opening_.as_then([&] { return shadow_of(x); });
 }
 
 Overlay::Held& Overlay::held_at(const Cell& named) {

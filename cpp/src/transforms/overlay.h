@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "graph/cell.h"
+#include "graph/thread_state.h"
 
 namespace adjoint {
 
@@ -79,8 +80,7 @@ class Overlay final : public CellScope {
 
   Record* first_;  // null in a later run
   int shadow_before_;
-  bool recording_;  // what the thread did when a first run began
-  std::uint16_t constant_levels_;
+  Opening opening_;
   const Record& record_;
   std::vector<Held> held_;  // of the record's cells, then others
   struct Known {
