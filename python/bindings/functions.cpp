@@ -16,10 +16,12 @@ namespace adjoint::python {
 
 namespace {
 
-// One callable: a function of the library, or a body that takes Python objects.
+// One callable: a function of the library, a body that takes Python objects, or another function
+// that is called instead.
 struct Callable {
   FunctionRecord function;
   FunctionBody body = nullptr;
+  py::object target;
   std::string name;        // without its namespace
   std::string doc;         // as a function: "name(signature)\n--\n\ndoc"
   std::string method_doc;  // as a method: the first parameter is $self
@@ -36,7 +38,7 @@ struct Callable {
   py::object fields;      // a named tuple of several results
 };
 
-constexpr int kMaxFunctions = 400;
+constexpr int kMaxFunctions = 600;
 std::array<Callable*, kMaxFunctions> g_functions = {};
 int g_function_count = 0;
 
@@ -156,6 +158,7 @@ PyObject* call_entry(const Callable& f, const Arguments& arguments) {
 PyObject* call_function(int index, PyObject* const* args, std::size_t nargs,
                         PyObject* kwnames) noexcept {
   const Callable& f = *g_functions[static_cast<std::size_t>(index)];
+  if (f.target) return PyObject_Vectorcall(f.target.ptr(), args, nargs, kwnames);
   return guarded([&]() -> PyObject* {
     if (const Op* op = f.function.op) {
       if (kwnames && PyTuple_GET_SIZE(kwnames) > 0)
@@ -275,12 +278,27 @@ py::module_ home_of(py::module_& m, std::string_view full) {
                                       : m.def_submodule(name.c_str());
 }
 
-void bind(py::module_& m, std::unique_ptr<Callable> owned) {
+// Gives a callable a place in the table; built-in functions point into it for the life of the
+// process.
+std::size_t placed(Callable* f) {
   if (g_function_count == kMaxFunctions)
     raise(ErrorKind::runtime, "bindings", "more functions than entry points");
-  Callable* f = owned.release();  // built-in functions point into it for the life of the process
-  const auto i = static_cast<std::size_t>(g_function_count++);
-  g_functions[i] = f;
+  g_functions[static_cast<std::size_t>(g_function_count)] = f;
+  return static_cast<std::size_t>(g_function_count++);
+}
+
+void make_builtin(const py::handle& home, const Callable& f, std::size_t i,
+                  const std::string& package) {
+  auto* def = new PyMethodDef{
+      f.name.c_str(),
+      reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(kFunctionEntries[i])),
+      METH_FASTCALL | METH_KEYWORDS, f.doc.c_str()};
+  home.attr(f.name.c_str()) = steal(PyCFunction_NewEx(def, home.ptr(), py::str(package).ptr()));
+}
+
+void bind(py::module_& m, std::unique_ptr<Callable> owned) {
+  Callable* f = owned.release();
+  const std::size_t i = placed(f);
   const std::string_view full = f->function.name;
   py::module_ home = home_of(m, full);
   f->name = full.substr(full.find('.') + 1);
@@ -289,13 +307,9 @@ void bind(py::module_& m, std::unique_ptr<Callable> owned) {
   signature = signature.substr(0, signature.find(" -> "));
   const std::string doc = std::string("\n--\n\n") + f->function.doc;
   f->doc = f->name + std::string(signature) + doc;
-  auto* def = new PyMethodDef{
-      f->name.c_str(),
-      reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(kFunctionEntries[i])),
-      METH_FASTCALL | METH_KEYWORDS, f->doc.c_str()};
-  const py::str package(full == f->name ? "adjoint"
-                                        : "adjoint." + std::string(full.substr(0, full.find('.'))));
-  home.attr(f->name.c_str()) = steal(PyCFunction_NewEx(def, home.ptr(), package.ptr()));
+  make_builtin(
+      home, *f, i,
+      full == f->name ? "adjoint" : "adjoint." + std::string(full.substr(0, full.find('.'))));
   if (!f->function.method) return;
   f->method_doc = method_signature(f->name, signature) + doc;
   auto* defs = new PyMethodDef[2]{
@@ -370,6 +384,15 @@ Dims Arguments::axes(int i, int ndim) const {
   if (std::adjacent_find(out.begin(), out.end()) != out.end())
     raise(ErrorKind::value, op(), "an axis is named twice");
   return out;
+}
+
+void show_as_builtin(const py::handle& home, const std::string& package, const char* name,
+                     const char* doc, py::object target) {
+  auto* f = new Callable;
+  f->target = std::move(target);
+  f->name = name;
+  f->doc = doc;
+  make_builtin(home, *f, placed(f), package);
 }
 
 void add_function(py::module_& m, const char* name, const char* signature, const char* doc,

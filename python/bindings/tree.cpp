@@ -367,15 +367,19 @@ void init_tree(py::module_& m) {
   py::class_<TreeDef>(m, "TreeDef", py::module_local(),
                       "The structure of a pytree without its leaves; shown with ... for each.")
       .def_property_readonly("num_leaves", &TreeDef::leaf_count)
-      .def("unflatten", [](const TreeDef& d, py::object l) { return d.unflatten(to_vector(l)); })
-      .def("flatten_up_to",
-           [](const TreeDef& d, py::object t) {
-             std::vector<py::object> parts;
-             d.flatten_up_to(t, parts, "tree");
-             py::list out;
-             for (py::object& part : parts) out.append(std::move(part));
-             return out;
-           })
+      .def(
+          "unflatten", [](const TreeDef& d, py::object l) { return d.unflatten(to_vector(l)); },
+          py::arg("leaves"), "The pytree of this structure with these leaves.")
+      .def(
+          "flatten_up_to",
+          [](const TreeDef& d, py::object t) {
+            std::vector<py::object> parts;
+            d.flatten_up_to(t, parts, "tree");
+            py::list out;
+            for (py::object& part : parts) out.append(std::move(part));
+            return out;
+          },
+          py::arg("tree"), "The parts of a pytree at the places of the leaves of this structure.")
       .def("__eq__",
            [](const TreeDef& d, py::object o) {
              return py::isinstance<TreeDef>(o) && d.equals(o.cast<const TreeDef&>());

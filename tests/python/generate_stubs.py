@@ -265,7 +265,8 @@ def typed(function: str, name: str, default: Any) -> str:
     if function in RECORDS:
         kind = RECORDS[function][0][name]
     else:
-        kind = PARAMETERS_OF.get(function, {}).get(name) or PARAMETERS.get(name, "Any")
+        own = PARAMETERS_OF.get(function.rpartition(".")[2], {})
+        kind = own.get(name) or PARAMETERS.get(name, "Any")
     if default is None and kind not in ("Any", "object"):
         kind += " | None"
     if default is inspect.Parameter.empty:
@@ -288,8 +289,10 @@ def from_text_signature(name: str, callable_: Any) -> list[str]:
             parts.append("*")
             star = True
         if p.kind is p.VAR_POSITIONAL:
-            parts.append(f"*{p.name}: _Array")
+            parts.append(f"*{p.name}: {'_Array' if name in RECORDS else 'Any'}")
             star = True
+        elif p.kind is p.VAR_KEYWORD:
+            parts.append(f"**{p.name}: Any")
         elif p.name == "self":
             parts.append("self")
             continue  # the slash after self alone says nothing
@@ -299,42 +302,6 @@ def from_text_signature(name: str, callable_: Any) -> list[str]:
     if slash:
         parts.append("/")
     return parts
-
-
-def from_docstring(name: str, text: str, method: bool) -> list[str]:
-    """The parameters of a function of pybind11, whose signature is its docstring's first line."""
-    first = text.splitlines()[0]
-    function = ast.parse(f"def {first}: ...").body[0]
-    assert isinstance(function, ast.FunctionDef)
-    arguments = function.args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
-    parts: list[str] = []
-    unnamed = False
-    for position, (argument, default) in enumerate(zip(positional, defaults, strict=True)):
-        if method and position == 0:
-            parts.append("self")
-            continue
-        value = inspect.Parameter.empty if default is None else ast.literal_eval(default)
-        parts.append(typed(name, argument.arg, value))
-        unnamed |= argument.arg.removeprefix("arg").isdigit()
-    if unnamed:
-        parts.append("/")
-    if arguments.vararg:
-        parts.append(f"*{typed(name, arguments.vararg.arg, inspect.Parameter.empty)}")
-    elif arguments.kwonlyargs:
-        parts.append("*")
-    for argument, keyword in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        value = inspect.Parameter.empty if keyword is None else ast.literal_eval(keyword)
-        parts.append(typed(name, argument.arg, value))
-    if arguments.kwarg:
-        parts.append(f"**{typed(name, arguments.kwarg.arg, inspect.Parameter.empty)}")
-    return parts
-
-
-def without_signature(text: str) -> str:
-    """A docstring of pybind11 without its first line."""
-    return "\n".join(text.splitlines()[1:]).strip()
 
 
 def definition(
@@ -359,13 +326,7 @@ def function(
     name = full.rpartition(".")[2]
     doc = value.__doc__ or ""
     decorators = ["staticmethod"] if static else []
-    if getattr(value, "__text_signature__", None):
-        parts = from_text_signature(full, value)
-    else:
-        own = method and not isinstance(value, types.MethodDescriptorType)
-        parts = from_docstring(name, doc, own)
-        parts = ["self", *parts] if method and not own else parts
-        doc = without_signature(doc)
+    parts = from_text_signature(full, value)
     if name in SIGNATURES and not method:
         text, result = SIGNATURES[name].rsplit(" -> ", 1)
         given = ast.parse(f"def f{text}: ...").body[0]
