@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from adjoint import _core
 from adjoint._arguments import check_callable, check_flag
 from adjoint._core import DType, Tensor
-from adjoint._custom import Maybe, Tensors, attach, differentiated, repeated, stopped
 from adjoint._dtypes import is_floating
+from adjoint.transforms.custom import Maybe, Tensors, attach, differentiated, repeated, stopped
 
 __all__ = ["host_op"]
 

@@ -8,8 +8,8 @@ from typing import Any
 from adjoint import _core, tree
 from adjoint._arguments import check_callable, check_count
 from adjoint._core import TreeDef
-from adjoint._custom import Tensors, flatten_tensors
 from adjoint._dtypes import is_floating
+from adjoint.transforms.custom import Tensors, flatten_tensors
 
 __all__ = ["linearize", "taylor"]
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from adjoint import _core, tree
 from adjoint._arguments import check_at_least_zero, check_callable, check_count
-from adjoint._control import while_loop
 from adjoint._core import Tensor
-from adjoint._custom import (
+from adjoint._dtypes import is_floating
+from adjoint.transforms.control import while_loop
+from adjoint.transforms.custom import (
     Frame,
     Maybe,
     Tensors,
@@ -27,8 +28,7 @@ from adjoint._custom import (
     stopped,
     take_apart,
 )
-from adjoint._dtypes import is_floating
-from adjoint._host import host_op
+from adjoint.transforms.host import host_op
 
 __all__ = ["custom_fixed_point", "custom_root"]
 
