@@ -67,7 +67,7 @@ PyObject* get_requires_grad(PyObject* self, void*) {
 
 void set_requires_grad_value(PyObject* self, bool on) {
   PyTensor* t = as_tensor(self);
-  if (on && !is_floating(t->node->dtype))
+  if (on && !is_differentiable(t->node->dtype))
     raise(ErrorKind::type, "requires_grad",
           "a tensor of dtype " + std::string(name(t->node->dtype)) +
               " has no gradient: only floating tensors do, convert with ad.astype");

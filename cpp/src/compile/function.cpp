@@ -267,7 +267,7 @@ std::vector<Tensor> GraphFunction::call(std::span<const Tensor> inputs) const {
   const bool leveled = std::ranges::any_of(inputs, [](const Tensor& x) { return x.node()->level; });
   Mask wanted;
   for (const Tensor& x : inputs)
-    wanted.push_back(is_floating(x.dtype()) &&
+    wanted.push_back(is_differentiable(x.dtype()) &&
                      (leveled ? is_differentiated(x) : x.requires_grad()));
   if (!leveled) {
     if (!records() || !any(wanted)) return run(program_, inputs);
