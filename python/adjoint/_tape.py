@@ -96,11 +96,11 @@ class GradientTape:
 
     def _resume(self) -> None:
         self._scope.enter(self._accessed)
-        self._start = _core._order() + 1
+        self._start = _core._mark_order() + 1
 
     def _pause(self) -> None:
         if self._start is not None:
-            self._ranges.append((self._start, _core._order() + 1))
+            self._ranges.append((self._start, _core._mark_order() + 1))
             self._start = None
             self._scope.exit()
 
@@ -313,7 +313,7 @@ class GradientTape:
         handles = _checked(op, sources, "sources")
         ranges = list(self._ranges)
         if self._start is not None:
-            ranges.append((self._start, _core._order() + 1))
+            ranges.append((self._start, _core._mark_order() + 1))
         must_connect = unconnected == "error"
         asked = [self._source(op, x, must_connect) for x in handles]
         return _Sweep(targets, handles, tree.structure(sources), asked, ranges, must_connect)
@@ -374,7 +374,7 @@ class _Sweep:
         count = cotangents.shape[0]
         if count == 0 or not self.handles:
             return [_core.zeros((count, *x.shape), dtype=x.dtype) for x in self.handles]
-        rows: list[Tensor] = _core.vmap(lambda cotangent: self.pull([cotangent]))(cotangents)
+        rows: list[Tensor] = _core._directions(lambda ct: self.pull([ct]))(cotangents)
         return rows
 
     def result(self, gradients: list[Tensor]) -> Any:

@@ -35,8 +35,10 @@ class Generator:
     Attributes
     ----------
     state : Tensor
-        Key and counter, two uint64 words; each draw rebinds it to the next counter. Inside `vmap`
-        each member of the batch gets numbers of its own from a generator that was made outside.
+        Key and counter, two uint64 words; each draw rebinds it to the next counter, in one step
+        with reading it, so that threads may share a generator: no two draws give the same numbers.
+        Inside `vmap` each member of the batch gets numbers of its own from a generator that was
+        made outside.
 
     Examples
     --------
@@ -105,22 +107,22 @@ class Generator:
         *parameters: Any,
         moved: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Draw `shape`, then step over what the draw has used; one that fails uses nothing.
+        """Step over what a draw of `shape` uses, and draw; one that fails uses nothing.
 
         Each member of a batch that the generator is from outside of gets numbers of its own.
         """
         one = hasattr(type(shape), "__index__")
         extents = (shape,) if one else check_entries("random", "shape", shape)
         dims = tuple(check_count("random", "an extent of shape", extent) for extent in extents)
-        dims = (*_core._batches_of(self.state), *dims)
-        state = self.state.detach()
-        # One block of the cipher gives four 32-bit words; two are kept per element.
-        blocks = prod(dims) // 2 + 1
-        drawn = _core._as_batched(kind(state, dims, *parameters), self.state)
-        if moved is not None:
-            drawn = moved(drawn)
-        self.state.rebind_(state + _core.asarray([0, blocks], dtype=_core.uint64))
-        return drawn
+        handle = self.state
+        dims = (*_core._batches_of(handle), *dims)
+        state, left = _core._reserve_draw(handle, prod(dims))
+        try:
+            drawn = _core._as_batched(kind(state, dims, *parameters), handle)
+            return drawn if moved is None else moved(drawn)
+        except BaseException:
+            _core._give_back_draw(handle, state, left)
+            raise
 
     def __repr__(self) -> str:
         return f"Generator(state={self.state.tolist()})"

@@ -23,7 +23,7 @@ void warn(const std::string& message, const std::string* place, py::handle regis
     file = place->substr(0, colon);
     line = std::stoi(place->substr(colon + 1));
   }
-  const py::gil_scoped_acquire lock;
+  const HostLockScope lock;
   if (PyErr_WarnExplicit(anomaly_warning, message.c_str(), file.c_str(), line, nullptr,
                          registry.ptr()) != 0)
     throw_python();
@@ -39,7 +39,7 @@ class DetectAnomaly {
   void enter() {
     AnomalyOptions options{forward_, backward_, inf_};
     options.find_source = [lines = std::make_shared<SourceLines>()] {
-      const py::gil_scoped_acquire lock;
+      const HostLockScope lock;
       return lines->current();
     };
     options.warn = [registry = py::dict()](const std::string& message, const std::string* place) {

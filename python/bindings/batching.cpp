@@ -115,7 +115,8 @@ PyObject* call_vmap(const TransformSpec& spec, PyObject* f, PyObject* const* arg
   std::vector<Tensor> results;
   TensorTree out;
   {
-    const TransformLevel level = TransformLevel::batch(mapped.size);
+    const TransformLevel level = spec.directions ? TransformLevel::directions(mapped.size)
+                                                 : TransformLevel::batch(mapped.size);
     std::vector<py::object> owned;
     std::vector<PyObject*> values;
     for (std::size_t i = 0; i < mapped.trees.size(); ++i) {
@@ -126,7 +127,7 @@ PyObject* call_vmap(const TransformSpec& spec, PyObject* f, PyObject* const* arg
       owned.push_back(to_python(mapped.trees[i].def, std::move(leaves)));
       values.push_back(owned.back().ptr());
     }
-    const py::object result = steal(PyObject_Vectorcall(f, values.data(), nargs, kwnames));
+    const py::object result = steal(call_python(f, values.data(), nargs, kwnames));
     const std::vector<Axis> axes = axes_for(spec.out_axes, result, "out_axes");
     out = tensor_tree(result, "vmap");
     for (std::size_t k = 0; k < out.leaves.size(); ++k) {
@@ -145,6 +146,14 @@ PyObject* call_vmap(const TransformSpec& spec, PyObject* f, PyObject* const* arg
 }
 
 void init_batching(py::module_& m) {
+  // For derivatives along many directions at a time: axis 0 of every argument and result.
+  m.def("_directions", [](py::object f) {
+    TransformSpec spec;
+    spec.kind = TransformKind::vmap;
+    spec.in_axes = spec.out_axes = py::int_(0);
+    spec.directions = true;
+    return make_transform(std::move(spec), std::move(f));
+  });
   m.def(
       "vmap",
       [](py::object f, py::object in_axes, py::object out_axes) {

@@ -17,9 +17,8 @@ class Callback {
       f_.release();
       return;
     }
-    const PyGILState_STATE state = PyGILState_Ensure();
+    const HostLockScope lock;
     Py_XDECREF(f_.release().ptr());
-    PyGILState_Release(state);
   }
   Callback(const Callback&) = delete;
   Callback& operator=(const Callback&) = delete;

@@ -17,9 +17,8 @@ class CellOwner final : public Payload {
   explicit CellOwner(PyObject* o) : object_(Py_NewRef(o)) {}
   ~CellOwner() override {
     if (!Py_IsInitialized()) return;
-    const PyGILState_STATE state = PyGILState_Ensure();
+    const HostLockScope lock;
     Py_DECREF(object_);
-    PyGILState_Release(state);
   }
   void list(Holdings& out) const override { out.add_object(object_); }
 

@@ -69,7 +69,7 @@ PyObject* compiled_call(PyObject* self, PyObject* const* args, std::size_t flags
   return guarded([&]() -> PyObject* {
     const OpenCall open(c);
     if (kwnames && PyTuple_GET_SIZE(kwnames) == 0) kwnames = nullptr;
-    const auto direct = [&] { return PyObject_Vectorcall(c->f, args, nargs, kwnames); };
+    const auto direct = [&] { return call_python(c->f, args, nargs, kwnames); };
     check_argnums(*c->state, nargs);
     if (any_trace() || open_watcher()) return direct();
     Call call(args, nargs, kwnames, c->state->static_argnums);

@@ -41,12 +41,24 @@ bool moves(const Node* n) {
 
 }  // namespace
 
+namespace {
+
+// Whether work is recorded, and whether gradients taken inside are: for a transform that is open
+// here, or one or a tape in another thread.
+int kind_of_recording() {
+  const ThreadState& state = thread_state();
+  const bool elsewhere = state.elsewhere_open();
+  const bool tapes = elsewhere && g_open_tapes.load(std::memory_order_relaxed) > 0;
+  return (state.recording ? 1 : 0) + (state.open_recorders > 0 ? 2 : 0) + (elsewhere ? 4 : 0) +
+         (tapes ? 8 : 0);
+}
+
+}  // namespace
+
 // ---- Call ---------------------------------------------------------------------------------------
 
 Call::Call(PyObject* const* args, std::size_t nargs, PyObject* kwnames, const Dims& static_argnums)
-    : nargs_(nargs),
-      kwnames_(kwnames),
-      recording_((thread_state().recording ? 1 : 0) + (thread_state().open_recorders > 0 ? 2 : 0)) {
+    : nargs_(nargs), kwnames_(kwnames), recording_(kind_of_recording()) {
   const std::size_t total =
       nargs + (kwnames ? static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames)) : 0);
   for (std::size_t i = 0; i < total; ++i) {

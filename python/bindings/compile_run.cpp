@@ -122,7 +122,7 @@ class Outputs {
 
 struct Write {
   Cell cell;
-  Tensor expected;  // of a gradient: what the program has read
+  Tensor expected;  // of what is no argument: what the program has read
   Tensor value;
 };
 
@@ -145,10 +145,19 @@ bool is_plain_gradient(const Write& w) {
   return w.cell.kind == Cell::Kind::gradient && !is_guarded(w.cell);
 }
 
-// Nothing is written, and false returned, where another thread has changed a gradient since the
-// program read it. With `force`, that is written over.
-bool write_back(std::vector<Write> writes, bool force) {
+// Of a program that draws: whether no generator it has drawn from has been used meanwhile.
+bool are_as_read(const std::vector<Write>& writes) {
+  return std::ranges::all_of(writes, [](const Write& w) {
+    return w.cell.kind != Cell::Kind::handle || w.cell.leaf || is_guarded(w.cell) ||
+           !w.expected.defined() || *w.cell.at == w.expected.node();
+  });
+}
+
+// Nothing is written, and false returned, where another thread has changed a gradient, or a
+// generator, since the program read it. With `force`, that is written over.
+bool write_back(std::vector<Write> writes, bool draws, bool force) {
   for (const Write& w : writes) check_write(w.cell, w.value);
+  if (draws && !force && !are_as_read(writes)) return false;
   std::vector<GradientChange> gradients;
   for (Write& w : writes)
     if (is_plain_gradient(w))
@@ -201,7 +210,7 @@ PyObject* run_variant(const Variant& v, Call& call) {
   }
   std::vector<Write> changes = writes_of(v, call, *bound, outputs);
   if (gives) bound.reset();
-  if (write_back(std::move(changes), gives)) return build_result(v, outputs);
+  if (write_back(std::move(changes), v.draws, gives)) return build_result(v, outputs);
   call.hold();  // `bound` has kept what another thread may have put other values in the place of
   return nullptr;
 }

@@ -31,6 +31,13 @@ class TracedArguments {
 
   // The values of copies that were rebound go to `results`, and which those are.
   void take_rebound(Variant& variant, std::vector<Tensor>& results) const {
+    for (const auto& [leaf, box] : arrays_)
+      if (as_tensor(values_[leaf].ptr())->node != box.node())
+        raise(ErrorKind::type, "compile",
+              "the function assigns to an argument that is a " +
+                  type_name(call_.leaves()[leaf].object) +
+                  ", which a program does not write to: pass an ad.tensor, which is given the new "
+                  "value, or return it (x = x + 1 in place of x += 1)");
     for (const Copy& c : copies_) {
       const PyTensor* handle = as_tensor(values_[c.leaf].ptr());
       if (handle->leaf != c.original->leaf)
@@ -80,6 +87,7 @@ class TracedArguments {
     }
     Tensor box = trace.argument_like(Tensor::share(leaf.node));
     if (!is_tensor(leaf.object)) {
+      arrays_.emplace_back(i, box);
       values_.push_back(wrapped(std::move(box)));
       return;
     }
@@ -98,6 +106,7 @@ class TracedArguments {
   std::vector<py::object> values_;     // by leaf
   std::vector<std::uint32_t> inputs_;  // leaf of each input
   std::deque<Copy> copies_;
+  std::vector<std::pair<std::uint32_t, Tensor>> arrays_;  // leaves that are no handles
 };
 
 // What the function returned: tensors become outputs, everything else is part of the program.
@@ -211,7 +220,7 @@ py::object run_traced(PyObject* f, const Call& call, const TracedArguments& argu
   args.reserve(values.size());
   for (const py::object& a : values) args.push_back(a.ptr());
   return py::reinterpret_steal<py::object>(
-      PyObject_Vectorcall(f, args.data(), call.positional(), call.kwnames()));
+      call_python(f, args.data(), call.positional(), call.kwnames()));
 }
 
 // Whether a program is worth remembering: nothing of an open transform is in it.

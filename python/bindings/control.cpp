@@ -65,10 +65,10 @@ class PythonBatch final : public Callee::BatchFunction {
  public:
   explicit PythonBatch(py::object f) : f_(std::move(f)) {}
   std::vector<Tensor> run(const BatchArgs& args) const override {
-    const py::gil_scoped_acquire lock;
+    const HostLockScope lock;
     py::list mapped;
     for (const bool m : args.mapped) mapped.append(py::bool_(m));
-    return tensors_of((*f_)(to_list(args.inputs), mapped, args.size));
+    return tensors_of(call_object(*f_, to_list(args.inputs), mapped, py::int_(args.size)));
   }
   void list(Holdings& out) const override { f_.list(out); }
 
@@ -84,10 +84,10 @@ class HostCallee final : public Callee {
   HostCallee(std::vector<ResultSpec> specs, py::object f, Batch batch)
       : Callee(std::move(specs), std::move(batch)), f_(std::move(f)) {}
   void run(std::span<Node* const> inputs, std::span<Node* const> outputs) const override {
-    const py::gil_scoped_acquire lock;
+    const HostLockScope lock;
     py::list arguments;
     for (Node* n : inputs) arguments.append(wrapped(Tensor::share(n)));
-    const std::vector<Tensor> values = tensors_of((*f_)(arguments));
+    const std::vector<Tensor> values = tensors_of(call_object(*f_, arguments));
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       materialize(values[i].node());
       allocate_value(outputs[i], "host_op");

@@ -51,13 +51,14 @@ class PythonRule final : public DerivativeRule {
 
   std::vector<Tensor> pull(std::span<const Tensor> inputs,
                            std::span<const Tensor> cotangents) const override {
-    const py::gil_scoped_acquire lock;
-    return from_list((*pull_)(to_list(inputs), to_list(all_defined(cotangents))), specs_of(inputs));
+    const HostLockScope lock;
+    return from_list(call_object(*pull_, to_list(inputs), to_list(all_defined(cotangents))),
+                     specs_of(inputs));
   }
   std::vector<Tensor> push(std::span<const Tensor> inputs,
                            std::span<const Tensor> tangents) const override {
-    const py::gil_scoped_acquire lock;
-    return from_list((*push_)(to_list(inputs), to_list(tangents)), values());
+    const HostLockScope lock;
+    return from_list(call_object(*push_, to_list(inputs), to_list(tangents)), values());
   }
 
  private:
@@ -71,6 +72,27 @@ py::list attach_derivative(const py::sequence& values, const py::sequence& input
   IntrusivePtr<const DerivativeRule> rule(
       new PythonRule(specs_of(outs), std::move(pull), std::move(push)));
   return to_list(with_derivative(outs, tensors_of(inputs), std::move(rule)));
+}
+
+void list_batches(const Tensor& x, SmallVector<std::uint16_t, 4>& out) {
+  for (const Node* n = x.node(); n->level && n->box != Box::trace; n = n->primal)
+    if (n->box == Box::batch && std::ranges::find(out, n->level) == out.end())
+      out.push_back(n->level);
+}
+
+// A tensor of each batch that the values are in, by numbers of their own that each member has
+// drawn, and no input is: with it among the inputs the rule is one of that batch.
+py::list marks_of_batches(const py::sequence& values, const py::sequence& inputs) {
+  SmallVector<std::uint16_t, 4> known;
+  for (const Tensor& x : tensors_of(inputs)) list_batches(x, known);
+  const std::size_t count = known.size();
+  for (const Tensor& y : tensors_of(values)) list_batches(y, known);
+  py::list out;
+  for (std::size_t i = count; i < known.size(); ++i) {
+    const Level level = thread_state().levels[known[i] - 1u];
+    out.append(wrapped(box_batch(level, zeros(Dims{level.batch_size}, DType::boolean))));
+  }
+  return out;
 }
 
 template <auto test>
@@ -110,7 +132,7 @@ py::tuple recorded_run(const py::object& f, const py::sequence& inputs, bool alo
   const std::uint64_t start = thread_state().order;
   py::list leaves;
   for (const Tensor& x : tensors_of(inputs)) leaves.append(wrapped(reverse_input(x)));
-  return py::make_tuple(f(leaves), leaves, start);
+  return py::make_tuple(call_object(f, leaves), leaves, start);
 }
 
 // Whether a derivative of any of the values is wanted with respect to anything that was there at
@@ -126,28 +148,35 @@ py::list fresh_handles(const py::sequence& handles) { return to_list(tensors_of(
 // Calls a function that may not assign to anything outside of it.
 py::object run_refusing(std::string who, const py::object& f) {
   const RefusingScope scope(std::move(who));
-  return f();
+  return call_object(f);
+}
+
+// (result, whether the run was in vain): then what it has assigned is taken back.
+py::tuple run_on_trial(const py::object& f, const py::object& in_vain) {
+  TrialScope scope;
+  py::object result = call_object(f);
+  const bool vain = py::bool_(in_vain(result));
+  if (vain) scope.take_back();
+  return py::make_tuple(std::move(result), vain);
 }
 
 // A function run apart from the cells outside of it, once and again. The handles among its
 // arguments are such cells: what it reads of them through another name is the same.
 class Apart {
  public:
+  Apart(std::string who, bool shadows)
+      : who_(std::move(who)), reads_(shadows ? Overlay::Reads::shadows : Overlay::Reads::values) {}
+
+  // Where another thread has assigned meanwhile to what the run has read and assigned to, as two
+  // that draw from one generator, it is made again.
   py::object run(const py::object& f, const py::sequence& handles) {
-    Overlay overlay(*record_);
-    for (const py::handle h : handles) {
-      overlay.expect(cell_of(as_tensor(h.ptr())));
-      handles_->push_back({borrow(reinterpret_cast<PyObject*>(Py_TYPE(h.ptr()))),
-                           steal(PyWeakref_NewRef(h.ptr(), nullptr))});
+    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+      py::object result = run_once(f, handles);
+      if (settle()) return result;
     }
-    try {
-      py::object result = f();
-      collect(overlay);
-      return result;
-    } catch (...) {
-      collect(overlay);  // what was written before an error, too
-      throw;
-    }
+    raise(ErrorKind::runtime, who_.c_str(),
+          "other threads assign again and again to what the function reads and assigns to: give "
+          "each a generator, or a tensor, of its own");
   }
   py::list read() const { return to_list(read_); }
   py::list written() const { return to_list(written_); }
@@ -162,15 +191,17 @@ class Apart {
     std::vector<Tensor> fresh;
     for (const py::handle v : values)
       fresh.push_back(v.is_none() ? Tensor() : Tensor::share(read_node(as_tensor(v.ptr()))));
-    for (std::size_t i = 0; i < fresh.size(); ++i) check_write(cells_[i].first, fresh[i]);
-    for (std::size_t i = 0; i < fresh.size(); ++i) write_cell(cells_[i].first, fresh[i]);
+    for (std::size_t i = 0; i < fresh.size(); ++i)
+      if (!settled_[i]) check_write(cells_[i].first, fresh[i]);
+    for (std::size_t i = 0; i < fresh.size(); ++i)
+      if (!settled_[i]) write_cell(cells_[i].first, fresh[i]);
   }
   // A function that runs `f` with these values for what was read, on the handles of the first run:
   // (result, what was written). For one that is gone another stands in: nothing else names it.
   py::cpp_function again() const {
     return py::cpp_function([record = std::shared_ptr<const Overlay::Record>(record_),
-                             first = std::shared_ptr<const Handles>(handles_)](
-                                const py::object& f, const py::sequence& values) {
+                             first = std::shared_ptr<const Handles>(handles_),
+                             who = who_](const py::object& f, const py::sequence& values) {
       const std::vector<Tensor> inputs = tensors_of(values);
       py::list handles;
       for (std::size_t i = 0; i < first->size(); ++i) {
@@ -180,17 +211,62 @@ class Apart {
                 ? handle_of_type(reinterpret_cast<PyTypeObject*>((*first)[i].type.ptr()), inputs[i])
                 : known);
       }
-      Overlay overlay(*record, inputs);
+      Overlay overlay(*record, inputs, who);
       for (std::size_t i = 0; i < first->size(); ++i)
         overlay.stand_in(i, cell_of(as_tensor(handles[i].ptr())));
-      py::object result = f(handles);
+      py::object result = call_object(f, handles);
       return py::make_tuple(result, to_list(overlay.values_written()));
     });
   }
 
  private:
+  py::object run_once(const py::object& f, const py::sequence& handles) {
+    record_ = std::make_shared<Overlay::Record>();
+    handles_ = std::make_shared<Handles>();
+    Overlay overlay(*record_, reads_, who_);
+    for (const py::handle h : handles) {
+      overlay.expect(cell_of(as_tensor(h.ptr())));
+      handles_->push_back({borrow(reinterpret_cast<PyObject*>(Py_TYPE(h.ptr()))),
+                           steal(PyWeakref_NewRef(h.ptr(), nullptr))});
+    }
+    try {
+      py::object result = call_object(f);
+      collect(overlay);
+      return result;
+    } catch (...) {
+      collect(overlay);  // what was written before an error, too
+      throw;
+    }
+  }
+
+  static bool is_as_read(const Cell& cell, const Tensor& original) {
+    const Tensor now = read_cell(cell);
+    return now.node() == original.node() || now.node() != read_cell(cell).node();
+  }
+
+  // Writes what has no derivative, as the state of a generator; the rest waits for `write`. False,
+  // and nothing is written, where a cell is not as it was read.
+  bool settle() {
+    for (std::size_t i = 0; i < cells_.size(); ++i)
+      if (!is_as_read(cells_[i].first, expected_[i])) return false;
+    for (std::size_t i = 0; i < cells_.size(); ++i)
+      if (has_no_derivative(written_[i])) check_write(cells_[i].first, written_[i]);
+    for (std::size_t i = 0; i < cells_.size(); ++i) {
+      if (!has_no_derivative(written_[i])) continue;
+      write_cell(cells_[i].first, written_[i]);
+      settled_[i] = true;
+    }
+    return true;
+  }
+  static bool has_no_derivative(const Tensor& x) {
+    return x.defined() && !is_differentiable(x.dtype());
+  }
+
   void collect(const Overlay& overlay) {
+    cells_.clear();
     for (const Cell& cell : overlay.cells_written()) cells_.emplace_back(cell, cell.keep(cell.who));
+    settled_.assign(cells_.size(), false);
+    expected_ = overlay.values_expected();
     read_ = overlay.values_read();
     written_ = overlay.values_written();
     moving_ = overlay.moving_written();
@@ -202,10 +278,15 @@ class Apart {
   };
   using Handles = std::vector<Handle>;
 
-  std::shared_ptr<Handles> handles_ = std::make_shared<Handles>();
-  std::shared_ptr<Overlay::Record> record_ = std::make_shared<Overlay::Record>();
+  std::string who_;
+  Overlay::Reads reads_;
+  static constexpr int kAttempts = 100;
+  std::shared_ptr<Handles> handles_;
+  std::shared_ptr<Overlay::Record> record_;
   std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> cells_;
   std::vector<Tensor> read_, written_;
+  std::vector<Tensor> expected_;  // what the cells that were written held
+  std::vector<bool> settled_;     // which of them have got their values
   std::vector<bool> moving_;
 };
 
@@ -257,16 +338,22 @@ void init_custom(py::module_& m) {
   m.def("_any_moving", &any_of<has_tangent>);
   m.def("_any_in_body", &any_of<is_in_body>);
   m.def("_recorders_open", [] { return thread_state().open_recorders > 0; });
+  m.def("_recorded_outside",
+        [](const py::sequence& values) { return is_recorded_outside(tensors_of(values), {}); });
+  m.def("_recorders_anywhere",
+        [] { return thread_state().open_recorders > 0 || thread_state().elsewhere_open(); });
+  m.def("_marks_of_batches", &marks_of_batches);
   m.def("_barrier", &barrier_list);
   m.def("_sweep_since", &sweep_since);
   m.def("_recorded_run", &recorded_run);
   m.def("_any_connected", &any_connected);
   m.def("_fresh", &fresh_handles);
   m.def("_refusing", &run_refusing);
+  m.def("_on_trial", &run_on_trial);
   m.def("_batches_of", &batches_of);
   m.def("_as_batched", &as_batched);
   py::class_<Apart>(m, "_Apart", py::module_local())
-      .def(py::init<>())
+      .def(py::init<std::string, bool>())
       .def("run", &Apart::run)
       .def("read", &Apart::read)
       .def("written", &Apart::written)

@@ -33,7 +33,7 @@ void annotate_python(const std::string& line) {
   try {
     throw;
   } catch (py::error_already_set& e) {
-    const py::gil_scoped_acquire lock;
+    const HostLockScope lock;
     if (py::hasattr(e.value(), "add_note")) e.value().attr("add_note")("  " + line);
   } catch (...) {
   }

@@ -158,7 +158,7 @@ PyObject* call_entry(const Callable& f, const Arguments& arguments) {
 PyObject* call_function(int index, PyObject* const* args, std::size_t nargs,
                         PyObject* kwnames) noexcept {
   const Callable& f = *g_functions[static_cast<std::size_t>(index)];
-  if (f.target) return PyObject_Vectorcall(f.target.ptr(), args, nargs, kwnames);
+  if (f.target) return call_python(f.target.ptr(), args, nargs, kwnames);
   return guarded([&]() -> PyObject* {
     if (const Op* op = f.function.op) {
       if (kwnames && PyTuple_GET_SIZE(kwnames) > 0)

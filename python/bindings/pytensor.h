@@ -18,6 +18,7 @@
 #include "graph/cell.h"
 #include "graph/node.h"
 #include "graph/trace_sink.h"
+#include "host_lock.h"
 
 namespace adjoint::python {
 
@@ -63,7 +64,9 @@ template <class F>
 PyObject* guarded(F&& f) noexcept {
   try {
     return f();
-  } catch (...) {
+  }
+  ADJOINT_CATCH_END
+  catch (...) {
     set_python_error();
     return nullptr;
   }
@@ -72,7 +75,9 @@ template <class F>
 int guarded_int(F&& f) noexcept {
   try {
     return f();
-  } catch (...) {
+  }
+  ADJOINT_CATCH_END
+  catch (...) {
     set_python_error();
     return -1;
   }
@@ -83,6 +88,12 @@ int guarded_int(F&& f) noexcept {
 inline py::object steal(PyObject* o) {
   if (!o) throw_python();
   return py::reinterpret_steal<py::object>(o);
+}
+/// The result of a Python function.
+template <class... Args>
+py::object call_object(const py::object& f, const Args&... args) {
+  PyObject* const given[sizeof...(args) + 1] = {args.ptr()...};
+  return steal(call_python(f.ptr(), given, sizeof...(args), nullptr));
 }
 inline py::object borrow(PyObject* o) { return py::reinterpret_borrow<py::object>(o); }
 

@@ -36,9 +36,35 @@ PyObject* integers_body(const Arguments& a) {
   return draw(a, "random_integers", Dims{a.integer(2), a.integer(3)});
 }
 
+// Steps over what a draw of n elements uses, before the draw and in one step with reading the
+// state: two threads never get the same numbers. (the state to draw from, the state now).
+py::tuple reserve(const py::object& handle, std::int64_t n) {
+  PyTensor* t = as_tensor(handle.ptr());
+  auto* attrs = new Attrs;
+  const AttrsPtr held(attrs);
+  attrs->ints.push_back(n);
+  for (;;) {
+    const Tensor state = Tensor::share(read_node(t));
+    const Tensor next = apply(record("random_advance"), {&state}, held);
+    if (read_node(t) != state.node()) continue;  // whoever computes may let other threads run
+    py::tuple both = py::make_tuple(wrapped(Tensor(state)), wrapped(Tensor(next)));
+    rebind_cell(t, Tensor(next).detach_node());
+    return both;
+  }
+}
+
+// Undoes that after a draw that failed, unless somebody has drawn since.
+void give_back(const py::object& handle, const py::object& before, const py::object& now) {
+  PyTensor* t = as_tensor(handle.ptr());
+  if (read_node(t) != as_tensor(now.ptr())->node) return;
+  rebind_cell(t, Tensor::share(as_tensor(before.ptr())->node).detach_node());
+}
+
 }  // namespace
 
 void init_random_ops(py::module_& m) {
+  m.def("_reserve_draw", &reserve);
+  m.def("_give_back_draw", &give_back);
   add_function(m, "_random_uniform", "(state, shape, dtype, /)", "Uniform on [0, 1).",
                uniform_body);
   add_function(m, "_random_normal", "(state, shape, dtype, /)", "Standard normal.", normal_body);

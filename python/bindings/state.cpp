@@ -81,12 +81,14 @@ class TapeScope {
  public:
   void enter(py::dict accessed) {
     recorder_.emplace();
+    g_open_tapes.fetch_add(1, std::memory_order_relaxed);
     push_access_list(accessed.ptr());
   }
   void exit() {
     if (!recorder_) return;
     pop_access_list();
     recorder_.reset();
+    g_open_tapes.fetch_sub(1, std::memory_order_relaxed);
   }
 
  private:
@@ -162,10 +164,12 @@ void set_threads(py::object n) {
 }
 
 void* leave_host() { return PyGILState_Check() ? PyEval_SaveThread() : nullptr; }
-void enter_host(void* token) { PyEval_RestoreThread(static_cast<PyThreadState*>(token)); }
+void enter_host(void* token) {
+  taking_host_lock([token] { PyEval_RestoreThread(static_cast<PyThreadState*>(token)); });
+}
 // Runs the handlers of signals that have arrived; KeyboardInterrupt is what Ctrl-C's raises.
 void interrupt_host() {
-  const py::gil_scoped_acquire lock;
+  const HostLockScope lock;
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 
@@ -236,9 +240,10 @@ void init_state(py::module_& m) {
   // For work of the package's own: unlike under no_grad nothing becomes a constant.
   m.def("_unrecorded", [](const py::object& f) {
     const RecordingScope off(false);
-    return f();
+    return call_object(f);
   });
-  m.def("_order", [] { return thread_state().order; });
+  m.def("_order", [] { return std::uint64_t{thread_state().order}; });
+  m.def("_mark_order", &mark_order);
   m.def("_sweep", &tape_sweep);
   m.def("_share", &share_handle);
 }

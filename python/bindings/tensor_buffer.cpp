@@ -121,9 +121,8 @@ struct Owner {
 void release_owner_with_lock(void* p) {
   auto* owner = static_cast<Owner*>(p);
   if (Py_IsInitialized()) {
-    const PyGILState_STATE state = PyGILState_Ensure();
+    const HostLockScope lock;
     owner->release(owner->context);
-    PyGILState_Release(state);
   }
   delete owner;
 }

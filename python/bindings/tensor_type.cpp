@@ -270,7 +270,7 @@ PyObject* matmul_slot(PyObject* a, PyObject* b) {
         Py_RETURN_NOTIMPLEMENTED;
     }
     PyObject* const args[2] = {a, b};
-    return PyObject_Vectorcall(g_matmul, args, 2, nullptr);
+    return call_python(g_matmul, args, 2, nullptr);
   });
 }
 

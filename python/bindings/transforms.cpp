@@ -58,7 +58,7 @@ class ReplacedArgs {
     owned_.push_back(std::move(value));
   }
   py::object call(PyObject* f) const {
-    return steal(PyObject_Vectorcall(f, values_.data(), nargs_, kwnames_));
+    return steal(call_python(f, values_.data(), nargs_, kwnames_));
   }
 
  private:
@@ -76,6 +76,11 @@ std::size_t position_of(std::int64_t argnum, std::size_t nargs, const char* op) 
           "argnums names positional argument " + std::to_string(argnum) + ", the call has " +
               std::to_string(nargs));
   return static_cast<std::size_t>(i);
+}
+
+py::object call_with(const py::object& f, const py::list& args) {
+  PyObject** given = PySequence_Fast_ITEMS(args.ptr());
+  return steal(call_python(f.ptr(), given, args.size(), nullptr));
 }
 
 // The chosen arguments as fresh leaves of the tape.
@@ -128,14 +133,16 @@ const char* name_of(TransformKind kind) {
 
 // What a transform returns beside its derivative: without history, unless another is open around
 // it. A handle that is a leaf itself is returned as it is.
-py::object aux_outside(const py::object& aux) {
+py::object aux_outside(const py::object& aux, std::span<const Tensor> inputs) {
   if (!aux || thread_state().open_recorders > 0) return aux;
   std::vector<py::object> leaves;
   const TreeDef def = TreeDef::flatten(aux, leaves);
   for (py::object& leaf : leaves) {
     if (!is_tensor(leaf.ptr()) || as_tensor(leaf.ptr())->leaf) continue;
     Node* node = read_node(as_tensor(leaf.ptr()));
-    if (node->requires_grad) leaf = wrapped(Tensor::share(node).detach());
+    if (!node->requires_grad) continue;
+    const Tensor value = Tensor::share(node);
+    if (!is_recorded_outside({&value, 1}, inputs)) leaf = wrapped(value.detach());
   }
   return def.unflatten(leaves);
 }
@@ -176,13 +183,13 @@ PyObject* call_grad_of_one(const TransformSpec& spec, PyObject* f, PyObject* arg
     input = reverse_input(x);
     py::object handle = wrapped(Tensor(input));
     PyObject* const args[1] = {handle.ptr()};
-    const py::object result = steal(PyObject_Vectorcall(f, args, 1, nullptr));
+    const py::object result = steal(call_python(f, args, 1, nullptr));
     y = scalar_output(result.ptr(), op);
   }
   std::vector<Tensor> g = sweep({&y, 1}, {}, {&input, 1});
   if (spec.kind == TransformKind::grad) return wrap(std::move(g[0]));
   py::object gradient = wrapped(std::move(g[0]));
-  const bool nested = thread_state().open_recorders > 0;
+  const bool nested = is_recorded_outside({&y, 1}, {&input, 1});
   return py::make_tuple(wrapped(value_outside(y, nested)), gradient).release().ptr();
 }
 
@@ -219,7 +226,7 @@ std::vector<Tensor> jacobian_of(const Tensor& y, std::span<const Tensor> inputs)
     return out;
   }
   {
-    const TransformLevel level = TransformLevel::batch(m);
+    const TransformLevel level = TransformLevel::directions(m);
     const Tensor cotangent = level.make_batched(eye, 0);
     for (const Tensor& g : sweep({&y, 1}, {&cotangent, 1}, inputs))
       out.push_back(level.split_batched(g, 0));
@@ -255,7 +262,7 @@ py::tuple vector_jacobian(py::object f, py::args primals) {
       inputs.add(differentiable_argument(primals[i], "vjp", i));
       args.append(inputs.argument(i));
     }
-    out = tensor_tree(f(*args), "vjp");
+    out = tensor_tree(call_with(f, args), "vjp");
   }
   const auto pullback = [inputs, outputs = out.leaves, def = out.def](py::object cotangents) {
     std::vector<py::object> parts;
@@ -271,7 +278,7 @@ py::tuple vector_jacobian(py::object f, py::args primals) {
     }
     return py::tuple(inputs.trees(sweep(outputs, tensors, inputs.leaves)));
   };
-  const bool nested = thread_state().open_recorders > 0;
+  const bool nested = is_recorded_outside(out.leaves, inputs.leaves);
   std::vector<Tensor> values;
   values.reserve(out.leaves.size());
   for (const Tensor& y : out.leaves) values.push_back(value_outside(y, nested));
@@ -362,9 +369,9 @@ PyObject* call_grad(const TransformSpec& spec, PyObject* f, PyObject* const* arg
     aux = std::move(extra);
   }
   const std::vector<Tensor> g = sweep({&y, 1}, {}, inputs.leaves);
-  const bool nested = thread_state().open_recorders > 0;
+  const bool nested = is_recorded_outside({&y, 1}, inputs.leaves);
   return grad_result(spec, value_outside(y, nested), single_or_tuple(spec, inputs.trees(g)),
-                     aux_outside(aux));
+                     aux_outside(aux, inputs.leaves));
 }
 
 PyObject* call_jacobian(const TransformSpec& spec, PyObject* f, PyObject* const* args,
@@ -395,7 +402,7 @@ PyObject* call_jacobian(const TransformSpec& spec, PyObject* f, PyObject* const*
     parts.push_back(single_or_tuple(spec, inputs.trees(jacobian_of(y, inputs.leaves))));
   }
   py::object jacobian = out.def.unflatten(parts);
-  if (aux) return py::make_tuple(jacobian, aux_outside(aux)).release().ptr();
+  if (aux) return py::make_tuple(jacobian, aux_outside(aux, inputs.leaves)).release().ptr();
   return jacobian.release().ptr();
 }
 
@@ -427,7 +434,7 @@ py::object forward_mode(py::object f, py::object primals, py::object tangents) {
       }
       args.append(to_python(x.def, std::move(x.leaves)));
     }
-    out = tensor_tree(f(*args), "jvp");
+    out = tensor_tree(call_with(f, args), "jvp");
     for (Tensor& y : out.leaves) {
       auto [primal, tangent] = level.split_dual(y);
       y = primal;

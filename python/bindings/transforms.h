@@ -44,6 +44,7 @@ struct TransformSpec {
   bool has_aux = false;
   py::object in_axes;
   py::object out_axes;
+  bool directions = false;  // vmap: over directions of one run
 };
 py::object make_transform(TransformSpec spec, py::object f);
 

@@ -216,7 +216,7 @@ py::object tree_map(py::object f, py::object tree, py::args rest) {
   for (std::size_t i = 0; i < leaves.size(); ++i) {
     args[0] = leaves[i].ptr();
     for (std::size_t k = 0; k < others.size(); ++k) args[k + 1] = others[k][i].ptr();
-    results.push_back(steal(PyObject_Vectorcall(f.ptr(), args.data(), args.size(), nullptr)));
+    results.push_back(steal(call_python(f.ptr(), args.data(), args.size(), nullptr)));
   }
   return def.unflatten(results);
 }

@@ -233,6 +233,11 @@ def power(a: Any, b: Any) -> Any:
     return mp.exp(max(min(b * mp.log(a), 10_000), -10_000))
 
 
+def between(a: Any, b: Any) -> Any:
+    """a - b, limited to where its exponential is still fast to work out."""
+    return max(min(a - b, 10_000), -10_000)
+
+
 BINARY: dict[str, Slopes] = {
     "divide": Slopes(
         {
@@ -266,6 +271,17 @@ BINARY: dict[str, Slopes] = {
         (5, 14),
         terms={(0, 1): lambda a, b: 1 / turned(a, b)},
         parts=lambda order, a, b: (*directions(order, a, b), mp.hypot(a, b) ** -order),
+    ),
+    "logaddexp": Slopes(
+        {
+            (0,): lambda a, b: sigmoid(between(a, b)),
+            (1,): lambda a, b: sigmoid(between(b, a)),
+            (0, 0): lambda a, b: density(between(a, b)),
+            (0, 1): lambda a, b: -density(between(a, b)),
+            (1, 1): lambda a, b: density(between(a, b)),
+        },
+        (5, 8),
+        parts=lambda order, a, b: (mp.exp(-abs(between(a, b))),),
     ),
     "pow": Slopes(
         {

@@ -107,20 +107,34 @@ PARAMETERS_OF = {
 }
 TREE_TRANSFORM = "Callable[..., Any]"
 RESULTS = {
-    **dict.fromkeys(("grad", "value_and_grad", "_jacobian", "_hessian", "vmap"), TREE_TRANSFORM),
-    **dict.fromkeys(("_attach_derivative", "_barrier", "_fresh"), "list[Tensor]"),
+    **dict.fromkeys(
+        ("grad", "value_and_grad", "_jacobian", "_hessian", "vmap", "_directions"), TREE_TRANSFORM
+    ),
+    **dict.fromkeys(
+        ("_attach_derivative", "_barrier", "_fresh", "_marks_of_batches"), "list[Tensor]"
+    ),
     **dict.fromkeys(("_choose", "_loop", "_repeat", "_call_host"), "list[Tensor]"),
     **dict.fromkeys(("_sweep_since", "replay", "flatten_up_to"), "list[Any]"),
     **dict.fromkeys(
         ("_any_differentiated", "_any_in_body", "_any_connected", "_any_moving", "_any_true"),
         "builtins.bool",
     ),
-    **dict.fromkeys(("_tracing", "_is_batched", "_is_traced", "_recorders_open"), "builtins.bool"),
-    **dict.fromkeys(("_recorded_run", "_linearize"), "tuple[Any, ...]"),
+    **dict.fromkeys(
+        (
+            "_tracing",
+            "_is_batched",
+            "_is_traced",
+            "_recorders_open",
+            "_recorders_anywhere",
+            "_recorded_outside",
+        ),
+        "builtins.bool",
+    ),
+    **dict.fromkeys(("_recorded_run", "_linearize", "_on_trial"), "tuple[Any, ...]"),
     **dict.fromkeys(("backward", "zero_grad", "eval", "register"), "None"),
     **dict.fromkeys(("reset_peak_memory", "clear_cache", "set_num_threads"), "None"),
     **dict.fromkeys(("__init__", "enter", "exit"), "None"),
-    **dict.fromkeys(("get_num_threads", "_order"), "int"),
+    **dict.fromkeys(("get_num_threads", "_order", "_mark_order"), "int"),
     **dict.fromkeys(("item", "tolist", "hvp", "unflatten", "map", "_refusing", "run"), "Any"),
     **dict.fromkeys(("read", "written"), "list[Any]"),
     "again": "Callable[..., Any]",

@@ -141,3 +141,23 @@ def test_higher_orders_at_zero(f):
             assert abs(nested(0.0).item() - want) < 1e-9 * max(1, abs(want)), order
             assert abs(series[order] - want) < 1e-9 * max(1, abs(want)), order
             nested = ad.grad(nested)
+
+
+@both_floats
+def test_the_difference_in_logaddexp_is_not_rounded(dtype):
+    """A power of e of a rounded difference would lose as many ulp as that is large."""
+    rng = np.random.default_rng(5)
+    reach = 80 if dtype == "float32" else 690
+    a = np.concatenate([[-64.85, -577.4][dtype == "float64" :][:1], rng.uniform(-reach, 0, 300)])
+    b = np.concatenate([[0.332, 0.666][dtype == "float64" :][:1], rng.uniform(0, 5, 300)])
+    a, b = a.astype(dtype), b.astype(dtype)
+    eps = float(np.finfo(dtype).eps)
+    slope, curve = (
+        derivative("logaddexp", path, [ad.asarray(a), ad.asarray(b)]).numpy()
+        for path in ((0,), (0, 1))
+    )
+    with mp.workdps(50):
+        for x, y, first, second in zip(a, b, slope, curve, strict=True):
+            s = 1 / (1 + mp.exp(mp.mpf(float(y)) - mp.mpf(float(x))))
+            assert abs(mp.mpf(float(first)) / s - 1) < 5 * eps, (x, y)
+            assert abs(mp.mpf(float(second)) / (s * (s - 1)) - 1) < 8 * eps, (x, y)

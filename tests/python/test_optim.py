@@ -351,3 +351,21 @@ def test_parameters_in_a_container_that_contains_itself_are_refused(kind):
     twice = [[weight]] * 2
     with pytest.raises(ValueError, match="given twice"):
         ad.optim.SGD(twice)
+
+
+def test_parameters_that_are_no_containers_of_tensors():
+    class Endless:
+        def __iter__(self):
+            return iter([Endless()])
+
+    matrix = np.ones((1, 2)).view(np.matrix)  # its rows are matrices
+    for given in (matrix, np.ones((2, 2)), "weights", b"weights", [np.ones(2)]):
+        with pytest.raises(TypeError, match=r"\[Adam\] parameter 0 is a \w+, not a Tensor"):
+            ad.optim.Adam(given)
+    with pytest.raises(TypeError, match=r"\[Adam\] the entries of a Endless .* without end"):
+        ad.optim.Adam(Endless())
+    deep = w = ad.Variable(1.0)
+    for _ in range(10_000):
+        deep = [deep]
+    assert ad.optim.Adam(deep).state_dict()["learning_rate"].item() == 0.001
+    assert w.trainable

@@ -533,6 +533,183 @@ for wrap in (lambda f: f, ad.compile):
     out, slope = ad.jvp(lambda x: scale(h, x), (ad.tensor(3.0),), (ad.tensor(1.0),))
     assert out.tolist() == [3.0, 6.0] and slope.tolist() == [0.0, 0.0], slope
 """,
+    "a jacobian is of one run, that draws and assigns once": """
+import numpy as np
+import adjoint as ad
+A = np.arange(1.0, 7.0).reshape(3, 2)
+x, once = ad.tensor([1.0, 2.0]), ad.random.Generator(3)
+u = once.uniform(()).item()
+full = np.ones((3, 2), dtype=bool)
+modes = [{}, {"mode": "forward"}, {"mode": "reverse"}]
+modes += [{"mode": "forward", "sparsity": full}, {"mode": "reverse", "sparsity": full}]
+for wrap in (lambda f: f, ad.compile):
+    for how in modes:
+        g, count = ad.random.Generator(3), ad.tensor(0.0)
+        def f(x):
+            count.rebind_(count + 1.0)
+            return (ad.asarray(A) @ x) * g.uniform(())
+        found = wrap(ad.jacobian(f, **how))(x).numpy()
+        np.testing.assert_allclose(found, A * u, rtol=1e-15, err_msg=str(how))
+        assert g.state.tolist() == once.state.tolist() and count.item() == 1.0, how
+""",
+    "a hessian, a tape's jacobian, a solve and a rule's rows are of one run too": """
+import numpy as np
+import adjoint as ad
+x, once = ad.tensor([1.0, 2.0]), ad.random.Generator(3)
+u = once.uniform(()).item()
+g = None
+def loss(x):
+    return ad.sum(x**3) * g.uniform(())
+def tape(x):
+    x = ad.Variable(x)
+    with ad.GradientTape() as t:
+        y = x**2 * g.uniform(())
+    return t.jacobian(y, x) * 3
+@ad.custom_vjp
+def rule(x):
+    return 3 * x**2
+rule.defvjp(lambda x: (3 * x**2, x), lambda x, ct: (6 * x * ct * g.uniform(()),))
+square = np.ones((2, 2), dtype=bool)
+for run in (
+    ad.hessian(loss),
+    ad.hessian(loss, sparsity=square),
+    ad.jacobian(ad.grad(loss), mode="forward"),
+    ad.jacobian(ad.jacobian(loss, mode="forward"), mode="forward"),
+    tape,
+    ad.jacobian(rule, mode="reverse"),
+    ad.jacobian(rule, mode="forward"),
+    ad.jacobian(rule, mode="reverse", sparsity=square),
+    ad.jacobian(ad.checkpoint(lambda x: 3 * x**2 * g.uniform(())), mode="forward"),
+):
+    g = ad.random.Generator(3)
+    np.testing.assert_allclose(run(x).numpy(), np.diag([6 * u, 12 * u]), rtol=1e-14)
+    assert g.state.tolist() == once.state.tolist()
+""",
+    "in a vmap around a jacobian each member draws its own": """
+import numpy as np
+import adjoint as ad
+A = np.arange(1.0, 7.0).reshape(3, 2)
+rows, once = ad.tensor([[1.0, 2.0], [3.0, 4.0]]), ad.random.Generator(3)
+u = once.uniform((2,)).numpy()
+for how in ({}, {"mode": "forward"}, {"mode": "reverse"}):
+    g = ad.random.Generator(3)
+    f = lambda x: (ad.asarray(A) @ x) * g.uniform(())
+    found = ad.vmap(ad.jacobian(f, **how))(rows).numpy()
+    np.testing.assert_allclose(found, u[:, None, None] * A, rtol=1e-15)
+    assert g.state.tolist() == once.state.tolist()
+""",
+    "a rule by hand: value and derivative are of one draw, state changes once": """
+import numpy as np
+import adjoint as ad
+once = ad.random.Generator(3)
+u = once.uniform(()).item()
+x, e = ad.tensor([1.0, 2.0]), ad.tensor([1.0, 0.0])
+def by_jvp(g, count):
+    @ad.custom_jvp
+    def f(x):
+        count.rebind_(count + 1.0)
+        return ad.sum(x**3) * g.uniform(())
+    @f.defjvp
+    def rule(primals, tangents):
+        (x,), (t,) = primals, tangents
+        count.rebind_(count + 1.0)
+        u = g.uniform(())
+        return ad.sum(x**3) * u, ad.sum(3 * x**2 * t) * u
+    return f
+def by_vjp(g, count):
+    @ad.custom_vjp
+    def f(x):
+        count.rebind_(count + 1.0)
+        return ad.sum(x**3) * g.uniform(())
+    def forward(x):
+        count.rebind_(count + 1.0)
+        u = g.uniform(())
+        return ad.sum(x**3) * u, (x, u)
+    f.defvjp(forward, lambda kept, ct: (3 * kept[0] ** 2 * kept[1] * ct,))
+    return f
+slope, curve = [3.0, 12.0], [[6.0, 0.0], [0.0, 12.0]]
+cases = {
+    "plain": (lambda f: f(x), 9.0),
+    "jvp": (lambda f: ad.jvp(f, (x,), (e,))[1], 3.0),
+    "grad": (lambda f: ad.grad(f)(x), slope),
+    "value": (lambda f: ad.value_and_grad(f)(x)[0], 9.0),
+    "jacobian": (lambda f: ad.jacobian(f, mode="forward")(x), slope),
+    "hvp": (lambda f: ad.hvp(f, x, e), [6.0, 0.0]),
+    "hessian": (lambda f: ad.hessian(f)(x), curve),
+    "forward over reverse": (lambda f: ad.jacobian(ad.grad(f), mode="forward")(x), curve),
+    "linearize": (lambda f: ad.linearize(f, x)[1](e), 3.0),
+    "grad of compiled": (lambda f: ad.grad(ad.compile(f))(x), slope),
+    "checkpoint": (lambda f: ad.grad(ad.checkpoint(f))(x), slope),
+}
+for make in (by_jvp, by_vjp):
+    for wrap in (lambda f: f, ad.compile):
+        for name, (run, want) in cases.items():
+            g, count = ad.random.Generator(3), ad.tensor(0.0)
+            f = make(g, count)
+            found = wrap(lambda: run(f))().numpy()
+            np.testing.assert_allclose(found, np.multiply(want, u), rtol=1e-14, err_msg=name)
+            assert g.state.tolist() == once.state.tolist(), name
+            assert count.item() == 1.0, name
+    rows, us = ad.tensor([[1.0, 2.0], [3.0, 4.0]]), ad.random.Generator(3).uniform((2,)).numpy()
+    want = 3 * rows.numpy() ** 2 * us[:, None]
+    for run in (lambda f: ad.vmap(ad.grad(f)), lambda f: ad.grad(lambda x: ad.sum(ad.vmap(f)(x)))):
+        g, count = ad.random.Generator(3), ad.tensor(0.0)
+        np.testing.assert_allclose(run(make(g, count))(rows).numpy(), want, rtol=1e-14)
+        assert count.item() == 1.0
+""",
+    "a rule whose arguments are not of the batch that it draws in": """
+import numpy as np
+import adjoint as ad
+x, b = ad.tensor([1.0, 2.0]), np.array([1.0, 10.0])
+us = ad.random.Generator(3).uniform((2,)).numpy()
+g = None
+@ad.custom_vjp
+def by_vjp(x):
+    return ad.sum(x**2) * g.uniform(())
+by_vjp.defvjp(
+    lambda x: (lambda u: (ad.sum(x**2) * u, (x, u)))(g.uniform(())),
+    lambda kept, ct: (2 * kept[0] * kept[1] * ct,),
+)
+@ad.custom_jvp
+def by_jvp(x):
+    return ad.sum(x**2) * g.uniform(())
+@by_jvp.defjvp
+def rule(primals, tangents):
+    u = g.uniform(())
+    return ad.sum(primals[0] ** 2) * u, ad.sum(2 * primals[0] * tangents[0]) * u
+again = ad.checkpoint(lambda x: ad.sum(x**2) * g.uniform(()))
+for f in (by_vjp, by_jvp, again):
+    for wrap in (lambda f: f, ad.compile):
+        def loss(x):
+            return ad.sum(ad.vmap(lambda b: b * f(x))(ad.asarray(b)))
+        g = ad.random.Generator(3)
+        value, slope = wrap(ad.value_and_grad(loss))(x)
+        np.testing.assert_allclose(value.item(), 5 * (b @ us), rtol=1e-14)
+        np.testing.assert_allclose(slope.numpy(), [2 * (b @ us), 4 * (b @ us)], rtol=1e-14)
+""",
+    "a program does not write to arrays among its arguments, and says so": """
+import numpy as np
+import adjoint as ad
+def by_item(a):
+    a[0] = 5.0
+    return a * 1.0
+def by_operator(a):
+    a += 5.0
+    return a * 1.0
+for f in (by_item, by_operator):
+    a = np.array([1.0, 2.0])
+    try:
+        ad.compile(f)(a)
+    except TypeError as error:
+        assert "ndarray" in str(error) and "ad.tensor" in str(error), error
+    else:
+        raise AssertionError("TypeError expected")
+    assert a.tolist() == [1.0, 2.0]
+    t = ad.tensor(a)
+    found = ad.compile(f)(t)
+    assert found.tolist() == t.tolist() == ([5.0, 2.0] if f is by_item else [6.0, 7.0])
+assert ad.compile(lambda a: a + 5.0)(np.array([1.0, 2.0])).tolist() == [6.0, 7.0]
+""",
     "numbers as Python has them": """
 import adjoint as ad
 assert ad.compile(lambda x, n: x * len(str(n)))(1.0, 7).item() == 1.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -187,3 +189,165 @@ def test_one_program_runs_on_many_threads():
         e, s, c = np.exp(a[k]), np.sin(a[k]), np.cos(a[k])
         assert value == pytest.approx(float((e * s).sum()), rel=1e-11)
         np.testing.assert_allclose(slope, e * (s + c), rtol=1e-11, atol=1e-12)
+
+
+def in_thread(f):
+    return together(lambda k: f(), count=1)[0]
+
+
+# Each is 2 x at z = 1, or that divided by 2 where the value is asked for, in another thread.
+INSIDE = {
+    "grad": lambda x: ad.grad(lambda z: z * z * x)(1.0),
+    "compiled grad": lambda x: ad.compile(lambda x: ad.grad(lambda z: z * z * x)(1.0))(x),
+    "value": lambda x: 2 * ad.value_and_grad(lambda z: z * z * x)(1.0)[0],
+    "aux": lambda x: 2 * ad.grad(lambda z: (z * z * x, z * x), has_aux=True)(1.0)[1],
+    "pullback": lambda x: ad.vjp(lambda z: z * z * x, 1.0)[1](1.0)[0],
+    "value of vjp": lambda x: 2 * ad.vjp(lambda z: z * z * x, 1.0)[0],
+    "jvp": lambda x: ad.jvp(lambda z: z * z * x, (1.0,), (1.0,))[1],
+    "forward jacobian": lambda x: ad.jacobian(lambda z: z * z * x, mode="forward")(1.0),
+    "jacobian": lambda x: ad.jacobian(lambda z: z * z * x)(1.0),
+    "hessian": lambda x: ad.hessian(lambda z: z * z * x)(1.0),
+    "hvp": lambda x: ad.hvp(lambda z: z * z * x, 1.0, 1.0),
+    "checkpoint": lambda x: ad.checkpoint(lambda x: ad.grad(lambda z: z * z * x)(1.0))(x),
+    "checkpoint that closes over x": lambda x: ad.checkpoint(
+        lambda: ad.grad(lambda z: z * z * x)(1.0)
+    )(),
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_a_derivative_in_a_thread_belongs_to_the_transform_around_it(name):
+    inner = INSIDE[name]
+
+    def outer(x):
+        return in_thread(lambda: inner(x))
+
+    assert ad.grad(outer)(3.0).item() == 2.0
+    assert ad.grad(lambda x: outer(x**2))(3.0).item() == 12.0  # by a history of its own
+    x, w = ad.tensor(3.0), ad.Variable(3.0)
+    with ad.GradientTape() as tape:
+        tape.watch(x)
+        y = outer(x)
+    assert tape.gradient(y, x).item() == 2.0
+    with ad.GradientTape() as tape:
+        y = outer(w)
+    assert tape.gradient(y, w).item() == 2.0
+    assert not in_thread(lambda: inner(x)).requires_grad  # nothing is open
+
+
+def test_the_input_of_a_derivative_in_a_thread_keeps_its_history():
+    slope = ad.grad(lambda x: in_thread(lambda: ad.grad(lambda z: z**3)(x)))
+    assert slope(3.0).item() == 18.0
+
+
+def test_a_backward_and_a_tape_in_a_thread():
+    def swept(x):
+        w = ad.tensor(1.0, requires_grad=True)
+        (w * w * x).backward()
+        return w.grad
+
+    assert ad.grad(lambda x: in_thread(lambda: swept(x)))(3.0).item() == 2.0
+    w = ad.Variable(3.0)
+
+    def taped():
+        with ad.GradientTape() as tape:
+            y = w**3
+        return tape.gradient(y, w)
+
+    with ad.GradientTape() as outer:
+        slope = in_thread(taped)
+    assert outer.gradient(slope, w).item() == 18.0
+
+
+def test_a_tape_sees_what_other_threads_record_while_it_is_open():
+    def chain(x, length):
+        for _ in range(length):
+            x = x * 1.0
+        return x
+
+    w = ad.Variable(3.0)
+    chain(w * 1.0, 100)  # this thread counts on
+    for length in (1, 1000):
+        with ad.GradientTape() as tape:
+            y = in_thread(lambda: chain(w * w, length))  # noqa: B023
+        assert tape.gradient(y, w).item() == 6.0
+    with ad.GradientTape() as tape:
+        y = in_thread(lambda: w * w)
+        with tape.stop_recording():
+            scale = in_thread(lambda: chain(w * 10.0, 100))
+        y = in_thread(lambda: y * scale)
+    assert tape.gradient(y, w).item() == 180.0
+    before = in_thread(lambda: chain(w * w, 100))
+    with ad.GradientTape() as tape:
+        y = before * w
+    assert tape.gradient(y, w).item() == 9.0
+
+
+DRAWS = {
+    "now": lambda g: g.uniform(()),
+    "between limits": lambda g: g.uniform((), 1.0, 2.0),
+    "integers": lambda g: g.integers(2**62),
+    "checkpoint": lambda g: ad.checkpoint(lambda: g.uniform(()))(),
+    "grad": lambda g: ad.grad(lambda x: x * g.uniform(()))(1.0),
+    "jvp": lambda g: ad.jvp(lambda x: x * g.uniform(()), (1.0,), (1.0,))[1],
+    "jacobian": lambda g: ad.jacobian(lambda x: x * g.uniform(()), mode="forward")(1.0),
+    "vmap": lambda g: ad.vmap(lambda x: x * g.uniform(()))(ad.ones(1))[0],
+}
+
+
+@pytest.mark.parametrize("name", [*DRAWS, "compiled"])
+def test_a_generator_gives_threads_different_numbers(name):
+    g = ad.random.Generator(5)
+    draw = DRAWS.get(name, DRAWS["now"])
+    run = ad.compile(lambda: draw(g)) if name == "compiled" else lambda: draw(g)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        count = 2000
+        found = together(lambda k: [run().item() for _ in range(count)])
+    finally:
+        sys.setswitchinterval(interval)
+    assert len({x for part in found for x in part}) == THREADS * count
+    assert g.state.tolist() == [5, THREADS * count]
+
+
+def test_a_draw_that_fails_uses_nothing():
+    g, same = ad.random.Generator(5), ad.random.Generator(5)
+    with pytest.raises(TypeError):
+        g.uniform((2,), low=ad.tensor([1.0, 2.0]), high="x")
+    with pytest.raises(MemoryError):
+        g.uniform((2**60,))
+    assert g.uniform((3,)).tolist() == same.uniform((3,)).tolist()
+
+
+WORK = {
+    "deferred work": "ad.eval(ad.exp(x) * ad.sin(x) + x)",
+    "a gradient": "ad.grad(lambda y: ad.sum(ad.exp(y) * y))(x)",
+    "functions of Python": "ad.grad(lambda y: ad.sum(sum(y[i:i+3] for i in range(9))))(x)",
+    "a program": "f(x)",
+    "a rule by hand": "ad.grad(lambda y: ad.sum(rule(y)))(x)",
+}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_the_interpreter_may_end_while_a_daemon_thread_works(name):
+    code = f"""
+import threading, adjoint as ad
+@ad.custom_vjp
+def rule(x):
+    return ad.exp(x)
+rule.defvjp(lambda x: (ad.exp(x), x), lambda x, ct: (ct * ad.exp(x),))
+f = ad.compile(lambda x: ad.exp(x) * ad.sin(x) + x)
+turns = threading.Semaphore(0)
+def work():
+    x = ad.linspace(0.0, 1.0, 300_000)
+    while True:
+        {WORK[name]}
+        turns.release()
+threading.Thread(target=work, daemon=True).start()
+for _ in range(3):
+    turns.acquire()
+"""
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120)
+        assert done.returncode == 0 and not done.stderr, done.stderr.decode()

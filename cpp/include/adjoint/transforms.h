@@ -36,7 +36,8 @@ Tensor stop_gradient(const Tensor& x);
 /// What a reverse sweep does.
 struct SweepOptions {
   /// Record the sweep, so that its results can be differentiated again. A sweep inside an open
-  /// tape or reverse transform is recorded in any case.
+  /// tape or reverse transform is recorded in any case; if that is open in another thread, where
+  /// the outputs have a history that it may ask for.
   bool create_graph = false;
   /// Raise when a source is not connected to any output; else its gradient is zeros.
   bool require_connected = false;
@@ -51,6 +52,10 @@ struct SweepOptions {
 /// is a leaf stands for every value it has had. `cotangents` is empty for scalar outputs (ones).
 std::vector<Tensor> sweep(std::span<const Tensor> outputs, std::span<const Tensor> cotangents,
                           std::span<const Tensor> sources, const SweepOptions& options = {});
+
+/// Whether a tape or a reverse transform is open around that of `sources`, in this thread, or in
+/// another one that `outputs` have come to from there.
+bool is_recorded_outside(std::span<const Tensor> outputs, std::span<const Tensor> sources);
 
 /// Adds gradients to every leaf the outputs were computed from: what `Tensor::backward` does.
 void backward(std::span<const Tensor> outputs, std::span<const Tensor> cotangents,
@@ -77,6 +82,9 @@ class TransformLevel {
  public:
   static TransformLevel dual() { return TransformLevel(-1); }
   static TransformLevel batch(std::int64_t size) { return TransformLevel(size); }
+  /// A batch of tangents or cotangents of one run: its members have nothing of their own but these,
+  /// so that a generator from outside draws once for all of them.
+  static TransformLevel directions(std::int64_t size) { return TransformLevel(size, true); }
   ~TransformLevel();
   TransformLevel(const TransformLevel&) = delete;
   TransformLevel& operator=(const TransformLevel&) = delete;
@@ -93,7 +101,7 @@ class TransformLevel {
   Tensor split_batched(const Tensor& y, int axis) const;
 
  private:
-  explicit TransformLevel(std::int64_t batch_size);
+  explicit TransformLevel(std::int64_t batch_size, bool directions = false);
   std::uint16_t level_;
   std::uint32_t serial_;
   std::int64_t batch_size_;

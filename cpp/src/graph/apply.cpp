@@ -198,11 +198,11 @@ void hold_inputs(Node* out, const Op& op, std::span<Node* const> inputs, std::ui
 void record(ThreadState& state, Node* out, const Op& op, std::span<Node* const> inputs,
             const AttrsPtr& attrs) {
   if (state.shadow == state.open_recorders) {
-    out->order = ++state.order;
+    state.order = out->order = state.last_order() + 1;
     out->requires_grad = true;
     return;
   }
-  std::uint64_t order = state.order;
+  std::uint64_t order = state.last_order();
   std::uint8_t needs = 0;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     order = std::max(order, inputs[i]->order);
@@ -630,7 +630,9 @@ Node* alias(Node* node, Leaf* leaf, bool keep_history) {
     out->leaf = leaf;
     out->requires_grad = true;
     ThreadState& state = thread_state();
-    out->order = std::max(out->order, state.order = std::max(state.order, node->order) + 1);
+    const std::uint64_t order = std::max(state.last_order(), node->order) + 1;
+    state.order = order;
+    out->order = std::max(out->order, order);
   }
   return out;
 }

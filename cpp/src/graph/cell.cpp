@@ -197,6 +197,18 @@ void RefusingScope::check(const Cell&, const Tensor&) {
 
 void RefusingScope::write(const Cell& cell, Tensor value) { check(cell, value); }
 
+void TrialScope::write(const Cell& cell, Tensor value) {
+  const auto [place, fresh] = places_.try_emplace(cell.at, written_.size());
+  if (fresh) written_.push_back({cell, cell.keep(cell.who), read_outside(cell), {}});
+  write_outside(cell, std::move(value));
+  written_[place->second].after = read_outside(cell);
+}
+
+void TrialScope::take_back() {
+  for (Written& w : written_)
+    if (read_outside(w.cell).node() == w.after.node()) write_outside(w.cell, std::move(w.before));
+}
+
 // --------------------------------------------------------------------------------- gradients
 
 void lock_gradients() { g_gradients.lock(); }

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -122,6 +123,24 @@ class RefusingScope final : public CellScope {
 
  private:
   std::string op_;
+};
+
+/// A run of a function that may turn out to be the wrong one: what it has assigned can be taken
+/// back.
+class TrialScope final : public CellScope {
+ public:
+  void write(const Cell& cell, Tensor value) override;
+  /// Gives the cells what they held, except where another thread has assigned meanwhile.
+  void take_back();
+
+ private:
+  struct Written {
+    Cell cell;
+    IntrusivePtr<const Payload> owner;
+    Tensor before, after;
+  };
+  std::vector<Written> written_;
+  std::unordered_map<Node**, std::size_t> places_;
 };
 
 /// Guards the gradients of all leaves while one is read or replaced, never while work runs.

@@ -256,7 +256,7 @@ std::uint32_t bound_held(const Node* out, std::span<Node* const> inputs) {
 
 void defer(Node* out, const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
   ThreadState& state = thread_state();
-  std::uint64_t order = state.order;
+  std::uint64_t order = state.last_order();
   std::uint16_t depth = 0;
   out->held = bound_held(out, inputs);
   for (Node* in : inputs) {

@@ -318,7 +318,7 @@ void release_handle(Node* n) noexcept {
 
 // -------------------------------------------------------------------------------------- leaf
 
-Leaf::Leaf() : order(thread_state().order + 1), birth(next_birth()) {}
+Leaf::Leaf() : order(thread_state().last_order() + 1), birth(next_birth()) {}
 
 void retain(Leaf* leaf) noexcept { leaf->references.fetch_add(1, std::memory_order_relaxed); }
 

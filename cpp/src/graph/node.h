@@ -92,9 +92,10 @@ struct Leaf {
   std::atomic<std::uint32_t> references{1};  // handles and nodes
   std::atomic<std::uint32_t> owners{1};      // handles
   bool requires_grad = true;
-  Node* grad = nullptr;  // one handle count, or null; see graph/cell.h
-  std::uint64_t order;   // above the thread's counter before it was made
-  std::uint64_t birth;   // of its gradient as a cell
+  bool of_transform = false;  // the input of a reverse transform
+  Node* grad = nullptr;       // one handle count, or null; see graph/cell.h
+  std::uint64_t order;        // above the thread's counter before it was made
+  std::uint64_t birth;        // of its gradient as a cell
 };
 void retain(Leaf* leaf) noexcept;
 void release(Leaf* leaf) noexcept;

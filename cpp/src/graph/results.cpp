@@ -47,7 +47,7 @@ Tensor part_of(Node* tuple, std::size_t i) {
   n->op = &part_op();
   n->attrs = part_attrs(i).detach();
   ThreadState& state = thread_state();
-  n->order = state.order = std::max(state.order, tuple->order) + 1;
+  state.order = n->order = std::max(state.last_order(), tuple->order) + 1;
   n->requires_grad = true;
   n->recorded = true;
   return out;

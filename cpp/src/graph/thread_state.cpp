@@ -20,6 +20,9 @@
 namespace adjoint {
 
 ADJOINT_THREAD_LOCAL ThreadState* t_thread_state = nullptr;
+std::atomic<std::uint64_t> g_order_floor{0};
+std::atomic<int> g_open_recorders{0};
+std::atomic<int> g_open_tapes{0};
 HostLock g_host_lock;
 std::atomic<int> g_open_traces{0};
 std::atomic<int> g_open_watchers{0};
@@ -32,6 +35,7 @@ std::atomic<std::uint64_t> g_thread_count{0};
 
 std::mutex g_states_mutex;
 std::int64_t g_live_of_ended_threads = 0;
+std::uint64_t g_order_of_ended_threads = 0;
 
 std::vector<ThreadState*>& states() {
   static auto* list = new std::vector<ThreadState*>;
@@ -44,6 +48,7 @@ void destroy_state(void* p) {
   t_thread_state = nullptr;
   const std::lock_guard lock(g_states_mutex);
   g_live_of_ended_threads += state->live_nodes.load(std::memory_order_relaxed);
+  g_order_of_ended_threads = std::max<std::uint64_t>(g_order_of_ended_threads, state->order);
   std::erase(states(), state);
   delete state;
 }
@@ -105,6 +110,15 @@ std::int64_t live_node_count() noexcept {
   return sum;
 }
 
+std::uint64_t mark_order() {
+  const std::lock_guard lock(g_states_mutex);
+  std::uint64_t last = std::max(g_order_floor.load(std::memory_order_relaxed),  //
+                                g_order_of_ended_threads);
+  for (const ThreadState* s : states()) last = std::max<std::uint64_t>(last, s->order);
+  g_order_floor.store(last, std::memory_order_relaxed);
+  return last;
+}
+
 void check_interrupt() {
   if (!g_host_lock.interrupt) return;
   constexpr std::int64_t interval = 50'000'000;
@@ -137,7 +151,8 @@ LevelScope::LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size,
     : serial_(g_level_serial.fetch_add(1, std::memory_order_relaxed) + 1) {
   ThreadState& state = thread_state();
   level_ = static_cast<std::uint16_t>(state.levels.size() + 1);
-  state.levels.push_back({kind, level_, serial_, batch_size, trace, hidden, false, interpret});
+  state.levels.push_back(
+      {kind, level_, serial_, batch_size, trace, hidden, false, false, interpret});
   if (trace && !hidden) g_open_traces.fetch_add(1, std::memory_order_relaxed);
 }
 

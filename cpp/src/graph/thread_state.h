@@ -3,6 +3,7 @@
 // thread_local object with a constructor costs 25 ns per operation.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <span>
@@ -39,16 +40,35 @@ struct Level {
   TraceSink* trace;         // trace
   bool hidden;              // trace: not found by `current_trace`
   bool whole;               // trace: of a branch, which takes work on outer values too
+  bool directions;          // batch: of directions of one run, not of runs
   Interpreter interpret;
 };
 
+/// A number that its thread alone changes, and others may look at.
+class OwnCounter {
+ public:
+  operator std::uint64_t() const noexcept { return value_.load(std::memory_order_relaxed); }
+  void operator=(std::uint64_t value) noexcept { value_.store(value, std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+/// What any thread records from now on has a higher order than this.
+extern std::atomic<std::uint64_t> g_order_floor;
+/// Reverse transforms and tapes that are open in any thread.
+extern std::atomic<int> g_open_recorders;
+/// The tapes among them: these may ask for any leaf.
+extern std::atomic<int> g_open_tapes;
+
 struct ThreadState {
-  std::uint64_t order = 0;     // counter of recorded applications
+  OwnCounter order;            // of recorded applications
   bool recording = true;       // off inside no_grad, and where nobody asks for a record
   bool constant = false;       // inside no_grad
   bool deferral = true;        // off inside deferral(False)
   Watcher* watcher = nullptr;  // of anomaly mode
   int open_recorders = 0;      // tapes and reverse transforms: sweeps inside them are recorded
+  int recorders = 0;           // the same, those included that work done alone does not see
   bool within = false;         // work on the parts of boxes, which no branch takes for its own
   int shadow = -1;             // with so many recorders open only whether, not how
   std::vector<Level> levels;   // level k is levels[k - 1]
@@ -61,6 +81,14 @@ struct ThreadState {
   std::int64_t next_check = 0;              // of interrupts: steady clock, ns
   std::atomic<std::int64_t> live_nodes{0};  // made here minus freed here; written by its owner
 
+  /// The order that what is recorded next comes after.
+  std::uint64_t last_order() const noexcept {
+    return std::max<std::uint64_t>(order, g_order_floor.load(std::memory_order_relaxed));
+  }
+  /// Whether transforms of other threads alone may want what this one records.
+  bool elsewhere_open() const noexcept {
+    return recorders == 0 && g_open_recorders.load(std::memory_order_relaxed) > 0;
+  }
   void count_nodes(std::int64_t n) noexcept {
     live_nodes.store(live_nodes.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
@@ -72,6 +100,10 @@ inline ThreadState& thread_state() {
   ThreadState* s = t_thread_state;
   return s ? *s : make_thread_state();
 }
+
+/// A point in the orders of all threads: what was recorded before has at most the order that is
+/// returned, and what is recorded afterwards a higher one, whichever thread does it.
+std::uint64_t mark_order();
 
 /// The birth of a cell that is made now: no other in the process has it.
 inline std::uint64_t next_birth() { return ++thread_state().births; }

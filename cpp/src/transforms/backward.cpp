@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "adjoint/ops.h"
 #include "adjoint/transforms.h"
@@ -404,6 +405,46 @@ void Sweep::add_to_grads() {
   }
 }
 
+enum class Askers : std::uint8_t { transforms, tapes_too };
+
+/// Whether the history of the outputs leads to a leaf that a reverse transform or tape of another
+/// thread may be asked about: the inputs of transforms are their own, the leaves of users any
+/// tape's. Levels of the thread itself are looked through.
+bool leads_elsewhere(std::span<const Tensor> outputs, std::span<const Tensor> sources,
+                     Askers askers) {
+  if (!thread_state().elsewhere_open()) return false;
+  const bool any_leaf =
+      askers == Askers::tapes_too && g_open_tapes.load(std::memory_order_relaxed) > 0;
+  const auto is_asked = [&](const Leaf* leaf) {
+    if (leaf->owners.load(std::memory_order_relaxed) == 0) return false;
+    if (!leaf->of_transform) return any_leaf;
+    return std::ranges::none_of(sources, [leaf](const Tensor& s) { return s.leaf() == leaf; });
+  };
+  // In a trace, and in the first run of a checkpoint, a value stands for one whose history is not
+  // seen here.
+  const bool shadows = thread_state().shadow == thread_state().open_recorders;
+  std::vector<const Node*> stack;
+  std::unordered_set<const Node*> seen;
+  const auto push = [&](const Node* n) {
+    if (n && (n->requires_grad || n->level) && seen.insert(n).second) stack.push_back(n);
+  };
+  for (const Tensor& y : outputs) push(y.node());
+  while (!stack.empty()) {
+    const Node* n = stack.back();
+    stack.pop_back();
+    const bool stands =
+        n->requires_grad && !n->recorded && (shadows || (n->level && n->box == Box::trace));
+    if (n->leaf ? is_asked(n->leaf) : stands) return true;
+    if (n->recorded)
+      for (const Node* in : n->inputs()) push(in);
+    if (n->level && n->box != Box::trace) {
+      push(n->primal);
+      if (n->box == Box::dual) push(n->tangent);
+    }
+  }
+  return false;
+}
+
 std::vector<Tensor> seeds(std::span<const Tensor> outputs, std::span<const Tensor> cotangents,
                           const char* what) {
   std::vector<Tensor> out;
@@ -433,6 +474,10 @@ std::vector<Tensor> seeds(std::span<const Tensor> outputs, std::span<const Tenso
 
 }  // namespace
 
+bool is_recorded_outside(std::span<const Tensor> outputs, std::span<const Tensor> sources) {
+  return thread_state().open_recorders > 0 || leads_elsewhere(outputs, sources, Askers::tapes_too);
+}
+
 std::vector<Tensor> sweep(std::span<const Tensor> outputs, std::span<const Tensor> cotangents,
                           std::span<const Tensor> sources, const SweepOptions& options) {
   for (const Tensor& s : sources)
@@ -440,7 +485,7 @@ std::vector<Tensor> sweep(std::span<const Tensor> outputs, std::span<const Tenso
       raise(ErrorKind::type, "gradient",
             "the gradient of a tensor of dtype " + std::string(name(s.dtype())) +
                 " is undefined: convert it to a floating dtype first");
-  const RecordingScope recording(options.create_graph || thread_state().open_recorders > 0);
+  const RecordingScope recording(options.create_graph || is_recorded_outside(outputs, sources));
   const std::vector<Tensor> cts = seeds(outputs, cotangents, "gradient");
   Sweep run(sources, options.ranges, false);
   run.run(outputs, cts);
@@ -465,7 +510,8 @@ void backward(std::span<const Tensor> outputs, std::span<const Tensor> cotangent
     if (!y.requires_grad())
       raise(ErrorKind::runtime, "backward",
             "the tensor was not computed from anything that requires grad, or not recorded");
-  const RecordingScope recording(create_graph || thread_state().open_recorders > 0);
+  const RecordingScope recording(create_graph || thread_state().open_recorders > 0 ||
+                                 leads_elsewhere(outputs, {}, Askers::transforms));
   const std::vector<Tensor> cts = seeds(outputs, cotangents, "backward");
   Sweep run({}, {}, true);
   run.run(outputs, cts);

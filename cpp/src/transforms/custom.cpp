@@ -11,6 +11,7 @@
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
 #include "ops/structural.h"
+#include "transforms/levels.h"
 
 namespace adjoint {
 
@@ -22,6 +23,12 @@ const DerivativeRule& rule_of(const Attrs* attrs) {
 
 std::vector<Tensor> carriers(std::span<const Tensor> inputs,
                              IntrusivePtr<const DerivativeRule> rule);
+
+bool is_of_directions(std::uint32_t serial) {
+  return std::ranges::any_of(thread_state().levels, [serial](const Level& level) {
+    return level.serial == serial && level.directions;
+  });
+}
 
 /// What the values of a rule are like along a batch.
 std::vector<ResultSpec> batched_values(const DerivativeRule& rule, std::int64_t size) {
@@ -40,11 +47,13 @@ class BatchedRule final : public DerivativeRule {
         rule_(std::move(rule)),
         mapped_(args.mapped.begin(), args.mapped.end()),
         size_(args.size),
-        outer_(args.serial) {}
+        outer_(args.serial),
+        directions_(is_of_directions(args.serial)) {}
 
   std::vector<Tensor> pull(std::span<const Tensor> inputs,
                            std::span<const Tensor> cotangents) const override {
-    const TransformLevel level = TransformLevel::batch(size_);
+    const TransformLevel level = open();
+    stand_in_for(outer_);
     std::vector<Tensor> given(cotangents.begin(), cotangents.end());
     for (Tensor& ct : given)
       if (ct.defined()) ct = level.make_batched(ct, 0);
@@ -59,7 +68,8 @@ class BatchedRule final : public DerivativeRule {
 
   std::vector<Tensor> push(std::span<const Tensor> inputs,
                            std::span<const Tensor> tangents) const override {
-    const TransformLevel level = TransformLevel::batch(size_);
+    const TransformLevel level = open();
+    stand_in_for(outer_);
     std::vector<Tensor> out = rule_->push(boxed(level, inputs), boxed(level, tangents));
     for (Tensor& t : out)
       if (t.defined()) t = opened(level, t);
@@ -69,6 +79,10 @@ class BatchedRule final : public DerivativeRule {
   void list(Holdings& out) const override { out.add(rule_.get()); }
 
  private:
+  TransformLevel open() const {
+    return directions_ ? TransformLevel::directions(size_) : TransformLevel::batch(size_);
+  }
+
   std::vector<Tensor> boxed(const TransformLevel& level, std::span<const Tensor> values) const {
     std::vector<Tensor> out(values.begin(), values.end());
     for (std::size_t i = 0; i < out.size(); ++i)
@@ -90,6 +104,7 @@ class BatchedRule final : public DerivativeRule {
   std::vector<bool> mapped_;
   std::int64_t size_;
   std::uint32_t outer_;  // serial of the level at which the carrier was batched
+  bool directions_;
 };
 
 Family family;

@@ -12,12 +12,16 @@ RecorderScope::RecorderScope() : before_(thread_state().recording) {
   ThreadState& state = thread_state();
   state.recording = true;
   ++state.open_recorders;
+  ++state.recorders;
+  g_open_recorders.fetch_add(1, std::memory_order_relaxed);
 }
 
 RecorderScope::~RecorderScope() {
   ThreadState& state = thread_state();
   state.recording = before_;
   --state.open_recorders;
+  --state.recorders;
+  g_open_recorders.fetch_sub(1, std::memory_order_relaxed);
 }
 
 Tensor reverse_input(const Tensor& x) {
@@ -26,6 +30,7 @@ Tensor reverse_input(const Tensor& x) {
           "the gradient of a tensor of dtype " + std::string(name(x.dtype())) +
               " is undefined: convert it to a floating dtype first");
   auto* leaf = new Leaf;
+  leaf->of_transform = true;
   return Tensor::adopt(alias(x.node(), leaf, thread_state().recording), leaf);
 }
 

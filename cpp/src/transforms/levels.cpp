@@ -212,6 +212,7 @@ class BatchCells final : public CellScope {
                       "outside: return it from the function instead");
     check_outside(cell, value);
   }
+  std::uint32_t in_place_of = 0;  // serial of another batch; 0 for none
 
  private:
   std::uint16_t level_;
@@ -219,11 +220,12 @@ class BatchCells final : public CellScope {
 
 /// A level and its stand towards cells.
 struct LevelAndCells {
-  LevelAndCells(std::int64_t batch_size, bool dual)
+  LevelAndCells(std::int64_t batch_size, bool dual, bool directions)
       : level(dual ? Box::dual : Box::batch,
               dual ? Interpreter{interpret_dual, interpret_dual_all}
                    : Interpreter{interpret_batch, interpret_batch_all},
               batch_size) {
+    thread_state().levels.back().directions = directions;
     if (dual)
       cells = std::make_unique<DualCells>(level.level());
     else
@@ -244,19 +246,28 @@ Tensor box_batch(const Level& level, Tensor inner) {
 std::vector<Level> batches_around(const Cell& cell) {
   const ThreadState& state = thread_state();
   std::vector<Level> out;
+  std::vector<std::uint32_t> replaced;
   for (CellScope* scope = state.cells; scope && scope->is_outside(cell); scope = scope->outer()) {
     if (scope->is_trace()) break;
-    if (const auto* batch = dynamic_cast<const BatchCells*>(scope))
-      out.push_back(state.levels[batch->level() - 1u]);
+    const auto* batch = dynamic_cast<const BatchCells*>(scope);
+    if (!batch) continue;
+    const Level& level = state.levels[batch->level() - 1u];
+    replaced.push_back(batch->in_place_of);
+    if (!level.directions && std::ranges::find(replaced, level.serial) == replaced.end())
+      out.push_back(level);
   }
   std::ranges::reverse(out);
   return out;
 }
 
+void stand_in_for(std::uint32_t serial) {
+  if (auto* batch = dynamic_cast<BatchCells*>(thread_state().cells)) batch->in_place_of = serial;
+}
+
 // ---------------------------------------------------------------------------- TransformLevel
 
-TransformLevel::TransformLevel(std::int64_t batch_size) : batch_size_(batch_size) {
-  auto* scope = new LevelAndCells(batch_size, batch_size < 0);
+TransformLevel::TransformLevel(std::int64_t batch_size, bool directions) : batch_size_(batch_size) {
+  auto* scope = new LevelAndCells(batch_size, batch_size < 0, directions);
   level_ = scope->level.level();
   serial_ = scope->level.serial();
   scope_ = scope;

@@ -10,11 +10,14 @@ namespace adjoint {
 
 /// A value of the level whose batch is axis 0 of `inner`.
 Tensor box_batch(const Level& level, Tensor inner);
+/// Of a batch that was opened last: in it a rule is run for the batch of this serial number, which
+/// may still be open.
+void stand_in_for(std::uint32_t serial);
 /// What x is under `no_grad`: without history, and without tangents of levels that were open
 /// outside of it.
 Tensor constant_part(const Tensor& x);
 /// The batches, from the outermost in, that the running function stands in and this cell does not;
-/// none beyond a trace, which is a function of its own.
+/// none beyond a trace, which is a function of its own. Directions of one run are no batch of runs.
 std::vector<Level> batches_around(const Cell& cell);
 
 }  // namespace adjoint

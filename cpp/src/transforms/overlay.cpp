@@ -14,12 +14,18 @@ Tensor shadow_of(const Tensor& x) {
   if (!is_differentiated(x) && !is_in_body(x)) return out;
   out = Tensor::adopt(alias(out.node(), nullptr, false));
   out.node()->requires_grad = true;
-  out.node()->order = ++thread_state().order;
+  ThreadState& state = thread_state();
+  state.order = out.node()->order = state.last_order() + 1;
   return out;
 }
 
-Overlay::Overlay(Record& record)
-    : first_(&record), shadow_before_(thread_state().shadow), record_(record) {
+Overlay::Overlay(Record& record, Reads reads, std::string who)
+    : who_(std::move(who)),
+      first_(&record),
+      reads_(reads),
+      shadow_before_(thread_state().shadow),
+      record_(record) {
+  if (reads == Reads::values) return;
   ThreadState& state = thread_state();
   state.shadow = state.open_recorders;
   if (!state.constant) state.recording = true;  // forward mode asks for the shadows too
@@ -27,11 +33,15 @@ Overlay::Overlay(Record& record)
 
 Overlay::~Overlay() {
   thread_state().shadow = shadow_before_;
-  if (first_) thread_state().recording = opening_.recording();
+  if (first_ && reads_ == Reads::shadows) thread_state().recording = opening_.recording();
 }
 
-Overlay::Overlay(const Record& record, std::span<const Tensor> values)
-    : first_(nullptr), shadow_before_(std::exchange(thread_state().shadow, -1)), record_(record) {
+Overlay::Overlay(const Record& record, std::span<const Tensor> values, std::string who)
+    : who_(std::move(who)),
+      first_(nullptr),
+      reads_(Reads::values),
+      shadow_before_(std::exchange(thread_state().shadow, -1)),
+      record_(record) {
   std::size_t next = 0;
   for (const Record::Met& met : record.cells) {
     Held held;
@@ -68,7 +78,7 @@ Overlay::Held& Overlay::meet(const Cell& cell) {
   if (first_) {
     first_->cells.push_back({cell.at, cell.birth, !held.original.defined(), false,
                              is_outside_dual(cell), is_inside_dual(cell)});
-    if (held.value.defined()) held.value = first_shadow(held.value);
+    if (held.value.defined() && reads_ == Reads::shadows) held.value = first_shadow(held.value);
   }
   at_[cell.at] = {held_.size(), cell.birth};
   held_.push_back(std::move(held));
@@ -119,6 +129,13 @@ std::vector<Tensor> Overlay::values_written() const {
   std::vector<Tensor> out;
   for (std::size_t i = 0; i < record_.cells.size(); ++i)
     if (record_.cells[i].written) out.push_back(held_[i].value);
+  return out;
+}
+
+std::vector<Tensor> Overlay::values_expected() const {
+  std::vector<Tensor> out;
+  for (std::size_t i = 0; i < record_.cells.size(); ++i)
+    if (record_.cells[i].written) out.push_back(held_[i].original);
   return out;
 }
 

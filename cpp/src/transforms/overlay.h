@@ -2,6 +2,7 @@
 // read can be put in the place of the cells when it is run again.
 #pragma once
 
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -36,12 +37,14 @@ class Overlay final : public CellScope {
     std::vector<Alias> aliases;
   };
 
-  /// A first run, which fills `record`. Values that are read have no history, but know whether they
-  /// had one (`shadow`).
-  explicit Overlay(Record& record);
+  /// What a first run reads: values without history that know whether they had one (`shadow_of`),
+  /// or values as they are.
+  enum class Reads : std::uint8_t { shadows, values };
+  /// A first run, which fills `record`, on behalf of `who`.
+  Overlay(Record& record, Reads reads, std::string who);
   ~Overlay() override;
   /// A later run, with values for the cells that were not empty.
-  Overlay(const Record& record, std::span<const Tensor> values);
+  Overlay(const Record& record, std::span<const Tensor> values, std::string who);
 
   Tensor read(const Cell& cell) override;
   void write(const Cell& cell, Tensor value) override;
@@ -49,7 +52,7 @@ class Overlay final : public CellScope {
   void check(const Cell& cell, const Tensor& value) override {
     if (first_) check_outside(cell, value);
   }
-  const char* refuses_leaves() const noexcept override { return "checkpoint"; }
+  const char* refuses_leaves() const noexcept override { return who_.c_str(); }
 
   /// Of a first run, before it: the cell will be known by the next number.
   void expect(const Cell& cell) { held_at(cell); }
@@ -59,6 +62,8 @@ class Overlay final : public CellScope {
   std::vector<Tensor> values_read() const;
   /// What the cells written by the first run hold now; undefined for empty.
   std::vector<Tensor> values_written() const;
+  /// What they held before.
+  std::vector<Tensor> values_expected() const;
   /// Of a first run: the cells that it has written.
   std::vector<Cell> cells_written() const;
   /// Of a first run: whether tangents stay with what these cells hold.
@@ -78,7 +83,9 @@ class Overlay final : public CellScope {
   Held& held_at(const Cell& named);
   Tensor first_shadow(const Tensor& x) const;
 
+  std::string who_;
   Record* first_;  // null in a later run
+  Reads reads_;
   int shadow_before_;
   Opening opening_;
   const Record& record_;

@@ -342,6 +342,16 @@ class _Left(NamedTuple):
     container: Any
 
 
+_MOST_NESTED = 100_000  # containers in each other: in a string and its like each entry is another
+
+
+def _is_container(part: Any) -> bool:
+    """Whether there may be parameters among its entries; those of an array are none."""
+    if isinstance(part, (ad.Tensor, str, bytes)) or hasattr(type(part), "__array__"):
+        return False
+    return isinstance(part, Iterable)
+
+
 def _parts(owner: str, params: Any) -> list[Any]:
     """Return pytrees that make up the parameters: models as theirs, the frozen ones included."""
     found: list[Any] = []
@@ -357,7 +367,13 @@ def _parts(owner: str, params: Any) -> list[Any]:
             )
         elif callable(getattr(part, "parameters", None)) and not isinstance(part, type):
             found += part.parameters()
-        elif isinstance(part, Iterable) and not isinstance(part, (ad.Tensor, str, bytes)):
+        elif _is_container(part):
+            if len(within) == _MOST_NESTED:
+                raise TypeError(
+                    f"[{owner}] the entries of a {type(part).__name__} among the parameters have "
+                    "entries themselves, and so on without end: give Tensors in lists, tuples or "
+                    "dicts"
+                )
             within.add(id(part))
             entries = part.values() if isinstance(part, Mapping) else part
             stack += [_Left(part), *reversed([*entries])]

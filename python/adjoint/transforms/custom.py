@@ -228,7 +228,18 @@ def attach(values: Tensors, inputs: Tensors, pull: Pull | None, push: Push | Non
         return pull_at(linear, zeros, moving)
 
     rule = (pull or transposed_push, push or transposed_pull)
-    return replaced(values, _core._attach_derivative(outputs, inputs, *rule))
+    marks = _core._marks_of_batches(outputs, inputs)
+    if marks:
+        rule = _with_marks(*rule, len(inputs), [None for _ in marks])
+    return replaced(values, _core._attach_derivative(outputs, inputs + marks, *rule))
+
+
+def _with_marks(pull: Pull, push: Push, count: int, none: list[None]) -> tuple[Pull, Push]:
+    """Return the rule for inputs behind which others follow that it does not know."""
+    return (
+        lambda inputs, cotangents: [*pull(inputs[:count], cotangents), *none],
+        lambda inputs, tangents: push(inputs[:count], tangents[:count]),
+    )
 
 
 class Positional:
@@ -290,6 +301,45 @@ class _Custom:
         return self if instance is None else functools.partial(self, instance)
 
 
+class _Run:
+    """How a run that counts is made again: it reads what it has read, and assigns nothing.
+
+    So a generator that it draws from gives the same numbers, and its state moves once.
+    """
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self._apart = _core._Apart(who, False)
+        self._start = _core._order()
+
+    def first(self, run: Callable[[Tensors], Any], tensors: Tensors) -> tuple[Any, Tensors]:
+        """Return the result of `run` at the tensors without history, and what it has read."""
+        handles = stopped(tensors)
+        apart = self._apart
+        try:
+            result = apart.run(lambda: run(handles), handles)
+        finally:  # what was assigned before an error stays
+            apart.write(apart.written())
+        self._again = apart.again()
+        del self._apart  # it keeps what it has read
+        return result, stopped(apart.read()[len(handles) :])
+
+    def without_history(self, values: Tensors) -> Tensors:
+        """Return values of the run; raise if one has a derivative, which is not by an argument."""
+        refuse_captured(values, self._start, self._who)
+        return stopped(values)
+
+    def again(self, run: Callable[[Tensors], Any], inputs: Tensors) -> Any:
+        """Return the result of `run` at other tensors, followed in `inputs` by what was read."""
+
+        def read(given: Tensors) -> Any:
+            # What the handles hold, before the run is over and they hold something else.
+            frame, values = take_apart(run(given))
+            return frame.fill(_core._fresh(values))
+
+        return self._again(read, inputs)[0]
+
+
 class custom_vjp(_Custom):
     """Give a function a reverse-mode derivative of your own.
 
@@ -329,6 +379,8 @@ class custom_vjp(_Custom):
         ----------
         forward : callable
             ``forward(*args)`` returns ``(f(*args), residuals)``; residuals are any tree.
+            Derivatives of higher order run it again: it reads then what it has read, numbers of a
+            generator included, and what it assigns is dropped.
         backward : callable
             ``backward(residuals, cotangent)`` returns a tuple with one cotangent per argument of
             `f`, each a tree like the argument or None for zero. It must be linear in `cotangent`,
@@ -342,23 +394,27 @@ class custom_vjp(_Custom):
         if self._rule is None:
             raise RuntimeError(f"[{who}] has no rule: call defvjp(forward, backward) first")
         forward, backward = self._rule
-        start = _core._order()
-        result, residuals = _pair(forward(*frame.fill(stopped(tensors))), f"{who}: forward")
+
+        def run(given: Tensors) -> tuple[Any, Any]:
+            return _pair(forward(*frame.fill(given)), f"{who}: forward")
+
+        once = _Run(who)
+        (result, residuals), read = once.first(run, tensors)
         kept, saved = take_apart(residuals)
         out, values = take_apart(result)
-        refuse_captured(values + saved, start, who)
-        values, saved = stopped(values), stopped(saved)
+        values, saved = once.without_history(values), once.without_history(saved)
         count = len(tensors)
+        end = count + len(read)
 
         def pull(inputs: Tensors, cotangents: Tensors) -> Maybe:
-            point, at = inputs[:count], kept.fill(inputs[count:])
-            if differentiated(point):  # then the derivatives of the residuals are wanted too
-                at = _pair(forward(*frame.fill(point)), f"{who}: forward")[1]
+            at = kept.fill(inputs[end:])
+            if differentiated(inputs[:count]):  # then those of the residuals are wanted too
+                at = once.again(run, inputs[:end])[1]
             given = backward(at, out.spread(cotangents))
             given = tuple(given) if isinstance(given, list) else given
-            return frame.gather(given, f"{who}: backward") + [None for _ in saved]
+            return frame.gather(given, f"{who}: backward") + [None for _ in inputs[count:]]
 
-        return out.fill(attach(values, tensors + saved, pull, None))
+        return out.fill(attach(values, tensors + read + saved, pull, None))
 
 
 def _pair(result: Any, who: str) -> tuple[Any, Any]:
@@ -405,7 +461,9 @@ class custom_jvp(_Custom):
         rule : callable
             ``rule(primals, tangents)``, both tuples with one entry per argument of `f`, returns
             ``(output, tangent)``. It must be linear in `tangents`, which are zeros where an
-            argument does not vary.
+            argument does not vary. Where a derivative is wanted it is run in place of `f`, for the
+            value with zeros as tangents; a run for tangents reads what that one has read, numbers
+            of a generator included, and what it assigns is dropped.
         """
         check_callable(f"{self._who}: defjvp", rule=rule)
         self._rule = rule
@@ -416,17 +474,24 @@ class custom_jvp(_Custom):
         if self._rule is None:
             raise RuntimeError(f"[{who}] has no rule: call defjvp(rule) first")
         rule = self._rule
-        start = _core._order()
-        out, values = take_apart(self._f(*frame.fill(stopped(tensors))))
-        refuse_captured(values, start, who)
-        values = stopped(values)
+        count = len(tensors)
+
+        def run(given: Tensors, moving: Maybe) -> tuple[Any, Any]:
+            return _pair(rule(frame.fill(given), frame.spread(moving)), f"{who}: rule")
+
+        still: Maybe = [None for _ in floats(tensors)]
+        once = _Run(who)
+        (result, _), read = once.first(lambda given: run(given, still), tensors)
+        out, values = take_apart(result)
+        values = once.without_history(values)
 
         def push(inputs: Tensors, tangents: Maybe) -> Maybe:
-            moving = [t for t, moves in zip(tangents, frame.floating, strict=True) if moves]
-            _, given = _pair(rule(frame.fill(inputs), frame.spread(moving)), f"{who}: rule")
-            return list(floats(out.gather(given, f"{who}: rule")))
+            given = zip(tangents[:count], frame.floating, strict=True)
+            moving = [t for t, moves in given if moves]
+            _, found = once.again(lambda point: run(point, moving), inputs)
+            return list(floats(out.gather(found, f"{who}: rule")))
 
-        return out.fill(attach(values, tensors, None, push))
+        return out.fill(attach(values, tensors + read, None, push))
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -463,7 +528,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         handles = list({id(x): x for x in tensors}.values())
         places = {id(x): i for i, x in enumerate(handles)}
         order = [places[id(x)] for x in tensors]
-        apart = _core._Apart()
+        apart = _core._Apart("checkpoint", True)
 
         def run(given: Tensors) -> tuple[Frame, Tensors]:
             args, kwargs = frame.fill([given[i] for i in order])
@@ -475,7 +540,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         except BaseException:  # what was assigned before an error stays, as without a checkpoint
             apart.write([x if x is None else _core.stop_gradient(x) for x in apart.written()])
             raise
-        again, alone = apart.again(), not _core._recorders_open()
+        again, alone = apart.again(), not _core._recorded_outside(apart.read())
         moving = [True for _ in values]
         written = []
         for x, moves in zip(apart.written(), apart.moving(), strict=True):

@@ -262,5 +262,5 @@ _solve = host_op(_solve_host, shape=lambda _, b: b, vjp=_solve_vjp, vectorized=T
 
 def _solve_dense(matvec: Matvec, b: Tensor) -> Tensor:
     identity = _core.eye(b.size, dtype=b.dtype)
-    columns = _core.vmap(matvec)(identity)
+    columns = _core._directions(matvec)(identity)
     return _solve(_core.matrix_transpose(columns), b)  # type: ignore[no-any-return]

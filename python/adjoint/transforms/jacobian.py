@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from adjoint import _core, tree
 from adjoint._arguments import check_choice
-from adjoint._core import Tensor, jvp, vjp, vmap
+from adjoint._core import Tensor, _directions, jvp, vjp
 
 if TYPE_CHECKING:
     from adjoint.transforms.coloring import Colouring, Pattern
@@ -50,7 +50,8 @@ def jacobian(
         Forward mode costs a directional derivative per element of the input, reverse mode a
         pullback per element of the output, and either is one pass over all of them. "auto" is
         forward mode where the inputs have fewer elements than the outputs; which it is, is found by
-        calling `f` in reverse mode, so the first call with given shapes may call `f` twice.
+        calling `f` in reverse mode, so the first call with given shapes may call `f` twice. What
+        the call in vain has assigned, to a generator's state for instance, is taken back.
     sparsity : optional
         Where the derivative of the one output array by the one input array can differ from zero,
         as a matrix of flattened outputs by flattened inputs. The result has the form of the
@@ -211,10 +212,14 @@ class _Call:
         return (derivative, aux) if self.has_aux else derivative
 
     def unless_tall(self, *args: Any, **kwargs: Any) -> Any:
-        """Call `f`, and raise if it has more outputs than there are inputs."""
-        result = self.f(*args, **kwargs)
-        output, _ = self.split(result)
-        if sum(getattr(leaf, "size", 1) for leaf in tree.leaves(output)) > self.size:
+        """Call `f`; with more outputs than there are inputs undo what it assigned, and raise."""
+
+        def is_tall(result: Any) -> bool:
+            output, _ = self.split(result)
+            return sum(getattr(leaf, "size", 1) for leaf in tree.leaves(output)) > self.size
+
+        result, tall = _core._on_trial(lambda: self.f(*args, **kwargs), is_tall)
+        if tall:
             raise _Tall
         return result
 
@@ -223,10 +228,11 @@ class _Call:
 
         As in reverse mode they are recorded inside of other recorders only.
         """
-        if not _core._recorders_open() and _core.is_grad_enabled():
+        if not _core._recorders_anywhere() and _core.is_grad_enabled():
             return cast("tuple[Any, Any]", _core._unrecorded(lambda: self.along(directions)))
         if not self.has_aux:
-            return vmap(lambda *along: jvp(self.run, self.primals, along)[1])(*directions), None
+            derivatives = _directions(lambda *along: jvp(self.run, self.primals, along)[1])
+            return derivatives(*directions), None
         seen: list[Any] = []
 
         def function(*chosen: Any) -> Any:
@@ -240,7 +246,7 @@ class _Call:
             seen[0] = [values.get(i, x) for i, x in enumerate(seen[0])]
             return result
 
-        batched = vmap(derivative)(*directions)
+        batched = _directions(derivative)(*directions)
         leaves, structure = seen
         return batched, structure.unflatten(leaves)
 
@@ -354,7 +360,7 @@ def _sparse(
         else:
             y, pullback, aux = call.pullback()
             output = y.shape
-            found = vmap(pullback)(directions(y))
+            found = _directions(pullback)(directions(y))
         pattern.check(math.prod(output), x.size)
         where = constant(places(math.prod(found.shape[1:])))
         values = _core.take(_core.reshape(found, (-1,)), where, axis=0)
