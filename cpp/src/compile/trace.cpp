@@ -26,9 +26,6 @@ void check_cast(const Node* from, DType to) {
     need_value(from);
 }
 
-/// A captured value that some transform around the trace differentiates.
-bool captured_moves(const Tensor& x) { return is_differentiated(x) || is_in_body(x); }
-
 /// Whether a reverse transform may record what is computed from the value. The primal of a dual
 /// number is recorded where the dual is not, and one program serves both.
 bool may_be_recorded(const Node* n) {
@@ -95,8 +92,8 @@ Trace::Trace(SourceFinder find_source, std::unique_ptr<CellScope> cells, bool hi
       level_(scope_->level()),
       serial_(scope_->serial()),
       find_source_(std::move(find_source)),
-      reach_(Reach::Mode::forward, captured_moves),
-      reverse_(Reach::Mode::reverse, captured_moves),
+      reach_(Reach::Mode::forward, [this](const Tensor& x) { return captured_moves(x); }),
+      reverse_(Reach::Mode::reverse, [this](const Tensor& x) { return captured_moves(x); }),
       hidden_(hidden),
       cells_(std::move(cells)) {}
 
@@ -182,6 +179,9 @@ Graph::Index Trace::ended(Graph::Index operand, Reach& reach, const char* op) {
 bool Trace::moves_outside(const Tensor& value) const {
   return opening_.as_then([&] { return is_differentiated(value); });
 }
+
+/// Whether some transform around the trace differentiates a captured value.
+bool Trace::captured_moves(const Tensor& x) const { return moves_outside(x) || is_in_body(x); }
 
 SmallVector<Graph::Index, 8> Trace::operands_of(std::span<Node* const> inputs) {
   const ThreadState& state = thread_state();

@@ -132,6 +132,7 @@ class Trace final : public TraceSink {
   /// The operand by way of an operation that ends derivatives, where one reaches it.
   Graph::Index ended(Graph::Index operand, Reach& reach, const char* op);
   bool moves_outside(const Tensor& value) const;
+  bool captured_moves(const Tensor& value) const;
   std::uint32_t source();
   Touched& touch(const Cell& cell, Tensor held);
   Tensor kept(Tensor value);
