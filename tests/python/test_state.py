@@ -10,6 +10,19 @@ from typing import Any
 import pytest
 
 PROGRAMS = {
+    "an activation that is kept, and never read, for calls of several shapes": """
+import adjoint as ad
+class Net(ad.nn.Module):
+    def __init__(self):
+        self.scale = ad.tensor(3.0, requires_grad=True)
+    def forward(self, x):
+        self.hidden = self.scale * x
+        return ad.sum(self.hidden)
+net = Net()
+c = ad.compile(net)
+for n in (1, 2, 3, 1, 2):
+    assert c(ad.ones((n,))).item() == net(ad.ones((n,))).item() == 3.0 * n
+""",
     "captured values under no_grad in bodies that are traced while they are differentiated": """
 import adjoint as ad
 x, one = ad.tensor([1.0, 2.0]), ad.ones(2)
