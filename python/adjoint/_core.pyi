@@ -590,6 +590,9 @@ def floor_divide(x1: _Array, x2: _Array, /) -> Tensor:
 def remainder(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 - floor(x1 / x2) * x2, of the sign of x2."""
 
+def fmod(x1: _Array, x2: _Array, /) -> Tensor:
+    """x1 - trunc(x1 / x2) * x2, of the sign of x1."""
+
 def maximum(x1: _Array, x2: _Array, /) -> Tensor:
     """The larger one; a tie shares the derivative equally."""
 
@@ -629,6 +632,12 @@ def bitwise_left_shift(x1: _Array, x2: _Array, /) -> Tensor:
 def bitwise_right_shift(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 shifted right by x2 bits, keeping the sign."""
 
+def gcd(x1: _Array, x2: _Array, /) -> Tensor:
+    """The greatest common divisor of integers, not negative; 0 for two zeros."""
+
+def lcm(x1: _Array, x2: _Array, /) -> Tensor:
+    """The least common multiple of integers, not negative; 0 where one is 0."""
+
 def bitwise_invert(x: _Array, /) -> Tensor:
     """Every bit inverted."""
 
@@ -641,6 +650,50 @@ def astype(
     device: Literal["cpu"] | None = None,
 ) -> Tensor:
     """Converted to another dtype."""
+
+def sinc(x: _Array, /) -> Tensor:
+    """sin(pi x) / (pi x), and 1 at 0."""
+
+def ndtr(x: _Array, /) -> Tensor:
+    """The distribution function of the standard normal distribution."""
+
+def log_ndtr(x: _Array, /) -> Tensor:
+    """The logarithm of ndtr, exact in the tail where ndtr vanishes."""
+
+def erfinv(x: _Array, /) -> Tensor:
+    """The inverse of erf: infinite at -1 and 1, nan beyond."""
+
+def ndtri(x: _Array, /) -> Tensor:
+    """The inverse of ndtr: infinite at 0 and 1, nan outside of them."""
+
+def i0(x: _Array, /) -> Tensor:
+    """The modified Bessel function of the first kind of order 0."""
+
+def i1(x: _Array, /) -> Tensor:
+    """The modified Bessel function of the first kind of order 1."""
+
+def i0e(x: _Array, /) -> Tensor:
+    """exp(-|x|) * i0(x), which does not overflow; the derivative at 0 is 0."""
+
+def i1e(x: _Array, /) -> Tensor:
+    """exp(-|x|) * i1(x), which does not overflow."""
+
+def ldexp(x1: _Array, x2: _Array, /) -> Tensor:
+    """x1 * 2**x2 for integers x2, rounded once; there is no derivative in x2."""
+
+class _FrexpResult(NamedTuple):
+    mantissa: Tensor
+    exponent: Tensor
+
+def frexp(x: _Array, /) -> _FrexpResult:
+    """x as mantissa * 2**exponent, the mantissa in [0.5, 1) in magnitude and the exponent of int32.
+
+    0, infinities and nan are their own mantissa, with exponent 0. The exponent is a step: the
+    derivative of the mantissa is 2**-exponent.
+    """
+
+def float_power(x1: _Array, x2: _Array, /) -> Tensor:
+    """x1 raised to x2, in float64 whatever the dtypes."""
 
 def equal(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 == x2, element by element."""

@@ -289,6 +289,31 @@ def _pointwise() -> list[Sample]:
     ]
 
 
+def _fractions() -> list[Sample]:
+    x = np.array([[0.3, -5.0, 1.0], [1e-3, 700.0, -0.25]]) * 1.0001
+    powers = np.array([3, -2, 0])
+    return [
+        _same("ldexp", "row", (x, powers)),
+        Sample(
+            "frexp",
+            "mantissa",
+            lambda t: ad.frexp(t).mantissa,
+            lambda a: a / 2.0 ** np.frexp(x)[1],
+            (x,),
+        ),
+        Sample(
+            "frexp",
+            "exponent",
+            lambda t: ad.frexp(t).exponent,
+            lambda a: np.frexp(a)[1],
+            (np.array([0.0, np.inf, np.nan, 5e-324, -3e300, 0.5]),),
+            smooth=False,
+        ),
+        _same("float_power", "floats", (np.abs(x) + 0.5, floats(3))),
+        replace(_same("float_power", "integers", (np.array([2, -3]),), -3), smooth=False),
+    ]
+
+
 def _integrals() -> list[Sample]:
     x, m = floats(3, 5), floats(4, 6)
     points = np.sort(floats(5))
@@ -341,6 +366,7 @@ SAMPLES = [
     *_order_statistics(),
     *_about_nan(),
     *_pointwise(),
+    *_fractions(),
     *_integrals(),
     *_searches(),
 ]

@@ -123,6 +123,19 @@ def _gelu(x: Any) -> Any:
     return x * _sigmoid(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
 
 
+def _sinc(x: Any) -> Any:
+    """NumPy's, but for its rounding of pi where the result is 0."""
+    return np.where(x == np.rint(x), x == 0, np.sinc(x))
+
+
+def _mp_ndtri(p: Any) -> Any:
+    return mpmath.sqrt(2) * mpmath.erfinv(2 * p - 1)
+
+
+def _scaled_bessel(n: int, x: Any) -> Any:
+    return mpmath.besseli(n, x) * mpmath.exp(-abs(x))
+
+
 def _mul0(a: Any, b: Any) -> Any:
     with np.errstate(invalid="ignore"):
         return np.where((a == 0) | (b == 0), np.zeros_like(a * b), a * b)
@@ -172,6 +185,17 @@ ELEMENTWISE = [
         (0.51, 0.51),
         whole=0,
     ),
+    _unary("sinc", _sinc, -6, 6, (0.51, 1.9), lambda x: mpmath.sincpi(x)),
+    _unary("ndtr", scipy.special.ndtr, -6, 6, (0.51, 2), mpmath.ncdf),
+    _unary(
+        "log_ndtr", scipy.special.log_ndtr, -9, 6, (0.51, 2.2), lambda x: mpmath.log(mpmath.ncdf(x))
+    ),
+    _unary("erfinv", scipy.special.erfinv, -0.9, 0.9, (0.51, 3), mpmath.erfinv),
+    _unary("ndtri", scipy.special.ndtri, 0.1, 0.9, (0.51, 3.1), _mp_ndtri),
+    _unary("i0", scipy.special.i0, -12, 12, (0.51, 3.3), lambda x: mpmath.besseli(0, x)),
+    _unary("i1", scipy.special.i1, -12, 12, (0.51, 3.2), lambda x: mpmath.besseli(1, x)),
+    _unary("i0e", scipy.special.i0e, 0.2, 20, (0.51, 3), lambda x: _scaled_bessel(0, x)),
+    _unary("i1e", scipy.special.i1e, 0.2, 20, (0.51, 3), lambda x: _scaled_bessel(1, x)),
     _unary("sigmoid", scipy.special.expit, -20, 20, (2.5, 2.5), _mp_sigmoid),
     _unary(
         "softplus",
@@ -235,6 +259,9 @@ ELEMENTWISE = [
         dtypes=NUMBERS,
         integer_divisor=True,
     ),
+    Elementwise("fmod", np.fmod, ((2.7, 2.9), (1.2, 1.3)), dtypes=NUMBERS, integer_divisor=True),
+    _pair("gcd", np.gcd, dtypes=INTEGERS, smooth=False),
+    _pair("lcm", np.lcm, dtypes=INTEGERS, smooth=False),
     *(
         _pair(name, getattr(np, name), result="bool", smooth=False)
         for name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")

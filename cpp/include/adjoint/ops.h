@@ -18,17 +18,18 @@ namespace adjoint {
 // clang-format off: it gives these lists another shape each time
 #define ADJOINT_UNARY_FUNCTIONS(X)                                                                \
   X(abs) X(acos) X(acosh) X(asin) X(asinh) X(atan) X(atanh) X(bitwise_invert) X(cbrt) X(ceil)     \
-  X(cos) X(cosh) X(digamma) X(erf) X(erfc) X(exp) X(exp2) X(expm1) X(floor) X(gelu) X(isfinite)   \
-  X(isinf) X(isnan) X(lgamma) X(log) X(log10) X(log1p) X(log2) X(logical_not) X(negative)         \
-  X(positive) X(reciprocal) X(relu) X(round) X(rsqrt) X(sigmoid) X(sign) X(signbit) X(silu)       \
-  X(sin) X(sinh) X(softplus) X(sqrt) X(square) X(tan) X(tanh) X(trunc)
+  X(cos) X(cosh) X(digamma) X(erf) X(erfc) X(erfinv) X(exp) X(exp2) X(expm1) X(floor) X(gelu)     \
+  X(i0) X(i0e) X(i1) X(i1e) X(isfinite) X(isinf) X(isnan) X(lgamma) X(log) X(log10) X(log1p)      \
+  X(log2) X(log_ndtr) X(logical_not) X(ndtr) X(ndtri) X(negative) X(positive) X(reciprocal)       \
+  X(relu) X(round) X(rsqrt) X(sigmoid) X(sign) X(signbit) X(silu) X(sin) X(sinc) X(sinh)          \
+  X(softplus) X(sqrt) X(square) X(tan) X(tanh) X(trunc)
 
 #define ADJOINT_BINARY_FUNCTIONS(X)                                                               \
   X(add) X(atan2) X(bitwise_and) X(bitwise_left_shift) X(bitwise_or) X(bitwise_right_shift)       \
-  X(bitwise_xor) X(copysign) X(divide) X(equal) X(floor_divide) X(greater) X(greater_equal)       \
-  X(hypot) X(less) X(less_equal) X(logaddexp) X(logical_and) X(logical_or) X(logical_xor)         \
-  X(maximum) X(minimum) X(mul0) X(multiply) X(nextafter) X(not_equal) X(polygamma) X(pow)         \
-  X(remainder) X(subtract)
+  X(bitwise_xor) X(copysign) X(divide) X(equal) X(float_power) X(floor_divide) X(fmod) X(gcd)     \
+  X(greater) X(greater_equal) X(hypot) X(lcm) X(ldexp) X(less) X(less_equal) X(logaddexp)         \
+  X(logical_and) X(logical_or) X(logical_xor) X(maximum) X(minimum) X(mul0) X(multiply)           \
+  X(nextafter) X(not_equal) X(polygamma) X(pow) X(remainder) X(subtract)
 // clang-format on
 
 #define ADJOINT_DECLARE(name) Tensor name(const Tensor& x);
@@ -41,6 +42,8 @@ ADJOINT_BINARY_FUNCTIONS(ADJOINT_DECLARE)
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 Tensor clip(const Tensor& x, const Tensor& low, const Tensor& high);
 Tensor astype(const Tensor& x, DType dtype);
+/// A fraction and an exponent of two.
+std::tuple<Tensor, Tensor> frexp(const Tensor& x);
 
 // A number takes the dtype of the tensor it meets (an integer tensor becomes float64).
 #define ADJOINT_OPERATOR(op)                            \

@@ -298,6 +298,9 @@ ADJOINT_BINARY(floor_divide, numeric, 0, 0, "x1 / x2 rounded down; integers: 0 f
                0.3, 3, zero(), zero())
 ADJOINT_BINARY(remainder, numeric, 0, 3, "x1 - floor(x1 / x2) * x2, of the sign of x2.", 0.3, 3,
                one(), value(-floor_divide(a, b)))
+// The quotient is a whole number, but for rounding.
+ADJOINT_BINARY(fmod, numeric, 0, 3 | kY, "x1 - trunc(x1 / x2) * x2, of the sign of x1.", 0.3, 3,
+               one(), value(-round((a - y) / b)))
 
 static Op& max_weight_record = family.define({.name = "max_weight",
                                               .signature = "(x1, x2, /)",
@@ -421,6 +424,8 @@ ADJOINT_BITWISE(bitwise_or, "Bitwise or of integers or bools.")
 ADJOINT_BITWISE(bitwise_xor, "Bitwise exclusive or of integers or bools.")
 ADJOINT_BITWISE(bitwise_left_shift, "x1 shifted left by x2 bits; 0 when that is all of them.")
 ADJOINT_BITWISE(bitwise_right_shift, "x1 shifted right by x2 bits, keeping the sign.")
+ADJOINT_BITWISE(gcd, "The greatest common divisor of integers, not negative; 0 for two zeros.")
+ADJOINT_BITWISE(lcm, "The least common multiple of integers, not negative; 0 where one is 0.")
 #undef ADJOINT_BITWISE
 static Op& bitwise_invert_record = family.define({.name = "bitwise_invert",
                                                   .signature = "(x, /)",

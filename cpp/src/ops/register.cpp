@@ -5,6 +5,7 @@
 namespace adjoint {
 
 void register_elementwise_ops();
+void register_special_ops();
 void register_comparison_ops();
 void register_reduction_ops();
 void register_shape_ops();
@@ -21,6 +22,7 @@ void register_number_ops();
 
 void register_builtin_ops() {
   register_elementwise_ops();
+  register_special_ops();
   register_comparison_ops();
   register_reduction_ops();
   register_shape_ops();
