@@ -284,7 +284,7 @@ class Tensor:
 
         No derivative passes; inside `grad` and `jvp` it is the value at the current point.
         """
-    def permute_dims(self, axes: _Axes) -> Tensor:
+    def permute_dims(self, axes: _Shape) -> Tensor:
         """The axes in another order."""
     def prod(
         self,
@@ -311,7 +311,7 @@ class Tensor:
     def requires_grad(self, value: builtins.bool) -> None: ...
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Self:
         """Make this handle a leaf; return it."""
-    def reshape(self, *shape: _Shape) -> Tensor:
+    def reshape(self, *shape: _Array) -> Tensor:
         """The same elements in another shape; one extent may be -1."""
     def rsqrt(self) -> Tensor:
         """1 / sqrt(x)."""
@@ -437,6 +437,11 @@ def _promote(a: DType, b: DType, /) -> DType:
 def _promote_weak(a: DType, number: float, /) -> DType:
     """The dtype that meets a Python number."""
 
+def _records() -> list[tuple[Any, ...]]:
+    """Name, documentation, parameters (name, type, optional, default) and kind of result of each
+    function that has a record.
+    """
+
 def exp(x: _Array, /) -> Tensor:
     """e raised to x."""
 
@@ -509,7 +514,7 @@ def erf(x: _Array, /) -> Tensor:
 def erfc(x: _Array, /) -> Tensor:
     """1 - erf(x), exact in the tail."""
 
-def polygamma(n: int, x: _Array, /) -> Tensor:
+def polygamma(n: _Array, x: _Array, /) -> Tensor:
     """Derivative of order n of digamma, for whole n from 0 to 170 (nan for any other).
 
     n counts as a constant: there is no derivative in it.
@@ -590,9 +595,6 @@ def floor_divide(x1: _Array, x2: _Array, /) -> Tensor:
 def remainder(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 - floor(x1 / x2) * x2, of the sign of x2."""
 
-def fmod(x1: _Array, x2: _Array, /) -> Tensor:
-    """x1 - trunc(x1 / x2) * x2, of the sign of x1."""
-
 def maximum(x1: _Array, x2: _Array, /) -> Tensor:
     """The larger one; a tie shares the derivative equally."""
 
@@ -632,12 +634,6 @@ def bitwise_left_shift(x1: _Array, x2: _Array, /) -> Tensor:
 def bitwise_right_shift(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 shifted right by x2 bits, keeping the sign."""
 
-def gcd(x1: _Array, x2: _Array, /) -> Tensor:
-    """The greatest common divisor of integers, not negative; 0 for two zeros."""
-
-def lcm(x1: _Array, x2: _Array, /) -> Tensor:
-    """The least common multiple of integers, not negative; 0 where one is 0."""
-
 def bitwise_invert(x: _Array, /) -> Tensor:
     """Every bit inverted."""
 
@@ -650,50 +646,6 @@ def astype(
     device: Literal["cpu"] | None = None,
 ) -> Tensor:
     """Converted to another dtype."""
-
-def sinc(x: _Array, /) -> Tensor:
-    """sin(pi x) / (pi x), and 1 at 0."""
-
-def ndtr(x: _Array, /) -> Tensor:
-    """The distribution function of the standard normal distribution."""
-
-def log_ndtr(x: _Array, /) -> Tensor:
-    """The logarithm of ndtr, exact in the tail where ndtr vanishes."""
-
-def erfinv(x: _Array, /) -> Tensor:
-    """The inverse of erf: infinite at -1 and 1, nan beyond."""
-
-def ndtri(x: _Array, /) -> Tensor:
-    """The inverse of ndtr: infinite at 0 and 1, nan outside of them."""
-
-def i0(x: _Array, /) -> Tensor:
-    """The modified Bessel function of the first kind of order 0."""
-
-def i1(x: _Array, /) -> Tensor:
-    """The modified Bessel function of the first kind of order 1."""
-
-def i0e(x: _Array, /) -> Tensor:
-    """exp(-|x|) * i0(x), which does not overflow; the derivative at 0 is 0."""
-
-def i1e(x: _Array, /) -> Tensor:
-    """exp(-|x|) * i1(x), which does not overflow."""
-
-def ldexp(x1: _Array, x2: _Array, /) -> Tensor:
-    """x1 * 2**x2 for integers x2, rounded once; there is no derivative in x2."""
-
-class _FrexpResult(NamedTuple):
-    mantissa: Tensor
-    exponent: Tensor
-
-def frexp(x: _Array, /) -> _FrexpResult:
-    """x as mantissa * 2**exponent, the mantissa in [0.5, 1) in magnitude and the exponent of int32.
-
-    0, infinities and nan are their own mantissa, with exponent 0. The exponent is a step: the
-    derivative of the mantissa is 2**-exponent.
-    """
-
-def float_power(x1: _Array, x2: _Array, /) -> Tensor:
-    """x1 raised to x2, in float64 whatever the dtypes."""
 
 def equal(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 == x2, element by element."""
@@ -795,16 +747,16 @@ def std(
 def reshape(x: _Array, /, shape: _Shape, *, copy: builtins.bool | None = None) -> Tensor:
     """The same elements in another shape; one extent may be -1."""
 
-def permute_dims(x: _Array, /, axes: _Axes) -> Tensor:
+def permute_dims(x: _Array, /, axes: _Shape) -> Tensor:
     """The axes in another order."""
 
 def matrix_transpose(x: _Array, /) -> Tensor:
     """The last two axes exchanged."""
 
-def moveaxis(x: _Array, source: _Axes, destination: _Axes, /) -> Tensor:
+def moveaxis(x: _Array, source: _Shape, destination: _Shape, /) -> Tensor:
     """Axes moved to other positions."""
 
-def expand_dims(x: _Array, /, axis: _Axes = 0) -> Tensor:
+def expand_dims(x: _Array, /, axis: int = 0) -> Tensor:
     """A new axis of length one."""
 
 def squeeze(x: _Array, /, axis: _Axes) -> Tensor:
@@ -917,29 +869,35 @@ def trace(
 ) -> Tensor:
     """Sums of the diagonals of the matrices in two axes."""
 
-def roll(x: _Array, /, shift: _Axes, *, axis: _Axes | None = None) -> Tensor:
+def roll(x: _Array, /, shift: _Shape, *, axis: _Axes | None = None) -> Tensor:
     """Elements moved along axes; those that leave at one end enter at the other."""
 
-def tile(x: _Array, repetitions: Any, /) -> Tensor:
+def tile(x: _Array, repetitions: _Shape, /) -> Tensor:
     """The whole tensor repeated along each axis."""
 
-def repeat(x: _Array, repeats: Any, /, *, axis: _Axes | None = None) -> Tensor:
+def repeat(
+    x: _Array,
+    repeats: int | Sequence[int] | Tensor | npt.NDArray[Any],
+    /,
+    *,
+    axis: int | None = None,
+) -> Tensor:
     """Each entry repeated along an axis; of all elements where it is None."""
 
-def unstack(x: _Array, /, *, axis: _Axes = 0) -> tuple[Tensor, ...]:
+def unstack(x: _Array, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     """The entries along an axis, one tensor each."""
 
-def broadcast_arrays(*arrays: Sequence[_Array] | Tensor) -> list[Tensor]:
+def broadcast_arrays(*arrays: _Array) -> list[Tensor]:
     """Each tensor repeated to the shape that all of them broadcast to."""
 
-def meshgrid(*arrays: Sequence[_Array] | Tensor, indexing: Any = "xy") -> list[Tensor]:
+def meshgrid(*arrays: _Array, indexing: str = "xy") -> list[Tensor]:
     """Coordinates of a grid, from those of each axis."""
 
 def diff(
     x: _Array,
     /,
     *,
-    axis: _Axes = -1,
+    axis: int = -1,
     n: int = 1,
     prepend: _Array | None = None,
     append: _Array | None = None,
@@ -951,13 +909,13 @@ def count_nonzero(
 ) -> Tensor:
     """How many elements are not zero."""
 
-def take_along_axis(x: _Array, indices: _Array, /, *, axis: _Axes = -1) -> Tensor:
+def take_along_axis(x: _Array, indices: _Array, /, *, axis: int = -1) -> Tensor:
     """Entries along an axis, each row by indices of its own."""
 
-def vecdot(x1: _Array, x2: _Array, /, *, axis: _Axes = -1) -> Tensor:
+def vecdot(x1: _Array, x2: _Array, /, *, axis: int = -1) -> Tensor:
     """Sums of products along an axis; the other axes broadcast."""
 
-def tensordot(x1: _Array, x2: _Array, /, *, axes: _Axes = 2) -> Tensor:
+def tensordot(x1: _Array, x2: _Array, /, *, axes: int | Sequence[_Axes] = 2) -> Tensor:
     """Sums of products over pairs of axes: the last `axes` of x1 with the first of x2, or two
     lists.
     """
@@ -1012,7 +970,7 @@ def inner(x1: _Array, x2: _Array, /) -> Tensor:
 def kron(x1: _Array, x2: _Array, /) -> Tensor:
     """The Kronecker product: each element of x1 times all of x2."""
 
-def cross(x1: _Array, x2: _Array, /, *, axis: _Axes = -1) -> Tensor:
+def cross(x1: _Array, x2: _Array, /, *, axis: int = -1) -> Tensor:
     """The cross product of vectors of three entries; other axes broadcast."""
 
 def median(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
@@ -1030,7 +988,7 @@ class _TopkResult(NamedTuple):
     values: Tensor
     indices: Tensor
 
-def topk(x: _Array, k: int, /, *, axis: _Axes = -1, largest: builtins.bool = True) -> _TopkResult:
+def topk(x: _Array, k: int, /, *, axis: int = -1, largest: builtins.bool = True) -> _TopkResult:
     """The k largest entries along an axis in descending order, or the k smallest in ascending
     order, and where they are.
     """
@@ -1103,7 +1061,7 @@ def entr(x: _Array, /) -> Tensor:
 def logit(x: _Array, /) -> Tensor:
     """log(x / (1 - x)), the inverse of sigmoid."""
 
-def trapezoid(y: _Array, x: _Array | None = None, *, dx: float = 1.0, axis: _Axes = -1) -> Tensor:
+def trapezoid(y: _Array, x: _Array | None = None, *, dx: float = 1.0, axis: int = -1) -> Tensor:
     """The integral along an axis by the trapezoidal rule, at points x or dx apart."""
 
 def cov(
@@ -1126,7 +1084,7 @@ def cumulative_sum(
     x: _Array,
     /,
     *,
-    axis: _Axes | None = None,
+    axis: int | None = None,
     dtype: _DTypeLike | None = None,
     include_initial: builtins.bool = False,
 ) -> Tensor:
@@ -1136,13 +1094,15 @@ def cumulative_prod(
     x: _Array,
     /,
     *,
-    axis: _Axes | None = None,
+    axis: int | None = None,
     dtype: _DTypeLike | None = None,
     include_initial: builtins.bool = False,
 ) -> Tensor:
     """Products of all entries up to each one along an axis."""
 
-def searchsorted(x1: _Array, x2: _Array, /, *, side: Any = "left", sorter: Any = None) -> Tensor:
+def searchsorted(
+    x1: _Array, x2: _Array, /, *, side: str = "left", sorter: _Array | None = None
+) -> Tensor:
     """Where to put the values x2 into the sorted row x1: before or after equal ones."""
 
 def nonzero(x: _Array, /) -> tuple[Tensor, ...]:

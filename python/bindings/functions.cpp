@@ -394,12 +394,50 @@ PyObject* promote_weak_body(const Arguments& a) {
   return Py_NewRef(dtype_object(promote_weak(dtype_from_python(a[0], a.op()), *kind)));
 }
 
+// What the records say of types: the stub and the public header are made from it.
+const char* word(ParameterType type) {
+  switch (type) {
+    case ParameterType::tensor: return "tensor";
+    case ParameterType::tensors: return "tensors";
+    case ParameterType::axis: return "axis";
+    case ParameterType::axes: return "axes";
+    case ParameterType::shape: return "shape";
+    case ParameterType::pairs: return "pairs";
+    case ParameterType::integer: return "integer";
+    case ParameterType::integers: return "integers";
+    case ParameterType::number: return "number";
+    case ParameterType::flag: return "flag";
+    case ParameterType::dtype: return "dtype";
+    case ParameterType::text: return "text";
+    case ParameterType::device: return "device";
+    case ParameterType::copy: return "copy";
+  }
+  return "";
+}
+
+PyObject* records_body(const Arguments&) {
+  static constexpr const char* kResults[] = {"one", "list", "tuple", "fields"};
+  py::list out;
+  for (const FunctionRecord* f : all_functions()) {
+    py::list parameters;
+    for (const Parameter& p : f->parameters)
+      parameters.append(py::make_tuple(p.name, word(p.type.type), p.type.optional, p.fallback));
+    out.append(py::make_tuple(f->name, f->doc, parameters,
+                              kResults[static_cast<std::size_t>(f->results)]));
+  }
+  return out.release().ptr();
+}
+
 }  // namespace
 
 void init_functions(py::module_& m) {
   add_function(m, "_promote", "(a, b, /)", "The dtype two dtypes meet in.", promote_body);
   add_function(m, "_promote_weak", "(a, number, /)", "The dtype that meets a Python number.",
                promote_weak_body);
+  add_function(m, "_records", "()",
+               "Name, documentation, parameters (name, type, optional, default) and kind of result "
+               "of each function that has a record.",
+               records_body);
   for (const FunctionRecord* function : all_functions()) {
     auto f = std::make_unique<Callable>();
     f->function = *function;

@@ -10,6 +10,34 @@ from typing import Any
 import pytest
 
 PROGRAMS = {
+    "an operand given back under no_grad, after it was assigned to": """
+import adjoint as ad
+h = ad.tensor(1.0)
+def f(x):
+    h.rebind_(2 * x)
+    with ad.no_grad():
+        kept = ad.asarray(h)
+    y = kept * x
+    h.rebind_(1.0)
+    return y
+x = ad.tensor(3.0)
+slope = lambda g: ad.grad(g)(x).item()
+push = lambda g: ad.jvp(g, (x,), (1.0,))[1].item()
+found = [slope(f), slope(ad.compile(f)), ad.compile(ad.grad(f))(x).item(), slope(ad.checkpoint(f))]
+found += [push(f), push(ad.compile(f)), push(ad.checkpoint(f))]
+assert found == [6.0] * 7, found
+""",
+    "an argument given back under no_grad, in the second run of a checkpoint in a batch": """
+import adjoint as ad
+def f(x):
+    with ad.no_grad():
+        kept = ad.reshape(ad.asarray(x), (3,))
+    return kept * x
+x = ad.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+out, slope = ad.jvp(ad.vmap(ad.checkpoint(f)), (x,), (ad.ones((2, 3)),))
+assert out.tolist() == [[1.0, 4.0, 9.0], [16.0, 25.0, 36.0]], out
+assert slope.tolist() == x.tolist(), slope
+""",
     "an item and then an operator on an argument": """
 import adjoint as ad
 x = ad.tensor([[1.0, 2.0], [3.0, 4.0]])

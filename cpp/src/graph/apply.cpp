@@ -137,8 +137,9 @@ Node* run_elementwise(const Op& op, std::span<Node* const> inputs, const AttrsPt
   bool pending = false;
   bool foreign = false;
   for (Node* in : inputs) {
-    pending |= in->is_pending();
-    foreign |= in->storage && in->storage->is_foreign();
+    const bool waits = in->is_pending();  // another thread may give it its storage just now
+    pending |= waits;
+    foreign |= !waits && in->storage && in->storage->is_foreign();
   }
   const std::int64_t size = checked_size(shape, op.name);
   if (size == 0) return new_array(k->out, shape, op.name);
@@ -360,8 +361,9 @@ bool joins_groups(const Op& op, std::span<Node* const> inputs, const AttrsPtr& a
   if (!thread_state().deferral || !(op.reduces || op.fuses)) return false;
   const Node* in = inputs[0];
   if (op.fuses) return in->is_pending();
-  if (in->dtype != result || in->layout.size() == 0 || (in->storage && in->storage->is_foreign()) ||
-      (!in->is_pending() && in->layout.size() < kDeferSize))
+  if (in->dtype != result || in->layout.size() == 0) return false;
+  if (!in->is_pending() &&
+      (in->layout.size() < kDeferSize || (in->storage && in->storage->is_foreign())))
     return false;
   const Dims& axes = attrs->ints;
   if (reduces_columns(static_cast<std::size_t>(in->layout.ndim()), axes)) return true;

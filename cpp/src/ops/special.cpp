@@ -167,12 +167,13 @@ static Op& i0e_slope_record =
                      if (i == 0) return Partial{Partial::zero};
                      return given(sign(args.inputs[1]) * next_order(args));
                    });
-static Op& i0_record =
-    unary("i0", "The modified Bessel function of the first kind of order 0.", {-9, 9}, kReadsX,
-          [](const RuleArgs& args, int) { return given(i1(args.inputs[0])); });
 static Op& i1_record = unary(
     "i1", "The modified Bessel function of the first kind of order 1.", {-9, 9}, kReadsX,
     [](const RuleArgs& args, int) { return given(of_order(i0_slope_record, 2, args.inputs[0])); });
+Tensor i1(const Tensor& x) { return apply(i1_record, {&x}); }
+static Op& i0_record =
+    unary("i0", "The modified Bessel function of the first kind of order 0.", {-9, 9}, kReadsX,
+          [](const RuleArgs& args, int) { return given(i1(args.inputs[0])); });
 static Op& i0e_record =
     unary("i0e", "exp(-|x|) * i0(x), which does not overflow; the derivative at 0 is 0.", {0.2, 12},
           kReadsX, [](const RuleArgs& args, int) {
@@ -185,7 +186,6 @@ static Op& i1e_record =
             return given(of_order(i0e_slope_record, 1, x) + of_order(i0e_slope_record, 2, x));
           });
 Tensor i0(const Tensor& x) { return apply(i0_record, {&x}); }
-Tensor i1(const Tensor& x) { return apply(i1_record, {&x}); }
 Tensor i0e(const Tensor& x) { return apply(i0e_record, {&x}); }
 Tensor i1e(const Tensor& x) { return apply(i1e_record, {&x}); }
 
