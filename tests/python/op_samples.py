@@ -33,6 +33,7 @@ ALL = ("bool", *NUMBERS)
 NOT_OPERATIONS = frozenset(
     """tensor asarray zeros ones empty full zeros_like ones_like empty_like full_like arange
     nonzero unique_all unique_counts unique_inverse unique_values
+    tri tril_indices triu_indices diag_indices indices
     linspace eye from_dlpack grad value_and_grad jacobian hessian vjp jvp hvp vmap compile
     stop_gradient checkpoint eval is_grad_enabled blas_name memory_stats reset_peak_memory
     clear_cache set_cache_limit explain
@@ -196,6 +197,17 @@ ELEMENTWISE = [
     _unary("i1", scipy.special.i1, -12, 12, (0.51, 3.2), lambda x: mpmath.besseli(1, x)),
     _unary("i0e", scipy.special.i0e, 0.2, 20, (0.51, 3), lambda x: _scaled_bessel(0, x)),
     _unary("i1e", scipy.special.i1e, 0.2, 20, (0.51, 3), lambda x: _scaled_bessel(1, x)),
+    *(
+        Elementwise(name, reference, ((1, 6), (0.5, 6)), exact, (0.51, 30), whole=0)
+        for name, reference, exact in (
+            ("igamma", scipy.special.gammainc, lambda a, x: mpmath.gammainc(a, 0, x, True)),
+            (
+                "igammac",
+                scipy.special.gammaincc,
+                lambda a, x: mpmath.gammainc(a, x, regularized=True),
+            ),
+        )
+    ),
     _unary("sigmoid", scipy.special.expit, -20, 20, (2.5, 2.5), _mp_sigmoid),
     _unary(
         "softplus",
@@ -408,6 +420,21 @@ def _structural() -> list[Sample]:
             lambda t: ad.squeeze(t, 1),
             lambda a: np.squeeze(a, 1),
             (floats(3, 1, 2),),
+        ),
+        ("squeeze", "every", ad.squeeze, np.squeeze, (floats(3, 1, 2, 1),)),
+        (
+            "clip",
+            "below",
+            lambda t: ad.clip(t, min=0.1),
+            lambda a: np.clip(a, 0.1, None),
+            (apart(3, 4),),
+        ),
+        (
+            "clip",
+            "above",
+            lambda t, h: ad.clip(t, max=h),
+            lambda a, h: np.clip(a, None, h),
+            (apart(3, 4), 0.11 * np.arange(4.0) + 0.013),
         ),
         (
             "broadcast_to",

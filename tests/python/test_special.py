@@ -150,6 +150,64 @@ def test_the_far_tail_of_log_ndtr(x: float) -> None:
         assert float(f(ad.tensor(x))) == pytest.approx(float(exact[n]), rel=2e-15), n
 
 
+def shapes_and_arguments() -> tuple[Any, Any]:
+    """From the series at small a to the expansion next to large ones."""
+    a = 10 ** rng.uniform(-6, 2.9, 250)
+    x = np.where(rng.random(250) < 0.5, a * 10 ** rng.uniform(-1.5, 1.5, 250), spread(-5, 2.8)[0])
+    wide = 10 ** rng.uniform(0, 4, 150)
+    near = np.abs(wide + 2 * np.sqrt(wide) * rng.normal(size=150))
+    return np.concatenate([a, wide]), np.concatenate([x, near])
+
+
+def test_incomplete_gamma_functions() -> None:
+    a, x = shapes_and_arguments()
+    lower, upper = ad.igamma(a, x).numpy(), ad.igammac(a, x).numpy()
+    with mp.workdps(50):
+        for i in range(len(a)):
+            shape, at = mp.mpf(float(a[i])), mp.mpf(float(x[i]))
+            exact = (
+                mp.gammainc(shape, 0, at, regularized=True),
+                mp.gammainc(shape, at, mp.inf, regularized=True),
+            )
+            for value, want in zip((lower[i], upper[i]), exact, strict=True):
+                if want > 1e-100:
+                    assert abs(mp.mpf(float(value)) / want - 1) < 1e-14, (a[i], x[i])
+
+
+def test_edges_of_incomplete_gamma_functions() -> None:
+    a = np.array([0, 0, 1, np.inf, 1, -1, 2, np.nan, 2, 1e5, 1e8, np.inf])
+    x = np.array([0, 1, 0, 1, np.inf, 1, -1, 1, np.nan, 1.01e5, 1.0001e8, np.inf])
+    for ours, theirs in (
+        (ad.igamma, scipy.special.gammainc),
+        (ad.igammac, scipy.special.gammaincc),
+    ):
+        np.testing.assert_allclose(ours(a, x).numpy(), theirs(a, x), rtol=1e-13)
+
+
+@pytest.mark.parametrize(("a", "x"), [(0.3, 0.2), (1.0, 0.7), (2.5, 1.3), (40.0, 55.0)])
+def test_derivatives_of_incomplete_gamma_functions(a: float, x: float) -> None:
+    """x^(a-1) e^-x / Gamma(a), times (a - 1) / x - 1, and the square of that less (a - 1) / x^2."""
+    with mp.workdps(40):
+        density = mp.mpf(x) ** (a - 1) * mp.exp(-mp.mpf(x)) / mp.gamma(a)
+        rise = (a - 1) / mp.mpf(x) - 1
+        exact = [density, density * rise, density * (rise**2 - (a - 1) / mp.mpf(x) ** 2)]
+    for sign, f in ((1, ad.igamma), (-1, ad.igammac)):
+        for n, slope in enumerate(orders(lambda t, f=f: f(a, t), 3)[1:]):
+            wanted = sign * float(exact[n])
+            assert float(slope(ad.tensor(x))) == pytest.approx(wanted, rel=1e-13), n
+
+
+def test_incomplete_gamma_functions_have_no_derivative_in_a() -> None:
+    a = ad.tensor(2.0)
+    for name in ("igamma", "igammac"):
+        f = getattr(ad, name)
+        with pytest.raises(RuntimeError, match=rf"\[{name}\] has no derivative in a"):
+            ad.grad(lambda a, f=f: f(a, 1.0))(a)
+        with pytest.raises(RuntimeError, match=rf"\[{name}\] has no derivative in a"):
+            ad.jvp(lambda a, f=f: f(a, 1.0), (a,), (a,))
+        assert ad.grad(lambda x, f=f: f(ad.stop_gradient(x), x))(a).shape == ()
+
+
 def test_ldexp_rounds_once_and_reaches_the_ends() -> None:
     x = np.array([1.5, -3.7, 2.0**-1074, 1.9 * 2.0**1000, 0.0, np.inf])
     for n in (-2500, -2060, -1075, -60, 3, 900, 2090, 2500):

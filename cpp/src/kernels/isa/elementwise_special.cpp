@@ -1,7 +1,9 @@
 // Tile kernels of the special functions that are computed in double lanes: loops over the scalar
-// functions of math_special-inl.h and math_bessel-inl.h, rounded to the type of the elements.
+// functions of math_special-inl.h, math_bessel-inl.h and math_igamma-inl.h, rounded to the type of
+// the elements.
 #include "kernels/isa/elementwise-inl.h"
 #include "kernels/isa/math_bessel-inl.h"
+#include "kernels/isa/math_igamma-inl.h"
 #include "kernels/isa/math_special-inl.h"
 
 namespace adjoint::kernels::ADJOINT_ISA_NS {
@@ -40,6 +42,9 @@ ADJOINT_BINARY(ErfInvSlope, erfinv_slope)
 ADJOINT_BINARY(NdtriSlope, ndtri_slope)
 ADJOINT_BINARY(I0Slope, i0_slope)
 ADJOINT_BINARY(I0eSlope, i0e_slope)
+ADJOINT_BINARY(IGamma, igamma)
+ADJOINT_BINARY(IGammaC, igammac)
+ADJOINT_BINARY(GammaDensity, gamma_density)
 #undef ADJOINT_BINARY
 
 #define ADJOINT_ROWS(D, T)                                                                       \
@@ -53,7 +58,9 @@ ADJOINT_BINARY(I0eSlope, i0e_slope)
       unary<I1e, T>("i1e", D, D, 40), binary<SincSlope, T>("sinc_slope", D, D, 200),             \
       binary<ErfInvSlope, T>("erfinv_slope", D, D, 40),                                          \
       binary<NdtriSlope, T>("ndtri_slope", D, D, 40), binary<I0Slope, T>("i0_slope", D, D, 240), \
-      binary<I0eSlope, T>("i0e_slope", D, D, 240)
+      binary<I0eSlope, T>("i0e_slope", D, D, 240), binary<IGamma, T>("igamma", D, D, 240),       \
+      binary<IGammaC, T>("igammac", D, D, 240),                                                  \
+      binary<GammaDensity, T>("gamma_density", D, D, 100)
 
 constexpr TileKernel kRows[] = {
     ADJOINT_ROWS(DType::float32, float),
