@@ -200,6 +200,7 @@ class Tensor:
         The methods are JAX's: `set`, `add`, `multiply` (`mul`), `divide`, `power`, `max`, `min`,
         and `get`. The key is that of `x[key]`.
 
+        >>> import adjoint as ad
         >>> x = ad.zeros(3)
         >>> x.at[[0, 2, 2]].add(1.0).tolist()
         [1.0, 0.0, 2.0]
@@ -1280,6 +1281,7 @@ def einsum(subscripts: str, /, *operands: _Array) -> Tensor:
     further axes, which broadcast, as axes of length 1 do. Of several operands two at a time are
     contracted, by products of matrices, the pair with the smallest result first.
 
+    >>> import adjoint as ad
     >>> ad.einsum('ii->i', ad.eye(3)).tolist()
     [1.0, 1.0, 1.0]
     """

@@ -424,6 +424,7 @@ PyGetSetDef tensor_getset[] = {
      "The methods are JAX's: `set`, `add`, `multiply` (`mul`), `divide`, `power`, `max`, `min`, "
      "and\n"
      "`get`. The key is that of `x[key]`.\n\n"
+     ">>> import adjoint as ad\n"
      ">>> x = ad.zeros(3)\n"
      ">>> x.at[[0, 2, 2]].add(1.0).tolist()\n"
      "[1.0, 0.0, 2.0]\n",

@@ -429,6 +429,7 @@ void register_contract_ops() {
               "alphabetical order. '...' stands for any further axes, which broadcast, as axes of "
               "length 1 do. Of several operands two at a time are contracted, by products of "
               "matrices, the pair with the smallest result first.\n\n"
+              ">>> import adjoint as ad\n"
               ">>> ad.einsum('ii->i', ad.eye(3)).tolist()\n"
               "[1.0, 1.0, 1.0]\n",
        .entry = entry_of<einsum>()},
