@@ -163,6 +163,8 @@ extern PyMethodDef tensor_methods[];
 extern PyGetSetDef tensor_getset[];
 extern PyMethodDef tensor_buffer_methods[];
 PyObject* tensor_subscript(PyObject* self, PyObject* key) noexcept;
+PyObject* get_at(PyObject* self, void*);
+void init_at(py::module_& m);
 int tensor_ass_subscript(PyObject* self, PyObject* key, PyObject* value) noexcept;
 PyObject* tensor_item_at(PyObject* self, Py_ssize_t i) noexcept;
 int tensor_getbuffer(PyObject* self, Py_buffer* view, int flags) noexcept;

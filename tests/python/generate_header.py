@@ -47,6 +47,7 @@ TYPES = {
     "pairs": ("const AxisPairs&", ""),
     "integer": ("std::int64_t", "std::int64_t"),
     "integers": ("const std::vector<std::int64_t>&", "std::vector<std::int64_t>"),
+    "known": ("const Known&", "Known"),
     "number": ("double", "double"),
     "flag": ("bool", "bool"),
     "dtype": ("DType", "DType"),

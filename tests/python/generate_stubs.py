@@ -57,6 +57,7 @@ RECORDED = {
     "pairs": "int | Sequence[_Axes]",
     "integer": "int",
     "integers": "int | Sequence[int] | Tensor | npt.NDArray[Any]",
+    "known": "_Array | Sequence[Any]",
     "number": "float",
     "flag": "builtins.bool",
     "dtype": "_DTypeLike",
@@ -81,6 +82,7 @@ PARAMETERS = {
     **dict.fromkeys(("argnums", "static_argnums", "donate_argnums"), "_Axes"),
     **dict.fromkeys(("primals", "tangents"), "Sequence[Any]"),
     "x": "_Array",
+    "values": "_Array | Sequence[Any]",
     "shape": "_Shape",
     "dtype": "_DTypeLike",
     "device": 'Literal["cpu"]',
@@ -148,6 +150,7 @@ RESULTS = {
     "structure": "TreeDef",
     "_sweep": "list[Tensor]",
     "_taylor": "list[list[Tensor]]",
+    "__getitem__": "_AtPlace",
     "__array_namespace__": "ModuleType",
     "__dlpack__": "object",
     "__dlpack_device__": "tuple[int, int]",
@@ -169,6 +172,7 @@ ATTRIBUTES = {
     **dict.fromkeys(("ndim", "size", "nbytes", "num_leaves"), "int"),
     **dict.fromkeys(("requires_grad", "is_leaf"), "builtins.bool"),
     **dict.fromkeys(("T", "mT"), "Tensor"),
+    "at": "_At",
 }
 
 DTYPE_ATTRIBUTES = {"dtype": "np.dtype[Any]", "itemsize": "int"}
@@ -262,9 +266,9 @@ def docstring(text: str, depth: int) -> str:
 
 
 def typed(function: str, name: str, default: Any) -> str:
-    if function in RECORDS:
+    if name in RECORDS.get(function, ({},))[0]:
         kind = RECORDS[function][0][name]
-    else:
+    else:  # maybe a method of another class that has the name of a record
         own = PARAMETERS_OF.get(function.rpartition(".")[2], {})
         kind = own.get(name) or PARAMETERS.get(name, "Any")
     if default is None and kind not in ("Any", "object"):

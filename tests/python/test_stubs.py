@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = r"""
 adjoint\._core\.tree
 adjoint\._core\.Tensor\.__buffer__
-adjoint\._core\.(Explanation|Graph|Program|TreeDef|_Linear|_Apart|_TapeScope)
+adjoint\._core\.(Explanation|Graph|Program|TreeDef|_Linear|_Apart|_TapeScope|_At|_AtPlace)
 adjoint\._core\.(deferral|detect_anomaly|enable_grad|no_grad)
-adjoint\._core\.(Explanation|Graph|Program|TreeDef|_Apart|_Linear)\.__init__
+adjoint\._core\.(Explanation|Graph|Program|TreeDef|_Apart|_Linear|_At|_AtPlace)\.__init__
 adjoint\._core\.\w+\.__pybind11_module_local_.*
 """
 

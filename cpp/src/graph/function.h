@@ -35,6 +35,7 @@ enum class ParameterType : std::uint8_t {
   pairs,  // an int, or two lists of axes
   integer,
   integers,  // an int, or a list or a tensor of them whose values are known
+  known,     // numbers of any shape whose values are known
   number,
   flag,
   dtype,
@@ -58,6 +59,7 @@ class ArgumentReader {
   virtual std::vector<Tensor> tensors(int i) const = 0;
   virtual std::int64_t integer(int i) const = 0;
   virtual std::vector<std::int64_t> integers(int i) const = 0;
+  virtual Known known(int i) const = 0;
   virtual double number(int i) const = 0;
   virtual bool flag(int i) const = 0;
   virtual Dims dims(int i) const = 0;
@@ -89,6 +91,8 @@ struct ReadArgument<std::int64_t> : ReadAs<ParameterType::integer, &ArgumentRead
 template <>
 struct ReadArgument<std::vector<std::int64_t>>
     : ReadAs<ParameterType::integers, &ArgumentReader::integers> {};
+template <>
+struct ReadArgument<Known> : ReadAs<ParameterType::known, &ArgumentReader::known> {};
 template <>
 struct ReadArgument<double> : ReadAs<ParameterType::number, &ArgumentReader::number> {};
 template <>
