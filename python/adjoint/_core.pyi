@@ -50,6 +50,9 @@ class DType:
     def __hash__(self) -> int: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
     @property
+    def __numpy_dtype__(self) -> np.dtype[Any]:
+        """The same, for NumPy 2.4 and newer."""
+    @property
     def dtype(self) -> np.dtype[Any]:
         """The NumPy dtype; also what makes a DType acceptable to NumPy's functions."""
     @property
@@ -57,12 +60,15 @@ class DType:
         """Bytes per element."""
     @property
     def kind(self) -> str:
-        """'bool', 'signed integer', 'unsigned integer' or 'real floating', as `isdtype` takes
-        them.
+        """NumPy's letter: 'b' for bool, 'i' and 'u' for integers, 'f' for floating. `isdtype` asks
+        for kinds by the names of the array standard.
         """
     @property
     def name(self) -> str:
         """The Array API name, as in 'float64'."""
+    @property
+    def type(self) -> builtins.type[np.generic]:
+        """The class of NumPy's scalars."""
 
 class Tensor:
     """An n-dimensional array whose computation is recorded and can be differentiated.
@@ -75,7 +81,6 @@ class Tensor:
     def __new__(cls, data: Any, /) -> Self: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
     __hash__: ClassVar[None]  # type: ignore[assignment]
-    __array_ufunc__: ClassVar[None]
     __array_priority__: ClassVar[int]
     def __abs__(self) -> Tensor: ...
     def __add__(self, other: _Array, /) -> Tensor: ...
@@ -143,8 +148,14 @@ class Tensor:
         self, dtype: _DTypeLike | None = None, *, copy: builtins.bool | None = None
     ) -> npt.NDArray[Any]:
         """The value as a NumPy array, read-only where it shares the memory."""
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any, /) -> Any:
+        """What NumPy calls for its other functions."""
     def __array_namespace__(self, *, api_version: Any = None) -> ModuleType:
         """The module `adjoint`."""
+    def __array_ufunc__(self, ufunc: Any, method: Any, /, *inputs: Any, **options: Any) -> Any:
+        """What NumPy calls for a ufunc with a tensor: the function of the same name in
+        `adjoint`.
+        """
     def __dlpack__(
         self,
         *,

@@ -152,7 +152,7 @@ def _between(low: Any, high: Any, unit: Tensor) -> Tensor:
 
 def _floating(op: str, dtype: Any) -> DType:
     chosen = _core.float64 if dtype is None else DType(dtype)
-    if chosen.kind != "real floating":
+    if chosen.kind != "f":
         raise TypeError(f"[{op}] dtype must be floating, got {chosen}")
     return chosen
 

@@ -273,7 +273,7 @@ def is_too_long(name: str, parameter: str, label: str) -> bool:
 
 
 def is_differentiable(x: Any) -> bool:
-    return isinstance(x, ad.Tensor) and x.dtype.kind == "real floating"
+    return isinstance(x, ad.Tensor) and x.dtype.kind == "f"
 
 
 def under(context: Any) -> Callable[..., Any]:

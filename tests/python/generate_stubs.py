@@ -124,6 +124,7 @@ RESULTS = {
     **dict.fromkeys(("reset_peak_memory", "clear_cache", "set_num_threads"), "None"),
     **dict.fromkeys(("__init__", "enter", "exit"), "None"),
     **dict.fromkeys(("get_num_threads", "_order"), "int"),
+    **dict.fromkeys(("__array_ufunc__", "__array_function__"), "Any"),
     **dict.fromkeys(("item", "tolist", "hvp", "unflatten", "map", "_refusing", "run"), "Any"),
     **dict.fromkeys(("read", "written"), "list[Any]"),
     "again": "Callable[..., Any]",
@@ -173,7 +174,11 @@ ATTRIBUTES = {
     **dict.fromkeys(("T", "mT"), "Tensor"),
 }
 
-DTYPE_ATTRIBUTES = {"dtype": "np.dtype[Any]", "itemsize": "int"}
+DTYPE_ATTRIBUTES = {
+    **dict.fromkeys(("dtype", "__numpy_dtype__"), "np.dtype[Any]"),
+    "itemsize": "int",
+    "type": "builtins.type[np.generic]",
+}
 
 # ---- Slots --------------------------------------------------------------------------------------
 
@@ -289,6 +294,8 @@ def from_text_signature(name: str, callable_: Any) -> list[str]:
         if p.kind is p.VAR_POSITIONAL:
             parts.append(f"*{typed(name, p.name, p.empty)}")
             star = True
+        elif p.kind is p.VAR_KEYWORD:
+            parts.append(f"**{typed(name, p.name, p.empty)}")
         elif p.name == "self":
             parts.append("self")
             continue  # the slash after self alone says nothing
@@ -459,7 +466,7 @@ def class_(name: str, cls: type) -> str:
         body += "    def __new__(cls, data: Any, /) -> Self: ...\n"
         body += "    def __buffer__(self, flags: int, /) -> memoryview: ...\n"
         body += "    __hash__: ClassVar[None]  # type: ignore[assignment]\n"
-        body += "    __array_ufunc__: ClassVar[None]\n    __array_priority__: ClassVar[int]\n"
+        body += "    __array_priority__: ClassVar[int]\n"
     body += "".join(members(cls))
     return head + (f"{doc}\n\n" if cls.__doc__ else "") + (body or "    ...\n")
 
