@@ -1212,6 +1212,35 @@ def _random_normal(state: Tensor, shape: _Shape, dtype: _DTypeLike, /) -> Tensor
 def _random_integers(state: Tensor, shape: _Shape, low: int, high: int, /) -> Tensor:
     """Integers in [low, high), int64."""
 
+def _random_bits(state: Tensor, shape: _Shape, /) -> Tensor:
+    """Words of 64 random bits."""
+
+def _random_bernoulli(bits: Any, p: Any, /) -> Tensor:
+    """True with probability p."""
+
+def _random_beta(bits: Any, a: _Array, b: _Array, /) -> Tensor:
+    """Beta variates."""
+
+def _random_binomial(bits: Any, n: int, p: Any, /) -> Tensor:
+    """How many of n are true."""
+
+def _random_categorical(bits: Any, weights: Any, /) -> Tensor:
+    """Positions."""
+
+def _random_exponential(bits: Any, /) -> Tensor:
+    """Of mean 1."""
+
+def _random_gamma(bits: Any, a: _Array, /) -> Tensor:
+    """Gamma variates of scale 1."""
+
+def _random_poisson(bits: Any, lam: Any, /) -> Tensor:
+    """Counts of this mean."""
+
+def _random_truncated_normal(bits: Any, lower: Any, upper: Any, /) -> Tensor:
+    """Standard normal between two limits."""
+
+_default_random_state: Tensor
+
 def grad(
     f: Callable[..., Any], argnums: _Axes = 0, has_aux: builtins.bool = False
 ) -> Callable[..., Any]:
