@@ -62,8 +62,8 @@ class Generator:
 
     A draw is differentiable in the parameters that move or stretch it, as the drawn number itself
     moves: the limits of `uniform` and `truncated_normal`, `mean`, `std` and `scale`. The shape
-    parameters of `gamma` and `beta` have no derivative, and asking for one raises. Counts, positions
-    and truth values are integers and bools, which count as constants.
+    parameters of `gamma` and `beta` have no derivative, and asking for one raises. Counts,
+    positions and truth values are integers and bools, which count as constants.
 
     Parameters that no distribution has raise a ValueError: numbers always, tensors where a draw is
     accepted or rejected by their values (`gamma`, `beta`, `poisson`, `binomial`, `bernoulli`,
@@ -162,7 +162,8 @@ class Generator:
         chosen = _floating("exponential", dtype)
         dims = _dims("exponential", shape, scale)
         unit: Tensor = _core.astype(self._variate(_core._random_exponential, dims), chosen)
-        return unit * scale
+        drawn: Tensor = unit * scale
+        return drawn
 
     def gamma(
         self, a: Any, scale: Any = 1.0, shape: Shape | None = None, *, dtype: Any = None
@@ -176,7 +177,8 @@ class Generator:
         chosen = _floating("gamma", dtype)
         dims = _dims("gamma", shape, a, scale)
         unit: Tensor = _core.astype(self._variate(_core._random_gamma, dims, a), chosen)
-        return unit * scale
+        drawn: Tensor = unit * scale
+        return drawn
 
     def beta(self, a: Any, b: Any, shape: Shape | None = None, *, dtype: Any = None) -> Tensor:
         """Draw from the beta distribution; not differentiable in `a` and `b`."""
@@ -271,7 +273,7 @@ class Generator:
         return _core.reshape(found, (*entries.shape[:at], *dims, *entries.shape[at + 1 :]))
 
     def permutation(self, x: Any, axis: int = 0) -> Tensor:
-        """Return the integers below `x`, or the entries of a tensor along `axis`, in random order."""
+        """Return the integers below `x`, or a tensor's entries along `axis`, in random order."""
         whole = hasattr(type(x), "__index__") and not isinstance(x, Tensor)
         entries = None if whole else _core.asarray(x)
         if entries is not None and entries.ndim == 0:
