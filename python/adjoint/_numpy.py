@@ -246,11 +246,13 @@ class _Call:
         if target is None:
             if stated and p.name not in self.idle and not _same(value, p.default):
                 self._refuse(p.name)
-        elif stated or not (_is_absent(p.default) or _same(p.default, target.default)):
-            if target.kind is target.POSITIONAL_ONLY:
-                positional.append(value)
-            else:
+        elif target.kind is not target.POSITIONAL_ONLY:
+            if stated or not (_is_absent(p.default) or _same(p.default, target.default)):
                 named[target.name] = value
+        elif stated or not _is_absent(p.default):
+            if self.leading.index(target) != len(positional):  # one before it was left out
+                self._refuse(p.name)
+            positional.append(value)
 
     def _apply(self, positional: list[Any], named: dict[str, Any]) -> Any:
         one_by_one = len(self.leading) == 1 and not self.takes_many and len(positional) > 1

@@ -1,9 +1,9 @@
 """What the Array API test suite is given: `adjoint`, with stand-ins for complex numbers.
 
 The suite cannot be imported without two complex dtypes and `conj`. So this module has two, of which
-no array can be made, and as a plugin of pytest it takes them out of the lists that examples are drawn
-from, before the rest of the suite reads these. It also skips what asks for complex numbers, and says
-at the end what failed, by cause.
+no array can be made, and as a plugin of pytest it takes them out of the lists that examples are
+drawn from, before the rest of the suite reads these. It also skips what asks for complex numbers,
+and says at the end what failed, by cause.
 """
 
 from __future__ import annotations
