@@ -31,23 +31,23 @@ _NAMES = {
     "Variable": "_tape",
     "__array_namespace_info__": "_dtypes",
     "can_cast": "_dtypes",
-    "checkpoint": "_custom",
-    "cond": "_control",
-    "custom_fixed_point": "_implicit",
-    "custom_jvp": "_custom",
-    "custom_root": "_implicit",
-    "custom_vjp": "_custom",
+    "checkpoint": "transforms.custom",
+    "cond": "transforms.control",
+    "custom_fixed_point": "transforms.implicit",
+    "custom_jvp": "transforms.custom",
+    "custom_root": "transforms.implicit",
+    "custom_vjp": "transforms.custom",
     "finfo": "_dtypes",
-    "hessian": "_jacobian",
-    "host_op": "_host",
+    "hessian": "transforms.jacobian",
+    "host_op": "transforms.host",
     "iinfo": "_dtypes",
     "isdtype": "_dtypes",
-    "jacobian": "_jacobian",
-    "linearize": "_forward",
+    "jacobian": "transforms.jacobian",
+    "linearize": "transforms.forward",
     "result_type": "_dtypes",
-    "scan": "_control",
-    "taylor": "_forward",
-    "while_loop": "_control",
+    "scan": "transforms.control",
+    "taylor": "transforms.forward",
+    "while_loop": "transforms.control",
 }
 
 __array_api_version__ = "2024.12"
@@ -76,27 +76,27 @@ if TYPE_CHECKING:
     from adjoint import optim as optim
     from adjoint import random as random
     from adjoint import testing as testing
-    from adjoint._control import cond as cond
-    from adjoint._control import scan as scan
-    from adjoint._control import while_loop as while_loop
-    from adjoint._custom import checkpoint as checkpoint
-    from adjoint._custom import custom_jvp as custom_jvp
-    from adjoint._custom import custom_vjp as custom_vjp
     from adjoint._dtypes import __array_namespace_info__ as __array_namespace_info__
     from adjoint._dtypes import can_cast as can_cast
     from adjoint._dtypes import finfo as finfo
     from adjoint._dtypes import iinfo as iinfo
     from adjoint._dtypes import isdtype as isdtype
     from adjoint._dtypes import result_type as result_type
-    from adjoint._forward import linearize as linearize
-    from adjoint._forward import taylor as taylor
-    from adjoint._host import host_op as host_op
-    from adjoint._implicit import custom_fixed_point as custom_fixed_point
-    from adjoint._implicit import custom_root as custom_root
-    from adjoint._jacobian import hessian as hessian
-    from adjoint._jacobian import jacobian as jacobian
     from adjoint._tape import GradientTape as GradientTape
     from adjoint._tape import Variable as Variable
+    from adjoint.transforms.control import cond as cond
+    from adjoint.transforms.control import scan as scan
+    from adjoint.transforms.control import while_loop as while_loop
+    from adjoint.transforms.custom import checkpoint as checkpoint
+    from adjoint.transforms.custom import custom_jvp as custom_jvp
+    from adjoint.transforms.custom import custom_vjp as custom_vjp
+    from adjoint.transforms.forward import linearize as linearize
+    from adjoint.transforms.forward import taylor as taylor
+    from adjoint.transforms.host import host_op as host_op
+    from adjoint.transforms.implicit import custom_fixed_point as custom_fixed_point
+    from adjoint.transforms.implicit import custom_root as custom_root
+    from adjoint.transforms.jacobian import hessian as hessian
+    from adjoint.transforms.jacobian import jacobian as jacobian
 
 
 def __getattr__(name: str) -> "Any":

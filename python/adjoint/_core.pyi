@@ -295,7 +295,7 @@ class Tensor:
 
         No derivative passes; inside `grad` and `jvp` it is the value at the current point.
         """
-    def permute_dims(self, axes: _Axes) -> Tensor:
+    def permute_dims(self, axes: _Shape) -> Tensor:
         """The axes in another order."""
     def prod(
         self,
@@ -322,7 +322,7 @@ class Tensor:
     def requires_grad(self, value: builtins.bool) -> None: ...
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Self:
         """Make this handle a leaf; return it."""
-    def reshape(self, *shape: _Shape) -> Tensor:
+    def reshape(self, *shape: _Array) -> Tensor:
         """The same elements in another shape; one extent may be -1."""
     def rsqrt(self) -> Tensor:
         """1 / sqrt(x)."""
@@ -404,10 +404,12 @@ class TreeDef:
 
     def __eq__(self, other: object, /) -> builtins.bool: ...
     def __hash__(self) -> int: ...
-    def flatten_up_to(self, arg0: Any, /) -> list[Any]: ...
+    def flatten_up_to(self, tree: Any) -> list[Any]:
+        """The parts of a pytree at the places of the leaves of this structure."""
     @property
     def num_leaves(self) -> int: ...
-    def unflatten(self, arg0: Any, /) -> Any: ...
+    def unflatten(self, leaves: Iterable[Any]) -> Any:
+        """The pytree of this structure with these leaves."""
 
 @type_check_only
 class _tree(ModuleType):
@@ -447,6 +449,11 @@ def _promote(a: DType, b: DType, /) -> DType:
 
 def _promote_weak(a: DType, number: float, /) -> DType:
     """The dtype that meets a Python number."""
+
+def _records() -> list[tuple[Any, ...]]:
+    """Name, documentation, parameters (name, type, optional, default) and kind of result of each
+    function that has a record.
+    """
 
 def exp(x: _Array, /) -> Tensor:
     """e raised to x."""
@@ -520,7 +527,7 @@ def erf(x: _Array, /) -> Tensor:
 def erfc(x: _Array, /) -> Tensor:
     """1 - erf(x), exact in the tail."""
 
-def polygamma(n: int, x: _Array, /) -> Tensor:
+def polygamma(n: _Array, x: _Array, /) -> Tensor:
     """Derivative of order n of digamma, for whole n from 0 to 170 (nan for any other).
 
     n counts as a constant: there is no derivative in it.
@@ -753,16 +760,16 @@ def std(
 def reshape(x: _Array, /, shape: _Shape, *, copy: builtins.bool | None = None) -> Tensor:
     """The same elements in another shape; one extent may be -1."""
 
-def permute_dims(x: _Array, /, axes: _Axes) -> Tensor:
+def permute_dims(x: _Array, /, axes: _Shape) -> Tensor:
     """The axes in another order."""
 
 def matrix_transpose(x: _Array, /) -> Tensor:
     """The last two axes exchanged."""
 
-def moveaxis(x: _Array, source: _Axes, destination: _Axes, /) -> Tensor:
+def moveaxis(x: _Array, source: _Shape, destination: _Shape, /) -> Tensor:
     """Axes moved to other positions."""
 
-def expand_dims(x: _Array, /, axis: _Axes = 0) -> Tensor:
+def expand_dims(x: _Array, /, axis: int = 0) -> Tensor:
     """A new axis of length one."""
 
 def squeeze(x: _Array, /, axis: _Axes) -> Tensor:
@@ -875,29 +882,35 @@ def trace(
 ) -> Tensor:
     """Sums of the diagonals of the matrices in two axes."""
 
-def roll(x: _Array, /, shift: _Axes, *, axis: _Axes | None = None) -> Tensor:
+def roll(x: _Array, /, shift: _Shape, *, axis: _Axes | None = None) -> Tensor:
     """Elements moved along axes; those that leave at one end enter at the other."""
 
-def tile(x: _Array, repetitions: Any, /) -> Tensor:
+def tile(x: _Array, repetitions: _Shape, /) -> Tensor:
     """The whole tensor repeated along each axis."""
 
-def repeat(x: _Array, repeats: Any, /, *, axis: _Axes | None = None) -> Tensor:
+def repeat(
+    x: _Array,
+    repeats: int | Sequence[int] | Tensor | npt.NDArray[Any],
+    /,
+    *,
+    axis: int | None = None,
+) -> Tensor:
     """Each entry repeated along an axis; of all elements where it is None."""
 
-def unstack(x: _Array, /, *, axis: _Axes = 0) -> tuple[Tensor, ...]:
+def unstack(x: _Array, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     """The entries along an axis, one tensor each."""
 
-def broadcast_arrays(*arrays: Sequence[_Array] | Tensor) -> list[Tensor]:
+def broadcast_arrays(*arrays: _Array) -> list[Tensor]:
     """Each tensor repeated to the shape that all of them broadcast to."""
 
-def meshgrid(*arrays: Sequence[_Array] | Tensor, indexing: Any = "xy") -> list[Tensor]:
+def meshgrid(*arrays: _Array, indexing: str = "xy") -> list[Tensor]:
     """Coordinates of a grid, from those of each axis."""
 
 def diff(
     x: _Array,
     /,
     *,
-    axis: _Axes = -1,
+    axis: int = -1,
     n: int = 1,
     prepend: _Array | None = None,
     append: _Array | None = None,
@@ -909,13 +922,13 @@ def count_nonzero(
 ) -> Tensor:
     """How many elements are not zero."""
 
-def take_along_axis(x: _Array, indices: _Array, /, *, axis: _Axes = -1) -> Tensor:
+def take_along_axis(x: _Array, indices: _Array, /, *, axis: int = -1) -> Tensor:
     """Entries along an axis, each row by indices of its own."""
 
-def vecdot(x1: _Array, x2: _Array, /, *, axis: _Axes = -1) -> Tensor:
+def vecdot(x1: _Array, x2: _Array, /, *, axis: int = -1) -> Tensor:
     """Sums of products along an axis; the other axes broadcast."""
 
-def tensordot(x1: _Array, x2: _Array, /, *, axes: _Axes = 2) -> Tensor:
+def tensordot(x1: _Array, x2: _Array, /, *, axes: int | Sequence[_Axes] = 2) -> Tensor:
     """Sums of products over pairs of axes: the last `axes` of x1 with the first of x2, or two
     lists.
     """
@@ -970,7 +983,7 @@ def inner(x1: _Array, x2: _Array, /) -> Tensor:
 def kron(x1: _Array, x2: _Array, /) -> Tensor:
     """The Kronecker product: each element of x1 times all of x2."""
 
-def cross(x1: _Array, x2: _Array, /, *, axis: _Axes = -1) -> Tensor:
+def cross(x1: _Array, x2: _Array, /, *, axis: int = -1) -> Tensor:
     """The cross product of vectors of three entries; other axes broadcast."""
 
 def median(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
@@ -988,7 +1001,7 @@ class _TopkResult(NamedTuple):
     values: Tensor
     indices: Tensor
 
-def topk(x: _Array, k: int, /, *, axis: _Axes = -1, largest: builtins.bool = True) -> _TopkResult:
+def topk(x: _Array, k: int, /, *, axis: int = -1, largest: builtins.bool = True) -> _TopkResult:
     """The k largest entries along an axis in descending order, or the k smallest in ascending
     order, and where they are.
     """
@@ -1061,7 +1074,7 @@ def entr(x: _Array, /) -> Tensor:
 def logit(x: _Array, /) -> Tensor:
     """log(x / (1 - x)), the inverse of sigmoid."""
 
-def trapezoid(y: _Array, x: _Array | None = None, *, dx: float = 1.0, axis: _Axes = -1) -> Tensor:
+def trapezoid(y: _Array, x: _Array | None = None, *, dx: float = 1.0, axis: int = -1) -> Tensor:
     """The integral along an axis by the trapezoidal rule, at points x or dx apart."""
 
 def cov(
@@ -1084,7 +1097,7 @@ def cumulative_sum(
     x: _Array,
     /,
     *,
-    axis: _Axes | None = None,
+    axis: int | None = None,
     dtype: _DTypeLike | None = None,
     include_initial: builtins.bool = False,
 ) -> Tensor:
@@ -1094,13 +1107,15 @@ def cumulative_prod(
     x: _Array,
     /,
     *,
-    axis: _Axes | None = None,
+    axis: int | None = None,
     dtype: _DTypeLike | None = None,
     include_initial: builtins.bool = False,
 ) -> Tensor:
     """Products of all entries up to each one along an axis."""
 
-def searchsorted(x1: _Array, x2: _Array, /, *, side: Any = "left", sorter: Any = None) -> Tensor:
+def searchsorted(
+    x1: _Array, x2: _Array, /, *, side: str = "left", sorter: _Array | None = None
+) -> Tensor:
     """Where to put the values x2 into the sorted row x1: before or after equal ones."""
 
 def nonzero(x: _Array, /) -> tuple[Tensor, ...]:

@@ -10,7 +10,7 @@ from adjoint._core import DType, Tensor
 __all__ = ["can_cast", "finfo", "iinfo", "isdtype", "result_type"]
 
 
-def is_floating(x: Any) -> bool:
+def is_differentiable(x: Any) -> bool:
     """Whether `x` is a tensor that derivatives can reach."""
     return isinstance(x, Tensor) and x.dtype.kind == "f"
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from adjoint import _core, tree
 from adjoint._arguments import check_choice, check_flag
 from adjoint._core import Tensor, TreeDef
-from adjoint._dtypes import is_floating
+from adjoint._dtypes import is_differentiable
 
 __all__ = ["GradientTape", "Variable"]
 
@@ -337,7 +337,7 @@ def _checked(op: str, value: Any, what: str) -> list[Tensor]:
     for x in leaves:
         if not isinstance(x, Tensor):
             raise TypeError(f"[GradientTape.{op}] {what} must be Tensors, not {type(x).__name__}")
-        if not is_floating(x):
+        if not is_differentiable(x):
             raise TypeError(
                 f"[GradientTape.{op}] {what} of dtype {x.dtype} has no derivative: use a floating "
                 "tensor"
@@ -425,7 +425,7 @@ class Variable(Tensor):
         self = super().__new__(cls, _core.asarray(initial_value, dtype=dtype).detach())
         self._trainable = trainable
         self.name = name
-        if trainable and is_floating(self):
+        if trainable and is_differentiable(self):
             self.requires_grad_(True)
         return self
 

@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "convert.h"
+#include "signatures.h"
 
 namespace adjoint::python {
 
@@ -97,25 +98,11 @@ PyCFunction erased(F* f) {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
 }
 
-void replace_entry(PyObject* o, const std::string& prefix = "") {
-  if (PyInstanceMethod_Check(o)) o = PyInstanceMethod_GET_FUNCTION(o);
-  if (!PyCFunction_CheckExact(o)) return;
-  PyMethodDef* def = reinterpret_cast<PyCFunctionObject*>(o)->m_ml;
+void replace_entry(PyCFunctionObject* function, const std::string& prefix) {
+  PyMethodDef* def = function->m_ml;
   if (def->ml_flags == kFlags && def->ml_meth == erased(g_dispatcher))
     def->ml_meth = erased(call_named);
-  if (!prefix.empty() && def->ml_meth == erased(call_named))
-    prefixes()[PyCFunction_GET_SELF(o)] = prefix;
-}
-
-void replace_entries(const py::handle owner, const std::string& prefix = "") {
-  for (const auto [key, value] : py::dict(owner.attr("__dict__"))) {
-    replace_entry(value.ptr(), prefix);
-    if (PyModule_Check(value.ptr()))
-      replace_entries(value, text_of(key) + ".");
-    else if (PyType_Check(value.ptr()) &&
-             py::getattr(value, "__module__", py::none()).equal(owner.attr("__name__")))
-      replace_entries(value);
-  }
+  if (!prefix.empty() && def->ml_meth == erased(call_named)) prefixes()[function->m_self] = prefix;
 }
 
 }  // namespace
@@ -125,11 +112,11 @@ void name_call_errors(const py::module_& m) {
   const PyMethodDef* def = reinterpret_cast<PyCFunctionObject*>(probe.ptr())->m_ml;
   if (def->ml_flags != kFlags) return;
   g_dispatcher = reinterpret_cast<Dispatcher>(reinterpret_cast<void (*)()>(def->ml_meth));
-  replace_entries(m);
+  visit_functions(m, replace_entry);
 }
 
 py::object named_call_errors(py::cpp_function f) {
-  replace_entry(f.ptr());
+  replace_entry(reinterpret_cast<PyCFunctionObject*>(f.ptr()), "");
   return f;
 }
 

@@ -113,14 +113,33 @@ void rebind_cell(PyTensor* t, Node* node) {
   release_handle(old);
 }
 
+namespace {
+
+// Whether a derivative may lead through the value.
+bool has_derivative(const Node* n) {
+  const auto& levels = thread_state().levels;
+  for (;; n = n->primal) {
+    if (n->requires_grad || (n->box == Box::dual && n->tangent)) return true;
+    if (n->box == Box::trace)
+      return n->level <= levels.size() && levels[n->level - 1u].trace &&
+             levels[n->level - 1u].trace->moves(n);
+    if (!n->level) return false;
+  }
+}
+
+}  // namespace
+
 PyObject* constant_result(PyObject* result) {
   const ThreadState& state = thread_state();
   if (!result || state.recording || !is_exact_tensor(result)) return result;
   PyTensor* t = as_tensor(result);
-  if (t->leaf || (!t->node->level && !t->node->requires_grad)) return result;
-  const py::object given =
-      py::reinterpret_steal<py::object>(result);  // it may be an operand itself
-  return wrap(constant_part(Tensor::share(t->node)).detach_node());
+  if (t->leaf) return result;
+  // It may be an operand itself, whose value is what its cell holds here.
+  const Tensor value = Tensor::share(read_node(t));
+  if (!value.node()->level && !value.node()->requires_grad) return result;
+  if (value.node() != t->node && !has_derivative(value.node())) return result;
+  const py::object given = steal(result);
+  return wrap(constant_part(value).detach_node());
 }
 
 void refuse_rebind_of_leaf(const PyTensor* t, const char* what) {

@@ -199,7 +199,8 @@ PyMethodDef compiled_methods[] = {
      "__reduce__($self)\n--\n\nThe name, by which it is found again."},
     {"program", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(compiled_program)),
      METH_FASTCALL | METH_KEYWORDS,
-     "program(*args, **kwargs)\n\nThe program for such arguments, traced if need be, not run."},
+     "program($self, /, *args, **kwargs)\n--\n\nThe program for such arguments, traced if need be, "
+     "not run."},
     {"cache_info", compiled_cache_info, METH_NOARGS,
      "cache_info($self, /)\n--\n\nHow many calls found a program, how many traced, and the "
      "programs kept."},

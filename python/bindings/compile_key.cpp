@@ -36,7 +36,7 @@ bool compares_by_identity(PyObject* o) {
 }
 
 bool moves(const Node* n) {
-  return is_floating(n->dtype) && is_differentiated(Tensor::share(const_cast<Node*>(n)));
+  return is_differentiable(n->dtype) && is_differentiated(Tensor::share(const_cast<Node*>(n)));
 }
 
 }  // namespace

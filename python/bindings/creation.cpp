@@ -25,7 +25,7 @@ PyObject* make_tensor(const Arguments& a) {
     raise(ErrorKind::type, "tensor", "name must be a str, not " + type_name(a[3]));
   Tensor value = tensor_from_python(a[0], a.dtype(1), std::nullopt, "tensor");
   if (leaf) {
-    if (!is_floating(value.dtype()))
+    if (!is_differentiable(value.dtype()))
       raise(ErrorKind::type, "tensor",
             "requires_grad=True for dtype " + std::string(name(value.dtype())) +
                 ": only floating tensors have gradients, pass dtype=ad.float64");
@@ -128,7 +128,7 @@ Tensor line_between(const Arguments& a, std::int64_t num, bool endpoint) {
   DType dtype = DType::float32;
   for (int i = 0; i < 2; ++i)
     if (const DType t = (i == 0 ? first : end).dtype(); !weak_kind(a[i]))
-      dtype = promote(dtype, is_floating(t) ? t : DType::float64);
+      dtype = promote(dtype, floating_dtype(t));
   const Tensor start = astype(first, DType::float64);
   const Tensor stop = astype(end, DType::float64);
   const std::int64_t last = endpoint ? num - 1 : num;

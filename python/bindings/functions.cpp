@@ -16,10 +16,12 @@ namespace adjoint::python {
 
 namespace {
 
-// One callable: a function of the library, or a body that takes Python objects.
+// One callable: a function of the library, a body that takes Python objects, or another function
+// that is called instead.
 struct Callable {
   FunctionRecord function;
   FunctionBody body = nullptr;
+  py::object target;
   std::string name;        // without its namespace
   std::string doc;         // as a function: "name(signature)\n--\n\ndoc"
   std::string method_doc;  // as a method: the first parameter is $self
@@ -36,7 +38,7 @@ struct Callable {
   py::object fields;      // a named tuple of several results
 };
 
-constexpr int kMaxFunctions = 400;
+constexpr int kMaxFunctions = 600;
 std::array<Callable*, kMaxFunctions> g_functions = {};
 int g_function_count = 0;
 
@@ -156,6 +158,7 @@ PyObject* call_entry(const Callable& f, const Arguments& arguments) {
 PyObject* call_function(int index, PyObject* const* args, std::size_t nargs,
                         PyObject* kwnames) noexcept {
   const Callable& f = *g_functions[static_cast<std::size_t>(index)];
+  if (f.target) return PyObject_Vectorcall(f.target.ptr(), args, nargs, kwnames);
   return guarded([&]() -> PyObject* {
     if (const Op* op = f.function.op) {
       if (kwnames && PyTuple_GET_SIZE(kwnames) > 0)
@@ -275,12 +278,27 @@ py::module_ home_of(py::module_& m, std::string_view full) {
                                       : m.def_submodule(name.c_str());
 }
 
-void bind(py::module_& m, std::unique_ptr<Callable> owned) {
+// Gives a callable a place in the table; built-in functions point into it for the life of the
+// process.
+std::size_t placed(Callable* f) {
   if (g_function_count == kMaxFunctions)
     raise(ErrorKind::runtime, "bindings", "more functions than entry points");
-  Callable* f = owned.release();  // built-in functions point into it for the life of the process
-  const auto i = static_cast<std::size_t>(g_function_count++);
-  g_functions[i] = f;
+  g_functions[static_cast<std::size_t>(g_function_count)] = f;
+  return static_cast<std::size_t>(g_function_count++);
+}
+
+void make_builtin(const py::handle& home, const Callable& f, std::size_t i,
+                  const std::string& package) {
+  auto* def = new PyMethodDef{
+      f.name.c_str(),
+      reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(kFunctionEntries[i])),
+      METH_FASTCALL | METH_KEYWORDS, f.doc.c_str()};
+  home.attr(f.name.c_str()) = steal(PyCFunction_NewEx(def, home.ptr(), py::str(package).ptr()));
+}
+
+void bind(py::module_& m, std::unique_ptr<Callable> owned) {
+  Callable* f = owned.release();
+  const std::size_t i = placed(f);
   const std::string_view full = f->function.name;
   py::module_ home = home_of(m, full);
   f->name = full.substr(full.find('.') + 1);
@@ -289,13 +307,9 @@ void bind(py::module_& m, std::unique_ptr<Callable> owned) {
   signature = signature.substr(0, signature.find(" -> "));
   const std::string doc = std::string("\n--\n\n") + f->function.doc;
   f->doc = f->name + std::string(signature) + doc;
-  auto* def = new PyMethodDef{
-      f->name.c_str(),
-      reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(kFunctionEntries[i])),
-      METH_FASTCALL | METH_KEYWORDS, f->doc.c_str()};
-  const py::str package(full == f->name ? "adjoint"
-                                        : "adjoint." + std::string(full.substr(0, full.find('.'))));
-  home.attr(f->name.c_str()) = steal(PyCFunction_NewEx(def, home.ptr(), package.ptr()));
+  make_builtin(
+      home, *f, i,
+      full == f->name ? "adjoint" : "adjoint." + std::string(full.substr(0, full.find('.'))));
   if (!f->function.method) return;
   f->method_doc = method_signature(f->name, signature) + doc;
   auto* defs = new PyMethodDef[2]{
@@ -372,6 +386,15 @@ Dims Arguments::axes(int i, int ndim) const {
   return out;
 }
 
+void show_as_builtin(const py::handle& home, const std::string& package, const char* name,
+                     const char* doc, py::object target) {
+  auto* f = new Callable;
+  f->target = std::move(target);
+  f->name = name;
+  f->doc = doc;
+  make_builtin(home, *f, placed(f), package);
+}
+
 void add_function(py::module_& m, const char* name, const char* signature, const char* doc,
                   FunctionBody body, bool method) {
   auto f = std::make_unique<Callable>();
@@ -394,12 +417,50 @@ PyObject* promote_weak_body(const Arguments& a) {
   return Py_NewRef(dtype_object(promote_weak(dtype_from_python(a[0], a.op()), *kind)));
 }
 
+// What the records say of types: the stub and the public header are made from it.
+const char* word(ParameterType type) {
+  switch (type) {
+    case ParameterType::tensor: return "tensor";
+    case ParameterType::tensors: return "tensors";
+    case ParameterType::axis: return "axis";
+    case ParameterType::axes: return "axes";
+    case ParameterType::shape: return "shape";
+    case ParameterType::pairs: return "pairs";
+    case ParameterType::integer: return "integer";
+    case ParameterType::integers: return "integers";
+    case ParameterType::number: return "number";
+    case ParameterType::flag: return "flag";
+    case ParameterType::dtype: return "dtype";
+    case ParameterType::text: return "text";
+    case ParameterType::device: return "device";
+    case ParameterType::copy: return "copy";
+  }
+  return "";
+}
+
+PyObject* records_body(const Arguments&) {
+  static constexpr const char* kResults[] = {"one", "list", "tuple", "fields"};
+  py::list out;
+  for (const FunctionRecord* f : all_functions()) {
+    py::list parameters;
+    for (const Parameter& p : f->parameters)
+      parameters.append(py::make_tuple(p.name, word(p.type.type), p.type.optional, p.fallback));
+    out.append(py::make_tuple(f->name, f->doc, parameters,
+                              kResults[static_cast<std::size_t>(f->results)]));
+  }
+  return out.release().ptr();
+}
+
 }  // namespace
 
 void init_functions(py::module_& m) {
   add_function(m, "_promote", "(a, b, /)", "The dtype two dtypes meet in.", promote_body);
   add_function(m, "_promote_weak", "(a, number, /)", "The dtype that meets a Python number.",
                promote_weak_body);
+  add_function(m, "_records", "()",
+               "Name, documentation, parameters (name, type, optional, default) and kind of result "
+               "of each function that has a record.",
+               records_body);
   for (const FunctionRecord* function : all_functions()) {
     auto f = std::make_unique<Callable>();
     f->function = *function;

@@ -62,5 +62,8 @@ class Arguments {
 using FunctionBody = PyObject* (*)(const Arguments&);
 void add_function(py::module_& m, const char* name, const char* signature, const char* doc,
                   FunctionBody body, bool method = false);
+/// A built-in function of a module that calls another one; `doc` begins with the signature.
+void show_as_builtin(const py::handle& home, const std::string& package, const char* name,
+                     const char* doc, py::object target);
 
 }  // namespace adjoint::python

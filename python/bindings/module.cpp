@@ -3,6 +3,7 @@
 
 #include "call_errors.h"
 #include "pytensor.h"
+#include "signatures.h"
 
 namespace adjoint::python {
 
@@ -56,4 +57,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_used()) {
   binding::init_state(m);
   binding::init_anomaly(m);
   binding::name_call_errors(m);
+  binding::write_signatures(m);
 }

@@ -94,9 +94,10 @@ std::size_t shape_bytes(const Py_buffer& view) {
 bool array_has(PyObject* array, const std::string& content) {
   return read_array(array, [&](const Py_buffer& view, const char* elements) {
     const std::size_t head = shape_bytes(view);
-    const auto size = static_cast<std::size_t>(view.len);
-    return content.size() == head + size && std::memcmp(content.data(), view.shape, head) == 0 &&
-           std::memcmp(content.data() + head, elements, size) == 0;
+    const std::string_view shape(reinterpret_cast<const char*>(view.shape), head);
+    const std::string_view values(elements, static_cast<std::size_t>(view.len));
+    return content.size() == shape.size() + values.size() && content.starts_with(shape) &&
+           content.ends_with(values);
   });
 }
 

@@ -67,7 +67,7 @@ PyObject* get_requires_grad(PyObject* self, void*) {
 
 void set_requires_grad_value(PyObject* self, bool on) {
   PyTensor* t = as_tensor(self);
-  if (on && !is_floating(t->node->dtype))
+  if (on && !is_differentiable(t->node->dtype))
     raise(ErrorKind::type, "requires_grad",
           "a tensor of dtype " + std::string(name(t->node->dtype)) +
               " has no gradient: only floating tensors do, convert with ad.astype");
@@ -102,8 +102,9 @@ PyObject* get_is_leaf(PyObject* self, void*) {
 PyObject* get_grad(PyObject* self, void*) noexcept {
   return guarded([&]() -> PyObject* {
     PyTensor* t = as_tensor(self);
+    // The gradient of an argument may be reached by another way, and a handle may become a leaf.
+    if (!is_direct(t)) read_node(t);
     if (!t->leaf) Py_RETURN_NONE;
-    if (!is_direct(t)) read_node(t);  // the gradient of an argument may be reached by another way
     Tensor grad = read_cell(gradient_cell(t->leaf));
     if (!grad.defined()) Py_RETURN_NONE;
     PyObject* out = wrap(grad.detach_node());
@@ -134,8 +135,8 @@ int set_grad(PyObject* self, PyObject* value, void*) noexcept {
                   std::string(name(given->dtype)) + " and " + std::string(name(t->node->dtype)));
       fresh = Tensor::share(given);
     }
-    if (!t->leaf) return 0;
     if (!is_direct(t)) read_node(t);
+    if (!t->leaf) return 0;
     write_cell(gradient_cell(t->leaf), std::move(fresh));
     return 0;
   });

@@ -443,7 +443,8 @@ PyMemberDef tensor_members[] = {
     {nullptr, 0, 0, 0, nullptr}};
 
 constexpr const char* kTensorDoc =
-    "An n-dimensional array whose computation is recorded and can be differentiated.\n\n"
+    "Tensor(data, /)\n--\n\nAn n-dimensional array whose computation is recorded and can be "
+    "differentiated.\n\n"
     "A Tensor is a handle on a value. ``x += y`` and ``x[i] = v`` give the handle a new value,\n"
     "seen through every alias of it; the old value, and views taken of it, never change.\n"
     "Make one with `tensor`, `asarray`, `zeros` and the like.";

@@ -286,7 +286,7 @@ py::tuple vector_jacobian(py::object f, py::args primals) {
 Tensor differentiable_leaf(PyObject* o, const char* op, std::size_t position) {
   if (is_tensor(o)) {
     Node* node = read_node(as_tensor(o));
-    if (!is_floating(node->dtype))
+    if (!is_differentiable(node->dtype))
       raise_argument(op, position, "a tensor of dtype " + std::string(name(node->dtype)));
     return Tensor::share(node);
   }
@@ -300,7 +300,7 @@ Tensor differentiable_leaf(PyObject* o, const char* op, std::size_t position) {
   Node* node = node_from_foreign(o, std::nullopt, op);
   if (!node) raise_argument(op, position, "a " + type_name(o));
   Tensor t = constant_in_trace(Tensor::adopt(node));
-  if (!is_floating(t.dtype()))
+  if (!is_differentiable(t.dtype()))
     raise_argument(op, position, "an array of dtype " + std::string(name(t.dtype())));
   return t;
 }
@@ -332,7 +332,7 @@ py::object to_python(const TreeDef& def, std::vector<Tensor> leaves) {
 Tensor scalar_output(PyObject* o, const char* op) {
   Tensor y = output_tensor(o, op);
   if (y.size() != 1) raise_not_scalar(y, op);
-  if (!is_floating(y.dtype()))
+  if (!is_differentiable(y.dtype()))
     raise(ErrorKind::type, op,
           "the function returned dtype " + std::string(name(y.dtype())) +
               ", which has no derivative: return a floating tensor");
@@ -388,7 +388,7 @@ PyObject* call_jacobian(const TransformSpec& spec, PyObject* f, PyObject* const*
   }
   std::vector<py::object> parts;
   for (const Tensor& y : out.leaves) {
-    if (!is_floating(y.dtype()))
+    if (!is_differentiable(y.dtype()))
       raise(ErrorKind::type, op,
             "the function returned dtype " + std::string(name(y.dtype())) +
                 ", which has no derivative: return a floating tensor");

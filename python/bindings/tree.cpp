@@ -19,10 +19,24 @@ struct Custom {
   py::object flatten;
   py::object unflatten;
 };
+
+// A class that is registered goes like any other: the table hears of its end from a weak reference,
+// and its functions, which mostly refer to the class, stand in the class's own dictionary, where
+// the cyclic collector sees them. Classes that take no attributes are static and stay.
+struct Registered {
+  py::object weak;
+  py::object functions;  // (flatten, unflatten); null: in the class
+};
+
 // Never destroyed: it holds Python objects, and the interpreter may be gone by then.
-std::unordered_map<PyTypeObject*, Custom>& registry() {
-  static auto* table = new std::unordered_map<PyTypeObject*, Custom>;
+std::unordered_map<PyTypeObject*, Registered>& registry() {
+  static auto* table = new std::unordered_map<PyTypeObject*, Registered>;
   return *table;
+}
+
+PyObject* own_key() {
+  static PyObject* key = PyUnicode_InternFromString("__tree_functions__");
+  return key;
 }
 
 bool is_named_tuple(PyObject* o) {
@@ -47,7 +61,14 @@ void push_sequence(PyObject* o, std::vector<py::object>& children) {
 }
 
 // The functions of a registered class, held while they run: the class may be registered anew.
-Custom functions_of(PyTypeObject* type) { return registry().at(type); }
+Custom functions_of(PyTypeObject* type) {
+  py::object both = registry().at(type).functions;
+  if (!both) both = borrow(PyDict_GetItemWithError(type->tp_dict, own_key()));
+  if (!both || !PyTuple_CheckExact(both.ptr()) || PyTuple_GET_SIZE(both.ptr()) != 2)
+    raise(ErrorKind::runtime, "tree",
+          std::string("the functions of ") + type->tp_name + " are gone: register the class anew");
+  return {borrow(PyTuple_GET_ITEM(both.ptr(), 0)), borrow(PyTuple_GET_ITEM(both.ptr(), 1))};
+}
 
 // Splits one node: its record, and its children in order.
 TreeDef::Entry split(PyObject* o, Kind kind, std::vector<py::object>& children) {
@@ -210,9 +231,20 @@ void tree_register(py::object cls, py::object flatten, py::object unflatten) {
           std::string(type->tp_name) + " already has a meaning in a pytree");
   require_callable(flatten.ptr(), "tree.register", "flatten");
   require_callable(unflatten.ptr(), "tree.register", "unflatten");
-  Custom functions{flatten, unflatten};
-  std::swap(registry()[type], functions);  // those from before go when the table is in order
-  cls.release();                           // the table compares addresses, so the class must stay
+  Registered fresh;
+  py::object both = py::make_tuple(flatten, unflatten);
+  // Not through the class's own class, whose __setattr__ may be anything.
+  if (PyType_Type.tp_setattro(cls.ptr(), own_key(), both.ptr()) != 0) {
+    PyErr_Clear();
+    fresh.functions = std::move(both);
+  }
+  fresh.weak = py::weakref(cls, py::cpp_function([type](const py::handle&) {
+                             Registered gone;
+                             const auto at = registry().find(type);
+                             std::swap(at->second, gone);  // destroyed when the table is in order
+                             registry().erase(at);
+                           }));
+  std::swap(registry()[type], fresh);
 }
 
 }  // namespace
@@ -335,15 +367,19 @@ void init_tree(py::module_& m) {
   py::class_<TreeDef>(m, "TreeDef", py::module_local(),
                       "The structure of a pytree without its leaves; shown with ... for each.")
       .def_property_readonly("num_leaves", &TreeDef::leaf_count)
-      .def("unflatten", [](const TreeDef& d, py::object l) { return d.unflatten(to_vector(l)); })
-      .def("flatten_up_to",
-           [](const TreeDef& d, py::object t) {
-             std::vector<py::object> parts;
-             d.flatten_up_to(t, parts, "tree");
-             py::list out;
-             for (py::object& part : parts) out.append(std::move(part));
-             return out;
-           })
+      .def(
+          "unflatten", [](const TreeDef& d, py::object l) { return d.unflatten(to_vector(l)); },
+          py::arg("leaves"), "The pytree of this structure with these leaves.")
+      .def(
+          "flatten_up_to",
+          [](const TreeDef& d, py::object t) {
+            std::vector<py::object> parts;
+            d.flatten_up_to(t, parts, "tree");
+            py::list out;
+            for (py::object& part : parts) out.append(std::move(part));
+            return out;
+          },
+          py::arg("tree"), "The parts of a pytree at the places of the leaves of this structure.")
       .def("__eq__",
            [](const TreeDef& d, py::object o) {
              return py::isinstance<TreeDef>(o) && d.equals(o.cast<const TreeDef&>());

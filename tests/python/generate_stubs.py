@@ -1,10 +1,9 @@
 """Writes python/adjoint/_core.pyi: ``python tests/python/generate_stubs.py``, package installed.
 
-Functions and methods bring their names, parameters, defaults and docstrings along, from the records
-of the registry; what a stub adds are types, which the tables below give by the name of a parameter
-or a function. A name the tables do not know is typed Any, or Tensor as a result, so that a new
-operation needs an entry here only if it is unusual. Slots of Tensor have no signature at run time
-and come from a small template.
+Functions and methods that have a record bring names, parameters, types, defaults and docstrings
+along. What the bindings define by hand lacks types, which the tables below give by the name of a
+parameter or a function; a name they do not know is typed Any, or Tensor as a result. Slots of
+Tensor have no signature at run time and come from a small template.
 """
 
 from __future__ import annotations
@@ -47,56 +46,57 @@ _Axes: TypeAlias = int | Sequence[int]
 __version__: str
 '''
 
+# ---- Types of the records ------------------------------------------------------------------------
+
+RECORDED = {
+    "tensor": "_Array",
+    "tensors": "Sequence[_Array] | Tensor",
+    "axis": "int",
+    "axes": "_Axes",
+    "shape": "_Shape",
+    "pairs": "int | Sequence[_Axes]",
+    "integer": "int",
+    "integers": "int | Sequence[int] | Tensor | npt.NDArray[Any]",
+    "number": "float",
+    "flag": "builtins.bool",
+    "dtype": "_DTypeLike",
+    "text": "str",
+    "device": 'Literal["cpu"]',
+    "copy": "builtins.bool",
+}
+RECORDED_RESULTS = {"one": "Tensor", "list": "list[Tensor]", "tuple": "tuple[Tensor, ...]"}
+RECORDS = {
+    name: ({p[0]: RECORDED[p[1]] for p in parameters}, RECORDED_RESULTS.get(results, ""))
+    for name, _, parameters, results in _core._records()
+}
+
 # ---- Types by name ------------------------------------------------------------------------------
 
 PARAMETERS = {
-    **dict.fromkeys(("x", "x1", "x2", "condition", "a", "b", "c", "indices"), "_Array"),
-    **dict.fromkeys(("arrays", "tensors", "operands"), "Sequence[_Array] | Tensor"),
-    **dict.fromkeys(("axis", "axes", "source", "destination", "shift"), "_Axes"),
-    **dict.fromkeys(("largest", "equal_nan", "rowvar", "bias", "include_initial"), "builtins.bool"),
-    **dict.fromkeys(("axis1", "axis2", "ddof", "num_classes"), "int"),
-    **dict.fromkeys(("rtol", "atol", "nan", "posinf", "neginf", "dx"), "float"),
-    **dict.fromkeys(("y", "q", "m", "prepend", "append"), "_Array"),
-    **dict.fromkeys(("keepdims", "descending", "requires_grad", "create_graph"), "builtins.bool"),
-    **dict.fromkeys(("copy", "has_aux", "endpoint", "stable", "unsafe"), "builtins.bool"),
-    **dict.fromkeys(("n_rows", "n_cols", "k", "offset", "num", "n"), "int"),
-    **dict.fromkeys(("start", "stop", "step", "correction", "fill_value"), "float"),
+    **dict.fromkeys(
+        ("requires_grad", "create_graph", "copy", "has_aux", "endpoint"), "builtins.bool"
+    ),
+    **dict.fromkeys(("num", "n", "low", "high"), "int"),
+    **dict.fromkeys(("start", "stop", "step", "number"), "float"),
+    **dict.fromkeys(("argnums", "static_argnums", "donate_argnums"), "_Axes"),
+    **dict.fromkeys(("primals", "tangents"), "Sequence[Any]"),
+    "x": "_Array",
     "shape": "_Shape",
     "dtype": "_DTypeLike",
     "device": 'Literal["cpu"]',
     "name": "str",
-    "argnums": "_Axes",
-    "static_argnums": "_Axes",
-    "donate_argnums": "_Axes",
     "f": "Callable[..., Any]",
     "cls": "type[Any]",
     "treedef": "TreeDef",
     "leaves": "Iterable[Any]",
     "format_spec": "str",
-    "enabled": "builtins.bool",
-    "primals": "Sequence[Any]",
-    "tangents": "Sequence[Any]",
-    "number": "float",
     "state": "Tensor",
-    "low": "int",
-    "high": "int",
 }
 PARAMETERS_OF = {
-    "astype": {"copy": "builtins.bool"},
-    "clip": {"min": "_Array", "max": "_Array"},
-    "concat": {"axis": "int"},
-    "argmax": {"axis": "int"},
-    "argmin": {"axis": "int"},
-    "argsort": {"axis": "int"},
-    "sort": {"axis": "int"},
-    "expand_dims": {"axis": "_Axes"},
-    "stack": {"axis": "int"},
-    "take": {"axis": "int"},
     "linspace": {"start": "_Array", "stop": "_Array"},
     "full": {"fill_value": "_Array"},
     "full_like": {"fill_value": "_Array"},
     "backward": {"grad": "_Array"},
-    "deferral": {"arg0": "builtins.bool"},
     "set_cache_limit": {"limit": "int | None"},
     "register": {
         "flatten": "Callable[[Any], tuple[Sequence[Any], Hashable]]",
@@ -117,9 +117,6 @@ RESULTS = {
     ),
     **dict.fromkeys(("_tracing", "_is_batched", "_is_traced", "_recorders_open"), "builtins.bool"),
     **dict.fromkeys(("_recorded_run", "_linearize"), "tuple[Any, ...]"),
-    **dict.fromkeys(("broadcast_arrays", "meshgrid"), "list[Tensor]"),
-    **dict.fromkeys(("unstack", "nonzero", "split"), "tuple[Tensor, ...]"),
-    **dict.fromkeys(("unique_all", "unique_counts", "unique_inverse"), "Any"),
     **dict.fromkeys(("backward", "zero_grad", "eval", "register"), "None"),
     **dict.fromkeys(("reset_peak_memory", "clear_cache", "set_num_threads"), "None"),
     **dict.fromkeys(("__init__", "enter", "exit"), "None"),
@@ -132,6 +129,7 @@ RESULTS = {
     "write": "None",
     **dict.fromkeys(("__copy__", "__deepcopy__"), "Compiled"),
     "_ask_numbers": "None",
+    "_records": "list[tuple[Any, ...]]",
     "_batches_of": "tuple[int, ...]",
     **dict.fromkeys(("numpy", "__array__"), "npt.NDArray[Any]"),
     **dict.fromkeys(("_promote", "_promote_weak"), "DType"),
@@ -169,7 +167,7 @@ ATTRIBUTES = {
     "device": 'Literal["cpu"]',
     "name": "str | None",
     "grad": "Tensor | None",
-    **dict.fromkeys(("ndim", "size", "nbytes", "itemsize", "num_leaves"), "int"),
+    **dict.fromkeys(("ndim", "size", "nbytes", "num_leaves"), "int"),
     **dict.fromkeys(("requires_grad", "is_leaf"), "builtins.bool"),
     **dict.fromkeys(("T", "mT"), "Tensor"),
 }
@@ -269,7 +267,11 @@ def docstring(text: str, depth: int) -> str:
 
 
 def typed(function: str, name: str, default: Any) -> str:
-    kind = PARAMETERS_OF.get(function, {}).get(name) or PARAMETERS.get(name, "Any")
+    if function in RECORDS:
+        kind = RECORDS[function][0][name]
+    else:
+        own = PARAMETERS_OF.get(function.rpartition(".")[2], {})
+        kind = own.get(name) or PARAMETERS.get(name, "Any")
     if default is None and kind not in ("Any", "object"):
         kind += " | None"
     if default is inspect.Parameter.empty:
@@ -292,10 +294,10 @@ def from_text_signature(name: str, callable_: Any) -> list[str]:
             parts.append("*")
             star = True
         if p.kind is p.VAR_POSITIONAL:
-            parts.append(f"*{typed(name, p.name, p.empty)}")
+            parts.append(f"*{p.name}: {'_Array' if name in RECORDS else 'Any'}")
             star = True
         elif p.kind is p.VAR_KEYWORD:
-            parts.append(f"**{typed(name, p.name, p.empty)}")
+            parts.append(f"**{p.name}: Any")
         elif p.name == "self":
             parts.append("self")
             continue  # the slash after self alone says nothing
@@ -305,42 +307,6 @@ def from_text_signature(name: str, callable_: Any) -> list[str]:
     if slash:
         parts.append("/")
     return parts
-
-
-def from_docstring(name: str, text: str, method: bool) -> list[str]:
-    """The parameters of a function of pybind11, whose signature is its docstring's first line."""
-    first = text.splitlines()[0]
-    function = ast.parse(f"def {first}: ...").body[0]
-    assert isinstance(function, ast.FunctionDef)
-    arguments = function.args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
-    parts: list[str] = []
-    unnamed = False
-    for position, (argument, default) in enumerate(zip(positional, defaults, strict=True)):
-        if method and position == 0:
-            parts.append("self")
-            continue
-        value = inspect.Parameter.empty if default is None else ast.literal_eval(default)
-        parts.append(typed(name, argument.arg, value))
-        unnamed |= argument.arg.removeprefix("arg").isdigit()
-    if unnamed:
-        parts.append("/")
-    if arguments.vararg:
-        parts.append(f"*{typed(name, arguments.vararg.arg, inspect.Parameter.empty)}")
-    elif arguments.kwonlyargs:
-        parts.append("*")
-    for argument, keyword in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        value = inspect.Parameter.empty if keyword is None else ast.literal_eval(keyword)
-        parts.append(typed(name, argument.arg, value))
-    if arguments.kwarg:
-        parts.append(f"**{typed(name, arguments.kwarg.arg, inspect.Parameter.empty)}")
-    return parts
-
-
-def without_signature(text: str) -> str:
-    """A docstring of pybind11 without its first line."""
-    return "\n".join(text.splitlines()[1:]).strip()
 
 
 def definition(
@@ -359,17 +325,13 @@ def definition(
 
 
 def function(
-    name: str, value: Any, depth: int = 0, method: bool = False, static: bool = False
+    full: str, value: Any, depth: int = 0, method: bool = False, static: bool = False
 ) -> str:
+    """The stub of a function, which a record may have by its full name, "linalg.qr"."""
+    name = full.rpartition(".")[2]
     doc = value.__doc__ or ""
     decorators = ["staticmethod"] if static else []
-    if getattr(value, "__text_signature__", None):
-        parts = from_text_signature(name, value)
-    else:
-        own = method and not isinstance(value, types.MethodDescriptorType)
-        parts = from_docstring(name, doc, own)
-        parts = ["self", *parts] if method and not own else parts
-        doc = without_signature(doc)
+    parts = from_text_signature(full, value)
     if name in SIGNATURES and not method:
         text, result = SIGNATURES[name].rsplit(" -> ", 1)
         given = ast.parse(f"def f{text}: ...").body[0]
@@ -381,8 +343,8 @@ def function(
             )
         parts = text[1:-1].split(", ")
     else:
-        fields = f"_{name.capitalize()}Result"
-        result = fields if hasattr(_core, fields) else RESULTS.get(name, "Tensor")
+        result = RECORDS[full][1] if full in RECORDS else RESULTS.get(name, "Tensor")
+        result = result or f"_{name[0].upper()}{name[1:]}Result"
     return definition(name, parts, result, doc, depth, decorators)
 
 
@@ -474,7 +436,7 @@ def class_(name: str, cls: type) -> str:
 def module(name: str, value: types.ModuleType) -> str:
     """A submodule, which a stub in one file can only show as a namespace."""
     functions = "".join(
-        function(key, entry, 4, static=True)
+        function(f"{name}.{key}", entry, 4, static=True)
         for key, entry in vars(value).items()
         if not key.startswith("_") and callable(entry)
     )

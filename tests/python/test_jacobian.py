@@ -13,8 +13,8 @@ import pytest
 import scipy.sparse
 
 import adjoint as ad
-from adjoint import _jacobian
-from adjoint._coloring import Pattern, colour_columns, colour_either, colour_symmetric
+from adjoint.transforms import jacobian
+from adjoint.transforms.coloring import Pattern, colour_columns, colour_either, colour_symmetric
 
 MODES = ("auto", "forward", "reverse")
 X = np.array([0.5, -1.25, 2.0, 0.75, -0.5])
@@ -465,7 +465,7 @@ def passes(monkeypatch):
 
         return mapped
 
-    monkeypatch.setattr(_jacobian, "vmap", spy)
+    monkeypatch.setattr(jacobian, "vmap", spy)
     return sizes
 
 

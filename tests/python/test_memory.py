@@ -6,6 +6,7 @@ import contextlib
 import gc
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -468,3 +469,50 @@ def test_an_optimizer_step_writes_into_the_old_values():
     ad.eval(p)
     assert ad.memory_stats()["peak"] - before < 8 * size // 4
     np.testing.assert_allclose(p.numpy(), 0.7, rtol=1e-6)  # three steps of the rate
+
+
+def test_classes_go_when_nobody_uses_them():
+    def made():
+        class Point:
+            def __init__(self, x):
+                self.x = x
+
+        ad.tree.register(Point, lambda p: ((p.x,), None), lambda _, leaves: Point(*leaves))
+        assert ad.grad(lambda p: p.x**2)(Point(ad.tensor(3.0))).x.item() == 6.0
+
+        class Net(ad.nn.Module):
+            def __init__(self):
+                self.point = Point(2.0)
+                self.weight = ad.tensor(5.0, requires_grad=True)
+
+            def forward(self, x):
+                return self.weight * x
+
+        net = Net().eval()
+        assert [name for name, _ in net.named_parameters()] == ["weight"]
+        assert ad.compile(net)(2.0).item() == 10.0
+        return [weakref.ref(Point), weakref.ref(Net), weakref.ref(net)]
+
+    found = made()
+    gc.collect()
+    assert [ref() for ref in found] == [None] * 3
+    found = made()  # maybe at the addresses of the first
+    assert found[0]().__name__ == "Point"
+
+
+def test_a_class_that_is_registered_again_has_its_last_functions():
+    class Pair:
+        def __init__(self, x):
+            self.x = x
+
+    for factor in (1.0, 2.0):
+        ad.tree.register(
+            Pair, lambda p: ((p.x,), None), lambda _, leaves, k=factor: Pair(k * leaves[0])
+        )
+    gc.collect()
+    assert ad.tree.map(lambda x: x + 1.0, Pair(1.0)).x == 4.0
+
+    class Child(Pair):
+        pass
+
+    assert ad.tree.leaves(Child(1.0)) != [1.0]  # subclasses register themselves

@@ -10,6 +10,66 @@ from typing import Any
 import pytest
 
 PROGRAMS = {
+    "a parameter that is thawed between the calls of a compiled step": """
+import adjoint as ad
+for kind, rate, want in (("SGD", 0.1, 0.64), ("Adam", 0.1, None)):
+    found = []
+    for wrap in (lambda f: f, ad.compile):
+        a, b = (ad.tensor(1.0, requires_grad=True) for _ in range(2))
+        optimizer = getattr(ad.optim, kind)([a, b], learning_rate=rate)
+        step = wrap(optimizer.step)
+        for trains in (False, True, False, True):
+            b.requires_grad_(trains)
+            optimizer.zero_grad()
+            (a * a + b * b).backward()
+            step()
+        found.append((a.item(), b.item()))
+    assert found[0] == found[1], found
+    assert want is None or abs(found[1][1] - want) < 1e-12, found
+""",
+    "the gradient and the name of a handle that has none yet": """
+import adjoint as ad
+b = ad.tensor(3.0)
+c = ad.compile(lambda x: x if b.grad is None else x + b.grad)
+assert c(1.0).item() == 1.0
+b.requires_grad_()
+(b * b).backward()
+assert c(1.0).item() == 7.0
+def named(x):
+    return x * (2.0 if b.name is None else float(len(b.name)))
+c = ad.compile(named)
+assert c(1.0).item() == 2.0
+b.name = "abcde"
+assert c(1.0).item() == 5.0
+""",
+    "an operand given back under no_grad, after it was assigned to": """
+import adjoint as ad
+h = ad.tensor(1.0)
+def f(x):
+    h.rebind_(2 * x)
+    with ad.no_grad():
+        kept = ad.asarray(h)
+    y = kept * x
+    h.rebind_(1.0)
+    return y
+x = ad.tensor(3.0)
+slope = lambda g: ad.grad(g)(x).item()
+push = lambda g: ad.jvp(g, (x,), (1.0,))[1].item()
+found = [slope(f), slope(ad.compile(f)), ad.compile(ad.grad(f))(x).item(), slope(ad.checkpoint(f))]
+found += [push(f), push(ad.compile(f)), push(ad.checkpoint(f))]
+assert found == [6.0] * 7, found
+""",
+    "an argument given back under no_grad, in the second run of a checkpoint in a batch": """
+import adjoint as ad
+def f(x):
+    with ad.no_grad():
+        kept = ad.reshape(ad.asarray(x), (3,))
+    return kept * x
+x = ad.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+out, slope = ad.jvp(ad.vmap(ad.checkpoint(f)), (x,), (ad.ones((2, 3)),))
+assert out.tolist() == [[1.0, 4.0, 9.0], [16.0, 25.0, 36.0]], out
+assert slope.tolist() == x.tolist(), slope
+""",
     "an item and then an operator on an argument": """
 import adjoint as ad
 x = ad.tensor([[1.0, 2.0], [3.0, 4.0]])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import generate_header
 import generate_stubs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +63,11 @@ def mypy(*arguments: str | Path, cwd: Path) -> str:
     command = [sys.executable, "-m", *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
     return done.stdout + done.stderr
+
+
+def test_the_public_header_is_up_to_date() -> None:
+    text = generate_header.PATH.read_text(encoding="utf-8")
+    assert text == generate_header.generate(), "run tests/python/generate_header.py"
 
 
 def test_the_stub_is_up_to_date() -> None:

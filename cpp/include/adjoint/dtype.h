@@ -26,20 +26,48 @@ enum class DType : std::uint8_t {
 
 inline constexpr int kDTypeCount = 11;
 
-/// Bytes per element.
-constexpr std::size_t itemsize(DType t) {
-  constexpr std::uint8_t sizes[kDTypeCount] = {1, 1, 2, 4, 8, 1, 2, 4, 8, 4, 8};
-  return sizes[static_cast<int>(t)];
-}
+enum class DTypeKind : std::uint8_t { boolean, signed_integer, unsigned_integer, floating };
 
-constexpr bool is_floating(DType t) { return t == DType::float32 || t == DType::float64; }
-constexpr bool is_bool(DType t) { return t == DType::boolean; }
-constexpr bool is_signed_integer(DType t) { return t >= DType::int8 && t <= DType::int64; }
-constexpr bool is_unsigned_integer(DType t) { return t >= DType::uint8 && t <= DType::uint64; }
-constexpr bool is_integer(DType t) { return t >= DType::int8 && t <= DType::uint64; }
+/// What is known of an element type: one row of a table.
+struct DTypeInfo {
+  std::string_view name;  // of the Array API: "bool", "int8", ..., "float64"
+  DTypeKind kind;
+  std::uint8_t size;    // bytes per element
+  bool differentiable;  // values of it have derivatives
+  DType floating;       // in which functions such as exp compute it
+  DType real;           // of its absolute values
+};
 
-/// The Array API name: "bool", "int8", ..., "float64".
-std::string_view name(DType t);
+// clang-format off
+inline constexpr DTypeInfo kDTypes[kDTypeCount] = {
+    {"bool",    DTypeKind::boolean,          1, false, DType::float64, DType::boolean},
+    {"int8",    DTypeKind::signed_integer,   1, false, DType::float64, DType::int8},
+    {"int16",   DTypeKind::signed_integer,   2, false, DType::float64, DType::int16},
+    {"int32",   DTypeKind::signed_integer,   4, false, DType::float64, DType::int32},
+    {"int64",   DTypeKind::signed_integer,   8, false, DType::float64, DType::int64},
+    {"uint8",   DTypeKind::unsigned_integer, 1, false, DType::float64, DType::uint8},
+    {"uint16",  DTypeKind::unsigned_integer, 2, false, DType::float64, DType::uint16},
+    {"uint32",  DTypeKind::unsigned_integer, 4, false, DType::float64, DType::uint32},
+    {"uint64",  DTypeKind::unsigned_integer, 8, false, DType::float64, DType::uint64},
+    {"float32", DTypeKind::floating,         4, true,  DType::float32, DType::float32},
+    {"float64", DTypeKind::floating,         8, true,  DType::float64, DType::float64},
+};
+// clang-format on
+
+constexpr const DTypeInfo& info(DType t) { return kDTypes[static_cast<int>(t)]; }
+
+constexpr std::size_t itemsize(DType t) { return info(t).size; }
+constexpr std::string_view name(DType t) { return info(t).name; }
+/// Whether values have derivatives: not the same question as whether they are real floats.
+constexpr bool is_differentiable(DType t) { return info(t).differentiable; }
+/// The type in which functions that leave the integers compute.
+constexpr DType floating_dtype(DType t) { return info(t).floating; }
+
+constexpr bool is_floating(DType t) { return info(t).kind == DTypeKind::floating; }
+constexpr bool is_bool(DType t) { return info(t).kind == DTypeKind::boolean; }
+constexpr bool is_signed_integer(DType t) { return info(t).kind == DTypeKind::signed_integer; }
+constexpr bool is_unsigned_integer(DType t) { return info(t).kind == DTypeKind::unsigned_integer; }
+constexpr bool is_integer(DType t) { return is_signed_integer(t) || is_unsigned_integer(t); }
 
 /// The type with this Array API name, or nothing.
 std::optional<DType> dtype_from_name(std::string_view text);

@@ -20,6 +20,9 @@ using Mask = GraphFunction::Mask;
 
 /// Functions of one kind that are kept, such as the batches of different sizes.
 constexpr std::size_t kMaxDerived = 32;
+/// Sets of inputs that require grad whose programs are kept: entries stay where they are, so the
+/// first ones do.
+constexpr std::size_t kMaxRecorded = 256;
 
 bool any(const Mask& mask) { return std::ranges::find(mask, true) != mask.end(); }
 
@@ -222,11 +225,10 @@ std::shared_ptr<const GraphFunction> GraphFunction::batched(const Mask& mapped,
                  [&] { return batch_graph(graph_, mapped, size); });
 }
 
-const std::shared_ptr<const GraphFunction::Recorded>& GraphFunction::recorded(
-    const Mask& wanted) const {
+std::shared_ptr<const GraphFunction::Recorded> GraphFunction::recorded(const Mask& wanted) const {
   const auto* latest = latest_.load(std::memory_order_acquire);
   if (latest && latest->first == wanted) return latest->second;
-  const auto found = [&](auto at) -> auto& {
+  const auto found = [&](auto at) {
     latest_.store(&*at, std::memory_order_release);
     return at->second;
   };
@@ -238,6 +240,7 @@ const std::shared_ptr<const GraphFunction::Recorded>& GraphFunction::recorded(
   Mask leading = connected(wanted);
   auto fresh = std::make_shared<const Recorded>(cut_sweep(graph_, leading, seeds), leading, seeds);
   const std::lock_guard lock(mutex_);
+  if (recorded_.size() >= kMaxRecorded) return fresh;
   return found(recorded_.emplace(wanted, std::move(fresh)).first);
 }
 
@@ -264,7 +267,7 @@ std::vector<Tensor> GraphFunction::call(std::span<const Tensor> inputs) const {
   const bool leveled = std::ranges::any_of(inputs, [](const Tensor& x) { return x.node()->level; });
   Mask wanted;
   for (const Tensor& x : inputs)
-    wanted.push_back(is_floating(x.dtype()) &&
+    wanted.push_back(is_differentiable(x.dtype()) &&
                      (leveled ? is_differentiated(x) : x.requires_grad()));
   if (!leveled) {
     if (!records() || !any(wanted)) return run(program_, inputs);
@@ -341,7 +344,7 @@ Mask GraphFunction::connected(Mask wanted) const {
 
 std::vector<Tensor> GraphFunction::call_recorded(std::span<const Tensor> inputs,
                                                  const Mask& wanted) const {
-  const std::shared_ptr<const Recorded>& pair = recorded(wanted);
+  const std::shared_ptr<const Recorded> pair = recorded(wanted);
   if (!any(pair->seeds)) return run(program_, inputs);
   std::vector<Tensor> out = run(pair->forward, inputs);
   const auto results = static_cast<std::ptrdiff_t>(graph_.outputs().size());

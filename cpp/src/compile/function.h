@@ -50,7 +50,7 @@ class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
   /// (inputs, tangents of `moving`) -> tangents of the outputs `results`.
   std::shared_ptr<const GraphFunction> pushforward(const Mask& moving, const Mask& results) const;
   std::shared_ptr<const GraphFunction> batched(const Mask& mapped, std::int64_t size) const;
-  const std::shared_ptr<const Recorded>& recorded(const Mask& wanted) const;
+  std::shared_ptr<const Recorded> recorded(const Mask& wanted) const;
   template <class Make>
   std::shared_ptr<const GraphFunction> derived(Derived kind, Key key, Make make) const;
   /// The outputs among `outputs` to which a derivative leads from the inputs `from`.

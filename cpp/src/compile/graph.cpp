@@ -275,7 +275,7 @@ bool Reach::passes(const Graph& graph, Graph::Index i, std::size_t operand) {
 
 bool Reach::starts(const Graph& graph, Graph::Index i) const {
   const Graph::Entry& e = graph[i];
-  if (!is_floating(e.dtype)) return false;
+  if (!is_differentiable(e.dtype)) return false;
   if (e.kind == Graph::Kind::constant)
     return captured_ && captured_(Tensor::share(graph.value_of(i)));
   return e.first >= excluded_.size() || !excluded_[e.first];
@@ -288,7 +288,7 @@ bool Reach::reaches(const Graph& graph, Graph::Index i) {
     bool any = false;
     if (e.kind != Graph::Kind::apply)
       any = starts(graph, next);
-    else if (e.op->differentiable() && (e.tuple || is_floating(e.dtype)))
+    else if (e.op->differentiable() && (e.tuple || is_differentiable(e.dtype)))
       for (std::size_t k = 0; k < e.count && !any; ++k) any = passes(graph, next, k);
     known_.push_back(any);
   }

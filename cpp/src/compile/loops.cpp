@@ -27,7 +27,7 @@ using Push = std::function<List(Tensors inputs, Tensors tangents)>;
 // ---- Lists, in which only what is floating has slopes
 // --------------------------------------------
 
-bool is_moving(const Tensor& x) { return x.defined() && is_floating(x.dtype()); }
+bool is_moving(const Tensor& x) { return x.defined() && is_differentiable(x.dtype()); }
 
 List floats(Tensors values) {
   List out;

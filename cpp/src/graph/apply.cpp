@@ -50,7 +50,7 @@ DType working_dtype(const Op& op, std::span<Node* const> inputs) {
   switch (op.dtypes) {
     case DTypeRule::floating: {
       const DType t = common_dtype(inputs);
-      return is_floating(t) ? t : DType::float64;
+      return floating_dtype(t);
     }
     case DTypeRule::boolean:
       for (const Node* n : inputs)
@@ -137,8 +137,9 @@ Node* run_elementwise(const Op& op, std::span<Node* const> inputs, const AttrsPt
   bool pending = false;
   bool foreign = false;
   for (Node* in : inputs) {
-    pending |= in->is_pending();
-    foreign |= in->storage && in->storage->is_foreign();
+    const bool waits = in->is_pending();  // another thread may give it its storage just now
+    pending |= waits;
+    foreign |= !waits && in->storage && in->storage->is_foreign();
   }
   const std::int64_t size = checked_size(shape, op.name);
   if (size == 0) return new_array(k->out, shape, op.name);
@@ -294,7 +295,7 @@ Node* apply_scalars(const Op& op, std::span<Node* const> inputs) {
   Node* out = new_scalar(state, k->out);
   const void* src[2] = {a->data(), b->data()};
   k->vv(src, &out->bits, 1);
-  if ((a->requires_grad | b->requires_grad) && state.recording && is_floating(k->out) &&
+  if ((a->requires_grad | b->requires_grad) && state.recording && is_differentiable(k->out) &&
       op.differentiable())
     record(state, out, op, inputs, nullptr);
   return out;
@@ -347,7 +348,7 @@ Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, const Attrs
   }
   Node* out = level ? interpret_one(op, inputs, attrs, level)
                     : run_elementwise(op, inputs, attrs, k, shape);
-  if (grad && is_floating(k->out) && op.differentiable() && thread_state().recording &&
+  if (grad && is_differentiable(k->out) && op.differentiable() && thread_state().recording &&
       wants_record(op, inputs))
     record(thread_state(), out, op, inputs, attrs);
   return out;
@@ -360,8 +361,9 @@ bool joins_groups(const Op& op, std::span<Node* const> inputs, const AttrsPtr& a
   if (!thread_state().deferral || !(op.reduces || op.fuses)) return false;
   const Node* in = inputs[0];
   if (op.fuses) return in->is_pending();
-  if (in->dtype != result || in->layout.size() == 0 || (in->storage && in->storage->is_foreign()) ||
-      (!in->is_pending() && in->layout.size() < kDeferSize))
+  if (in->dtype != result || in->layout.size() == 0) return false;
+  if (!in->is_pending() &&
+      (in->layout.size() < kDeferSize || (in->storage && in->storage->is_foreign())))
     return false;
   const Dims& axes = attrs->ints;
   if (reduces_columns(static_cast<std::size_t>(in->layout.ndim()), axes)) return true;
@@ -421,7 +423,7 @@ Node* apply_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
   } else {
     out = run_general(op, inputs, attrs, spec, donate);
   }
-  if (grad && is_floating(spec.dtype) && op.differentiable() && thread_state().recording &&
+  if (grad && is_differentiable(spec.dtype) && op.differentiable() && thread_state().recording &&
       wants_record(op, inputs))
     record(thread_state(), out, op, inputs, attrs);
   return out;
@@ -439,7 +441,7 @@ void record_all(ThreadState& state, std::vector<Tensor>& out, const Op& op,
     record(state, tuple.node(), op, inputs, attrs);
   }
   for (std::size_t i = 0; i < out.size(); ++i) {
-    if (!is_floating(out[i].dtype())) continue;
+    if (!is_differentiable(out[i].dtype())) continue;
     if (shadow)
       record(state, out[i].node(), op, inputs, attrs);
     else
@@ -462,7 +464,7 @@ std::vector<Tensor> apply_several(const Op& op, std::span<Node* const> inputs,
     for (Node* in : inputs) materialize(in);
     out = run_results(op, specs.all(), inputs, attrs.get(), donors_among(inputs, donate));
   }
-  const auto moves = [](const Tensor& t) { return is_floating(t.dtype()); };
+  const auto moves = [](const Tensor& t) { return is_differentiable(t.dtype()); };
   if (op.differentiable() && thread_state().recording && wants_record(op, inputs) &&
       std::ranges::any_of(out, moves))
     record_all(thread_state(), out, op, inputs, attrs);

@@ -122,7 +122,7 @@ Tensor& Tensor::requires_grad_(bool value) {
     *this = detach();
     return *this;
   }
-  if (!is_floating(dtype()))
+  if (!is_differentiable(dtype()))
     raise(ErrorKind::type, "requires_grad_",
           "only floating tensors have gradients, the dtype is " + std::string(name(dtype())));
   if (leaf_) return *this;

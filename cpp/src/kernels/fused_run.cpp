@@ -1,23 +1,15 @@
-// Running a plan: cut the space into tiles and the tiles into chunks for threads, point every
-// slot at its memory for the tile at hand, and call the kernels.
+// Running a plan: bind it to the memory of a call, cut the space into tiles and the tiles into
+// chunks for threads.
 #include <algorithm>
 #include <bit>
 #include <cstring>
 
-#include "base/intrusive_ptr.h"
-#include "base/small_vector.h"
 #include "base/thread_pool.h"
-#include "kernels/fused_copy.h"
-#include "kernels/fused_plan.h"
-#include "kernels/reduce.h"
-#include "tensor/storage.h"
+#include "kernels/fused_lane.h"
 
 namespace adjoint::kernels::fused {
 
 namespace {
-
-using std::int64_t;
-using std::size_t;
 
 // Registers and streams of a tile together stay near a first-level cache; the size of a tile
 // matters less than that there are few enough calls.
@@ -40,8 +32,6 @@ constexpr std::uint32_t kStepsPerStream = 3;
 // Below this many rows, a long row itself is cut for threads.
 constexpr int64_t kFewRows = 16;
 
-constexpr size_t align64(size_t n) { return (n + 63) & ~size_t{63}; }
-
 bool is_contiguous(const InputBinding& b, int64_t rows, int64_t cols, int64_t size) {
   if (b.ndim == 0)
     return (cols <= 1 || b.col_stride == size) && (rows <= 1 || b.row_stride == cols * size);
@@ -53,67 +43,7 @@ bool is_contiguous(const InputBinding& b, int64_t rows, int64_t cols, int64_t si
   return true;
 }
 
-enum class Mode : std::uint8_t {
-  direct,  // points into the caller's memory
-  gather,  // a strided input, copied to a register
-  shadow,  // an output whose memory is still to be read as an input: a register, copied late
-};
-
-/// A slot that moves with the tile: base + row * row_step + col * col_step.
-struct Stream {
-  char* base;
-  int64_t row_step;
-  int64_t col_step;
-  std::uint32_t slot;
-  Mode mode;
-  bool whole_row;   // a shadow that holds a whole row
-  int64_t dims[4];  // shape and strides of a Source that has none of its own
-  Source source;
-};
-
-/// What the steps of one phase ask for ahead of the next tile: streams [begin, end) of
-/// Run::ahead, evenly over the steps so that the queue of outstanding misses does not fill.
-struct Ahead {
-  std::uint32_t begin, end;
-};
-
-/// Everything that is fixed for one run and shared by its threads.
-struct Run {
-  const Plan& plan;
-  const RunArguments& args;
-  int64_t rows = 0, cols = 0;  // of the space as it is walked
-  int64_t tile_rows = 1;       // rows per tile
-  int64_t tile_cols = 0;       // columns per tile
-  int64_t capacity = 0;        // elements of a tile register
-  bool whole_rows = false;     // every tile is made of whole rows
-  bool late_shadows = false;   // shadows are copied after the last pass over a row
-  bool any_shadow = false;
-  size_t tile_area = 0, row_area = 0;
-  SmallVector<Stream, 8> streams;
-  SmallVector<Stream, 4> row_streams;
-  SmallVector<Ahead, 2> ahead_of;  // per phase; empty when nothing is asked for ahead
-  SmallVector<std::uint32_t, 4> ahead;
-  IntrusivePtr<Storage> columns;  // col inputs that had to be made contiguous
-
-  Run(const Plan& p, const RunArguments& a) : plan(p), args(a) {}
-  void bind();
-  void bind_stream(std::uint32_t slot);
-  void bind_row_stream(std::uint32_t slot);
-  void gather_columns();
-  bool read_after_write(size_t output) const;
-  void plan_ahead();
-  void measure();
-  /// Of the result of a column reduction.
-  size_t column_bytes(size_t reduction) const {
-    const Step& step = plan.steps[plan.column_reductions[reduction]];
-    return static_cast<size_t>(cols) * itemsize(step.reduce->dtype);
-  }
-  size_t all_column_bytes() const {
-    size_t bytes = 0;
-    for (size_t k = 0; k < plan.column_reductions.size(); ++k) bytes += column_bytes(k);
-    return bytes;
-  }
-};
+}  // namespace
 
 /// True when the memory of `output` is that of an input which some step reads after the output
 /// is first written.
@@ -261,409 +191,7 @@ void Run::measure() {
     if (s.mode != Mode::direct) row_area += row(plan.slots[s.slot].size);
 }
 
-/// One thread's registers and its table of pointers. A lane that works on part of a row shares
-/// the row's registers and spans with the lane that owns the row.
-class Lane {
- public:
-  explicit Lane(const Run& run, const Lane* owner = nullptr);
-
-  void begin_rows(int64_t row, int64_t count);
-  void run_rows(int64_t begin, int64_t end);
-  void row_steps(const Phase& phase);
-  void tile_steps(const Phase& phase, int64_t col, int64_t width);
-  void columns(const Phase& phase, int64_t begin, int64_t end);
-  void end_rows();
-
-  /// Results of the column reductions over the rows run so far, one after another; starts anew.
-  void finish_columns(char* out);
-
-  void reset_trees(const Phase& phase);
-  void finish_trees(const Phase& phase);
-  PairwiseTree& tree(std::uint32_t reduction) { return trees_[reduction]; }
-
- private:
-  struct Request {
-    const char* at;
-    const char* stop;
-    std::uint32_t next, end;  // streams of Run::ahead still to ask for
-    int64_t per_step;         // cache lines; 0 when nothing is asked for
-  };
-  void place_registers(char* tile_area, char* row_area, const Lane* owner);
-  void place_stream(size_t index, int64_t col, int64_t width);
-  void start_ahead(const Phase& phase, int64_t n, Request* request) const;
-  void ask_ahead(Request* request, int64_t n) const;
-  void copy_shadows(int64_t col, int64_t width);
-  void call_rows(const Step& step, int64_t width);
-  void expand(const Step& step, int64_t width);
-  void reduce(const Step& step, int64_t width);
-  void reduce_columns(const Step& step, int64_t col, int64_t width);
-  void make_columns();
-  void copy(const Step& step, int64_t width);
-
-  const Run& run_;
-  const Plan& plan_;
-  int64_t row_ = 0;
-  int64_t count_ = 0;  // rows of the tile
-  char** at_;          // per slot
-  char** home_;        // per stream, then per row stream: register of a gather or shadow
-  char** span_;        // per slot: start of a span
-  PairwiseTree* trees_ = nullptr;
-  std::vector<ColumnTree> own_columns_;
-  ColumnTree* columns_ = nullptr;  // its own, or the owner's
-  IntrusivePtr<Storage> heap_, column_heap_;
-  alignas(64) char stack_[20 * 1024];
-};
-
-Lane::Lane(const Run& run, const Lane* owner) : run_(run), plan_(run.plan) {
-  const size_t slots = plan_.slots.size();
-  const size_t homes = run.streams.size() + run.row_streams.size();
-  const size_t spans = plan_.span_bytes ? slots : 0;
-  const size_t trees = run.whole_rows ? 0 : plan_.reductions.size();
-  const size_t tables = align64((slots + homes + spans) * sizeof(char*));
-  const size_t tree_bytes = align64(trees * sizeof(PairwiseTree));
-  const size_t total = tables + tree_bytes + run.tile_area + (owner ? 0 : run.row_area);
-  char* p = stack_;
-  if (total > sizeof stack_) {
-    heap_ = Storage::allocate(total, "fused");
-    p = static_cast<char*>(heap_->data());
-  }
-  at_ = reinterpret_cast<char**>(p);
-  home_ = at_ + slots;
-  span_ = home_ + homes;
-  p += tables;
-  if (trees) {
-    trees_ = reinterpret_cast<PairwiseTree*>(p);
-    for (size_t i = 0; i < trees; ++i)
-      new (trees_ + i) PairwiseTree(plan_.steps[plan_.reductions[i]].reduce);
-  }
-  p += tree_bytes;
-  place_registers(p, p + run.tile_area, owner);
-  if (owner) {
-    columns_ = owner->columns_;
-  } else if (!plan_.column_reductions.empty()) {
-    make_columns();
-  }
-}
-
-void Lane::make_columns() {
-  size_t bytes = 0;
-  const auto scratch = [&](std::uint32_t step) {
-    return align64(ColumnTree::scratch(plan_.steps[step].reduce, run_.rows, run_.cols));
-  };
-  for (std::uint32_t step : plan_.column_reductions) bytes += scratch(step);
-  column_heap_ = Storage::allocate(bytes, "fused");
-  char* at = static_cast<char*>(column_heap_->data());
-  for (std::uint32_t step : plan_.column_reductions) {
-    own_columns_.push_back(ColumnTree(plan_.steps[step].reduce, run_.cols, at));
-    at += scratch(step);
-  }
-  columns_ = own_columns_.data();
-}
-
-void Lane::place_registers(char* tile_area, char* row_area, const Lane* owner) {
-  const auto take = [](char*& area, int64_t n, size_t size) {
-    char* p = area;
-    area += align64(static_cast<size_t>(n) * size);
-    return p;
-  };
-  for (size_t i = 0; i < plan_.slots.size(); ++i) {
-    const Slot& slot = plan_.slots[i];
-    switch (slot.kind) {
-      case SlotKind::tile: at_[i] = take(tile_area, run_.capacity, slot.size); break;
-      case SlotKind::constant:
-        at_[i] = take(tile_area, run_.capacity, slot.size);
-        fill(at_[i], run_.args.inputs[slot.index].data, run_.capacity, slot.size);
-        break;
-      case SlotKind::col_constant: {
-        at_[i] = take(tile_area, run_.capacity, slot.size);
-        const InputBinding& b = run_.args.inputs[slot.index];
-        const int64_t pitch = run_.cols * slot.size;
-        copy_strided(static_cast<const char*>(b.data), b.col_stride, at_[i], slot.size, run_.cols,
-                     slot.size);
-        for (int64_t r = 1; r < run_.tile_rows; ++r)
-          std::memcpy(at_[i] + r * pitch, at_[i], static_cast<size_t>(pitch));
-        break;
-      }
-      case SlotKind::row:
-        at_[i] = owner ? owner->at_[i] : take(row_area, run_.tile_rows, slot.size);
-        break;
-      case SlotKind::span:
-        at_[i] = span_[i] = owner ? owner->span_[i] : take(row_area, run_.cols, slot.size);
-        break;
-      case SlotKind::scalar_input:
-        at_[i] = static_cast<char*>(const_cast<void*>(run_.args.inputs[slot.index].data));
-        break;
-      default: at_[i] = owner ? owner->at_[i] : nullptr;
-    }
-  }
-  char** home = home_;
-  for (size_t i = 0; i < run_.streams.size(); ++i, ++home) {
-    const Stream& s = run_.streams[i];
-    if (s.mode == Mode::direct) continue;
-    const size_t size = plan_.slots[s.slot].size;
-    if (s.whole_row)
-      *home = owner ? owner->home_[i] : take(row_area, run_.cols, size);
-    else
-      *home = take(tile_area, run_.capacity, size);
-  }
-  for (const Stream& s : run_.row_streams) {
-    if (s.mode != Mode::direct && !owner)
-      *home = take(row_area, run_.tile_rows, plan_.slots[s.slot].size);
-    ++home;
-  }
-  if (owner) {
-    row_ = owner->row_;
-    count_ = owner->count_;
-  }
-}
-
-void Lane::begin_rows(int64_t row, int64_t count) {
-  row_ = row;
-  count_ = count;
-  char** home = home_ + run_.streams.size();
-  for (const Stream& s : run_.row_streams) {
-    char* p = s.base + row * s.row_step;
-    const size_t size = plan_.slots[s.slot].size;
-    if (s.mode == Mode::gather && s.source.ndim > 0)
-      gather(s.source, row, count, *home);
-    else if (s.mode == Mode::gather)
-      copy_strided(p, s.row_step, *home, static_cast<int64_t>(size), count, size);
-    at_[s.slot] = s.mode == Mode::direct ? p : *home;
-    ++home;
-  }
-  if (run_.whole_rows)
-    for (size_t i = 0; i < run_.streams.size(); ++i) place_stream(i, 0, run_.cols);
-}
-
-void Lane::place_stream(size_t index, int64_t col, int64_t width) {
-  const Stream& s = run_.streams[index];
-  if (s.mode == Mode::direct) {
-    at_[s.slot] = s.base + row_ * s.row_step + col * s.col_step;
-    return;
-  }
-  at_[s.slot] = home_[index];
-  if (s.mode == Mode::gather)
-    gather(s.source, row_ * run_.cols + col, count_ * width, home_[index]);
-  else if (s.whole_row)
-    at_[s.slot] += col * s.col_step;
-}
-
-/// Starts asking for the next tile of the phase's streams.
-void Lane::start_ahead(const Phase& phase, int64_t n, Request* request) const {
-  const Ahead& a = run_.ahead_of[static_cast<size_t>(&phase - plan_.phases.data())];
-  request->next = a.begin;
-  request->end = a.end;
-  int64_t lines = 0;
-  for (std::uint32_t i = a.begin; i < a.end; ++i)
-    lines += n * run_.streams[run_.ahead[i]].col_step / 64 + 1;
-  request->per_step = lines / (phase.end - phase.tile_begin) + 1;
-}
-
-/// The share of one step. Inline: gcc takes a function that only prefetches for one without
-/// effects and drops the call.
-[[gnu::always_inline]] inline void Lane::ask_ahead(Request* request, int64_t n) const {
-  for (int64_t k = request->per_step; k > 0; --k) {
-    if (request->at >= request->stop) {
-      if (request->next == request->end) return;
-      const Stream& s = run_.streams[run_.ahead[request->next++]];
-      request->at = at_[s.slot] + n * s.col_step;
-      request->stop = request->at + n * s.col_step;
-    }
-    __builtin_prefetch(request->at);
-    request->at += 64;
-  }
-}
-
-void Lane::copy_shadows(int64_t col, int64_t width) {
-  for (size_t i = 0; i < run_.streams.size(); ++i) {
-    const Stream& s = run_.streams[i];
-    if (s.mode != Mode::shadow) continue;
-    std::memcpy(s.base + row_ * s.row_step + col * s.col_step, home_[i],
-                static_cast<size_t>(count_ * width * s.col_step));
-  }
-}
-
-void Lane::end_rows() {
-  if (!run_.whole_rows)
-    for (ColumnTree& tree : own_columns_) tree.end_row();
-  if (!run_.any_shadow) return;
-  if (run_.whole_rows || run_.late_shadows) copy_shadows(0, run_.cols);
-  char** home = home_ + run_.streams.size();
-  for (const Stream& s : run_.row_streams) {
-    if (s.mode == Mode::shadow)
-      std::memcpy(s.base + row_ * s.row_step, *home, static_cast<size_t>(count_ * s.row_step));
-    ++home;
-  }
-}
-
-void Lane::call_rows(const Step& step, int64_t width) {
-  const void* in[kMaxOperands];
-  int64_t advance[kMaxOperands] = {};
-  for (int i = 0; i < step.arity; ++i) {
-    in[i] = at_[step.src[i]];
-    const int64_t size = plan_.slots[step.src[i]].size;
-    if (step.advance[i] != Advance::none)
-      advance[i] = step.advance[i] == Advance::one ? size : width * size;
-  }
-  char* out = at_[step.dst];
-  const int64_t out_advance = width * plan_.slots[step.dst].size;
-  for (int64_t r = 0;;) {
-    step.fn(in, out, width);
-    if (++r == count_) break;
-    for (int i = 0; i < step.arity; ++i) in[i] = static_cast<const char*>(in[i]) + advance[i];
-    out += out_advance;
-  }
-}
-
-void Lane::expand(const Step& step, int64_t width) {
-  const size_t size = plan_.slots[step.dst].size;
-  const char* in = at_[step.src[0]];
-  char* out = at_[step.dst];
-  for (int64_t r = 0; r < count_; ++r, in += size, out += width * size) fill(out, in, width, size);
-}
-
-void Lane::reduce(const Step& step, int64_t width) {
-  const auto size = static_cast<int64_t>(itemsize(step.reduce->dtype));
-  const char* in = at_[step.src[0]];
-  if (run_.whole_rows) {
-    char* out = at_[step.dst];
-    if (step.advance[0] == Advance::width) {
-      reduce_row_group(step.reduce, in, count_, width, out);
-      return;
-    }
-    for (int64_t r = 0; r < count_; ++r) reduce_row(step.reduce, in, width, out + r * size);
-    return;
-  }
-  std::uint64_t partial = 0;
-  for (int64_t c = 0; c < width; c += kBlock) {
-    step.reduce->block(in + c * size, std::min(kBlock, width - c), &partial);
-    trees_[step.reduction].push(&partial);
-  }
-}
-
-void Lane::reduce_columns(const Step& step, int64_t col, int64_t width) {
-  ColumnTree& tree = columns_[step.reduction];
-  const auto size = static_cast<int64_t>(itemsize(step.reduce->dtype));
-  const int64_t pitch = step.advance[0] == Advance::none ? 0 : width * size;
-  const char* in = at_[step.src[0]];
-  for (int64_t r = 0; r < count_; ++r) {
-    tree.add(col, in + r * pitch, width);
-    if (run_.whole_rows) tree.end_row();
-  }
-}
-
-void Lane::finish_columns(char* out) {
-  for (ColumnTree& tree : own_columns_) {
-    tree.finish(out);
-    tree.reset();
-    out += run_.column_bytes(static_cast<size_t>(&tree - own_columns_.data()));
-  }
-}
-
-void Lane::copy(const Step& step, int64_t width) {
-  const int64_t bytes = width * plan_.slots[step.dst].size;
-  const int64_t pitch = step.advance[0] == Advance::none ? 0 : bytes;
-  const char* in = at_[step.src[0]];
-  char* out = at_[step.dst];
-  for (int64_t r = 0; r < count_; ++r)
-    std::memmove(out + r * bytes, in + r * pitch, static_cast<size_t>(bytes));
-}
-
-void Lane::row_steps(const Phase& phase) {
-  for (std::uint32_t i = phase.row_begin; i < phase.tile_begin; ++i) {
-    const Step& step = plan_.steps[i];
-    if (step.kind == Step::Kind::copy) {
-      std::memmove(at_[step.dst], at_[step.src[0]],
-                   static_cast<size_t>(count_) * plan_.slots[step.dst].size);
-      continue;
-    }
-    const void* const in[3] = {at_[step.src[0]], at_[step.src[1]], at_[step.src[2]]};
-    step.fn(in, at_[step.dst], count_);
-  }
-}
-
-void Lane::tile_steps(const Phase& phase, int64_t col, int64_t width) {
-  if (!run_.whole_rows) {
-    for (std::uint32_t i = phase.stream_begin; i < phase.stream_end; ++i)
-      place_stream(plan_.phase_streams[i], col, width);
-    for (std::uint32_t i = phase.span_begin; i < phase.span_end; ++i) {
-      const std::uint32_t slot = plan_.phase_spans[i];
-      at_[slot] = span_[slot] + col * plan_.slots[slot].size;
-    }
-  }
-  const int64_t n = count_ * width;
-  Request request{};
-  if (!run_.ahead.empty() && phase.tile_begin != phase.end) start_ahead(phase, n, &request);
-  for (std::uint32_t i = phase.tile_begin; i < phase.end; ++i) {
-    const Step& step = plan_.steps[i];
-    if (request.per_step) ask_ahead(&request, n);
-    const void* in[kMaxOperands];
-    for (int s = 0; s < step.arity; ++s) in[s] = at_[step.src[s]];
-    switch (step.kind) {
-      case Step::Kind::call: step.fn(in, at_[step.dst], n); break;
-      case Step::Kind::call_rows:
-        if (count_ == 1)
-          step.fn(in, at_[step.dst], n);
-        else
-          call_rows(step, width);
-        break;
-      case Step::Kind::reduce: reduce(step, width); break;
-      case Step::Kind::reduce_columns: reduce_columns(step, col, width); break;
-      case Step::Kind::expand: expand(step, width); break;
-      case Step::Kind::copy: copy(step, width); break;
-    }
-  }
-  if (run_.any_shadow && !run_.whole_rows && !run_.late_shadows) copy_shadows(col, width);
-}
-
-void Lane::reset_trees(const Phase& phase) {
-  for (std::uint32_t i = phase.reduction_begin; i < phase.reduction_end; ++i) trees_[i].reset();
-}
-
-void Lane::finish_trees(const Phase& phase) {
-  for (std::uint32_t i = phase.reduction_begin; i < phase.reduction_end; ++i)
-    trees_[i].finish(at_[plan_.steps[plan_.reductions[i]].dst]);
-}
-
-/// The part [begin, end) of one row, one pass.
-void Lane::columns(const Phase& phase, int64_t begin, int64_t end) {
-  for (int64_t c = begin; c < end; c += run_.tile_cols)
-    tile_steps(phase, c, std::min(run_.tile_cols, end - c));
-}
-
-/// All passes over rows [begin, end).
-void Lane::run_rows(int64_t begin, int64_t end) {
-  for (int64_t r = begin; r < end; r += run_.tile_rows) {
-    begin_rows(r, std::min(run_.tile_rows, end - r));
-    for (const Phase& phase : plan_.phases) {
-      row_steps(phase);
-      if (run_.whole_rows) {
-        tile_steps(phase, 0, run_.cols);
-        continue;
-      }
-      reset_trees(phase);
-      if (phase.tile_begin != phase.end) columns(phase, 0, run_.cols);
-      finish_trees(phase);
-    }
-    end_rows();
-  }
-}
-
-/// The results of the column reductions of consecutive pieces, one piece after another.
-void write_columns(const Run& run, const char* pieces, int64_t count) {
-  const Plan& plan = run.plan;
-  const size_t pitch = run.all_column_bytes();
-  size_t offset = 0;
-  for (size_t k = 0; k < plan.column_reductions.size(); ++k) {
-    const Step& step = plan.steps[plan.column_reductions[k]];
-    const IntrusivePtr<Storage> scratch = Storage::allocate(
-        ColumnTree::scratch(step.reduce, count * kColumnGroup, run.cols), "fused");
-    ColumnTree tree(step.reduce, run.cols, static_cast<char*>(scratch->data()));
-    for (int64_t i = 0; i < count; ++i) tree.push(pieces + static_cast<size_t>(i) * pitch + offset);
-    tree.finish(run.args.outputs[plan.slots[step.dst].index]);
-    offset += run.column_bytes(k);
-  }
-}
+namespace {
 
 /// Few long rows: every pass over a row is cut into chunks of whole subtrees.
 void run_long_rows(const Run& run, int64_t chunk) {
@@ -696,9 +224,11 @@ void run_long_rows(const Run& run, int64_t chunk) {
     main.end_rows();
   }
   if (!plan.column_reductions.empty()) {
-    const IntrusivePtr<Storage> result = Storage::allocate(run.all_column_bytes(), "fused");
-    main.finish_columns(static_cast<char*>(result->data()));
-    write_columns(run, static_cast<char*>(result->data()), 1);
+    const size_t bytes = ColumnReductions::bytes(plan, run.cols);
+    const IntrusivePtr<Storage> result = Storage::allocate(bytes, "fused");
+    auto* const at = static_cast<char*>(result->data());
+    main.column_reductions().finish(at);
+    ColumnReductions::combine(plan, run.cols, at, 1, run.args.outputs);
   }
 }
 
@@ -712,7 +242,7 @@ void run_pieces(const Run& run, int64_t grain) {
   const auto groups = static_cast<std::uint64_t>((grain + kColumnGroup - 1) / kColumnGroup);
   grain = static_cast<int64_t>(std::bit_ceil(groups)) * kColumnGroup;
   const int64_t pieces = (run.rows + grain - 1) / grain;
-  const size_t pitch = run.all_column_bytes();
+  const size_t pitch = ColumnReductions::bytes(run.plan, run.cols);
   const IntrusivePtr<Storage> results =
       Storage::allocate(static_cast<size_t>(pieces) * pitch, "fused");
   char* const at = static_cast<char*>(results->data());
@@ -720,10 +250,10 @@ void run_pieces(const Run& run, int64_t grain) {
     Lane lane(run);
     for (; begin < end; begin += grain) {
       lane.run_rows(begin, std::min(begin + grain, end));
-      lane.finish_columns(at + static_cast<size_t>(begin / grain) * pitch);
+      lane.column_reductions().finish(at + static_cast<size_t>(begin / grain) * pitch);
     }
   });
-  write_columns(run, at, pieces);
+  ColumnReductions::combine(run.plan, run.cols, at, pieces, run.args.outputs);
 }
 
 int64_t tile_elements(const Plan& plan, const RunArguments& args) {

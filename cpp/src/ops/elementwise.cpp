@@ -432,7 +432,7 @@ Tensor bitwise_invert(const Tensor& x) { return apply(bitwise_invert_record, {&x
 // --------------------------------------------------------------------------------- operators
 
 Tensor scalar_like(const Tensor& x, double v) {
-  return Tensor::scalar(v, is_floating(x.dtype()) ? x.dtype() : DType::float64);
+  return Tensor::scalar(v, floating_dtype(x.dtype()));
 }
 
 #define ADJOINT_OPERATOR(op, fn)                                                     \

@@ -276,7 +276,7 @@ Tensor reduce_bools(const Op& op, const Tensor& x, const Axes& axis, bool keepdi
 }  // namespace
 
 Tensor in_floating(const Tensor& x) {
-  return is_floating(x.dtype()) ? x : astype(x, DType::float64);
+  return is_floating(x.dtype()) ? x : astype(x, floating_dtype(x.dtype()));
 }
 
 Tensor sum(const Tensor& x, const Axes& axis, bool keepdims, std::optional<DType> dtype) {

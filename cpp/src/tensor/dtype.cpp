@@ -3,15 +3,11 @@
 #include "adjoint/dtype.h"
 
 #include <algorithm>
-#include <array>
+#include <iterator>
 
 namespace adjoint {
 
 namespace {
-
-constexpr std::array<std::string_view, kDTypeCount> kNames = {
-    "bool",   "int8",   "int16",  "int32",   "int64",  "uint8",
-    "uint16", "uint32", "uint64", "float32", "float64"};
 
 DType signed_of_size(std::size_t bytes) {
   switch (bytes) {
@@ -24,12 +20,10 @@ DType signed_of_size(std::size_t bytes) {
 
 }  // namespace
 
-std::string_view name(DType t) { return kNames[static_cast<std::size_t>(t)]; }
-
 std::optional<DType> dtype_from_name(std::string_view text) {
-  const auto it = std::find(kNames.begin(), kNames.end(), text);
-  if (it == kNames.end()) return std::nullopt;
-  return static_cast<DType>(it - kNames.begin());
+  const auto* it = std::ranges::find(kDTypes, text, &DTypeInfo::name);
+  if (it == std::end(kDTypes)) return std::nullopt;
+  return static_cast<DType>(it - std::begin(kDTypes));
 }
 
 DType promote(DType a, DType b) {
@@ -52,7 +46,7 @@ DType promote_weak(DType t, WeakKind kind) {
   switch (kind) {
     case WeakKind::boolean: return t;
     case WeakKind::integer: return is_bool(t) ? DType::int64 : t;
-    case WeakKind::floating: return is_floating(t) ? t : DType::float64;
+    case WeakKind::floating: return floating_dtype(t);
   }
   return t;
 }

@@ -326,7 +326,7 @@ class Sweep {
     std::vector<Tensor> outputs;
     for (std::size_t i = 0; i < cotangents.size(); ++i) {
       Node* value = results_of(tuple)[i];
-      const bool recorded = saved && thread_state().recording && is_floating(value->dtype);
+      const bool recorded = saved && thread_state().recording && is_differentiable(value->dtype);
       outputs.push_back(recorded ? part_of(tuple, i)
                         : saved  ? Tensor::share(value)
                                  : outline_of(value));
@@ -409,7 +409,7 @@ std::vector<Tensor> seeds(std::span<const Tensor> outputs, std::span<const Tenso
   std::vector<Tensor> out;
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const Tensor& y = outputs[i];
-    if (!is_floating(y.dtype()))
+    if (!is_differentiable(y.dtype()))
       raise(ErrorKind::type, what,
             "the output has dtype " + std::string(name(y.dtype())) +
                 ", and only floating values have derivatives");
@@ -436,7 +436,7 @@ std::vector<Tensor> seeds(std::span<const Tensor> outputs, std::span<const Tenso
 std::vector<Tensor> sweep(std::span<const Tensor> outputs, std::span<const Tensor> cotangents,
                           std::span<const Tensor> sources, const SweepOptions& options) {
   for (const Tensor& s : sources)
-    if (!is_floating(s.dtype()))
+    if (!is_differentiable(s.dtype()))
       raise(ErrorKind::type, "gradient",
             "the gradient of a tensor of dtype " + std::string(name(s.dtype())) +
                 " is undefined: convert it to a floating dtype first");

@@ -21,7 +21,7 @@ RecorderScope::~RecorderScope() {
 }
 
 Tensor reverse_input(const Tensor& x) {
-  if (!is_floating(x.dtype()))
+  if (!is_differentiable(x.dtype()))
     raise(ErrorKind::type, "grad",
           "the gradient of a tensor of dtype " + std::string(name(x.dtype())) +
               " is undefined: convert it to a floating dtype first");

@@ -61,7 +61,7 @@ Node* interpret_dual(const Op& op, std::span<Node* const> inputs, const AttrsPtr
   Tensor tangent;
   if (in.moves && op.no_forward && attrs && attrs->ints[0] != level.serial)
     tangent = in.tangents[0];
-  else if (in.moves && is_floating(out.dtype()))
+  else if (in.moves && is_differentiable(out.dtype()))
     tangent = output_tangent({op, attrs.get(), in.primals, out}, in.tangents);
   return box_dual(level, out, tangent).detach_node();
 }
@@ -81,7 +81,7 @@ std::vector<Tensor> interpret_dual_all(const Op& op, std::span<Node* const> inpu
   if (in.moves)
     tangents = output_tangents({op, attrs.get(), in.primals, no_tensor(), out}, in.tangents);
   for (std::size_t i = 0; i < out.size(); ++i) {
-    const bool moves = is_floating(out[i].dtype());
+    const bool moves = is_differentiable(out[i].dtype());
     out[i] = box_dual(level, out[i], moves ? below(level, tangents[i]) : Tensor());
   }
   return out;

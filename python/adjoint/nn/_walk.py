@@ -14,7 +14,7 @@ import functools
 import types
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeGuard, TypeVar
 
 import adjoint as ad
 from adjoint.optim import Optimizer
@@ -116,20 +116,38 @@ class Holder:
         return self
 
 
+class _ByClass(Generic[T]):
+    """What is remembered of classes, by their address, for as long as each of them lives."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, T] = {}
+        self._classes: dict[int, weakref.ref[type]] = {}
+
+    def get(self, cls: type) -> T | None:
+        return self.known.get(id(cls))
+
+    def remember(self, cls: type, value: T) -> T:
+        key = id(cls)
+        known, classes = self.known, self._classes
+
+        def forget(_: object) -> None:
+            known.pop(key, None)
+            classes.pop(key, None)
+
+        if key not in classes:
+            classes[key] = weakref.ref(cls, forget)
+        known[key] = value
+        return value
+
+
 def _class_of(value: Any) -> str:
     """Return what the type of a value makes of it; asked so often that it is remembered."""
     cls = type(value)
-    return _classes.get(cls) or _remember(_classes, cls, _classified(cls))
+    return _known_classes.get(id(cls)) or _classes.remember(cls, _classified(cls))
 
 
-_classes: dict[type, str] = {}
-
-
-def _remember(table: dict[type, T], cls: type, value: T) -> T:
-    if len(table) > 10_000:  # somebody makes classes in a loop
-        table.clear()
-    table[cls] = value
-    return value
+_classes = _ByClass[str]()
+_known_classes = _classes.known
 
 
 def _classified(cls: type) -> str:
@@ -224,7 +242,7 @@ def _open(found: list[Event], module: Module, above: set[Path], path: Path, valu
 def _kind(registry: Registry, path: Path, value: Any) -> Kind:
     if registry.slots and path in registry.slots:
         return "parameter"
-    cls = _classes.get(type(value)) or _class_of(value)
+    cls = _known_classes.get(id(type(value))) or _class_of(value)
     if cls == "plain":
         return "constant"
     if cls == "tensor":
@@ -365,7 +383,7 @@ def _unopened(place: Place) -> list[tuple[str, Any]]:
 
 def _data_names(cls: type) -> tuple[str, ...]:
     """Return the attributes of a class that are no code; again where it has got more of them."""
-    count, names = _data.get(cls, (-1, ()))
+    count, names = _data.get(cls) or (-1, ())
     if count != len(vars(cls)):
         names = tuple(
             name
@@ -374,11 +392,11 @@ def _data_names(cls: type) -> tuple[str, ...]:
             and name != "_abc_impl"
             and _class_of(value) not in ("plain", "code")
         )
-        _remember(_data, cls, (len(vars(cls)), names))
+        _data.remember(cls, (len(vars(cls)), names))
     return names
 
 
-_data: dict[type, tuple[int, tuple[str, ...]]] = {}
+_data = _ByClass[tuple[int, tuple[str, ...]]]()
 
 
 def is_item_by_item(value: Any) -> bool:
@@ -438,10 +456,10 @@ def _hidden_message(place: Place, name: str, value: Any, item: Any) -> str:
 
 def slot_names(cls: type) -> tuple[str, ...]:
     known = _slots.get(cls)
-    return _remember(_slots, cls, tuple(_slot_names(cls))) if known is None else known
+    return _slots.remember(cls, tuple(_slot_names(cls))) if known is None else known
 
 
-_slots: dict[type, tuple[str, ...]] = {}
+_slots = _ByClass[tuple[str, ...]]()
 
 
 def _slot_names(cls: type) -> Iterator[str]:

@@ -102,6 +102,7 @@ class Linear(Module):
         return out if self.bias is None else out + self.bias
 
     def extra_repr(self) -> str:
+        """Return the sizes, as `repr` shows them."""
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
@@ -116,6 +117,7 @@ class ReLU(Module):
     """
 
     def forward(self, x: ad.Tensor) -> ad.Tensor:
+        """Return `x` where it is positive, and 0 elsewhere; of the same shape."""
         # Not maximum(x, 0), which shares the gradient of a tie equally. `x <= 0` rather than
         # `x > 0` lets a nan through.
         return ad.where(ad.less_equal(x, 0), 0, x)
@@ -132,6 +134,7 @@ class Tanh(Module):
     """
 
     def forward(self, x: ad.Tensor) -> ad.Tensor:
+        """Return the hyperbolic tangent of each element."""
         return ad.tanh(x)
 
 
@@ -162,6 +165,7 @@ class Sequential(Module):
             setattr(self, str(i), layer)
 
     def forward(self, x: Any) -> Any:
+        """Return what the last layer makes of what the ones before it make of `x`."""
         for layer in self:
             x = layer(x)
         return x

@@ -12,9 +12,10 @@ from typing import Any
 
 from adjoint import _core, tree
 from adjoint._arguments import check_at_least_zero, check_callable, check_count
-from adjoint._control import while_loop
 from adjoint._core import Tensor
-from adjoint._custom import (
+from adjoint._dtypes import is_differentiable
+from adjoint.transforms.control import while_loop
+from adjoint.transforms.custom import (
     Frame,
     Maybe,
     Tensors,
@@ -27,8 +28,7 @@ from adjoint._custom import (
     stopped,
     take_apart,
 )
-from adjoint._dtypes import is_floating
-from adjoint._host import host_op
+from adjoint.transforms.host import host_op
 
 __all__ = ["custom_fixed_point", "custom_root"]
 
@@ -112,7 +112,7 @@ def _implicit(
 
 def _check_root(who: str, start: Any, found: Any) -> None:
     leaves = tree.leaves(found)
-    if not leaves or not all(is_floating(x) for x in leaves):
+    if not leaves or not all(is_differentiable(x) for x in leaves):
         raise TypeError(f"[{who}] x must be floating tensors, got {[x.dtype for x in leaves]}")
     if tree.structure(start) != tree.structure(found):
         raise TypeError(

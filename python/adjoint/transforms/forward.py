@@ -8,8 +8,8 @@ from typing import Any
 from adjoint import _core, tree
 from adjoint._arguments import check_callable, check_count
 from adjoint._core import TreeDef
-from adjoint._custom import Tensors, flatten_tensors
-from adjoint._dtypes import is_floating
+from adjoint._dtypes import is_differentiable
+from adjoint.transforms.custom import Tensors, flatten_tensors
 
 __all__ = ["linearize", "taylor"]
 
@@ -137,7 +137,7 @@ def _point(primals: tuple[Any, ...], who: str) -> tuple[Tensors, TreeDef]:
     if not point:
         raise TypeError(f"[{who}] needs the point at which to differentiate: ad.{who}(f, x)")
     for x in point:
-        if not is_floating(x):
+        if not is_differentiable(x):
             raise TypeError(
                 f"[{who}] a primal of dtype {x.dtype} has no derivative: use a floating tensor"
             )

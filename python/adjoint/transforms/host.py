@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from adjoint import _core
 from adjoint._arguments import check_callable, check_flag
 from adjoint._core import DType, Tensor
-from adjoint._custom import Maybe, Tensors, attach, differentiated, repeated, stopped
-from adjoint._dtypes import is_floating
+from adjoint._dtypes import is_differentiable
+from adjoint.transforms.custom import Maybe, Tensors, attach, differentiated, repeated, stopped
 
 __all__ = ["host_op"]
 
@@ -120,7 +120,7 @@ def _pull(
             again = op(*point)
             outputs = list(again) if isinstance(again, tuple) else [again]
         rest = iter(cotangents)
-        slopes = [next(rest) if is_floating(y) else _core.zeros_like(y) for y in outputs]
+        slopes = [next(rest) if is_differentiable(y) else _core.zeros_like(y) for y in outputs]
         one = len(outputs) == 1
         found = vjp(
             tuple(point), *((outputs[0], slopes[0]) if one else (tuple(outputs), tuple(slopes)))
@@ -128,7 +128,9 @@ def _pull(
         if not isinstance(found, (tuple, list)) or len(found) != count:
             raise TypeError(f"[{name}] vjp must return a tuple with one entry per input: {count}")
         pairs = zip(found, point, strict=True)
-        kept = [None if ct is None or not is_floating(x) else _core.asarray(ct) for ct, x in pairs]
+        kept = [
+            None if ct is None or not is_differentiable(x) else _core.asarray(ct) for ct, x in pairs
+        ]
         return kept + [None for _ in outputs]
 
     return pull

@@ -18,7 +18,7 @@ from typing import Any
 from adjoint import _core, tree
 from adjoint._arguments import check_callable
 from adjoint._core import Tensor, TreeDef
-from adjoint._dtypes import is_floating
+from adjoint._dtypes import is_differentiable
 
 __all__ = ["checkpoint", "custom_jvp", "custom_vjp"]
 
@@ -40,7 +40,7 @@ class Frame:
         self._leaves = [None if isinstance(x, Tensor) else x for x in leaves]
         tensors = [leaves[i] for i in self._places]
         self.specs = [(x.shape, x.dtype) for x in tensors]
-        self.floating = [is_floating(x) for x in tensors]
+        self.floating = [is_differentiable(x) for x in tensors]
 
     def fill(self, tensors: Sequence[Any]) -> Any:
         """Return the tree with these tensors."""
@@ -102,7 +102,7 @@ def take_apart(value: Any) -> tuple[Frame, Tensors]:
 
 def floats(values: Sequence[Any]) -> Tensors:
     """Return the floating tensors among the values."""
-    return [x for x in values if is_floating(x)]
+    return [x for x in values if is_differentiable(x)]
 
 
 def differentiated(values: Sequence[Any]) -> bool:
@@ -137,19 +137,19 @@ def flatten_tensors(value: Any) -> tuple[Tensors, TreeDef]:
 def replaced(values: Sequence[Any], moving: Iterable[Any]) -> list[Any]:
     """Return the values with others in the places of the floating tensors."""
     rest = iter(moving)
-    return [next(rest) if is_floating(x) else x for x in values]
+    return [next(rest) if is_differentiable(x) else x for x in values]
 
 
 def placed(values: Sequence[Any], moving: Iterable[Any]) -> list[Any]:
     """Return `moving` in the places of the floating tensors among the values, None elsewhere."""
     rest = iter(moving)
-    return [next(rest) if is_floating(x) else None for x in values]
+    return [next(rest) if is_differentiable(x) else None for x in values]
 
 
 def filled(values: Sequence[Tensor], slopes: Maybe) -> Tensors:
     """Return the slopes of the floating values, zeros where they are None."""
     pairs = zip(values, slopes, strict=True)
-    return [_core.zeros_like(x) if t is None else t for x, t in pairs if is_floating(x)]
+    return [_core.zeros_like(x) if t is None else t for x, t in pairs if is_differentiable(x)]
 
 
 def repeated(values: Tensors, mapped: Sequence[bool], size: int) -> Tensors:
@@ -172,7 +172,7 @@ def pull_at(
 
     def run(moving: Tensors) -> Maybe:
         outputs = f(replaced(point, moving))
-        return [x for x in outputs if x is None or is_floating(x)]
+        return [x for x in outputs if x is None or is_differentiable(x)]
 
     outputs, leaves, start = _core._recorded_run(run, floats(point), alone)
     pairs = [
@@ -219,11 +219,11 @@ def attach(values: Tensors, inputs: Tensors, pull: Pull | None, push: Push | Non
     def transposed_pull(inputs: Tensors, tangents: Maybe) -> Maybe:
         assert pull is not None
         zeros = [_core.zeros(shape, dtype=dtype) for shape, dtype in specs]
-        moving = [t for x, t in zip(inputs, tangents, strict=True) if is_floating(x)]
+        moving = [t for x, t in zip(inputs, tangents, strict=True) if is_differentiable(x)]
 
         def linear(cotangents: Tensors) -> Maybe:
             found = pull(inputs, cotangents)
-            return [c for x, c in zip(inputs, found, strict=True) if is_floating(x)]
+            return [c for x, c in zip(inputs, found, strict=True) if is_differentiable(x)]
 
         return pull_at(linear, zeros, moving)
 
@@ -490,7 +490,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         chosen = [
             i
             for i, x in enumerate(shadows)
-            if is_floating(x) and (x.requires_grad or (forward and moving[i]))
+            if is_differentiable(x) and (x.requires_grad or (forward and moving[i]))
         ]
 
         def once_more(inputs: Tensors) -> Tensors:

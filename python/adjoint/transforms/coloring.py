@@ -190,7 +190,7 @@ def colour_columns(rows: Indices, cols: Indices) -> Colouring:
     Examples
     --------
     >>> import numpy as np
-    >>> from adjoint._coloring import colour_columns
+    >>> from adjoint.transforms.coloring import colour_columns
     >>> bidiagonal = np.eye(5) + np.eye(5, k=1)
     >>> colour_columns(*np.nonzero(bidiagonal)).count
     2
@@ -267,7 +267,7 @@ def colour_symmetric(rows: Indices, cols: Indices) -> Colouring:
     Examples
     --------
     >>> import numpy as np
-    >>> from adjoint._coloring import colour_symmetric
+    >>> from adjoint.transforms.coloring import colour_symmetric
     >>> arrow = np.eye(6)
     >>> arrow[0] = arrow[:, 0] = 1
     >>> colour_symmetric(*np.nonzero(arrow)).count

@@ -18,7 +18,7 @@ from adjoint._arguments import check_choice
 from adjoint._core import Tensor, jvp, vjp, vmap
 
 if TYPE_CHECKING:
-    from adjoint._coloring import Colouring, Pattern
+    from adjoint.transforms.coloring import Colouring, Pattern
 
 __all__ = ["hessian", "jacobian"]
 
@@ -304,7 +304,7 @@ class _Call:
 def _sparse_jacobian(
     f: Callable[..., Any], mode: str, sparsity: Any, *how: Any
 ) -> Callable[..., Any]:
-    from adjoint._coloring import Pattern, colour_columns, colour_either
+    from adjoint.transforms.coloring import Pattern, colour_columns, colour_either
 
     pattern = Pattern.read("jacobian", sparsity)
     rows, cols = pattern.rows, pattern.cols
@@ -318,7 +318,7 @@ def _sparse_jacobian(
 
 
 def _sparse_hessian(f: Callable[..., Any], sparsity: Any, *how: Any) -> Callable[..., Any]:
-    from adjoint._coloring import Pattern, colour_symmetric
+    from adjoint.transforms.coloring import Pattern, colour_symmetric
 
     pattern = Pattern.read("hessian", sparsity)
     colouring = colour_symmetric(pattern.rows, pattern.cols)
@@ -334,7 +334,7 @@ def _sparse(
     argnums: int | Sequence[int],
     has_aux: bool,
 ) -> Callable[..., Any]:
-    from adjoint._coloring import constant
+    from adjoint.transforms.coloring import constant
 
     places = functools.lru_cache(4)(colouring.places)
     seeds = functools.lru_cache(4)(colouring.seeds)

@@ -14,7 +14,7 @@ from typing import Any
 from adjoint import _core, tree
 from adjoint._arguments import check_callable, check_count, check_flag
 from adjoint._core import Tensor, TreeDef
-from adjoint._custom import Tensors, flatten_tensors, take_apart
+from adjoint.transforms.custom import Tensors, flatten_tensors, take_apart
 
 __all__ = ["cond", "scan", "while_loop"]
 
