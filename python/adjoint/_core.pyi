@@ -1233,7 +1233,7 @@ def _random_bits(state: Tensor, shape: _Shape, /) -> Tensor:
 def _random_bernoulli(bits: Any, p: Any, /) -> Tensor:
     """True with probability p."""
 
-def _random_beta(bits: Any, a: _Array, b: _Array, /) -> Tensor:
+def _random_beta(bits: Any, a: Any, b: Any, /) -> Tensor:
     """Beta variates."""
 
 def _random_binomial(bits: Any, n: int, p: Any, /) -> Tensor:
@@ -1245,7 +1245,7 @@ def _random_categorical(bits: Any, weights: Any, /) -> Tensor:
 def _random_exponential(bits: Any, /) -> Tensor:
     """Of mean 1."""
 
-def _random_gamma(bits: Any, a: _Array, /) -> Tensor:
+def _random_gamma(bits: Any, a: Any, /) -> Tensor:
     """Gamma variates of scale 1."""
 
 def _random_poisson(bits: Any, lam: Any, /) -> Tensor:
