@@ -252,7 +252,7 @@ class Generator:
         if entries is not None:
             entries = _core.asarray(a)
             if entries.ndim == 0:
-                raise ValueError("[choice] a tensor without axes has no entries: give an int")
+                raise TypeError("[choice] a must be an int, or a tensor that has axes")
         n = check_count("choice", "a", a) if entries is None else entries.shape[axis]
         dims = _dims("choice", shape)
         if n == 0 and prod(dims) > 0:
@@ -277,7 +277,7 @@ class Generator:
         whole = hasattr(type(x), "__index__") and not isinstance(x, Tensor)
         entries = None if whole else _core.asarray(x)
         if entries is not None and entries.ndim == 0:
-            raise ValueError("[permutation] a tensor without axes has no entries: give an int")
+            raise TypeError("[permutation] x must be an int, or a tensor that has axes")
         n = check_count("permutation", "x", x) if entries is None else entries.shape[axis]
         order = _core.argsort(self.uniform((n,)))
         return order if entries is None else _core.take(entries, order, axis=axis)

@@ -241,7 +241,6 @@ def test_the_shape_is_that_of_the_parameters():
         lambda g: g.choice(3, 2, p=[1.0, 1.0]),
         lambda g: g.choice(0),
         lambda g: g.choice(ad.zeros((0,)), 2),
-        lambda g: g.choice(ad.tensor(1.5)),
         lambda g: g.normal((), ad.ones(3)),
         lambda g: g.poisson(ad.ones(3), (2,)),
         lambda g: g.gamma(ad.ones(3), ad.ones(2)),
@@ -253,6 +252,14 @@ def test_bad_parameters_raise_and_draw_nothing(draw):
     with pytest.raises(ValueError, match=r"^\[\w+\] "):
         draw(g)
     assert g.state.tolist() == [11, 0]
+
+
+def test_one_number_that_is_no_int_has_no_entries():
+    for bad in (2.0, np.float64(2.0), ad.tensor(1.5), "ab", None):
+        with pytest.raises(TypeError):
+            generator().permutation(bad)
+        with pytest.raises(TypeError):
+            generator().choice(bad)
 
 
 def test_bad_parameters_raise_in_transforms():
