@@ -50,6 +50,9 @@ class DType:
     def __hash__(self) -> int: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
     @property
+    def __numpy_dtype__(self) -> np.dtype[Any]:
+        """The same, for NumPy 2.4 and newer."""
+    @property
     def dtype(self) -> np.dtype[Any]:
         """The NumPy dtype; also what makes a DType acceptable to NumPy's functions."""
     @property
@@ -57,12 +60,15 @@ class DType:
         """Bytes per element."""
     @property
     def kind(self) -> str:
-        """'bool', 'signed integer', 'unsigned integer' or 'real floating', as `isdtype` takes
-        them.
+        """NumPy's letter: 'b' for bool, 'i' and 'u' for integers, 'f' for floating. `isdtype` asks
+        for kinds by the names of the array standard.
         """
     @property
     def name(self) -> str:
         """The Array API name, as in 'float64'."""
+    @property
+    def type(self) -> builtins.type[np.generic]:
+        """The class of NumPy's scalars."""
 
 class Tensor:
     """An n-dimensional array whose computation is recorded and can be differentiated.
@@ -75,7 +81,6 @@ class Tensor:
     def __new__(cls, data: Any, /) -> Self: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
     __hash__: ClassVar[None]  # type: ignore[assignment]
-    __array_ufunc__: ClassVar[None]
     __array_priority__: ClassVar[int]
     def __abs__(self) -> Tensor: ...
     def __add__(self, other: _Array, /) -> Tensor: ...
@@ -143,8 +148,14 @@ class Tensor:
         self, dtype: _DTypeLike | None = None, *, copy: builtins.bool | None = None
     ) -> npt.NDArray[Any]:
         """The value as a NumPy array, read-only where it shares the memory."""
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any, /) -> Any:
+        """What NumPy calls for its other functions."""
     def __array_namespace__(self, *, api_version: Any = None) -> ModuleType:
         """The module `adjoint`."""
+    def __array_ufunc__(self, ufunc: Any, method: Any, /, *inputs: Any, **options: Any) -> Any:
+        """What NumPy calls for a ufunc with a tensor: the function of the same name in
+        `adjoint`.
+        """
     def __dlpack__(
         self,
         *,
@@ -1564,6 +1575,35 @@ def _random_normal(state: Tensor, shape: _Shape, dtype: _DTypeLike, /) -> Tensor
 
 def _random_integers(state: Tensor, shape: _Shape, low: int, high: int, /) -> Tensor:
     """Integers in [low, high), int64."""
+
+def _random_bits(state: Tensor, shape: _Shape, /) -> Tensor:
+    """Words of 64 random bits."""
+
+def _random_bernoulli(bits: Any, p: Any, /) -> Tensor:
+    """True with probability p."""
+
+def _random_beta(bits: Any, a: Any, b: Any, /) -> Tensor:
+    """Beta variates."""
+
+def _random_binomial(bits: Any, n: int, p: Any, /) -> Tensor:
+    """How many of n are true."""
+
+def _random_categorical(bits: Any, weights: Any, /) -> Tensor:
+    """Positions."""
+
+def _random_exponential(bits: Any, /) -> Tensor:
+    """Of mean 1."""
+
+def _random_gamma(bits: Any, a: Any, /) -> Tensor:
+    """Gamma variates of scale 1."""
+
+def _random_poisson(bits: Any, lam: Any, /) -> Tensor:
+    """Counts of this mean."""
+
+def _random_truncated_normal(bits: Any, lower: Any, upper: Any, /) -> Tensor:
+    """Standard normal between two limits."""
+
+_default_random_state: Tensor
 
 def grad(
     f: Callable[..., Any], argnums: _Axes = 0, has_aux: builtins.bool = False

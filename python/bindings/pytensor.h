@@ -185,6 +185,7 @@ void init_functions(py::module_& m);
 void init_creation(py::module_& m);
 void init_random_ops(py::module_& m);
 void init_buffer(py::module_& m);
+void init_numpy_protocols();
 void init_tree(py::module_& m);
 void init_transforms(py::module_& m);
 void init_compile(py::module_& m);

@@ -273,7 +273,7 @@ def is_too_long(name: str, parameter: str, label: str) -> bool:
 
 
 def is_differentiable(x: Any) -> bool:
-    return isinstance(x, ad.Tensor) and x.dtype.kind == "real floating"
+    return isinstance(x, ad.Tensor) and x.dtype.kind == "f"
 
 
 def under(context: Any) -> Callable[..., Any]:
@@ -455,7 +455,8 @@ def complaint(name: str, error: BaseException, call: Call) -> str | None:
         return None if text.startswith("[") else "a RuntimeError that names no operation"
     if isinstance(error, MemoryError):
         return None if call.may_be_large() else "out of memory for small input"
-    if isinstance(error, AttributeError) and name.endswith(" =") and "__" not in text:
+    read_only = "__" not in text or text.endswith("is not writable")
+    if isinstance(error, AttributeError) and name.endswith(" =") and read_only:
         return None  # an attribute that is only read
     return f"{type(error).__name__} is no answer"
 

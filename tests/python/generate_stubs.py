@@ -123,6 +123,7 @@ RESULTS = {
     **dict.fromkeys(("reset_peak_memory", "clear_cache", "set_num_threads"), "None"),
     **dict.fromkeys(("__init__", "enter", "exit"), "None"),
     **dict.fromkeys(("get_num_threads", "_order"), "int"),
+    **dict.fromkeys(("__array_ufunc__", "__array_function__"), "Any"),
     **dict.fromkeys(("item", "tolist", "hvp", "unflatten", "map", "_refusing", "run"), "Any"),
     **dict.fromkeys(("read", "written"), "list[Any]"),
     "again": "Callable[..., Any]",
@@ -175,7 +176,11 @@ ATTRIBUTES = {
     "at": "_At",
 }
 
-DTYPE_ATTRIBUTES = {"dtype": "np.dtype[Any]", "itemsize": "int"}
+DTYPE_ATTRIBUTES = {
+    **dict.fromkeys(("dtype", "__numpy_dtype__"), "np.dtype[Any]"),
+    "itemsize": "int",
+    "type": "builtins.type[np.generic]",
+}
 
 # ---- Slots --------------------------------------------------------------------------------------
 
@@ -427,7 +432,7 @@ def class_(name: str, cls: type) -> str:
         body += "    def __new__(cls, data: Any, /) -> Self: ...\n"
         body += "    def __buffer__(self, flags: int, /) -> memoryview: ...\n"
         body += "    __hash__: ClassVar[None]  # type: ignore[assignment]\n"
-        body += "    __array_ufunc__: ClassVar[None]\n    __array_priority__: ClassVar[int]\n"
+        body += "    __array_priority__: ClassVar[int]\n"
     body += "".join(members(cls))
     return head + (f"{doc}\n\n" if cls.__doc__ else "") + (body or "    ...\n")
 

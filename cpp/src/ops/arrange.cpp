@@ -276,8 +276,10 @@ Tensor vecdot(const Tensor& x1, const Tensor& x2, int axis) {
     raise(ErrorKind::value, op,
           "shapes " + to_string(x1.shape()) + " and " + to_string(x2.shape()) +
               " have different lengths along axis " + std::to_string(axis));
-  return sum(multiply(moveaxis(x1, Dims{first}, Dims{-1}), moveaxis(x2, Dims{second}, Dims{-1})),
-             -1);
+  const Tensor products =
+      multiply(moveaxis(x1, Dims{first}, Dims{-1}), moveaxis(x2, Dims{second}, Dims{-1}));
+  const DType dtype = products.dtype();  // which sum() would widen
+  return sum(products, -1, false, is_bool(dtype) ? std::nullopt : std::optional(dtype));
 }
 
 Tensor tensordot(const Tensor& x1, const Tensor& x2, const AxisPairs& axes) {

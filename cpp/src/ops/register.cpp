@@ -13,6 +13,7 @@ void register_indexing_ops();
 void register_creation_ops();
 void register_linalg_ops();
 void register_random_ops();
+void register_random_variates();
 void register_sort_ops();
 void register_arrange_ops();
 void register_statistics_ops();
@@ -33,6 +34,7 @@ void register_builtin_ops() {
   register_creation_ops();
   register_linalg_ops();
   register_random_ops();
+  register_random_variates();
   register_sort_ops();
   register_arrange_ops();
   register_statistics_ops();
