@@ -435,7 +435,7 @@ class Tensor:
         self, offset: int = 0, axis1: int = 0, axis2: int = 1, *, dtype: _DTypeLike | None = None
     ) -> Tensor:
         """Sums of the diagonals of the matrices in two axes."""
-    def transpose(self, *axes: _Array) -> Tensor:
+    def transpose(self, *axes: Any) -> Tensor:
         """The axes in another order, reversed if none are given.
 
         As in NumPy all are named; `swapaxes` exchanges two, which is PyTorch's `transpose`.
@@ -446,7 +446,7 @@ class Tensor:
         self, axis: _Axes | None = None, *, correction: float = 0.0, keepdims: builtins.bool = False
     ) -> Tensor:
         """The variance; the divisor is the count minus `correction`."""
-    def view(self, *shape: _Array) -> Tensor:
+    def view(self, *shape: Any) -> Tensor:
         """`reshape` by PyTorch's name."""
     def zero_grad(self) -> None:
         """Forget the gradient."""
