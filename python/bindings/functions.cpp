@@ -104,6 +104,7 @@ class Reader final : public ArgumentReader {
             std::string(name(i)) + " must be a str, not " + type_name(object(i)));
     return text_of(object(i));
   }
+  bool is_text(int i) const override { return PyUnicode_Check(object(i)); }
 
  private:
   const char* op() const { return f_.name.c_str(); }
