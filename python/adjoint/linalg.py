@@ -2,8 +2,12 @@
 
 The last two axes are a matrix; those before them count matrices, and broadcast where there are
 several operands. Names and results follow the array standard; what it lacks has the name of NumPy
-or SciPy. The work is done by LAPACK, one matrix at a time on one thread, many on several. Every
-function has derivatives of every order, in both modes.
+or SciPy. Integers are taken to float64. The work is LAPACK's, one matrix at a time on one thread,
+many on several. Every function has derivatives of every order, in both modes.
+
+A matrix that is singular, or not positive definite, or whose factors do not converge raises
+`LinAlgError`, which names it if there are several. One with an infinity or nan gives nan where its
+factors cannot be found.
 
 >>> import adjoint as ad
 >>> a = ad.tensor([[4.0, 2.0], [2.0, 3.0]])
@@ -11,21 +15,12 @@ function has derivatives of every order, in both modes.
 [0.5, 0.0]
 """
 
-from typing import TYPE_CHECKING
-
 from adjoint import _core
 
-__all__ = [
-    "LinAlgError",
+__all__ = [  # noqa: PLE0604
+    "LinAlgError",  # noqa: F822
     *(name for name in vars(_core.linalg) if not name.startswith("_")),
 ]
-
-if TYPE_CHECKING:
-    from numpy.linalg import LinAlgError as _Base
-
-    class LinAlgError(_Base):
-        """A matrix is singular or otherwise not what an operation needs, or nothing converged."""
-
 
 globals().update(
     (name, value) for name, value in vars(_core.linalg).items() if not name.startswith("__")

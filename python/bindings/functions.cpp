@@ -272,8 +272,9 @@ py::module_ home_of(py::module_& m, std::string_view full) {
   const auto dot = full.find('.');
   if (dot == std::string_view::npos) return m;
   const std::string name(full.substr(0, dot));
+  const std::string text = "The functions of adjoint." + name + ".";
   return py::hasattr(m, name.c_str()) ? py::module_(m.attr(name.c_str()))
-                                      : m.def_submodule(name.c_str());
+                                      : m.def_submodule(name.c_str(), text.c_str());
 }
 
 void bind(py::module_& m, std::unique_ptr<Callable> owned) {

@@ -35,8 +35,8 @@ using adjoint::vecdot;
 Tensor diagonal(const Tensor& x, std::int64_t offset = 0);
 Tensor trace(const Tensor& x, std::int64_t offset = 0, std::optional<DType> dtype = {});
 
-// Factors. A symmetric matrix is read from its lower triangle (`upper`: from the upper one), and its
-// derivative is that along symmetric matrices.
+// Factors. A symmetric matrix is read from its lower triangle (`upper`: from the upper one), and
+// its derivative is that along symmetric matrices.
 Tensor cholesky(const Tensor& x, bool upper = false);
 /// Q and R; mode "reduced" or "complete".
 std::tuple<Tensor, Tensor> qr(const Tensor& x, std::string_view mode = "reduced");

@@ -40,7 +40,7 @@ enum class ParameterType : std::uint8_t {
   flag,
   dtype,
   text,
-  order,  // of a norm: a number or a name
+  order,   // of a norm: a number or a name
   device,  // of the array standard: checked, and not handed on
   copy,    // the same: a value never changes in place, so a view is as good as a copy
 };

@@ -131,13 +131,12 @@ auto open(const std::vector<Candidate>& spellings, Resolve resolve)
 /// A path without a word on its symbols: tries the spellings in use.
 template <class Resolve>
 auto open_any_spelling(const std::string& path, Resolve resolve) {
-  return open(
-      {{path, "", "", false},
-       {path, "scipy_", "", false},
-       {path, "scipy_", "64_", true},
-       {path, "", "64_", true},
-       {path, "", "_64", true}},
-      resolve);
+  return open({{path, "", "", false},
+               {path, "scipy_", "", false},
+               {path, "scipy_", "64_", true},
+               {path, "", "64_", true},
+               {path, "", "_64", true}},
+              resolve);
 }
 
 /// The first of the candidates, the one found when the library was built, and the system's.

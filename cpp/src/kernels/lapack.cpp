@@ -38,7 +38,7 @@ Routines find_routines() {
                 ": set ADJOINT_BLAS to the path of a library with all of LAPACK");
     return f;
   };
-  return {find("potrf"), find("getrf"), find("gecon"), find("trsm"),  find("trsv"), find("getri"),
+  return {find("potrf"), find("getrf"), find("gecon"), find("trsm"),  find("trsv"),  find("getri"),
           find("geqrf"), find("orgqr"), find("syevd"), find("gesdd"), find("gelsd"), library.ilp64};
 }
 
@@ -243,10 +243,7 @@ Index SymmetricEigen<T>::operator()(T* a, T* values) {
 
 template <class T>
 Svd<T>::Svd(char job, Index m, Index n)
-    : job_(job),
-      m_(counted<T>(m)),
-      n_(counted<T>(n)),
-      iwork_(buffer<Index>(8 * std::min(m, n))) {
+    : job_(job), m_(counted<T>(m)), n_(counted<T>(n)), iwork_(buffer<Index>(8 * std::min(m, n))) {
   T wanted = 0;
   Written info;
   const Index ask = -1, rows = ld(m), vt = ld(job == 'A' ? n : std::min(m, n));
@@ -292,16 +289,16 @@ Index LeastSquares<T>::operator()(T* a, T* b, T* s, Index* rank) {
   return info.get();
 }
 
-#define ADJOINT_INSTANTIATE(T)                                                                  \
-  template Index potrf<T>(char, Index, T*, Index);                                              \
-  template Index getrf<T>(Index, T*, Index, Index*);                                            \
-  template T gecon<T>(Index, const T*, Index, T);                                               \
-  template void trsm_right<T>(char, char, char, Index, Index, const T*, Index, T*, Index);      \
-  template void trsv<T>(char, char, char, Index, const T*, Index, T*);                          \
-  template class Inverse<T>;                                                                    \
-  template class QrFactors<T>;                                                                  \
-  template class SymmetricEigen<T>;                                                             \
-  template class Svd<T>;                                                                        \
+#define ADJOINT_INSTANTIATE(T)                                                             \
+  template Index potrf<T>(char, Index, T*, Index);                                         \
+  template Index getrf<T>(Index, T*, Index, Index*);                                       \
+  template T gecon<T>(Index, const T*, Index, T);                                          \
+  template void trsm_right<T>(char, char, char, Index, Index, const T*, Index, T*, Index); \
+  template void trsv<T>(char, char, char, Index, const T*, Index, T*);                     \
+  template class Inverse<T>;                                                               \
+  template class QrFactors<T>;                                                             \
+  template class SymmetricEigen<T>;                                                        \
+  template class Svd<T>;                                                                   \
   template class LeastSquares<T>;
 ADJOINT_INSTANTIATE(float)
 ADJOINT_INSTANTIATE(double)

@@ -223,6 +223,7 @@ void register_lu_ops();
 void register_det_ops();
 void register_qr_ops();
 void register_spectral_ops();
+void register_sum_ops();
 void register_lstsq_ops();
 void register_expm_ops();
 void register_norm_ops();
@@ -240,6 +241,7 @@ void register_linalg_ops() {
   linalg::register_det_ops();
   linalg::register_qr_ops();
   linalg::register_spectral_ops();
+  linalg::register_sum_ops();
   linalg::register_lstsq_ops();
   linalg::register_expm_ops();
   linalg::register_norm_ops();

@@ -51,8 +51,8 @@ void solve_in_place(const TriangularForm& form, Index n, Index k, const T* a,
   if (k == 1)
     kernels::trsv<T>(uplo, form.trans != flipped ? 'N' : 'T', diag, n, a, reader.leading(), b);
   else
-    kernels::trsm_right<T>(uplo, form.trans != flipped ? 'T' : 'N', diag, k, n, a,
-                           reader.leading(), b, k);
+    kernels::trsm_right<T>(uplo, form.trans != flipped ? 'T' : 'N', diag, k, n, a, reader.leading(),
+                           b, k);
 }
 
 void run_solve_triangular(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
@@ -88,8 +88,8 @@ std::vector<Tensor> pull_solve_triangular(const RuleArgs& args, std::span<const 
   const Tensor& x = args.output;
   Tensor of_a, of_b = apply(args.op, {&args.inputs[0], &cts[0]}, form.transposed().attrs());
   if (is_wanted(args, 0)) {
-    const Tensor both = form.trans ? matmul(x, transposed_matrix(of_b))
-                                   : matmul(of_b, transposed_matrix(x));
+    const Tensor both =
+        form.trans ? matmul(x, transposed_matrix(of_b)) : matmul(of_b, transposed_matrix(x));
     of_a = triangle_read(negative(both), form);
   }
   return {of_a, of_b};
@@ -100,8 +100,8 @@ std::vector<Tensor> push_solve_triangular(const RuleArgs& args, std::span<const 
   Tensor right = tangents[1];
   if (tangents[0].defined()) {
     const Tensor moved = triangle_read(tangents[0], form);
-    right = plus(negative(matmul(form.trans ? transposed_matrix(moved) : moved, args.output)),
-                 right);
+    right =
+        plus(negative(matmul(form.trans ? transposed_matrix(moved) : moved, args.output)), right);
   }
   return {apply(args.op, {&args.inputs[0], &right}, form.attrs())};
 }
@@ -164,7 +164,8 @@ void run_cholesky(const Op& op, Node* out, std::span<Node* const> in, const Attr
   });
   if (failure.any())
     raise(ErrorKind::linalg, op.name,
-          failure.subject(stack_of(shape)) + " is not positive definite: its leading block of order " +
+          failure.subject(stack_of(shape)) +
+              " is not positive definite: its leading block of order " +
               std::to_string(failure.info()) +
               " is not; adding a small multiple of the unit matrix makes one so that is nearly");
 }

@@ -2,13 +2,14 @@
 // too: there the slope, the matrix of cofactors, is no product of the determinant and the inverse.
 //
 // One operation gives the derivatives of all orders: `det_slope(a, h1, ..., hk)` is the derivative
-// of the cofactors of a along h1, ..., hk. It is symmetric in the directions and linear in each, and
-// its own derivative along one more is itself with one more; by symmetry the transposed map is too.
+// of the cofactors of a along h1, ..., hk. It is symmetric in the directions and linear in each,
+// and its own derivative along one more is itself with one more; by symmetry the transposed map is
+// too.
 //
-// Its value is the coefficient of t1 ... tk in the cofactors of B = a + sum ti hi, in the algebra of
-// numbers with t1² = ... = tk² = 0. With the singular value decomposition a = U S V' in the place
-// of a, B is split into the block of the large singular values, inverted in that algebra, and the
-// Schur complement of the others, which is small and whose adjugate Faddeev's and Le Verrier's
+// Its value is the coefficient of t1 ... tk in the cofactors of B = a + sum ti hi, in the algebra
+// of numbers with t1² = ... = tk² = 0. With the singular value decomposition a = U S V' in the
+// place of a, B is split into the block of the large singular values, inverted in that algebra, and
+// the Schur complement of the others, which is small and whose adjugate Faddeev's and Le Verrier's
 // recursion gives without dividing by anything that may vanish. A matrix far from singular is a
 // large block alone, by its LU factors.
 #include <algorithm>
@@ -106,7 +107,8 @@ void for_members(Mask set, F&& f) {
 Dense coefficient(const Series& a, const Series& b, Mask set) {
   Dense sum;
   for_subsets(set, [&](Mask part) {
-    if (!a[part].empty() && !b[set ^ part].empty()) add_scaled(sum, 1, times(a[part], b[set ^ part]));
+    if (!a[part].empty() && !b[set ^ part].empty())
+      add_scaled(sum, 1, times(a[part], b[set ^ part]));
   });
   return sum;
 }
@@ -329,26 +331,28 @@ Tensor det_slope_with(const RuleArgs& args, std::size_t i, const Tensor& x) {
   return Tensor::adopt(apply(args.op, nodes));
 }
 
-Op& det_slope_record = det_family.define(
-    {.name = "det_slope",
-     .kind = OpKind::custom,
-     .arity = 0xff,
-     .vjp =
-         [](const RuleArgs& args, int input, const Tensor& ct) {
-           return det_slope_with(args, static_cast<std::size_t>(input), ct);
-         },
-     .jvp =
-         [](const RuleArgs& args, std::span<const Tensor> tangents) {
-           Tensor sum;
-           for (std::size_t i = 0; i < tangents.size(); ++i)
-             if (tangents[i].defined()) sum = plus(sum, det_slope_with(args, i, tangents[i]));
-           return sum;
-         },
-     .needs = {0x7f, 0x7f, 0x7f},
-     .batch = batch_stacked,
-     .infer = infer_same,
-     .run = run_det_slope,
-     .internal = true});
+Op& det_slope_record =
+    det_family.define({.name = "det_slope",
+                       .kind = OpKind::custom,
+                       .arity = 0xff,
+                       .vjp =
+                           [](const RuleArgs& args, int input, const Tensor& ct) {
+                             return det_slope_with(args, static_cast<std::size_t>(input), ct);
+                           },
+                       .jvp =
+                           [](const RuleArgs& args, std::span<const Tensor> tangents) {
+                             Tensor sum;
+                             for (std::size_t i = 0; i < tangents.size(); ++i)
+                               if (tangents[i].defined())
+                                 sum = plus(sum, det_slope_with(args, i, tangents[i]));
+                             return sum;
+                           },
+                       .needs = {0x7f, 0x7f, 0x7f},
+                       .batch = batch_stacked,
+                       .infer = infer_same,
+                       .run = run_det_slope,
+                       .internal = true,
+                       .fallible = true});
 
 // -------------------------------------------------------------------------------------- det
 
@@ -417,7 +421,7 @@ void register_det_ops() {
               "Examples\n"
               "--------\n"
               ">>> import adjoint as ad\n"
-              ">>> ad.grad(ad.linalg.det)(ad.tensor([[1.0, 2.0], [2.0, 4.0]])).tolist()\n"
+              ">>> ad.round(ad.grad(ad.linalg.det)(ad.tensor([[1.0, 2.0], [2.0, 4.0]]))).tolist()\n"
               "[[4.0, -2.0], [-2.0, 1.0]]",
        .entry = entry_of<det>()},
   });

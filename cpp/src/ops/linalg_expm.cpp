@@ -24,10 +24,20 @@ constexpr std::array<double, 6> kPade5 = {30240, 15120, 3360, 420, 30, 1};
 constexpr std::array<double, 8> kPade7 = {17297280, 8648640, 1995840, 277200, 25200, 1512, 56, 1};
 constexpr std::array<double, 10> kPade9 = {17643225600, 8821612800, 2075673600, 302702400, 30270240,
                                            2162160,     110880,     3960,       90,        1};
-constexpr std::array<double, 14> kPade13 = {
-    64764752532480000, 32382376266240000, 7771770303897600, 1187353796428800, 129060195264000,
-    10559470521600,    670442572800,      33522128640,      1323241920,       40840800,
-    960960,            16380,             182,              1};
+constexpr std::array<double, 14> kPade13 = {64764752532480000,
+                                            32382376266240000,
+                                            7771770303897600,
+                                            1187353796428800,
+                                            129060195264000,
+                                            10559470521600,
+                                            670442572800,
+                                            33522128640,
+                                            1323241920,
+                                            40840800,
+                                            960960,
+                                            16380,
+                                            182,
+                                            1};
 constexpr double kNorm3 = 1.495585217958292e-2, kNorm5 = 2.539398330063230e-1;
 constexpr double kNorm7 = 9.504178996162932e-1, kNorm9 = 2.097847961257068;
 constexpr double kNorm13 = 5.371920351148152;
@@ -181,18 +191,15 @@ Tensor along(const Op& op, const Tensor& a, const Tensor& e) {
   const Tensor rows[] = {concat(top, -1), concat(bottom, -1)};
   const Tensor block = concat(rows, -2);
   const Tensor whole = apply(op, {&block});
-  return entries_along(entries_along(whole, whole.ndim() - 2, 0, n), whole.ndim() - 1, n, n) *
-         unit;
+  return entries_along(entries_along(whole, whole.ndim() - 2, 0, n), whole.ndim() - 1, n, n) * unit;
 }
 
 Op& expm_record = expm_family.define(
     {.name = "expm",
      .kind = OpKind::custom,
      .arity = 1,
-     .vjp =
-         [](const RuleArgs& args, int, const Tensor& ct) {
-           return along(args.op, matrix_transpose(args.inputs[0]), ct);
-         },
+     .vjp = [](const RuleArgs& args, int,
+               const Tensor& ct) { return along(args.op, matrix_transpose(args.inputs[0]), ct); },
      .jvp =
          [](const RuleArgs& args, std::span<const Tensor> tangents) {
            return along(args.op, args.inputs[0], tangents[0]);
@@ -215,12 +222,13 @@ void register_expm_ops() {
   register_functions({
       {.name = "linalg.expm",
        .signature = "(x, /)",
-       .doc = "The exponential of square matrices, the sum of x**k / k!; nan where x is not finite.\n"
-              "\n"
-              "Notes\n"
-              "-----\n"
-              "By scaling and squaring (N. J. Higham, 2005). Each order of differentiation is an\n"
-              "exponential of twice the size.",
+       .doc =
+           "The exponential of square matrices, the sum of x**k / k!; nan where x is not finite.\n"
+           "\n"
+           "Notes\n"
+           "-----\n"
+           "By scaling and squaring (N. J. Higham, 2005). Each order of differentiation is an\n"
+           "exponential of twice the size.",
        .entry = entry_of<expm>()},
   });
 }

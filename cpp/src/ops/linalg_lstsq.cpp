@@ -31,8 +31,7 @@ double usual_cutoff(const Tensor& a) {
 /// One number for each matrix, without derivative.
 Tensor cutoffs(const Tensor& a, const std::optional<Tensor>& given, const char* op) {
   const Layout::Extents stack = stack_of(a.shape());
-  const Tensor one = given ? astype(*given, a.dtype())
-                           : Tensor::scalar(usual_cutoff(a), a.dtype());
+  const Tensor one = given ? astype(*given, a.dtype()) : Tensor::scalar(usual_cutoff(a), a.dtype());
   if (std::ranges::equal(one.shape(), stack)) return one;
   if (!std::ranges::equal(broadcast_shapes(one.shape(), stack, op), stack))
     raise(ErrorKind::value, op,
@@ -120,10 +119,8 @@ Op& pinv_record = pseudo_family.define(
     {.name = "pinv",
      .kind = OpKind::custom,
      .arity = 2,
-     .vjp =
-         [](const RuleArgs& args, int, const Tensor& ct) {
-           return pull_through_inverse(args.inputs[0], args.output, ct);
-         },
+     .vjp = [](const RuleArgs& args, int,
+               const Tensor& ct) { return pull_through_inverse(args.inputs[0], args.output, ct); },
      .jvp =
          [](const RuleArgs& args, std::span<const Tensor> tangents) {
            return push_through_inverse(args.inputs[0], args.output, tangents[0]);
@@ -174,8 +171,7 @@ class SolvedLeastSquares {
     if (finite) copy_turned(b, m_, k_, b_.data(), high_);
     if (const Index info = solve_(a_.data(), b_.data(), s, rank)) return info;
     for (Index i = 0; i < n_; ++i)
-      for (Index j = 0; j < k_; ++j)
-        x[i * k_ + j] = b_[static_cast<std::size_t>(j * high_ + i)];
+      for (Index j = 0; j < k_; ++j) x[i * k_ + j] = b_[static_cast<std::size_t>(j * high_ + i)];
     if (!finite) fill_nan(x, n_ * k_);
     return 0;
   }
@@ -205,10 +201,10 @@ void run_lstsq(const Op& op, std::span<Node* const> out, std::span<Node* const> 
     for_stack(product(stack_of(shape)), steps, [&](Index begin, Index end) {
       SolvedLeastSquares<T> solve(m, n, k, static_cast<T>(attrs->number));
       for (Index i = begin; i < end; ++i)
-        if (const Index info = solve(data_of<T>(a.node()) + i * m * n,
-                                     data_of<T>(b.node()) + i * m * k,
-                                     data_of<T>(out[0]) + i * n * k, data_of<Index>(out[1]) + i,
-                                     data_of<T>(out[2]) + i * least))
+        if (const Index info =
+                solve(data_of<T>(a.node()) + i * m * n, data_of<T>(b.node()) + i * m * k,
+                      data_of<T>(out[0]) + i * n * k, data_of<Index>(out[1]) + i,
+                      data_of<T>(out[2]) + i * least))
           failure.report(i, info);
     });
   });
@@ -229,12 +225,11 @@ std::vector<Tensor> pull_lstsq(const RuleArgs& args, std::span<const Tensor> cts
   if (cts[0].defined()) {
     const Tensor p = inverse_for(args);
     of_b = matmul(matrix_transpose(p), cts[0]);
-    if (is_wanted(args, 0))
-      of_a = pull_through_inverse(a, p, matmul(cts[0], matrix_transpose(b)));
+    if (is_wanted(args, 0)) of_a = pull_through_inverse(a, p, matmul(cts[0], matrix_transpose(b)));
   }
   if (cts[2].defined() && is_wanted(args, 0)) {
     const auto [u, s, vh] = svd(a, false);
-    of_a = plus(of_a, matmul(u * as_row(cts[2]), vh));
+    of_a = plus(of_a, singular_sum(a, cts[2], u, s, vh));
   }
   return {of_a, of_b};
 }
@@ -301,9 +296,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstsq(const Tensor& left, const Tenso
   attrs->number = rcond.value_or(usual_cutoff(a));
   Node* const in[] = {a.node(), b.node()};
   const std::vector<Tensor> out = apply_all(lstsq_record, in, held);
-  const Tensor residuals = rows_of(a) > columns_of(a)
-                               ? sum(square(b - matmul(a, out[0])), -2)
-                               : zeros(with_axis(stack, 0), a.dtype());
+  const Tensor residuals = rows_of(a) > columns_of(a) ? sum(square(b - matmul(a, out[0])), -2)
+                                                      : zeros(with_axis(stack, 0), a.dtype());
   return {vector ? squeeze(out[0], -1) : out[0], residuals, out[1], out[2]};
 }
 
@@ -321,19 +315,20 @@ void register_lstsq_ops() {
   register_functions({
       {.name = "linalg.pinv",
        .signature = "(x, /, *, rtol=None)",
-       .doc = "The Moore-Penrose pseudo-inverse of matrices.\n"
-              "\n"
-              "Parameters\n"
-              "----------\n"
-              "x : Tensor, shape (..., m, n)\n"
-              "rtol : float or Tensor, optional\n"
-              "    Singular values up to so much of the largest count as 0; max(m, n) times the\n"
-              "    precision of the dtype, if it is None. A tensor broadcasts over the stack.\n"
-              "\n"
-              "Notes\n"
-              "-----\n"
-              "The derivative is that along matrices of the same rank; along others the inverse of a\n"
-              "matrix without full rank jumps. It is nan where x is not finite.",
+       .doc =
+           "The Moore-Penrose pseudo-inverse of matrices.\n"
+           "\n"
+           "Parameters\n"
+           "----------\n"
+           "x : Tensor, shape (..., m, n)\n"
+           "rtol : float or Tensor, optional\n"
+           "    Singular values up to so much of the largest count as 0; max(m, n) times the\n"
+           "    precision of the dtype, if it is None. A tensor broadcasts over the stack.\n"
+           "\n"
+           "Notes\n"
+           "-----\n"
+           "The derivative is that along matrices of the same rank; along others the inverse of a\n"
+           "matrix without full rank jumps. It is nan where x is not finite.",
        .entry = entry_of<pinv>()},
       {.name = "linalg.lstsq",
        .signature = "(a, b, /, *, rcond=None) -> (solution, residuals, rank, singular_values)",

@@ -122,8 +122,7 @@ void run_solve(const Op& op, Node* out, std::span<Node* const> in, const Attrs* 
           failure.report(i, 1);
         else if (k > 0)
           solve_from_factors(attrs->flag, n, k, factors, reader.leading(),
-                             data_of<Index>(pivots.node()) + i * n,
-                             data_of<T>(out) + i * n * k);
+                             data_of<Index>(pivots.node()) + i * n, data_of<T>(out) + i * n * k);
       }
     });
   });
@@ -156,7 +155,8 @@ std::vector<Tensor> push_solve(const RuleArgs& args, std::span<const Tensor> tan
   return {solution(args.inputs[0], right, args.inputs[2], args.inputs[3], trans)};
 }
 
-constexpr std::uint8_t kReadsFactorsAndX = 4 | 8 | kSavesOutput;
+// The matrix too: the rule hands it on, to say what its own result depends on.
+constexpr std::uint8_t kReadsFactorsAndX = 1 | 4 | 8 | kSavesOutput;
 
 Op& solve_record = lu_family.define(
     {.name = "solve",
@@ -215,32 +215,32 @@ void run_inv(const Op& op, Node* out, std::span<Node* const> in, const Attrs* at
           failure.subject(stack_of(shape)) + " is singular: pinv gives a pseudo-inverse");
 }
 
-Op& inv_record = lu_family.define(
-    {.name = "inv",
-     .kind = OpKind::custom,
-     .arity = 1,
-     .vjp =
-         [](const RuleArgs& args, int, const Tensor& ct) {
-           const Tensor back = transposed_matrix(args.output);
-           return negative(matmul(matmul(back, ct), back));
-         },
-     .jvp =
-         [](const RuleArgs& args, std::span<const Tensor> tangents) {
-           return negative(matmul(matmul(args.output, tangents[0]), args.output));
-         },
-     .needs = {kSavesOutput, 0, 0},
-     .batch = batch_stacked,
-     .infer = infer_same,
-     .run = run_inv,
-     .internal = true,
-     .fallible = true});
+Op& inv_record =
+    lu_family.define({.name = "inv",
+                      .kind = OpKind::custom,
+                      .arity = 1,
+                      .vjp =
+                          [](const RuleArgs& args, int, const Tensor& ct) {
+                            const Tensor back = transposed_matrix(args.output);
+                            return negative(matmul(matmul(back, ct), back));
+                          },
+                      .jvp =
+                          [](const RuleArgs& args, std::span<const Tensor> tangents) {
+                            return negative(matmul(matmul(args.output, tangents[0]), args.output));
+                          },
+                      .needs = {kSavesOutput, 0, 0},
+                      .batch = batch_stacked,
+                      .infer = infer_same,
+                      .run = run_inv,
+                      .internal = true,
+                      .fallible = true});
 
 // -------------------------------------------------------------------------------------- slogdet
 
 // Inputs are a, its factors and their pivots.
 
-void run_slogdet(const Op& op, std::span<Node* const> out, std::span<Node* const> in,
-                 const Attrs*, std::uint32_t) {
+void run_slogdet(const Op& op, std::span<Node* const> out, std::span<Node* const> in, const Attrs*,
+                 std::uint32_t) {
   for (Node* node : out) allocate_value(node, op.name);
   const auto shape = in[1]->layout.shape();
   const Index n = shape.back();
@@ -282,7 +282,7 @@ Op& slogdet_record = lu_family.define(
      .push = [](const RuleArgs& args, std::span<const Tensor> tangents) -> std::vector<Tensor> {
        return {{}, sum(logdet_slope(args) * tangents[0], {-2, -1})};
      },
-     .needs = {2 | 4, 2 | 4, 2 | 4},
+     .needs = {1 | 2 | 4, 1 | 2 | 4, 1 | 2 | 4},
      .constant_inputs = 2 | 4,
      .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
        const Dims stack(stack_of(in[0]->layout.shape()));

@@ -90,8 +90,7 @@ Tensor matrix_norm(const Tensor& given, bool keepdims, const Order& ord) {
   return keepdims ? as_column(as_column(out)) : out;
 }
 
-Tensor norm(const Tensor& given, const std::optional<Order>& ord, const Axes& axis,
-            bool keepdims) {
+Tensor norm(const Tensor& given, const std::optional<Order>& ord, const Axes& axis, bool keepdims) {
   const char* const op = "norm";
   const Tensor x = in_floating(given);
   if (axis.all() && !ord) return vector_norm(x, {}, keepdims);
@@ -247,10 +246,11 @@ void register_norm_ops() {
   register_functions({
       {.name = "linalg.vector_norm",
        .signature = "(x, /, *, axis=None, keepdims=False, ord=2)",
-       .doc = "The norm of vectors: the sum of |x|**ord over the axes, or all of them, to the power\n"
-              "1 / ord; the largest or smallest |x| of inf or -inf; how many are not 0 of 0.\n"
-              "\n"
-              "The derivative at 0 is 0, and equal largest entries share it.",
+       .doc =
+           "The norm of vectors: the sum of |x|**ord over the axes, or all of them, to the power\n"
+           "1 / ord; the largest or smallest |x| of inf or -inf; how many are not 0 of 0.\n"
+           "\n"
+           "The derivative at 0 is 0, and equal largest entries share it.",
        .entry = entry_of<vector_norm>()},
       {.name = "linalg.matrix_norm",
        .signature = "(x, /, *, keepdims=False, ord='fro')",
@@ -265,8 +265,9 @@ void register_norm_ops() {
        .entry = entry_of<norm>()},
       {.name = "linalg.cond",
        .signature = "(x, p=None)",
-       .doc = "Condition numbers of matrices in the norm p, one of those of `matrix_norm`; None is\n"
-              "2, for which a matrix need not be square. Infinite where a matrix is singular.",
+       .doc =
+           "Condition numbers of matrices in the norm p, one of those of `matrix_norm`; None is\n"
+           "2, for which a matrix need not be square. Infinite where a matrix is singular.",
        .entry = entry_of<cond>()},
       {.name = "linalg.matrix_power",
        .signature = "(x, n, /)",

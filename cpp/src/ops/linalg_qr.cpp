@@ -1,10 +1,10 @@
 // Orthogonal factors, X = Q R.
 //
 // The rule is written for matrices with at least as many rows as columns and of full column rank.
-// Where Q moves by Q W with a skew W, and N = Q' dX R^-1, the strictly lower part of W is that of N.
-// Of a complete Q the further columns are any orthonormal ones; they are taken not to turn into one
-// another, so functions that depend on the space they span have their derivative. A wide matrix is
-// factored by its first columns, and the others follow.
+// Where Q moves by Q W with a skew W, and N = Q' dX R^-1, the strictly lower part of W is that of
+// N. Of a complete Q the further columns are any orthonormal ones; they are taken not to turn into
+// one another, so functions that depend on the space they span have their derivative. A wide matrix
+// is factored by its first columns, and the others follow.
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -152,9 +152,8 @@ Op& qr_record = qr_family.define(
        const auto shape = in[0]->layout.shape();
        const Index m = shape[shape.size() - 2], n = shape.back();
        const Index columns = attrs->flag ? m : std::min(m, n);
-       return std::vector<ResultSpec>{
-           {in[0]->dtype, with_matrix(stack_of(shape), m, columns)},
-           {in[0]->dtype, with_matrix(stack_of(shape), columns, n)}};
+       return std::vector<ResultSpec>{{in[0]->dtype, with_matrix(stack_of(shape), m, columns)},
+                                      {in[0]->dtype, with_matrix(stack_of(shape), columns, n)}};
      },
      .run_all = run_qr,
      .batch_all = batch_all_stacked,
@@ -185,20 +184,21 @@ void register_qr_ops() {
   register_functions({
       {.name = "linalg.qr",
        .signature = "(x, /, *, mode='reduced') -> (Q, R)",
-       .doc = "Orthonormal columns Q and an upper triangular R with x = Q R.\n"
-              "\n"
-              "Parameters\n"
-              "----------\n"
-              "x : Tensor, shape (..., m, n)\n"
-              "mode : {'reduced', 'complete'}\n"
-              "    Whether Q has min(m, n) columns or all m.\n"
-              "\n"
-              "Notes\n"
-              "-----\n"
-              "The derivative needs the first min(m, n) columns of x to be linearly independent,\n"
-              "and raises LinAlgError where R has a 0 on its diagonal. The further columns of a\n"
-              "complete Q of a tall matrix are any that complete it: only what depends on the space\n"
-              "they span has a derivative, and that is given.",
+       .doc =
+           "Orthonormal columns Q and an upper triangular R with x = Q R.\n"
+           "\n"
+           "Parameters\n"
+           "----------\n"
+           "x : Tensor, shape (..., m, n)\n"
+           "mode : {'reduced', 'complete'}\n"
+           "    Whether Q has min(m, n) columns or all m.\n"
+           "\n"
+           "Notes\n"
+           "-----\n"
+           "The derivative needs the first min(m, n) columns of x to be linearly independent,\n"
+           "and raises LinAlgError where R has a 0 on its diagonal. The further columns of a\n"
+           "complete Q of a tall matrix are any that complete it: only what depends on the space\n"
+           "they span has a derivative, and that is given.",
        .entry = entry_of<qr>()},
   });
 }

@@ -3,7 +3,8 @@
 // Where vectors turn by V W with a skew W, its entries are quotients by differences of eigenvalues,
 // or of squares of singular values. Between equal ones, within the error of the decomposition, no
 // vectors are preferred and no derivative exists: a rule gives infinities or nan there, unless what
-// meets the quotient is exactly 0. Values alone are served without any quotient.
+// meets the quotient is exactly 0. Values alone are served by sums over the vectors, which need
+// none (linalg_sums.cpp).
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -22,19 +23,6 @@ Family spectral_family;
 double order_cubed(Index m, Index n) {
   return 10.0 * static_cast<double>(m) * static_cast<double>(n) *
          static_cast<double>(std::min(m, n));
-}
-
-/// 1 / (x_j - x_i), infinite where the two are equal within the precision of the largest; 0 on the
-/// diagonal.
-Tensor reciprocal_gaps(const Tensor& x, const Tensor& largest) {
-  const Index n = x.shape().back();
-  const double precision = x.dtype() == DType::float32 ? std::numeric_limits<float>::epsilon()
-                                                       : std::numeric_limits<double>::epsilon();
-  const Tensor gap = as_row(x) - as_column(x);
-  const Tensor bound = as_column(as_column(largest)) * (precision * static_cast<double>(n));
-  const Tensor zero = scalar_like(gap, 0);
-  const Tensor open = reciprocal(where(less_equal(abs(gap), bound), zero, gap));
-  return where(equal(eye(n), scalar_like(eye(n), 1)), zero, open);
 }
 
 Tensor antisymmetric(const Tensor& x) { return x - matrix_transpose(x); }
@@ -71,8 +59,8 @@ void run_eigen(const Op& op, std::span<Node* const> out, std::span<Node* const> 
     for_stack(product(stack_of(shape)), order_cubed(n, n), [&](Index begin, Index end) {
       kernels::SymmetricEigen<T> eigen('U', n, vectors);
       for (Index i = begin; i < end; ++i)
-        if (const Index info = eigen_one(eigen, n, data_of<T>(a) + i * n * n,
-                                         data_of<T>(out[0]) + i * n, vectors))
+        if (const Index info =
+                eigen_one(eigen, n, data_of<T>(a) + i * n * n, data_of<T>(out[0]) + i * n, vectors))
           failure.report(i, info);
     });
   });
@@ -83,24 +71,20 @@ void run_eigen(const Op& op, std::span<Node* const> out, std::span<Node* const> 
 
 std::vector<Tensor> pull_eigh(const RuleArgs& args, std::span<const Tensor> cts) {
   const Tensor &w = args.outputs[0], &v = args.outputs[1];
-  Tensor inner;
+  Tensor out;
+  if (cts[0].defined()) out = eigen_sum(args.inputs[0], cts[0], w, v);
   if (cts[1].defined()) {
-    const Tensor turn = antisymmetric(matmul(matrix_transpose(v), cts[1])) * 0.5;
-    inner = mul0(turn, reciprocal_gaps(w, max(abs(w), -1)));
+    const Tensor turn = antisymmetric(matmul(matrix_transpose(v), cts[1]));
+    const Tensor inner = mul0(turn, reciprocal_gaps(w)) * 0.5;
+    out = plus(out, symmetric_part(matmul(matmul(v, inner), matrix_transpose(v))));
   }
-  if (cts[0].defined()) {
-    if (!inner.defined())
-      return {symmetric_part(matmul(v * as_row(cts[0]), matrix_transpose(v)))};
-    inner = inner + mul0(as_row(cts[0]), unit_matrix(inner, columns_of(inner)));
-  }
-  return {symmetric_part(matmul(matmul(v, inner), matrix_transpose(v)))};
+  return {out};
 }
 
 std::vector<Tensor> push_eigh(const RuleArgs& args, std::span<const Tensor> tangents) {
   const Tensor &w = args.outputs[0], &v = args.outputs[1];
   const Tensor inner = matmul(matmul(matrix_transpose(v), symmetric_part(tangents[0])), v);
-  return {adjoint::diagonal(inner, 0, -2, -1),
-          matmul(v, mul0(inner, reciprocal_gaps(w, max(abs(w), -1))))};
+  return {adjoint::diagonal(inner, 0, -2, -1), matmul(v, mul0(inner, reciprocal_gaps(w)))};
 }
 
 Op& eigh_record = spectral_family.define(
@@ -109,7 +93,7 @@ Op& eigh_record = spectral_family.define(
      .arity = 1,
      .pull = pull_eigh,
      .push = push_eigh,
-     .needs = {kSavesOutput, 0, 0},
+     .needs = {1 | kSavesOutput, 0, 0},
      .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
        const auto shape = in[0]->layout.shape();
        return std::vector<ResultSpec>{{in[0]->dtype, Dims(shape.first(shape.size() - 1))},
@@ -131,8 +115,8 @@ Op& eigvalsh_record = spectral_family.define(
      .arity = 1,
      .vjp =
          [](const RuleArgs& args, int, const Tensor& ct) {
-           const Tensor v = eigen_of(args.inputs[0])[1];
-           return symmetric_part(matmul(v * as_row(ct), matrix_transpose(v)));
+           const std::vector<Tensor> f = eigen_of(args.inputs[0]);
+           return eigen_sum(args.inputs[0], ct, f[0], f[1]);
          },
      .jvp =
          [](const RuleArgs& args, std::span<const Tensor> tangents) {
@@ -245,7 +229,7 @@ struct SvdParts {
   /// 1 / (s_j² - s_i²).
   Tensor gaps() const {
     const Tensor total = as_row(s) + as_column(s), zero = scalar_like(s, 0);
-    return reciprocal_gaps(s, max(s, -1)) / where(equal(total, zero), scalar_like(s, 1), total);
+    return reciprocal_gaps(s) / where(equal(total, zero), scalar_like(s, 1), total);
   }
 };
 
@@ -272,26 +256,22 @@ struct SideCotangent {
 std::vector<Tensor> pull_svd(const RuleArgs& args, std::span<const Tensor> cts) {
   const SvdParts p(args);
   const Tensor vt = matrix_transpose(p.v1);
-  Tensor inner, out;
-  if (cts[0].defined() || cts[2].defined()) {
-    const Tensor gaps = p.gaps(), inverse = reciprocal(p.s);
-    if (cts[0].defined()) {
-      const SideCotangent side(p.u, p.u1, cts[0]);
-      inner = mul0(side.turn, gaps) * as_row(p.s);
-      if (side.beside.defined()) out = matmul(mul0(side.beside, as_row(inverse)), vt);
-    }
-    if (cts[2].defined()) {
-      const SideCotangent side(p.v, p.v1, matrix_transpose(cts[2]));
-      inner = plus(inner, as_column(p.s) * mul0(side.turn, gaps));
-      if (side.beside.defined())
-        out = plus(out, matmul(p.u1, matrix_transpose(mul0(side.beside, as_row(inverse)))));
-    }
+  Tensor out, inner;
+  if (cts[1].defined()) out = singular_sum(args.inputs[0], cts[1], p.u1, p.s, vt);
+  if (!cts[0].defined() && !cts[2].defined()) return {out};
+  const Tensor gaps = p.gaps(), inverse = as_row(reciprocal(p.s));
+  if (cts[0].defined()) {
+    const SideCotangent side(p.u, p.u1, cts[0]);
+    inner = mul0(side.turn, gaps) * as_row(p.s);
+    if (side.beside.defined()) out = plus(out, matmul(mul0(side.beside, inverse), vt));
   }
-  if (cts[1].defined()) {
-    if (!inner.defined()) return {plus(matmul(p.u1 * as_row(cts[1]), vt), out)};
-    inner = inner + mul0(as_row(cts[1]), unit_matrix(inner, p.k));
+  if (cts[2].defined()) {
+    const SideCotangent side(p.v, p.v1, matrix_transpose(cts[2]));
+    inner = plus(inner, as_column(p.s) * mul0(side.turn, gaps));
+    if (side.beside.defined())
+      out = plus(out, matmul(p.u1, matrix_transpose(mul0(side.beside, inverse))));
   }
-  return {plus(matmul(matmul(p.u1, inner), vt), out)};
+  return {plus(out, matmul(matmul(p.u1, inner), vt))};
 }
 
 /// The tangent of one side's vectors: `turn` within the first columns, `leaving` out of them, and
@@ -311,15 +291,15 @@ Tensor side_tangent(const Tensor& vectors, const Tensor& first, const Tensor& tu
 
 std::vector<Tensor> push_svd(const RuleArgs& args, std::span<const Tensor> tangents) {
   const SvdParts p(args);
-  const Tensor forth = matmul(tangents[0], p.v1);                          // dA V
-  const Tensor back = matmul(matrix_transpose(tangents[0]), p.u1);         // dA' U
-  const Tensor inner = matmul(matrix_transpose(p.u1), forth);              // U' dA V
+  const Tensor forth = matmul(tangents[0], p.v1);                           // dA V
+  const Tensor back = matmul(matrix_transpose(tangents[0]), p.u1);          // dA' U
+  const Tensor inner = matmul(matrix_transpose(p.u1), forth);               // U' dA V
   const Tensor right = inner * as_row(p.s), left = as_column(p.s) * inner;  // P S and S P
   const Tensor gaps = p.gaps(), inverse = as_row(reciprocal(p.s));
-  const Tensor du = side_tangent(p.u, p.u1, mul0(right + matrix_transpose(right), gaps),
-                                 mul0(forth, inverse));
-  const Tensor dv = side_tangent(p.v, p.v1, mul0(left + matrix_transpose(left), gaps),
-                                 mul0(back, inverse));
+  const Tensor du =
+      side_tangent(p.u, p.u1, mul0(right + matrix_transpose(right), gaps), mul0(forth, inverse));
+  const Tensor dv =
+      side_tangent(p.v, p.v1, mul0(left + matrix_transpose(left), gaps), mul0(back, inverse));
   return {du, adjoint::diagonal(inner, 0, -2, -1), matrix_transpose(dv)};
 }
 
@@ -329,7 +309,7 @@ Op& svd_record = spectral_family.define(
      .arity = 1,
      .pull = pull_svd,
      .push = push_svd,
-     .needs = {kSavesOutput, 0, 0},
+     .needs = {1 | kSavesOutput, 0, 0},
      .infer = [](const Op&, std::span<Node* const> in, const Attrs* attrs) -> ResultList {
        const auto shape = in[0]->layout.shape(), stack = stack_of(shape);
        const Index m = shape[shape.size() - 2], n = shape.back(), k = std::min(m, n);
@@ -356,7 +336,7 @@ Op& svdvals_record = spectral_family.define(
      .vjp =
          [](const RuleArgs& args, int, const Tensor& ct) {
            const std::vector<Tensor> f = svd_of(args.inputs[0], false);
-           return matmul(f[0] * as_row(ct), f[2]);
+           return singular_sum(args.inputs[0], ct, f[0], f[1], f[2]);
          },
      .jvp =
          [](const RuleArgs& args, std::span<const Tensor> tangents) {
@@ -404,42 +384,44 @@ void register_spectral_ops() {
   register_functions({
       {.name = "linalg.eigh",
        .signature = "(x, /) -> (eigenvalues, eigenvectors)",
-       .doc = "Eigenvalues of symmetric matrices in ascending order, and orthonormal vectors.\n"
-              "\n"
-              "Parameters\n"
-              "----------\n"
-              "x : Tensor, shape (..., n, n)\n"
-              "    Its lower triangle is read.\n"
-              "\n"
-              "Returns\n"
-              "-------\n"
-              "eigenvalues : Tensor, shape (..., n)\n"
-              "eigenvectors : Tensor, shape (..., n, n)\n"
-              "    As columns; nan, as the values, where x is not finite.\n"
-              "\n"
-              "Raises\n"
-              "------\n"
-              "LinAlgError\n"
-              "    Where the iteration does not converge.\n"
-              "\n"
-              "Notes\n"
-              "-----\n"
-              "The derivative is that along symmetric matrices. Of the vectors of eigenvalues that\n"
-              "are equal, to the precision of the decomposition, none exists: it is inf or nan\n"
-              "there, unless what is computed from them does not change at all as they turn into\n"
-              "one another. The first derivative of the values is always finite.\n"
-              "\n"
-              "Examples\n"
-              "--------\n"
-              ">>> import adjoint as ad\n"
-              ">>> ad.linalg.eigh(ad.tensor([[0.0, 2.0], [2.0, 0.0]])).eigenvalues.tolist()\n"
-              "[-2.0, 2.0]",
+       .doc =
+           "Eigenvalues of symmetric matrices in ascending order, and orthonormal vectors.\n"
+           "\n"
+           "Parameters\n"
+           "----------\n"
+           "x : Tensor, shape (..., n, n)\n"
+           "    Its lower triangle is read.\n"
+           "\n"
+           "Returns\n"
+           "-------\n"
+           "eigenvalues : Tensor, shape (..., n)\n"
+           "eigenvectors : Tensor, shape (..., n, n)\n"
+           "    As columns; nan, as the values, where x is not finite.\n"
+           "\n"
+           "Raises\n"
+           "------\n"
+           "LinAlgError\n"
+           "    Where the iteration does not converge.\n"
+           "\n"
+           "Notes\n"
+           "-----\n"
+           "The derivative is that along symmetric matrices. Of the vectors of eigenvalues that\n"
+           "are equal, to the precision of the decomposition, none exists: it is inf or nan\n"
+           "there, unless what is computed from them does not change at all as they turn into\n"
+           "one another. The first derivative of the values is always finite.\n"
+           "\n"
+           "Examples\n"
+           "--------\n"
+           ">>> import adjoint as ad\n"
+           ">>> ad.linalg.eigh(ad.tensor([[0.0, 2.0], [2.0, 0.0]])).eigenvalues.tolist()\n"
+           "[-2.0, 2.0]",
        .entry = entry_of<eigh>()},
       {.name = "linalg.eigvalsh",
        .signature = "(x, /)",
-       .doc = "The eigenvalues of symmetric matrices in ascending order; the lower triangle is\n"
-              "read. The gradient of their sum, and any first derivative, is finite where some are\n"
-              "equal; second derivatives are those of `eigh`.",
+       .doc =
+           "The eigenvalues of symmetric matrices in ascending order; the lower triangle is\n"
+           "read. The gradient of their sum, and any first derivative, is finite where some are\n"
+           "equal, and so are second ones in reverse mode of what treats equal ones alike.",
        .entry = entry_of<eigvalsh>()},
       {.name = "linalg.svd",
        .signature = "(x, /, *, full_matrices=True) -> (U, S, Vh)",
@@ -465,8 +447,9 @@ void register_spectral_ops() {
        .entry = entry_of<svd>()},
       {.name = "linalg.svdvals",
        .signature = "(x, /)",
-       .doc = "The singular values of matrices in descending order. Any first derivative is finite,\n"
-              "of equal values too; second derivatives are those of `svd`.",
+       .doc =
+           "The singular values of matrices in descending order. Any first derivative is finite,\n"
+           "of equal values too, and so are second ones in reverse mode of what treats them alike.",
        .entry = entry_of<svdvals>()},
   });
 }

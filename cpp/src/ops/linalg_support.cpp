@@ -9,9 +9,9 @@ namespace adjoint::linalg {
 
 Tensor matrices(const Tensor& x, const char* op) {
   if (x.ndim() < 2)
-    raise(ErrorKind::value, op,
-          "needs a matrix, or a stack of them, in the last two axes: shape " +
-              to_string(x.shape()));
+    raise(
+        ErrorKind::value, op,
+        "needs a matrix, or a stack of them, in the last two axes: shape " + to_string(x.shape()));
   return in_floating(x);
 }
 

@@ -77,6 +77,15 @@ inline Tensor plus(const Tensor& a, const Tensor& b) {
   return !a.defined() ? b : !b.defined() ? a : add(a, b);
 }
 
+/// 1 / (x_j - x_i), infinite where the two are equal within the precision of the largest; 0 on the
+/// diagonal.
+Tensor reciprocal_gaps(const Tensor& x);
+/// V diag(c) V', of the eigenvalues w and vectors v of a: how sum(c w) changes with a.
+Tensor eigen_sum(const Tensor& a, const Tensor& c, const Tensor& w, const Tensor& v);
+/// U diag(c) V', of as many singular vectors as there are values: the same of those.
+Tensor singular_sum(const Tensor& a, const Tensor& c, const Tensor& u, const Tensor& s,
+                    const Tensor& vh);
+
 /// Batching of operations whose inputs have all their leading axes in common.
 Tensor batch_stacked(const BatchArgs& args);
 std::vector<Tensor> batch_all_stacked(const BatchArgs& args);
