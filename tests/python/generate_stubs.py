@@ -534,7 +534,7 @@ def namespace(name: str) -> str:
         for key, value in vars(home).items()
         if not key.startswith("__")
     ]
-    exported = ["LinAlgError", *(key for key in vars(home) if not key.startswith("_"))]
+    exported = ["LinAlgError", *sorted(key for key in vars(home) if not key.startswith("_"))]
     names = "__all__ = [\n" + "".join(f'    "{key}",\n' for key in exported) + "]\n"
     return NAMESPACES[name].replace("\nclass", f"\n{names}\nclass", 1) + "".join(
         "\n" + part for part in parts

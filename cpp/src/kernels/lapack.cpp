@@ -83,8 +83,9 @@ Index work_size(T given) {
 }
 
 template <class E>
-std::unique_ptr<E[]> buffer(Index n) {
-  return std::make_unique_for_overwrite<E[]>(static_cast<std::size_t>(std::max<Index>(n, 1)));
+Workspace<E> buffer(Index n) {
+  const std::size_t bytes = static_cast<std::size_t>(std::max<Index>(n, 1)) * sizeof(E);
+  return Workspace<E>(static_cast<E*>(::operator new[](bytes, std::align_val_t{64})));
 }
 
 Index ld(Index rows) { return std::max<Index>(rows, 1); }

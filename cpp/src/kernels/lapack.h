@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <new>
 
 namespace adjoint::kernels {
 
@@ -20,6 +21,13 @@ bool has_lapack();
 void need_lapack(const char* op);
 
 using Index = std::int64_t;
+
+/// Room for a routine, uninitialised, aligned to lines of the cache.
+struct FreeWorkspace {
+  void operator()(void* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
+};
+template <class T>
+using Workspace = std::unique_ptr<T[], FreeWorkspace>;
 
 /// A = L L' or U' U in the triangle `uplo`; the other one is left alone.
 template <class T>
@@ -50,8 +58,8 @@ class Inverse {
 
  private:
   Index n_, size_;
-  std::unique_ptr<T[]> work_;
-  std::unique_ptr<Index[]> pivots_;
+  Workspace<T> work_;
+  Workspace<Index> pivots_;
 };
 
 /// A = Q R of m rows and n columns: the first `columns` columns of Q, of which there are at least
@@ -72,7 +80,7 @@ class QrFactors {
   Index factor(T* q);
   Index form(T* q);
   Index m_, n_, columns_, size_;
-  std::unique_ptr<T[]> work_, scales_;
+  Workspace<T> work_, scales_;
 };
 
 /// Eigenvalues in ascending order, of the triangle `uplo`, and with them the vectors as columns in
@@ -86,8 +94,8 @@ class SymmetricEigen {
  private:
   char uplo_, job_;
   Index n_, size_, integers_;
-  std::unique_ptr<T[]> work_;
-  std::unique_ptr<Index[]> iwork_;
+  Workspace<T> work_;
+  Workspace<Index> iwork_;
 };
 
 /// A = U S V' of m rows and n columns; A is overwritten.
@@ -101,8 +109,8 @@ class Svd {
  private:
   char job_;
   Index m_, n_, size_;
-  std::unique_ptr<T[]> work_;
-  std::unique_ptr<Index[]> iwork_;
+  Workspace<T> work_;
+  Workspace<Index> iwork_;
 };
 
 /// The shortest x that minimises |A x - b|, for each of k columns; singular values up to rcond
@@ -116,8 +124,8 @@ class LeastSquares {
  private:
   Index m_, n_, k_, size_;
   T rcond_;
-  std::unique_ptr<T[]> work_;
-  std::unique_ptr<Index[]> iwork_;
+  Workspace<T> work_;
+  Workspace<Index> iwork_;
 };
 
 }  // namespace adjoint::kernels

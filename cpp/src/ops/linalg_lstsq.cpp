@@ -141,12 +141,6 @@ Op& pinv_record = pseudo_family.define(
 // attrs.number: the cutoff. Results are the solution, the rank and the singular values.
 
 template <class T>
-void copy_turned(const T* from, Index rows, Index columns, T* to, Index leading) {
-  for (Index i = 0; i < rows; ++i)
-    for (Index j = 0; j < columns; ++j) to[j * leading + i] = from[i * columns + j];
-}
-
-template <class T>
 class SolvedLeastSquares {
  public:
   SolvedLeastSquares(Index m, Index n, Index k, T cutoff)

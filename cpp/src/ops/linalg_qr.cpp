@@ -36,8 +36,7 @@ Index factor_one(kernels::QrFactors<T>& factors, Index m, Index n, Index columns
     for (Index i = 0; i < columns; ++i)
       for (Index j = 0; j < n; ++j) r[i * n + j] = j >= i ? x[j * m + i] : T(0);
   });
-  for (Index i = 0; i < m; ++i)
-    for (Index j = 0; j < columns; ++j) q[i * columns + j] = work[j * m + i];
+  copy_turned(work, columns, m, q, columns);
   return info;
 }
 
@@ -59,15 +58,13 @@ void run_qr(const Op& op, std::span<Node* const> out, std::span<Node* const> in,
         for (Index j = 0; j < std::min(m, columns); ++j) q[i * m * columns + j * (columns + 1)] = 1;
       return;
     }
-    const IntrusivePtr<Storage> scratch = Storage::allocate(in[0]->nbytes(), op.name);
-    T* const turned = static_cast<T*>(scratch->data());
-    copy_transposed(in[0], turned);
+    const Tensor x = contiguous(in[0]);
     const double work = 2.0 * static_cast<double>(m * n) * static_cast<double>(columns);
     for_stack(count, work, [&](Index begin, Index end) {
       kernels::QrFactors<T> factors(m, n, columns);
       std::vector<T> room(static_cast<std::size_t>(m * std::max(columns, n)));
       for (Index i = begin; i < end; ++i) {
-        std::copy_n(turned + i * m * n, m * n, room.begin());
+        copy_turned(data_of<T>(x.node()) + i * m * n, m, n, room.data(), m);
         if (const Index info = factor_one(factors, m, n, columns, room.data(), q + i * m * columns,
                                           r + i * columns * n))
           failure.report(i, info);

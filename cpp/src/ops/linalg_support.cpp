@@ -77,16 +77,6 @@ std::string Failure::subject(Layout::Extents stack) const {
   return "matrix " + place + " of the stack";
 }
 
-void copy_transposed(Node* in, void* to) {
-  Dims shape(in->layout.shape());
-  Dims strides = byte_strides(in->layout.strides(), in->dtype);
-  std::swap(shape[shape.size() - 1], shape[shape.size() - 2]);
-  std::swap(strides[strides.size() - 1], strides[strides.size() - 2]);
-  const Layout dense(shape);
-  kernels::strided_copy(itemsize(in->dtype), shape, in->data(), strides, to,
-                        byte_strides(dense.strides(), in->dtype));
-}
-
 MatrixReader::MatrixReader(Node* x, Order order) : held_(Tensor::share(x)) {
   const auto usable = [&](const Layout& layout) {
     const auto shape = layout.shape().last(2), strides = layout.strides().last(2);

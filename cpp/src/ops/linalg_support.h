@@ -2,6 +2,7 @@
 // a stack, and errors that say which matrix of it failed.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -140,11 +141,19 @@ T* data_of(Node* n) {
   return static_cast<T*>(n->data());
 }
 
+/// A product with 0 is nan where a number is not finite. Several sums side by side keep a compiler
+/// free to compute many at a time.
 template <class T>
 bool all_finite(const T* x, Index n) {
-  for (Index i = 0; i < n; ++i)
-    if (!std::isfinite(x[i])) return false;
-  return true;
+  constexpr Index kLanes = 8;
+  T sums[kLanes] = {};
+  Index i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (Index k = 0; k < kLanes; ++k) sums[k] += x[i + k] * T(0);
+  for (; i < n; ++i) sums[0] += x[i] * T(0);
+  T total = 0;
+  for (const T sum : sums) total += sum;
+  return total == T(0);
 }
 /// Of the lower triangle, or the upper one, of a row-major matrix.
 template <class T>
@@ -158,6 +167,17 @@ void fill_nan(T* x, Index n) {
   std::fill_n(x, n, std::numeric_limits<T>::quiet_NaN());
 }
 
+/// to[j * leading + i] = from[i * columns + j], tile by tile, as lines of a cache are shared.
+template <class T>
+void copy_turned(const T* from, Index rows, Index columns, T* to, Index leading) {
+  constexpr Index kTile = 16;
+  for (Index i = 0; i < rows; i += kTile)
+    for (Index j = 0; j < columns; j += kTile)
+      for (Index r = i; r < std::min(i + kTile, rows); ++r)
+        for (Index c = j; c < std::min(j + kTile, columns); ++c)
+          to[c * leading + r] = from[r * columns + c];
+}
+
 template <class T>
 void transpose_square(T* x, Index n) {
   constexpr Index kTile = 16;
@@ -167,9 +187,6 @@ void transpose_square(T* x, Index n) {
         for (Index c = std::max(j, r + 1); c < std::min(j + kTile, n); ++c)
           std::swap(x[r * n + c], x[c * n + r]);
 }
-
-/// Copies the matrices of `in`, each transposed, to the contiguous memory at `to`.
-void copy_transposed(Node* in, void* to);
 
 /// Matrices where they lie, if LAPACK can read them there: rows without gaps inside, or, where any
 /// order serves, columns.
