@@ -502,6 +502,33 @@ def test_gradients_are_symmetric_and_read_one_triangle():
     np.testing.assert_allclose(half.numpy(), np.linalg.inv(a) / 2, rtol=1e-11, atol=1e-13)
 
 
+def test_power_series():
+    """Coefficients of functions of a + t h, which are products of a's inverse and h."""
+    a, h, b = definite(4), random(4, 4), random(4)
+    inverse, order = np.linalg.inv(a), 5
+
+    def along(f):
+        line = lambda t: f(ad.asarray(a) + t * ad.asarray(h))  # noqa: E731
+        return [v.numpy() for v in ad.taylor(line, (ad.tensor(0.0),), (ad.tensor(1.0),), order)]
+
+    factor, power = 1.0, np.eye(4)
+    inverses = along(ad.linalg.inv)
+    solutions = along(lambda x: ad.linalg.solve(x, b))
+    determinants = along(lambda x: ad.linalg.slogdet(x).logabsdet)
+    lower = np.linalg.inv(np.tril(a))
+    halves = along(lambda x: ad.linalg.solve_triangular(x, b, lower=True))
+    half = np.eye(4)
+    for k in range(order + 1):
+        np.testing.assert_allclose(inverses[k], factor * power @ inverse, rtol=1e-10)
+        np.testing.assert_allclose(solutions[k], factor * power @ inverse @ b, rtol=1e-10)
+        np.testing.assert_allclose(halves[k], factor * half @ lower @ b, rtol=1e-9, atol=1e-12)
+        power, half = power @ inverse @ h, half @ lower @ np.tril(h)
+        if k < order:
+            expected = factor * np.trace(np.linalg.matrix_power(inverse @ h, k + 1))
+            assert float(determinants[k + 1]) == pytest.approx(expected, rel=1e-10)
+        factor *= -(k + 1)
+
+
 # ---- stacks, threads, transforms ----------------------------------------------------------------
 
 STACKED = {

@@ -85,7 +85,7 @@ void run_solve_triangular(const Op& op, Node* out, std::span<Node* const> in, co
 
 std::vector<Tensor> pull_solve_triangular(const RuleArgs& args, std::span<const Tensor> cts) {
   const TriangularForm form(args.attrs);
-  const Tensor& x = args.output;
+  const Tensor& x = result_of(args);
   Tensor of_a, of_b = apply(args.op, {&args.inputs[0], &cts[0]}, form.transposed().attrs());
   if (is_wanted(args, 0)) {
     const Tensor both =
@@ -100,8 +100,8 @@ std::vector<Tensor> push_solve_triangular(const RuleArgs& args, std::span<const 
   Tensor right = tangents[1];
   if (tangents[0].defined()) {
     const Tensor moved = triangle_read(tangents[0], form);
-    right =
-        plus(negative(matmul(form.trans ? transposed_matrix(moved) : moved, args.output)), right);
+    right = plus(negative(matmul(form.trans ? transposed_matrix(moved) : moved, result_of(args))),
+                 right);
   }
   return {apply(args.op, {&args.inputs[0], &right}, form.attrs())};
 }

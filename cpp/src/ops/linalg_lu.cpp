@@ -140,8 +140,8 @@ std::vector<Tensor> pull_solve(const RuleArgs& args, std::span<const Tensor> cts
   const Tensor of_b = solution(in[0], cts[0], in[2], in[3], !trans);
   Tensor of_a;
   if (is_wanted(args, 0))
-    of_a = negative(trans ? matmul(args.output, transposed_matrix(of_b))
-                          : matmul(of_b, transposed_matrix(args.output)));
+    of_a = negative(trans ? matmul(result_of(args), transposed_matrix(of_b))
+                          : matmul(of_b, transposed_matrix(result_of(args))));
   return {of_a, of_b, {}, {}};
 }
 
@@ -150,7 +150,7 @@ std::vector<Tensor> push_solve(const RuleArgs& args, std::span<const Tensor> tan
   Tensor right = tangents[1];
   if (tangents[0].defined()) {
     const Tensor moved = trans ? transposed_matrix(tangents[0]) : tangents[0];
-    right = plus(negative(matmul(moved, args.output)), right);
+    right = plus(negative(matmul(moved, result_of(args))), right);
   }
   return {solution(args.inputs[0], right, args.inputs[2], args.inputs[3], trans)};
 }

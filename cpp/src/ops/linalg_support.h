@@ -73,6 +73,10 @@ inline Tensor as_column(const Tensor& x) { return expand_dims(x, -1); }
 inline bool is_wanted(const RuleArgs& args, std::size_t i) {
   return args.inputs[i].node()->requires_grad;
 }
+/// The only result, of an operation whose rule serves all results together.
+inline const Tensor& result_of(const RuleArgs& args) {
+  return args.outputs.empty() ? args.output : args.outputs[0];
+}
 /// a + b, either of which may be undefined.
 inline Tensor plus(const Tensor& a, const Tensor& b) {
   return !a.defined() ? b : !b.defined() ? a : add(a, b);
