@@ -999,6 +999,8 @@ def eye(
 def matmul(x1: _Array, x2: _Array, /) -> Tensor:
     """The matrix product; leading axes are stacks and broadcast."""
 
+linalg: ModuleType
+
 def sort(
     x: _Array, /, axis: int = -1, *, descending: builtins.bool = False, stable: builtins.bool = True
 ) -> Tensor:

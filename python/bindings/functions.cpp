@@ -109,6 +109,7 @@ class Reader final : public ArgumentReader {
             std::string(name(i)) + " must be a str, not " + type_name(object(i)));
     return text_of(object(i));
   }
+  bool is_text(int i) const override { return PyUnicode_Check(object(i)); }
 
  private:
   const char* op() const { return f_.name.c_str(); }
@@ -280,8 +281,9 @@ py::module_ home_of(py::module_& m, std::string_view full) {
   const auto dot = full.find('.');
   if (dot == std::string_view::npos) return m;
   const std::string name(full.substr(0, dot));
+  const std::string text = "The functions of adjoint." + name + ".";
   return py::hasattr(m, name.c_str()) ? py::module_(m.attr(name.c_str()))
-                                      : m.def_submodule(name.c_str());
+                                      : m.def_submodule(name.c_str(), text.c_str());
 }
 
 // Gives a callable a place in the table; built-in functions point into it for the life of the
@@ -439,6 +441,7 @@ const char* word(ParameterType type) {
     case ParameterType::flag: return "flag";
     case ParameterType::dtype: return "dtype";
     case ParameterType::text: return "text";
+    case ParameterType::order: return "order";
     case ParameterType::device: return "device";
     case ParameterType::copy: return "copy";
   }

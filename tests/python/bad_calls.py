@@ -202,7 +202,8 @@ def functions() -> dict[str, Maker]:
     """What is called itself: public functions and classes, and functions that they make."""
     out: dict[str, Maker] = {}
     spaces = {"": ad, "tree.": ad.tree, "io.": ad.io, "nn.": ad.nn, "optim.": ad.optim}
-    for prefix, space in (spaces | {"random.": ad.random, "testing.": ad.testing}).items():
+    spaces |= {"linalg.": ad.linalg, "random.": ad.random, "testing.": ad.testing}
+    for prefix, space in spaces.items():
         for name in getattr(space, "__all__", ()):
             value = getattr(space, name)
             if callable(value) and prefix + name not in LEFT_OUT and not inspect.ismodule(value):

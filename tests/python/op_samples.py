@@ -17,6 +17,7 @@ import numpy as np
 import scipy.special
 
 import adjoint as ad
+import linalg_samples
 import made_samples
 from samples import Sample, apart, floats, rng
 
@@ -527,6 +528,7 @@ SAMPLES = [
     *_matmuls(),
     *_orders(),
     *made_samples.SAMPLES,
+    *linalg_samples.SAMPLES,
 ]
 SMOOTH = [s for s in SAMPLES if s.smooth and all(a.size for a in s.args)]
 
@@ -538,4 +540,5 @@ def public_operations() -> set[str]:
         n for n in names if callable(getattr(ad, n)) and not isinstance(getattr(ad, n), type)
     }
     dtypes = {n for n in functions if isinstance(getattr(ad, n), ad.DType)}
-    return functions - dtypes - NOT_OPERATIONS
+    of_matrices = {f"linalg.{n}" for n in ad.linalg.__all__} - {"linalg.LinAlgError"}
+    return (functions - dtypes - NOT_OPERATIONS) | of_matrices

@@ -16,6 +16,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "adjoint/axes.h"
@@ -40,6 +41,7 @@ enum class ParameterType : std::uint8_t {
   flag,
   dtype,
   text,
+  order,   // of a norm: a number or a name
   device,  // of the array standard: checked, and not handed on
   copy,    // the same: a value never changes in place, so a view is as good as a copy
 };
@@ -66,6 +68,7 @@ class ArgumentReader {
   virtual AxisPairs pairs(int i) const = 0;
   virtual DType dtype(int i) const = 0;
   virtual std::string text(int i) const = 0;
+  virtual bool is_text(int i) const = 0;
 
  protected:
   ~ArgumentReader() = default;
@@ -106,6 +109,14 @@ struct ReadArgument<DType> : ReadAs<ParameterType::dtype, &ArgumentReader::dtype
 template <>
 struct ReadArgument<std::string_view> : ReadAs<ParameterType::text, &ArgumentReader::text> {};
 
+template <>
+struct ReadArgument<std::variant<double, std::string>> {
+  static constexpr ArgumentType type{ParameterType::order};
+  static std::variant<double, std::string> read(const ArgumentReader& a, int i) {
+    if (a.is_text(i)) return a.text(i);
+    return a.number(i);
+  }
+};
 template <>
 struct ReadArgument<int> {
   static constexpr ArgumentType type{ParameterType::axis};
