@@ -275,7 +275,9 @@ py::tuple vector_jacobian(py::object f, py::args primals) {
   std::vector<Tensor> values;
   values.reserve(out.leaves.size());
   for (const Tensor& y : out.leaves) values.push_back(value_outside(y, nested));
-  return py::make_tuple(to_python(out.def, std::move(values)),
+  py::object result = to_python(out.def, std::move(values));
+  if (thread_state().constant) result = constant_tree(std::move(result));
+  return py::make_tuple(std::move(result),
                         named_call_errors(py::cpp_function(
                             pullback, py::name("pullback"), py::arg("cotangents"),
                             "Cotangents of the output -> a tuple of cotangents of the primals.")));
@@ -399,7 +401,11 @@ PyObject* call_jacobian(const TransformSpec& spec, PyObject* f, PyObject* const*
   return jacobian.release().ptr();
 }
 
-py::object forward_mode(py::object f, py::object primals, py::object tangents) {
+namespace {
+
+// `again`: for a rule that runs the function once more.
+py::object push_forward(const py::object& f, const py::object& primals, const py::object& tangents,
+                        bool again) {
   require_callable(f.ptr(), "jvp", "f");
   const py::tuple points = tuple_argument(primals, "jvp", "primals");
   const py::tuple directions = tuple_argument(tangents, "jvp", "tangents");
@@ -410,7 +416,8 @@ py::object forward_mode(py::object f, py::object primals, py::object tangents) {
   TensorTree out;
   std::vector<Tensor> derivatives;
   {
-    const TransformLevel level = TransformLevel::dual();
+    const TransformLevel level = again ? TransformLevel::dual_again() : TransformLevel::dual();
+    const ServedScope served(0);
     py::list args;
     for (std::size_t i = 0; i < points.size(); ++i) {
       TensorTree x = differentiable_argument(points[i], "jvp", i);
@@ -436,7 +443,14 @@ py::object forward_mode(py::object f, py::object primals, py::object tangents) {
     }
   }
   py::object values = to_python(out.def, std::move(out.leaves));
-  return py::make_tuple(values, to_python(out.def, std::move(derivatives)));
+  py::object both = py::make_tuple(values, to_python(out.def, std::move(derivatives)));
+  return thread_state().constant ? constant_tree(std::move(both)) : both;
+}
+
+}  // namespace
+
+py::object forward_mode(py::object f, py::object primals, py::object tangents) {
+  return push_forward(f, primals, tangents, false);
 }
 
 // ---- The callable -------------------------------------------------------------------------------
@@ -471,7 +485,9 @@ PyObject* transform_call(PyObject* self, PyObject* const* args, std::size_t narg
     PyObject* f = as_transform(self)->f;
     const auto n = static_cast<std::size_t>(PyVectorcall_NARGS(nargsf));
     PyObject* result = call_transform(spec, f, args, n, kwnames);
-    return thread_state().recording ? result : constant_tree(steal(result)).release().ptr();
+    const ThreadState& state = thread_state();
+    return state.recording && !state.constant ? result
+                                              : constant_tree(steal(result)).release().ptr();
   });
 }
 
@@ -643,6 +659,10 @@ void init_transforms(py::module_& m) {
         "Examples\n--------\n"
         ">>> import adjoint as ad\n"
         ">>> ad.grad(lambda x: x * ad.stop_gradient(x))(3.0).item()\n3.0");
+  m.def("_push_again",
+        [](const py::object& f, const py::object& primals, const py::object& tangents) {
+          return push_forward(f, primals, tangents, true);
+        });
   init_batching(m);
   init_custom(m);
   init_control(m);
