@@ -1301,6 +1301,7 @@ def stop_gradient(x: _T) -> _T:
     3.0
     """
 
+def _constant(arg0: Any, /) -> Any: ...
 def _push_again(arg0: Any, arg1: Any, arg2: Any, /) -> tuple[Any, ...]: ...
 def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
     """Return `f` mapped over an axis of its arguments, without a loop.

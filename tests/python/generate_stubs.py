@@ -121,7 +121,9 @@ RESULTS = {
     **dict.fromkeys(("reset_peak_memory", "clear_cache", "set_num_threads"), "None"),
     **dict.fromkeys(("__init__", "enter", "exit"), "None"),
     **dict.fromkeys(("get_num_threads", "_order"), "int"),
-    **dict.fromkeys(("item", "tolist", "hvp", "unflatten", "map", "_refusing", "run"), "Any"),
+    **dict.fromkeys(
+        ("item", "tolist", "hvp", "unflatten", "map", "_refusing", "run", "_constant"), "Any"
+    ),
     **dict.fromkeys(("read", "written"), "list[Any]"),
     "again": "Callable[..., Any]",
     "moving": "list[Any]",

@@ -219,6 +219,31 @@ for run in transforms:
         for mode in modes[: 3 if run is tape else None]:  # a tape in a trace watches no constant
             assert mode(f).tolist() == [6.0, 10.0]
 """,
+    "transforms nest under no_grad inside of others": """
+import adjoint as ad
+z0, one = ad.tensor([3.0, 5.0]), ad.ones(2)
+inner = [
+    lambda z: ad.hvp(lambda v: ad.sum(v * v * z) / 2, one, one),
+    lambda z: ad.jvp(ad.grad(lambda v: ad.sum(v * v * z) / 2), (one,), (one,))[1],
+    lambda z: ad.grad(lambda v: ad.sum(ad.jvp(lambda u: u * u * z / 2, (v,), (one,))[1]))(one),
+    lambda z: ad.taylor(ad.grad(lambda u: ad.sum(u * u * z) / 2), (one,), (one,), 1)[1],
+    lambda z: ad.vjp(lambda v: v, one)[1](z)[0],
+    lambda z: ad.linearize(lambda v: v, one)[1](z * 1.0),
+    lambda z: ad.taylor(lambda v: v, (one,), (z,), 1)[1],
+]
+modes = [
+    lambda f: ad.grad(f)(z0), lambda f: ad.jacobian(f, mode="forward")(z0),
+    lambda f: ad.compile(ad.grad(f))(z0), lambda f: ad.grad(ad.compile(f))(z0),
+    lambda f: ad.stack([ad.taylor(f, (z0,), (e,), 1)[1] for e in ad.eye(2)]),
+]
+for value in inner:
+    def f(z):
+        with ad.no_grad():
+            v = value(z)
+        return ad.sum(v * z)
+    for mode in modes:
+        assert mode(f).tolist() == [3.0, 5.0]
+""",
     "the argument of a transform under no_grad is a constant outside": """
 import adjoint as ad
 z0, one, L = ad.tensor([3.0, 5.0]), ad.ones(2), ad.zeros(2)

@@ -11,6 +11,7 @@
 #include "graph/apply.h"
 #include "graph/cell.h"
 #include "graph/thread_state.h"
+#include "graph/trace_sink.h"
 #include "ops/rules.h"
 #include "transforms/derive.h"
 #include "transforms/levels.h"
@@ -348,6 +349,24 @@ Tensor stop_gradient(const Tensor& x) {
   return out;
 }
 
+namespace {
+
+/// Whether a transform that was open outside of `no_grad` may differentiate the value.
+bool moves_outside(const ThreadState& state, const Node* n) {
+  for (;; n = n->primal) {
+    if (n->requires_grad && (!state.recording || is_severed(state, n))) return true;
+    if (!n->level) return false;
+    if (n->box == Box::trace) {
+      TraceSink* trace =
+          n->level <= state.levels.size() ? state.levels[n->level - 1u].trace : nullptr;
+      return trace && trace->moves(n);
+    }
+    if (n->box == Box::dual && n->tangent) return true;
+  }
+}
+
+}  // namespace
+
 Tensor constant_part(const Tensor& x) {
   const ThreadState& state = thread_state();
   const WithinScope within(true);
@@ -364,9 +383,8 @@ Tensor constant_part(const Tensor& x) {
   }
   // A leaf that a tape has made inside keeps the tangents that it had.
   if (own && n->level && n->leaf) return apply(find_op("kept"), {&x});
-  if (own || n->level > state.constant_levels) return x;
-  if (n->level) return stop_gradient(x);
-  return n->requires_grad ? x.detach() : x;
+  if (own || n->level > state.constant_levels || !moves_outside(state, n)) return x;
+  return n->level ? stop_gradient(x) : x.detach();
 }
 
 }  // namespace adjoint
