@@ -230,7 +230,7 @@ py::object run_traced(PyObject* f, const Call& call, const TracedArguments& argu
 
 // Whether a program is worth remembering: nothing of an open transform is in it.
 bool judge_kept(const Traced& traced, const Variant& variant, const Call& call) {
-  return !traced.graph.captures_levels() &&
+  return !traced.graph.captures_levels() && !traced.names_levels &&
          std::ranges::all_of(variant.places, [&](const Place& p) {
            return p.null || read_cell(cell_in(p, call)).node()->level == 0;
          });
@@ -252,7 +252,8 @@ void finish_variant(Variant& variant, Traced traced, const CompiledFunction& c, 
   variant.donated = donated_inputs(c, call);
   GraphFunction::Mask recorded = recorded_outputs(traced, results);
   variant.function = std::make_shared<const GraphFunction>(
-      std::move(traced.graph), std::move(traced.moves), std::move(recorded), variant.donated);
+      std::move(traced.graph), std::move(traced.moves), std::move(recorded), variant.donated,
+      traced.names_levels);
 }
 
 }  // namespace
