@@ -13,6 +13,7 @@ from adjoint._core import *  # noqa: F403
 from adjoint._core import __version__ as __version__
 
 # isort: split
+import adjoint.linalg as linalg  # over the core's own
 import adjoint.tree as tree  # type: ignore[assignment]  # over the core's own, without TreeDef
 from adjoint._libraries import announce_blas
 
@@ -53,12 +54,13 @@ _NAMES = {
 __array_api_version__ = "2024.12"
 
 __all__ = [  # noqa: PLE0604
-    *(name for name in vars(_core) if not name.startswith("_") and name != "tree"),
+    *(name for name in vars(_core) if not name.startswith("_") and name not in ("linalg", "tree")),
     *_NAMES,
     *sorted(_MODULES),
     "__version__",
     "e",
     "inf",
+    "linalg",
     "nan",
     "newaxis",
     "pi",

@@ -50,6 +50,9 @@ class DType:
     def __hash__(self) -> int: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
     @property
+    def __numpy_dtype__(self) -> np.dtype[Any]:
+        """The same, for NumPy 2.4 and newer."""
+    @property
     def dtype(self) -> np.dtype[Any]:
         """The NumPy dtype; also what makes a DType acceptable to NumPy's functions."""
     @property
@@ -57,12 +60,15 @@ class DType:
         """Bytes per element."""
     @property
     def kind(self) -> str:
-        """'bool', 'signed integer', 'unsigned integer' or 'real floating', as `isdtype` takes
-        them.
+        """NumPy's letter: 'b' for bool, 'i' and 'u' for integers, 'f' for floating. `isdtype` asks
+        for kinds by the names of the array standard.
         """
     @property
     def name(self) -> str:
         """The Array API name, as in 'float64'."""
+    @property
+    def type(self) -> builtins.type[np.generic]:
+        """The class of NumPy's scalars."""
 
 class Tensor:
     """An n-dimensional array whose computation is recorded and can be differentiated.
@@ -75,7 +81,6 @@ class Tensor:
     def __new__(cls, data: Any, /) -> Self: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
     __hash__: ClassVar[None]  # type: ignore[assignment]
-    __array_ufunc__: ClassVar[None]
     __array_priority__: ClassVar[int]
     def __abs__(self) -> Tensor: ...
     def __add__(self, other: _Array, /) -> Tensor: ...
@@ -143,8 +148,14 @@ class Tensor:
         self, dtype: _DTypeLike | None = None, *, copy: builtins.bool | None = None
     ) -> npt.NDArray[Any]:
         """The value as a NumPy array, read-only where it shares the memory."""
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any, /) -> Any:
+        """What NumPy calls for its other functions."""
     def __array_namespace__(self, *, api_version: Any = None) -> ModuleType:
         """The module `adjoint`."""
+    def __array_ufunc__(self, ufunc: Any, method: Any, /, *inputs: Any, **options: Any) -> Any:
+        """What NumPy calls for a ufunc with a tensor: the function of the same name in
+        `adjoint`.
+        """
     def __dlpack__(
         self,
         *,
@@ -193,6 +204,18 @@ class Tensor:
         device: Literal["cpu"] | None = None,
     ) -> Tensor:
         """Converted to another dtype."""
+    @property
+    def at(self) -> _At:
+        """`x.at[key].add(values)` and its like: a new tensor with some entries changed.
+
+        The methods are JAX's: `set`, `add`, `multiply` (`mul`), `divide`, `power`, `max`, `min`,
+        and `get`. The key is that of `x[key]`.
+
+        >>> import adjoint as ad
+        >>> x = ad.zeros(3)
+        >>> x.at[[0, 2, 2]].add(1.0).tolist()
+        [1.0, 0.0, 2.0]
+        """
     def atan(self) -> Tensor:
         """Inverse tangent, in radians."""
     def atanh(self) -> Tensor:
@@ -204,10 +227,26 @@ class Tensor:
         """
     def cbrt(self) -> Tensor:
         """Cube root."""
+    def ceil(self) -> Tensor:
+        """Smallest integer not below x."""
+    def clip(self, min: _Array | None = None, max: _Array | None = None) -> Tensor:
+        """x limited to [min, max], and max where min is above it; None is no limit. The
+        derivative at the limits is 1.
+        """
+    def clone(self) -> Tensor:
+        """`copy` by PyTorch's name; derivatives pass."""
+    def copy(self) -> Tensor:
+        """The same elements in memory of their own; derivatives pass. As values never change, a
+        copy is needed only to give memory back.
+        """
     def cos(self) -> Tensor:
         """Cosine; x in radians."""
     def cosh(self) -> Tensor:
         """Hyperbolic cosine."""
+    def cumprod(self, axis: int | None = None, dtype: _DTypeLike | None = None) -> Tensor:
+        """`cumulative_prod`, of all elements in one axis where none is given."""
+    def cumsum(self, axis: int | None = None, dtype: _DTypeLike | None = None) -> Tensor:
+        """`cumulative_sum`, of all elements in one axis where none is given."""
     def detach(self) -> Tensor:
         """The same value without history: no derivative passes."""
     @property
@@ -232,6 +271,10 @@ class Tensor:
         """2 raised to x."""
     def expm1(self) -> Tensor:
         """exp(x) - 1, exact near 0."""
+    def flatten(self) -> Tensor:
+        """All elements in one axis, NumPy's and PyTorch's method."""
+    def floor(self) -> Tensor:
+        """Largest integer not above x."""
     def gelu(self) -> Tensor:
         """Gaussian error linear unit in its tanh form (Hendrycks and Gimpel 2016)."""
     @property
@@ -279,6 +322,10 @@ class Tensor:
         """Number of dimensions."""
     def negative(self) -> Tensor:
         """-x."""
+    def nonzero(self) -> tuple[Tensor, ...]:
+        """The places of what is not zero, one tensor of indices for each axis."""
+    def numel(self) -> Tensor:
+        """The number of elements."""
     def numpy(self) -> npt.NDArray[Any]:
         """The value as a read-only NumPy array on the same memory.
 
@@ -304,6 +351,16 @@ class Tensor:
         """
     def reciprocal(self) -> Tensor:
         """1 / x."""
+    def repeat(
+        self,
+        repeats: int | Sequence[int] | Tensor | npt.NDArray[Any],
+        /,
+        *,
+        axis: int | None = None,
+    ) -> Tensor:
+        """Each entry repeated along an axis; of all elements where it is None. `tile` repeats
+        the whole.
+        """
     @property
     def requires_grad(self) -> builtins.bool:
         """Whether gradients reach this tensor; settable, which makes the handle a leaf."""
@@ -313,6 +370,8 @@ class Tensor:
         """Make this handle a leaf; return it."""
     def reshape(self, *shape: _Array) -> Tensor:
         """The same elements in another shape; one extent may be -1."""
+    def round(self) -> Tensor:
+        """Nearest integer, ties to even."""
     def rsqrt(self) -> Tensor:
         """1 / sqrt(x)."""
     @property
@@ -320,6 +379,8 @@ class Tensor:
         """Extents, a tuple of ints."""
     def sigmoid(self) -> Tensor:
         """1 / (1 + exp(-x))."""
+    def sign(self) -> Tensor:
+        """-1, 0 or 1; nan stays nan."""
     def silu(self) -> Tensor:
         """x * sigmoid(x)."""
     def sin(self) -> Tensor:
@@ -342,8 +403,10 @@ class Tensor:
         """Square root."""
     def square(self) -> Tensor:
         """x * x."""
-    def squeeze(self, axis: _Axes) -> Tensor:
-        """Without the given axes, which have length one."""
+    def squeeze(self, axis: _Axes | None = None) -> Tensor:
+        """Without the given axes, which have length one; without all such axes where none is
+        given.
+        """
     def std(
         self, axis: _Axes | None = None, *, correction: float = 0.0, keepdims: builtins.bool = False
     ) -> Tensor:
@@ -358,6 +421,8 @@ class Tensor:
         """Sum over one axis, several, or all; narrow integers are summed in 64 bits."""
     def swapaxes(self, axis1: int, axis2: int, /) -> Tensor:
         """Two axes exchanged."""
+    def take(self, indices: _Array, /, axis: int | None = None) -> Tensor:
+        """Entries along an axis, chosen by a 1-d integer tensor."""
     def tan(self) -> Tensor:
         """Tangent; x in radians."""
     def tanh(self) -> Tensor:
@@ -370,12 +435,54 @@ class Tensor:
         self, offset: int = 0, axis1: int = 0, axis2: int = 1, *, dtype: _DTypeLike | None = None
     ) -> Tensor:
         """Sums of the diagonals of the matrices in two axes."""
+    def transpose(self, *axes: Any) -> Tensor:
+        """The axes in another order, reversed if none are given.
+
+        As in NumPy all are named; `swapaxes` exchanges two, which is PyTorch's `transpose`.
+        """
+    def trunc(self) -> Tensor:
+        """x without its fraction."""
     def var(
         self, axis: _Axes | None = None, *, correction: float = 0.0, keepdims: builtins.bool = False
     ) -> Tensor:
         """The variance; the divisor is the count minus `correction`."""
+    def view(self, *shape: Any) -> Tensor:
+        """`reshape` by PyTorch's name."""
     def zero_grad(self) -> None:
         """Forget the gradient."""
+
+class _AtPlace:
+    """Entries of a tensor, as `x[key]` names them. Each method gives a new tensor and leaves x
+    alone.
+    """
+
+    def add(self, values: _Array | Sequence[Any]) -> Tensor:
+        """x with values added to the entries; equal indices add up."""
+    def divide(self, values: _Array | Sequence[Any]) -> Tensor:
+        """x with the entries divided by values, by all of equal indices."""
+    def get(self) -> Tensor:
+        """The entries, `x[key]`."""
+    def max(self, values: _Array | Sequence[Any]) -> Tensor:
+        """x with the larger one of each entry and the values; a tie shares the derivative
+        equally.
+        """
+    def min(self, values: _Array | Sequence[Any]) -> Tensor:
+        """x with the smaller one of each entry and the values; a tie shares the derivative
+        equally.
+        """
+    def mul(self, values: _Array | Sequence[Any]) -> Tensor:
+        """`multiply` by another name."""
+    def multiply(self, values: _Array | Sequence[Any]) -> Tensor:
+        """x with the entries multiplied by values, by all of equal indices."""
+    def power(self, values: _Array | Sequence[Any]) -> Tensor:
+        """x with the entries raised to values, to the product of those of equal indices."""
+    def set(self, values: _Array | Sequence[Any]) -> Tensor:
+        """x with the entries replaced; of equal indices the last stays, and has the derivative."""
+
+class _At:
+    """What `x.at` gives: `x.at[key]` names entries, whose methods make a new tensor."""
+
+    def __getitem__(self, arg0: Any, /) -> _AtPlace: ...
 
 def _rebuild(
     arg0: Any, arg1: Any, arg2: Any, arg3: Any, arg4: Any, arg5: Any, arg6: Any, /
@@ -597,6 +704,9 @@ def floor_divide(x1: _Array, x2: _Array, /) -> Tensor:
 def remainder(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 - floor(x1 / x2) * x2, of the sign of x2."""
 
+def fmod(x1: _Array, x2: _Array, /) -> Tensor:
+    """x1 - trunc(x1 / x2) * x2, of the sign of x1."""
+
 def maximum(x1: _Array, x2: _Array, /) -> Tensor:
     """The larger one; a tie shares the derivative equally."""
 
@@ -614,9 +724,6 @@ def nextafter(x1: _Array, x2: _Array, /) -> Tensor:
 
 def mul0(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 * x2, and 0 where either is 0."""
-
-def clip(x: _Array, min: _Array, max: _Array, /) -> Tensor:
-    """x limited to [min, max], and max where min is above it; the derivative at the limits is 1."""
 
 def where(condition: _Array, x1: _Array, x2: _Array, /) -> Tensor:
     """x1 where the condition holds, else x2; the other one contributes no derivative."""
@@ -636,6 +743,12 @@ def bitwise_left_shift(x1: _Array, x2: _Array, /) -> Tensor:
 def bitwise_right_shift(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 shifted right by x2 bits, keeping the sign."""
 
+def gcd(x1: _Array, x2: _Array, /) -> Tensor:
+    """The greatest common divisor of integers, not negative; 0 for two zeros."""
+
+def lcm(x1: _Array, x2: _Array, /) -> Tensor:
+    """The least common multiple of integers, not negative; 0 where one is 0."""
+
 def bitwise_invert(x: _Array, /) -> Tensor:
     """Every bit inverted."""
 
@@ -648,6 +761,69 @@ def astype(
     device: Literal["cpu"] | None = None,
 ) -> Tensor:
     """Converted to another dtype."""
+
+def clip(x: _Array, /, min: _Array | None = None, max: _Array | None = None) -> Tensor:
+    """x limited to [min, max], and max where min is above it; None is no limit. The derivative
+    at the limits is 1.
+    """
+
+def sinc(x: _Array, /) -> Tensor:
+    """sin(pi x) / (pi x), and 1 at 0."""
+
+def ndtr(x: _Array, /) -> Tensor:
+    """The distribution function of the standard normal distribution."""
+
+def log_ndtr(x: _Array, /) -> Tensor:
+    """The logarithm of ndtr, exact in the tail where ndtr vanishes."""
+
+def erfinv(x: _Array, /) -> Tensor:
+    """The inverse of erf: infinite at -1 and 1, nan beyond."""
+
+def ndtri(x: _Array, /) -> Tensor:
+    """The inverse of ndtr: infinite at 0 and 1, nan outside of them."""
+
+def i1(x: _Array, /) -> Tensor:
+    """The modified Bessel function of the first kind of order 1."""
+
+def i0(x: _Array, /) -> Tensor:
+    """The modified Bessel function of the first kind of order 0."""
+
+def i0e(x: _Array, /) -> Tensor:
+    """exp(-|x|) * i0(x), which does not overflow; the derivative at 0 is 0."""
+
+def i1e(x: _Array, /) -> Tensor:
+    """exp(-|x|) * i1(x), which does not overflow."""
+
+def igamma(a: _Array, x: _Array, /) -> Tensor:
+    """The regularised lower incomplete gamma function P(a, x), for a and x that are not negative.
+
+    The relative error is below 1e-13 as long as the result is above 1e-100. The derivative is
+    that in x; asking for one in a raises.
+    """
+
+def igammac(a: _Array, x: _Array, /) -> Tensor:
+    """The regularised upper incomplete gamma function Q(a, x) = 1 - P(a, x).
+
+    The relative error is below 1e-13 as long as the result is above 1e-100. The derivative is
+    that in x; asking for one in a raises.
+    """
+
+def ldexp(x1: _Array, x2: _Array, /) -> Tensor:
+    """x1 * 2**x2 for integers x2, rounded once; there is no derivative in x2."""
+
+class _FrexpResult(NamedTuple):
+    mantissa: Tensor
+    exponent: Tensor
+
+def frexp(x: _Array, /) -> _FrexpResult:
+    """x as mantissa * 2**exponent, the mantissa in [0.5, 1) in magnitude and the exponent of int32.
+
+    0, infinities and nan are their own mantissa, with exponent 0. The exponent is a step: the
+    derivative of the mantissa is 2**-exponent.
+    """
+
+def float_power(x1: _Array, x2: _Array, /) -> Tensor:
+    """x1 raised to x2, in float64 whatever the dtypes."""
 
 def equal(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 == x2, element by element."""
@@ -761,8 +937,8 @@ def moveaxis(x: _Array, source: _Shape, destination: _Shape, /) -> Tensor:
 def expand_dims(x: _Array, /, axis: int = 0) -> Tensor:
     """A new axis of length one."""
 
-def squeeze(x: _Array, /, axis: _Axes) -> Tensor:
-    """Without the given axes, which have length one."""
+def squeeze(x: _Array, /, axis: _Axes | None = None) -> Tensor:
+    """Without the given axes, which have length one; without all such axes where none is given."""
 
 def broadcast_to(x: _Array, /, shape: _Shape) -> Tensor:
     """Repeated to a larger shape."""
@@ -775,12 +951,6 @@ def concat(arrays: Sequence[_Array] | Tensor, /, axis: int = 0) -> Tensor:
 
 def stack(arrays: Sequence[_Array] | Tensor, /, axis: int = 0) -> Tensor:
     """Tensors joined along a new axis."""
-
-def argmax(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """The index of the first maximum."""
-
-def argmin(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """The index of the first minimum."""
 
 def take(x: _Array, indices: _Array, /, axis: int | None = None) -> Tensor:
     """Entries along an axis, chosen by a 1-d integer tensor."""
@@ -829,6 +999,8 @@ def eye(
 def matmul(x1: _Array, x2: _Array, /) -> Tensor:
     """The matrix product; leading axes are stacks and broadcast."""
 
+linalg: ModuleType
+
 def sort(
     x: _Array, /, axis: int = -1, *, descending: builtins.bool = False, stable: builtins.bool = True
 ) -> Tensor:
@@ -857,6 +1029,17 @@ def swapaxes(x: _Array, axis1: int, axis2: int, /) -> Tensor:
 def ravel(x: _Array, /) -> Tensor:
     """All elements in one axis."""
 
+def flatten(x: _Array, /) -> Tensor:
+    """All elements in one axis, NumPy's and PyTorch's method."""
+
+def copy(x: _Array, /) -> Tensor:
+    """The same elements in memory of their own; derivatives pass. As values never change, a copy
+    is needed only to give memory back.
+    """
+
+def clone(x: _Array, /) -> Tensor:
+    """`copy` by PyTorch's name; derivatives pass."""
+
 def diagonal(x: _Array, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """Diagonals of the matrices in two axes, as a new last axis."""
 
@@ -884,7 +1067,9 @@ def repeat(
     *,
     axis: int | None = None,
 ) -> Tensor:
-    """Each entry repeated along an axis; of all elements where it is None."""
+    """Each entry repeated along an axis; of all elements where it is None. `tile` repeats the
+    whole.
+    """
 
 def unstack(x: _Array, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     """The entries along an axis, one tensor each."""
@@ -986,6 +1171,26 @@ def quantile(
     The axis of several shares comes first.
     """
 
+def percentile(
+    x: _Array, q: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False
+) -> Tensor:
+    """Values below which q percent lie: `quantile` of q / 100."""
+
+def ptp(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """The largest value less the least."""
+
+def average(
+    x: _Array,
+    /,
+    axis: _Axes | None = None,
+    weights: _Array | None = None,
+    *,
+    keepdims: builtins.bool = False,
+) -> Tensor:
+    """The mean over one axis, several, or all, with weights if given: of the shape of x, or one
+    for each entry along the axis.
+    """
+
 class _TopkResult(NamedTuple):
     values: Tensor
     indices: Tensor
@@ -1082,6 +1287,157 @@ def corrcoef(x: _Array, /, *, rowvar: builtins.bool = True) -> Tensor:
 def one_hot(x: _Array, /, num_classes: int, *, dtype: _DTypeLike | None = None) -> Tensor:
     """A new last axis with 1 at the index x and 0 elsewhere, also for an x outside."""
 
+def einsum(subscripts: str, /, *operands: _Array) -> Tensor:
+    """Sums of products in Einstein's notation: 'ij,jk->ik' is the product of matrices.
+
+    Each term before the arrow names the axes of one operand, with letters that may be repeated
+    in it for a diagonal; what the term after the arrow does not name is summed over. Without an
+    arrow the result has the letters that occur once, in alphabetical order. '...' stands for any
+    further axes, which broadcast, as axes of length 1 do. Of several operands two at a time are
+    contracted, by products of matrices, the pair with the smallest result first.
+
+    >>> import adjoint as ad
+    >>> ad.einsum('ii->i', ad.eye(3)).tolist()
+    [1.0, 1.0, 1.0]
+    """
+
+def convolve(a: _Array, v: _Array, /, mode: str = "full") -> Tensor:
+    """The convolution of two vectors: all of it, the middle as long as the longer one ('same'),
+    or where both overlap fully ('valid').
+    """
+
+def correlate(a: _Array, v: _Array, /, mode: str = "valid") -> Tensor:
+    """Sums of products of two vectors at every offset: where both overlap fully ('valid'), as
+    many as the longer one has entries ('same'), or all ('full').
+    """
+
+def split(x: _Array, indices_or_sections: _Array | Sequence[Any], /, axis: int = 0) -> list[Tensor]:
+    """Pieces along an axis: equal ones, or those between the given indices."""
+
+def array_split(
+    x: _Array, indices_or_sections: _Array | Sequence[Any], /, axis: int = 0
+) -> list[Tensor]:
+    """Pieces along an axis like those of `split`, whose lengths may differ by one."""
+
+def vsplit(x: _Array, indices_or_sections: _Array | Sequence[Any], /) -> list[Tensor]:
+    """Pieces along the first axis, like those of `split`."""
+
+def hsplit(x: _Array, indices_or_sections: _Array | Sequence[Any], /) -> list[Tensor]:
+    """Pieces along the second axis, or the only one, like those of `split`."""
+
+def dsplit(x: _Array, indices_or_sections: _Array | Sequence[Any], /) -> list[Tensor]:
+    """Pieces along the third axis, like those of `split`."""
+
+def pad(
+    x: _Array,
+    pad_width: _Array | Sequence[Any],
+    /,
+    mode: str = "constant",
+    *,
+    constant_values: _Array = 0,
+) -> Tensor:
+    """More entries before and after those of each axis.
+
+    `pad_width` is one number for all, (before, after), or such a pair for each axis. They are
+    `constant_values`, one number, or for mode 'edge' the outermost entry, for 'reflect' and
+    'symmetric' the mirror image without and with the outermost entry, for 'wrap' the entries of
+    the other end.
+    """
+
+def rot90(m: _Array, /, k: int = 1, axes: _Axes | None = None) -> Tensor:
+    """Turned k times by 90 degrees in the plane of two axes, the first two if none are given,
+    from the first of them to the second.
+    """
+
+def append(x: _Array, values: _Array, /, axis: int | None = None) -> Tensor:
+    """Values joined to the end of an axis; of all elements in one axis where it is None."""
+
+def delete(
+    x: _Array, obj: int | Sequence[int] | Tensor | npt.NDArray[Any], /, axis: int | None = None
+) -> Tensor:
+    """Without the entries at the given indices along an axis; of all elements in one axis where
+    it is None.
+    """
+
+def tri(n: int, m: int | None = None, /, k: int = 0, *, dtype: _DTypeLike | None = None) -> Tensor:
+    """Ones at and below the k-th diagonal of an n by m matrix, zeros above it."""
+
+def tril_indices(n: int, /, k: int = 0, m: int | None = None) -> tuple[Tensor, ...]:
+    """Rows and columns of the lower triangle of an n by m matrix."""
+
+def triu_indices(n: int, /, k: int = 0, m: int | None = None) -> tuple[Tensor, ...]:
+    """Rows and columns of the upper triangle of an n by m matrix."""
+
+def diag_indices(n: int, /, ndim: int = 2) -> tuple[Tensor, ...]:
+    """The places on the main diagonal of a tensor with ndim axes of length n."""
+
+def indices(dimensions: _Shape, /) -> Tensor:
+    """The index of each place of a grid: its coordinates are the new first axis."""
+
+def vander(x: _Array, /, n: int | None = None, increasing: builtins.bool = False) -> Tensor:
+    """The Vandermonde matrix: powers of a vector as columns, the highest first unless
+    increasing.
+    """
+
+def interp(
+    x: _Array, xp: _Array, fp: _Array, /, left: _Array | None = None, right: _Array | None = None
+) -> Tensor:
+    """The piecewise linear function through the points (xp, fp), of ascending xp, at x.
+
+    Before the first point it is `left`, after the last `right`; those of fp where they are not
+    given. At a point the derivative in x is that of the segment after it.
+    """
+
+def bincount(
+    x: _Array | Sequence[Any],
+    /,
+    weights: _Array | None = None,
+    minlength: int = 0,
+    *,
+    length: int | None = None,
+) -> Tensor:
+    """How often each number 0, 1, ... occurs in a vector, or the sum of its weights.
+
+    The result ends with the largest number, unless `minlength` is more. `length` states how long
+    it is, which is needed where the values are not known yet, in `vmap` and `compile`; a number
+    beyond raises.
+    """
+
+def segment_sum(
+    data: _Array, segment_ids: _Array | Sequence[Any], /, num_segments: int | None = None
+) -> Tensor:
+    """Sums of the entries along the first axis that have the same number.
+
+    There are `num_segments` sums, or one more than the largest number, where the values are
+    known. A number outside raises.
+    """
+
+class _HistogramResult(NamedTuple):
+    hist: Tensor
+    bin_edges: Tensor
+
+def histogram(
+    x: _Array,
+    /,
+    bins: _Array | Sequence[Any] = 10,
+    range: _Array | None = None,
+    *,
+    weights: _Array | None = None,
+    density: builtins.bool = False,
+) -> _HistogramResult:
+    """How many values fall into each bin, or the sum of their weights, and the edges.
+
+    `bins` is a number of bins of one width, from the least value to the largest or between the
+    two of `range`, or all edges. Each bin holds its lower edge, the last one both. With
+    `density` the integral is 1. There is a derivative in the weights alone.
+    """
+
+def argmax(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """The index of the first maximum."""
+
+def argmin(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """The index of the first minimum."""
+
 def cumulative_sum(
     x: _Array,
     /,
@@ -1101,6 +1457,12 @@ def cumulative_prod(
     include_initial: builtins.bool = False,
 ) -> Tensor:
     """Products of all entries up to each one along an axis."""
+
+def cumsum(x: _Array, /, axis: int | None = None, dtype: _DTypeLike | None = None) -> Tensor:
+    """`cumulative_sum`, of all elements in one axis where none is given."""
+
+def cumprod(x: _Array, /, axis: int | None = None, dtype: _DTypeLike | None = None) -> Tensor:
+    """`cumulative_prod`, of all elements in one axis where none is given."""
 
 def searchsorted(
     x1: _Array, x2: _Array, /, *, side: str = "left", sorter: _Array | None = None
@@ -1218,6 +1580,35 @@ def _random_normal(state: Tensor, shape: _Shape, dtype: _DTypeLike, /) -> Tensor
 def _random_integers(state: Tensor, shape: _Shape, low: int, high: int, /) -> Tensor:
     """Integers in [low, high), int64."""
 
+def _random_bits(state: Tensor, shape: _Shape, /) -> Tensor:
+    """Words of 64 random bits."""
+
+def _random_bernoulli(bits: Any, p: Any, /) -> Tensor:
+    """True with probability p."""
+
+def _random_beta(bits: Any, a: Any, b: Any, /) -> Tensor:
+    """Beta variates."""
+
+def _random_binomial(bits: Any, n: int, p: Any, /) -> Tensor:
+    """How many of n are true."""
+
+def _random_categorical(bits: Any, weights: Any, /) -> Tensor:
+    """Positions."""
+
+def _random_exponential(bits: Any, /) -> Tensor:
+    """Of mean 1."""
+
+def _random_gamma(bits: Any, a: Any, /) -> Tensor:
+    """Gamma variates of scale 1."""
+
+def _random_poisson(bits: Any, lam: Any, /) -> Tensor:
+    """Counts of this mean."""
+
+def _random_truncated_normal(bits: Any, lower: Any, upper: Any, /) -> Tensor:
+    """Standard normal between two limits."""
+
+_default_random_state: Tensor
+
 def grad(
     f: Callable[..., Any], argnums: _Axes = 0, has_aux: builtins.bool = False
 ) -> Callable[..., Any]:
@@ -1303,6 +1694,8 @@ def stop_gradient(x: _T) -> _T:
     3.0
     """
 
+def _constant(arg0: Any, /) -> Any: ...
+def _push_again(arg0: Any, arg1: Any, arg2: Any, /) -> tuple[Any, ...]: ...
 def _directions(arg0: Any, /) -> Callable[..., Any]: ...
 def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
     """Return `f` mapped over an axis of its arguments, without a loop.
@@ -1333,6 +1726,7 @@ def _any_connected(arg0: Any, arg1: Any, /) -> builtins.bool: ...
 def _fresh(arg0: Any, /) -> list[Tensor]: ...
 def _refusing(arg0: Any, arg1: Any, /) -> Any: ...
 def _on_trial(arg0: Any, arg1: Any, /) -> tuple[Any, ...]: ...
+def _batch_levels(arg0: Any, /) -> tuple[frozenset[int], int]: ...
 def _batches_of(arg0: Any, /) -> tuple[int, ...]: ...
 def _as_batched(arg0: Any, arg1: Any, /) -> Tensor: ...
 
@@ -1569,7 +1963,7 @@ class _TapeScope:
 def _unrecorded(arg0: Any, /) -> Tensor: ...
 def _order() -> int: ...
 def _mark_order() -> int: ...
-def _sweep(arg0: Any, arg1: Any, arg2: Any, arg3: Any, arg4: Any, /) -> list[Tensor]: ...
+def _sweep(arg0: Any, arg1: Any, arg2: Any, arg3: Any, arg4: Any, arg5: Any, /) -> list[Tensor]: ...
 def _share(arg0: Any, /) -> Tensor: ...
 
 class AnomalyError(FloatingPointError):

@@ -12,7 +12,7 @@ __all__ = ["can_cast", "finfo", "iinfo", "isdtype", "result_type"]
 
 def is_differentiable(x: Any) -> bool:
     """Whether `x` is a tensor that derivatives can reach."""
-    return isinstance(x, Tensor) and x.dtype.kind == "real floating"
+    return isinstance(x, Tensor) and x.dtype.kind == "f"
 
 
 _ALL = tuple(
@@ -25,14 +25,15 @@ _ALL = tuple(
         "float64",
     )
 )
-_KINDS: dict[str, tuple[str, ...]] = {
-    "bool": ("bool",),
-    "signed integer": ("signed integer",),
-    "unsigned integer": ("unsigned integer",),
-    "integral": ("signed integer", "unsigned integer"),
-    "real floating": ("real floating",),
-    "complex floating": (),
-    "numeric": ("signed integer", "unsigned integer", "real floating"),
+# The standard's names of kinds, by NumPy's letters.
+_KINDS = {
+    "bool": "b",
+    "signed integer": "i",
+    "unsigned integer": "u",
+    "integral": "iu",
+    "real floating": "f",
+    "complex floating": "",
+    "numeric": "iuf",
 }
 
 
@@ -75,7 +76,7 @@ def _dtype_of(x: Any) -> DType:
 def finfo(type: Any, /) -> finfo_object:
     """Return the limits of a floating dtype, or of a tensor's."""
     dtype = _dtype_of(type)
-    if dtype.kind != "real floating":
+    if dtype.kind != "f":
         raise TypeError(f"[finfo] {dtype} is not a floating dtype: use iinfo")
     digits, exponent = (24, 128) if dtype.itemsize == 4 else (53, 1024)
     largest = (2.0 - 2.0 ** (1 - digits)) * 2.0 ** (exponent - 1)
@@ -95,7 +96,7 @@ def iinfo(type: Any, /) -> iinfo_object:
     if not isdtype(dtype, "integral"):
         raise TypeError(f"[iinfo] {dtype} is not an integer dtype: use finfo")
     bits = 8 * dtype.itemsize
-    if dtype.kind == "unsigned integer":
+    if dtype.kind == "u":
         return iinfo_object(bits, 2**bits - 1, 0, dtype)
     return iinfo_object(bits, 2 ** (bits - 1) - 1, -(2 ** (bits - 1)), dtype)
 

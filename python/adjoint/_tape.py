@@ -316,7 +316,8 @@ class GradientTape:
             ranges.append((self._start, _core._mark_order() + 1))
         must_connect = unconnected == "error"
         asked = [self._source(op, x, must_connect) for x in handles]
-        return _Sweep(targets, handles, tree.structure(sources), asked, ranges, must_connect)
+        structure = tree.structure(sources)
+        return _Sweep(targets, handles, structure, asked, ranges, must_connect, self._scope)
 
     def _source(self, op: str, x: Tensor, must_connect: bool) -> Tensor | None:
         """Return the handle to sweep to, or None if the tape does not look at `x`."""
@@ -355,12 +356,15 @@ class _Sweep:
     asked: list[Tensor | None]  # the sources to sweep to; None: the tape does not look at it
     ranges: list[tuple[int, int]]
     must_connect: bool
+    scope: Any
 
     def pull(self, cotangents: list[Tensor]) -> list[Tensor]:
         """Return one gradient per source."""
         reached = [x for x in self.asked if x is not None]
         swept = iter(
-            _core._sweep(self.targets, cotangents, reached, self.ranges, self.must_connect)
+            _core._sweep(
+                self.targets, cotangents, reached, self.ranges, self.must_connect, self.scope
+            )
             if reached
             else ()
         )

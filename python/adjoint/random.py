@@ -1,17 +1,27 @@
 """Random numbers whose state is a tensor, so that drawing can be compiled and is reproducible.
 
 The numbers come from Philox4x32-10, a counter-based generator: a draw is a function of (key,
-counter) alone, the same on every machine and for every number of threads.
+counter) alone, the same for every number of threads, and in eager and compiled work. It is the same
+on every machine too, except that `normal`, and what is computed with functions of `ad`, may differ
+in the last digits between instruction-set levels.
+
+A `Generator` is a stream; each of its methods is also a function of this module, which draws from
+the default stream. That one starts where the operating system's entropy puts it, until `seed`.
 
 >>> import adjoint as ad
 >>> ad.random.Generator(0).uniform((2, 3)).shape
 (2, 3)
+>>> ad.random.seed(0)
+>>> ad.random.uniform().item() == ad.random.Generator(0).uniform().item()
+True
 """
 
 from __future__ import annotations
 
+from _thread import RLock
 from collections.abc import Callable, Sequence
 from math import prod
+from os import register_at_fork
 from typing import Any
 
 from adjoint import _core
@@ -19,13 +29,45 @@ from adjoint._arguments import check_count, check_entries, check_int
 from adjoint._core import DType, Tensor
 from adjoint._dtypes import finfo, iinfo
 
-__all__ = ["Generator"]
+__all__ = [
+    "Generator",
+    "bernoulli",
+    "beta",
+    "binomial",
+    "categorical",
+    "choice",
+    "exponential",
+    "gamma",
+    "integers",
+    "normal",
+    "permutation",
+    "poisson",
+    "seed",
+    "truncated_normal",
+    "uniform",
+]
 
 Shape = int | Sequence[int]
+
+# Held from reading a state to writing the next, so that two threads never draw the same numbers.
+_LOCK = RLock()
+register_at_fork(after_in_child=_LOCK._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class Generator:
     """A stream of random tensors.
+
+    `shape` is the shape of the result; left out, it is that of the parameters, which are numbers or
+    tensors and broadcast to it.
+
+    A draw is differentiable in the parameters that move or stretch it, as the drawn number itself
+    moves: the limits of `uniform` and `truncated_normal`, `mean`, `std` and `scale`. The shape
+    parameters of `gamma` and `beta` have no derivative, and asking for one raises. Counts,
+    positions and truth values are integers and bools, which count as constants.
+
+    Parameters that no distribution has raise a ValueError: numbers always, tensors where a draw is
+    accepted or rejected by their values (`gamma`, `beta`, `poisson`, `binomial`, `bernoulli`,
+    `categorical`, `truncated_normal`), inside `compile` and `vmap` too.
 
     Parameters
     ----------
@@ -49,13 +91,35 @@ class Generator:
     """
 
     def __init__(self, seed: int) -> None:
-        seed = check_int("Generator", "the seed", seed)
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"[Generator] the seed must be in [0, 2**64), got {seed}")
-        self.state = _core.asarray([seed, 0], dtype=_core.uint64)
+        self.state = _core.asarray([_check_seed("Generator", seed), 0], dtype=_core.uint64)
+
+    def seed(self, seed: int) -> None:
+        """Start over, as a new generator of this seed would."""
+        fresh = _core.asarray([_check_seed("seed", seed), 0], dtype=_core.uint64)
+        self.state.rebind_(fresh)
+
+    def split(self, n: int = 2) -> list[Generator]:
+        """Return `n` generators whose streams are independent of each other and of this one.
+
+        Their keys are the next `n` words of 64 bits of this stream, and their counters start at 0:
+        the cipher is a pseudo-random function of its key, so streams of different keys are as good
+        as independent (Salmon, Moraes, Dror, Shaw, SC 2011; Claessen and Palka, "Splittable
+        pseudorandom number generators using cryptographic hashing", Haskell 2013). Two of m streams
+        that are split off have the same key with a probability of m**2 / 2**65.
+        """
+        n = check_count("split", "n", n)
+        keys = self._draw(_core._random_bits, (n,))
+        children = []
+        for i in range(n):
+            child = Generator.__new__(Generator)
+            child.state = _core.stack([keys[i], _core.zeros_like(keys[i])])
+            children.append(child)
+        return children
+
+    # ---- Real numbers --------------------------------------------------------------------------
 
     def uniform(
-        self, shape: Shape = (), low: Any = 0.0, high: Any = 1.0, *, dtype: Any = None
+        self, shape: Shape | None = None, low: Any = 0.0, high: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
         """Draw from the uniform distribution on [low, high).
 
@@ -65,16 +129,66 @@ class Generator:
         _check_order("uniform", "low", low, "high", high)
         plain = type(low) is float and type(high) is float and (low, high) == (0.0, 1.0)
         moved = None if plain else lambda unit: _between(low, high, unit)
-        return self._draw(_core._random_uniform, shape, _floating("uniform", dtype), moved=moved)
+        dims = _dims("uniform", shape, low, high)
+        return self._draw(_core._random_uniform, dims, _floating("uniform", dtype), moved=moved)
 
     def normal(
-        self, shape: Shape = (), mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None
+        self, shape: Shape | None = None, mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
         """Draw from the normal distribution."""
         _check_order("normal", "0", 0, "std", std)
         plain = type(mean) is float and type(std) is float and (mean, std) == (0.0, 1.0)
         moved = None if plain else lambda unit: mean + std * unit
-        return self._draw(_core._random_normal, shape, _floating("normal", dtype), moved=moved)
+        dims = _dims("normal", shape, mean, std)
+        return self._draw(_core._random_normal, dims, _floating("normal", dtype), moved=moved)
+
+    def truncated_normal(
+        self, lower: Any, upper: Any, shape: Shape | None = None, *, dtype: Any = None
+    ) -> Tensor:
+        """Draw from the standard normal distribution between two limits, which may be infinite.
+
+        `mean + std * truncated_normal((low - mean) / std, (high - mean) / std)` lies between `low`
+        and `high`. The distribution function is inverted, in the tails by its logarithm, so that
+        limits far out are as good as others.
+        """
+        chosen = _floating("truncated_normal", dtype)
+        dims = _dims("truncated_normal", shape, lower, upper)
+        kind = _core._random_truncated_normal
+        return _core.astype(self._variate(kind, dims, lower, upper), chosen)
+
+    def exponential(
+        self, shape: Shape | None = None, scale: Any = 1.0, *, dtype: Any = None
+    ) -> Tensor:
+        """Draw from the exponential distribution of mean `scale`."""
+        _check_order("exponential", "0", 0, "scale", scale)
+        chosen = _floating("exponential", dtype)
+        dims = _dims("exponential", shape, scale)
+        unit: Tensor = _core.astype(self._variate(_core._random_exponential, dims), chosen)
+        drawn: Tensor = unit * scale
+        return drawn
+
+    def gamma(
+        self, a: Any, scale: Any = 1.0, shape: Shape | None = None, *, dtype: Any = None
+    ) -> Tensor:
+        """Draw from the gamma distribution of shape parameter `a`, of mean ``a * scale``.
+
+        A small `a` gives numbers below the smallest of the dtype, which are 0; and `a` = 0 only
+        these. Marsaglia and Tsang (2000). Not differentiable in `a`.
+        """
+        _check_order("gamma", "0", 0, "scale", scale)
+        chosen = _floating("gamma", dtype)
+        dims = _dims("gamma", shape, a, scale)
+        unit: Tensor = _core.astype(self._variate(_core._random_gamma, dims, a), chosen)
+        drawn: Tensor = unit * scale
+        return drawn
+
+    def beta(self, a: Any, b: Any, shape: Shape | None = None, *, dtype: Any = None) -> Tensor:
+        """Draw from the beta distribution; not differentiable in `a` and `b`."""
+        chosen = _floating("beta", dtype)
+        dims = _dims("beta", shape, a, b)
+        return _core.astype(self._variate(_core._random_beta, dims, a, b), chosen)
+
+    # ---- Counts and choices --------------------------------------------------------------------
 
     def integers(
         self, low: int, high: int | None = None, shape: Shape = (), *, dtype: Any = None
@@ -88,32 +202,135 @@ class Generator:
         limits, drawn_in = iinfo(chosen), iinfo(_core.int64)
         if low < max(limits.min, drawn_in.min) or high > min(limits.max + 1, drawn_in.max):
             raise ValueError(f"[integers] [{low}, {high}) does not fit {chosen}, or int64")
-        drawn = self._draw(_core._random_integers, shape, low, high)
+        drawn = self._draw(_core._random_integers, _dims("integers", shape), low, high)
         return drawn if dtype is None else _core.astype(drawn, chosen)
 
-    def permutation(self, n: int) -> Tensor:
-        """Return the integers below `n` in random order."""
-        n = check_count("permutation", "n", n)
-        keys = self.uniform((n,))
-        if hasattr(_core, "argsort"):
-            return _core.argsort(keys)
-        numbers = keys.tolist()
-        return _core.asarray(sorted(range(n), key=numbers.__getitem__), dtype=_core.int64)
+    def bernoulli(self, p: Any = 0.5, shape: Shape | None = None) -> Tensor:
+        """Draw bools that are True with probability `p`."""
+        return self._variate(_core._random_bernoulli, _dims("bernoulli", shape, p), p)
+
+    def binomial(self, n: Any, p: Any, shape: Shape | None = None) -> Tensor:
+        """Draw how many of `n` are true, each with probability `p`, as int64; `n` up to 2**53.
+
+        Hoermann's BTRS (1993) where ``n * min(p, 1 - p)`` is 10 or more, else by inversion.
+        """
+        return self._variate(_core._random_binomial, _dims("binomial", shape, n, p), n, p)
+
+    def poisson(self, lam: Any = 1.0, shape: Shape | None = None) -> Tensor:
+        """Draw counts of mean `lam`, as int64.
+
+        Hoermann's PTRS (1993) where `lam` is 10 or more, else by inversion.
+        """
+        return self._variate(_core._random_poisson, _dims("poisson", shape, lam), lam)
+
+    def categorical(self, logits: Any, axis: int = -1, shape: Shape | None = None) -> Tensor:
+        """Draw positions along `axis`, with probabilities ``softmax(logits, axis)``, as int64.
+
+        `shape` is that of the result; it ends in, or is broadcast from, the shape of the other axes
+        of `logits`, which it is when left out.
+        """
+        with _core.no_grad():
+            rows = _core.moveaxis(_core.stop_gradient(_core.asarray(logits)), axis, -1)
+            rows = _core.astype(rows, _core.float64)
+            weights = _core.exp(rows - _core.max(rows, axis=-1, keepdims=True))
+        return self._categorical(weights, shape)
+
+    def choice(
+        self,
+        a: Any,
+        shape: Shape = (),
+        replace: bool = True,
+        p: Any = None,
+        axis: int = 0,
+    ) -> Tensor:
+        """Draw entries of the tensor `a` along `axis`, or integers below the int `a`.
+
+        With probabilities in proportion to the numbers `p`, or all alike. With `replace=False` none
+        comes twice; with `p` besides, each next one is drawn from those that are left, in
+        proportion (Efraimidis and Spirakis, 2006), and the values of `p` must be known: inside
+        `vmap` and `compile` it has to be a constant. Differentiable in `a`.
+        """
+        entries = None if hasattr(type(a), "__index__") and not isinstance(a, Tensor) else a
+        if entries is not None:
+            entries = _core.asarray(a)
+            if entries.ndim == 0:
+                raise TypeError("[choice] a must be an int, or a tensor that has axes")
+        n = check_count("choice", "a", a) if entries is None else entries.shape[axis]
+        dims = _dims("choice", shape)
+        if n == 0 and prod(dims) > 0:
+            raise ValueError("[choice] there is nothing to choose from")
+        weights = None if p is None else _core.astype(_core.asarray(p), _core.float64)
+        if weights is not None and weights.shape != (n,):
+            raise ValueError(f"[choice] p must have shape ({n},), got {weights.shape}")
+        if not replace:
+            places = _core.reshape(self._distinct(n, prod(dims), weights), dims)
+        elif weights is None:
+            places = self.integers(0, max(n, 1), dims)
+        else:
+            places = self._categorical(_core.stop_gradient(weights), dims)
+        if entries is None:
+            return places
+        found = _core.take(entries, _core.reshape(places, (-1,)), axis=axis)
+        at = axis % entries.ndim
+        return _core.reshape(found, (*entries.shape[:at], *dims, *entries.shape[at + 1 :]))
+
+    def permutation(self, x: Any, axis: int = 0) -> Tensor:
+        """Return the integers below `x`, or a tensor's entries along `axis`, in random order."""
+        whole = hasattr(type(x), "__index__") and not isinstance(x, Tensor)
+        entries = None if whole else _core.asarray(x)
+        if entries is not None and entries.ndim == 0:
+            raise TypeError("[permutation] x must be an int, or a tensor that has axes")
+        n = check_count("permutation", "x", x) if entries is None else entries.shape[axis]
+        order = _core.argsort(self.uniform((n,)))
+        return order if entries is None else _core.take(entries, order, axis=axis)
+
+    # ---- What they are made of -----------------------------------------------------------------
+
+    def _distinct(self, n: int, count: int, weights: Tensor | None) -> Tensor:
+        """Return `count` different places below `n`."""
+        known = None if weights is None else weights.tolist()
+        if known is not None and not all(0 <= w < float("inf") for w in known):
+            raise ValueError("[choice] p must be finite and at least 0")
+        possible = n if known is None else sum(w > 0 for w in known)
+        if count > possible:
+            raise ValueError(
+                f"[choice] {count} different ones of {possible} possible: use replace=True"
+            )
+        if known is None:
+            return self.permutation(n)[:count]
+        keys = self.exponential((n,)) / _core.asarray(known, dtype=_core.float64)
+        return _core.argsort(keys)[:count]
+
+    def _categorical(self, weights: Tensor, shape: Shape | None) -> Tensor:
+        rows = weights.shape[:-1]
+        dims = rows if shape is None else _dims("categorical", shape)
+        tail = dims[len(dims) - len(rows) :]
+        if len(dims) < len(rows) or any(r not in (1, d) for r, d in zip(rows, tail, strict=True)):
+            raise ValueError(f"[categorical] shape {dims} does not end in that of the rows, {rows}")
+        if rows != tail:
+            weights = _core.broadcast_to(weights, (*tail, weights.shape[-1]))
+        choose = _core._random_categorical
+        return self._draw(_core._random_bits, dims, moved=lambda bits: choose(bits, weights))
+
+    def _variate(self, kind: Callable[..., Tensor], dims: tuple[int, ...], *given: Any) -> Tensor:
+        """Draw bits and make of each, and its parameters, what `kind` does."""
+        parameters = []
+        for x in given:
+            wide = _core.astype(_core.asarray(x), _core.float64)
+            parameters.append(wide if wide.shape == dims else _core.broadcast_to(wide, dims))
+        return self._draw(_core._random_bits, dims, moved=lambda bits: kind(bits, *parameters))
 
     def _draw(
         self,
         kind: Callable[..., Tensor],
-        shape: Shape,
+        dims: tuple[int, ...],
         *parameters: Any,
         moved: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Step over what a draw of `shape` uses, and draw; one that fails uses nothing.
+        """Step over what a draw of `dims` uses, and draw; one that fails uses nothing.
 
         Each member of a batch that the generator is from outside of gets numbers of its own.
         """
-        one = hasattr(type(shape), "__index__")
-        extents = (shape,) if one else check_entries("random", "shape", shape)
-        dims = tuple(check_count("random", "an extent of shape", extent) for extent in extents)
         handle = self.state
         dims = (*_core._batches_of(handle), *dims)
         state, left = _core._reserve_draw(handle, prod(dims))
@@ -154,9 +371,43 @@ def _between(low: Any, high: Any, unit: Tensor) -> Tensor:
 
 def _floating(op: str, dtype: Any) -> DType:
     chosen = _core.float64 if dtype is None else DType(dtype)
-    if chosen.kind != "real floating":
+    if chosen.kind != "f":
         raise TypeError(f"[{op}] dtype must be floating, got {chosen}")
     return chosen
+
+
+def _check_seed(op: str, seed: int) -> int:
+    seed = check_int(op, "the seed", seed)
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"[{op}] the seed must be in [0, 2**64), got {seed}")
+    return seed
+
+
+def _dims(op: str, shape: Shape | None, *parameters: Any) -> tuple[int, ...]:
+    """Return the shape that was asked for, to which parameters must broadcast, or theirs."""
+    shapes = [_shape_of(x) for x in parameters]
+    shapes = [s for s in shapes if s]
+    if shape is not None:
+        one = hasattr(type(shape), "__index__")
+        extents = (shape,) if one else check_entries("random", "shape", shape)
+        dims = tuple(check_count("random", "an extent of shape", extent) for extent in extents)
+        if not shapes or shapes == [dims]:
+            return dims
+        shapes.append(dims)
+    ndim = max((len(s) for s in shapes), default=0)
+    columns = zip(*((1,) * (ndim - len(s)) + s for s in shapes), strict=True)
+    found = tuple(next((e for e in column if e != 1), 1) for column in columns)
+    fits = all(e in (1, f) for s in shapes for e, f in zip(s[::-1], found[::-1], strict=False))
+    if not fits or (shape is not None and found != dims):
+        wanted = "" if shape is None else f" to {dims}"
+        raise ValueError(
+            f"[{op}] parameters of shapes {', '.join(map(str, shapes))} do not broadcast{wanted}"
+        )
+    return found
+
+
+def _shape_of(x: Any) -> tuple[int, ...]:
+    return () if isinstance(x, (int, float)) else _core.asarray(x).shape
 
 
 def _check_order(op: str, what: str, low: Any, other: str, high: Any) -> None:
@@ -168,3 +419,27 @@ def _check_order(op: str, what: str, low: Any, other: str, high: Any) -> None:
             )
     if isinstance(low, (int, float)) and isinstance(high, (int, float)) and not low <= high:
         raise ValueError(f"[{op}] {other} must be at least {what}, got {low} and {high}")
+
+
+def _default_generator() -> Generator:
+    generator = Generator.__new__(Generator)
+    generator.state = _core._default_random_state
+    return generator
+
+
+_default = _default_generator()
+
+bernoulli = _default.bernoulli
+beta = _default.beta
+binomial = _default.binomial
+categorical = _default.categorical
+choice = _default.choice
+exponential = _default.exponential
+gamma = _default.gamma
+integers = _default.integers
+normal = _default.normal
+permutation = _default.permutation
+poisson = _default.poisson
+seed = _default.seed
+truncated_normal = _default.truncated_normal
+uniform = _default.uniform

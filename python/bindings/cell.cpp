@@ -101,7 +101,8 @@ void write_gradient(const PyTensor* t, const Tensor& fresh) {
 void rebind_cell(PyTensor* t, Node* node) {
   Tensor fresh = Tensor::adopt(node);
   if (t->gradient_of) write_gradient(t, fresh);
-  if (!thread_state().recording && (node->requires_grad || node->level)) {
+  const ThreadState& state = thread_state();
+  if ((!state.recording || state.constant) && (node->requires_grad || node->level)) {
     fresh = constant_part(fresh);
     node = fresh.node();
   }
@@ -130,15 +131,18 @@ bool has_derivative(const Node* n) {
 
 PyObject* constant_result(PyObject* result) {
   const ThreadState& state = thread_state();
-  if (!result || state.recording || !is_exact_tensor(result)) return result;
+  if (!result || (state.recording && !state.constant) || !is_exact_tensor(result)) return result;
   PyTensor* t = as_tensor(result);
   if (t->leaf) return result;
   // It may be an operand itself, whose value is what its cell holds here.
   const Tensor value = Tensor::share(read_node(t));
   if (!value.node()->level && !value.node()->requires_grad) return result;
-  if (value.node() != t->node && !has_derivative(value.node())) return result;
+  if (value.node() != t->node && !has_derivative(value.node()) && !has_derivative(t->node))
+    return result;
+  Tensor constant = constant_part(value);
+  if (constant.node() == t->node) return result;
   const py::object given = steal(result);
-  return wrap(constant_part(value).detach_node());
+  return wrap(constant.detach_node());
 }
 
 void refuse_rebind_of_leaf(const PyTensor* t, const char* what) {

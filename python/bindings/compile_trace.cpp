@@ -195,12 +195,26 @@ class Sight {
   bool taken_ = false;
 };
 
+// Whether the value of a place is used; the function may have asked no more than whether it
+// requires grad.
+bool uses_place(const Graph& graph, const Place& place) {
+  if (place.null) return false;
+  const Graph::Index input = graph.inputs()[place.input];
+  if (std::ranges::find(graph.outputs(), input) != graph.outputs().end()) return true;
+  for (Graph::Index i = 0; i < graph.size(); ++i)
+    if (graph[i].kind == Graph::Kind::apply &&
+        std::ranges::find(graph.inputs_of(i), input) != graph.inputs_of(i).end())
+      return true;
+  return false;
+}
+
 // A tensor that the function reads, and then puts another in the place of: the next call of a
 // program would read the first one again.
-void refuse_lost_state(const std::vector<Place>& places, const std::vector<py::object>& replaced) {
+void refuse_lost_state(const Graph& graph, const std::vector<Place>& places,
+                       const std::vector<py::object>& replaced) {
   for (const py::object& was : replaced)
     for (const Place& p : places)
-      if (p.cell.who == was.ptr())
+      if (p.cell.who == was.ptr() && uses_place(graph, p))
         raise(ErrorKind::runtime, "compile",
               "the function keeps a tensor in an attribute or variable from one call to the next: "
               "give the tensor a new value instead of putting another in its place, as in "
@@ -225,7 +239,7 @@ py::object run_traced(PyObject* f, const Call& call, const TracedArguments& argu
 
 // Whether a program is worth remembering: nothing of an open transform is in it.
 bool judge_kept(const Traced& traced, const Variant& variant, const Call& call) {
-  return !traced.graph.captures_levels() &&
+  return !traced.graph.captures_levels() && !traced.names_levels &&
          std::ranges::all_of(variant.places, [&](const Place& p) {
            return p.null || read_cell(cell_in(p, call)).node()->level == 0;
          });
@@ -247,7 +261,8 @@ void finish_variant(Variant& variant, Traced traced, const CompiledFunction& c, 
   variant.donated = donated_inputs(c, call);
   GraphFunction::Mask recorded = recorded_outputs(traced, results);
   variant.function = std::make_shared<const GraphFunction>(
-      std::move(traced.graph), std::move(traced.moves), std::move(recorded), variant.donated);
+      std::move(traced.graph), std::move(traced.moves), std::move(recorded), variant.donated,
+      traced.names_levels);
 }
 
 }  // namespace
@@ -278,7 +293,7 @@ std::shared_ptr<const Variant> trace_call(CompiledFunction& c, PyObject* f, cons
   arguments.take_bound(*variant);
   variant->arguments = arguments.inputs();
   variant->places = std::move(traced.places);
-  refuse_lost_state(variant->places, lost);
+  refuse_lost_state(traced.graph, variant->places, lost);
   variant->around = sight.after(c.changed);
   finish_variant(*variant, std::move(traced), c, call, results);
   return variant;

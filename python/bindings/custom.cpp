@@ -290,6 +290,16 @@ class Apart {
   std::vector<bool> moving_;
 };
 
+// The levels of the batches along which a value differs, and the level of the trace that it is a
+// value of, or 0: batches around that are not known.
+py::tuple batch_levels(const py::object& x) {
+  py::set out;
+  const Node* n = read_node(as_tensor(x.ptr()));
+  for (; n->level && n->box != Box::trace; n = n->primal)
+    if (n->box == Box::batch) out.add(n->level);
+  return py::make_tuple(py::frozenset(out), n->level);
+}
+
 // The extents of the batches that a handle is from outside of.
 py::tuple batches_of(const py::object& handle) {
   py::list out;
@@ -350,6 +360,7 @@ void init_custom(py::module_& m) {
   m.def("_fresh", &fresh_handles);
   m.def("_refusing", &run_refusing);
   m.def("_on_trial", &run_on_trial);
+  m.def("_batch_levels", &batch_levels);
   m.def("_batches_of", &batches_of);
   m.def("_as_batched", &as_batched);
   py::class_<Apart>(m, "_Apart", py::module_local())

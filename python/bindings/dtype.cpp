@@ -99,12 +99,12 @@ PyObject* get_name(PyObject* self, void*) { return name_of(self); }
 PyObject* get_itemsize(PyObject* self, void*) {
   return PyLong_FromSize_t(itemsize(value_of(self)));
 }
+// NumPy's letter.
+char kind_letter(DType t) {
+  return is_bool(t) ? 'b' : is_signed_integer(t) ? 'i' : is_unsigned_integer(t) ? 'u' : 'f';
+}
 PyObject* get_kind(PyObject* self, void*) {
-  const DType t = value_of(self);
-  return PyUnicode_FromString(is_bool(t)               ? "bool"
-                              : is_signed_integer(t)   ? "signed integer"
-                              : is_unsigned_integer(t) ? "unsigned integer"
-                                                       : "real floating");
+  return PyUnicode_FromFormat("%c", kind_letter(value_of(self)));
 }
 PyObject* get_numpy(PyObject* self, void*) noexcept {
   return guarded([&] {
@@ -112,14 +112,23 @@ PyObject* get_numpy(PyObject* self, void*) noexcept {
   });
 }
 
+PyObject* get_type(PyObject* self, void*) noexcept {
+  return guarded(
+      [&] { return py::object(steal(get_numpy(self, nullptr)).attr("type")).release().ptr(); });
+}
+
 PyGetSetDef dtype_getset[] = {
     {"name", get_name, nullptr, "The Array API name, as in 'float64'.", nullptr},
     {"itemsize", get_itemsize, nullptr, "Bytes per element.", nullptr},
     {"kind", get_kind, nullptr,
-     "'bool', 'signed integer', 'unsigned integer' or 'real floating', as `isdtype` takes them.",
+     "NumPy's letter: 'b' for bool, 'i' and 'u' for integers, 'f' for floating. `isdtype` asks "
+     "for\n"
+     "kinds by the names of the array standard.",
      nullptr},
+    {"type", get_type, nullptr, "The class of NumPy's scalars.", nullptr},
     {"dtype", get_numpy, nullptr,
      "The NumPy dtype; also what makes a DType acceptable to NumPy's functions.", nullptr},
+    {"__numpy_dtype__", get_numpy, nullptr, "The same, for NumPy 2.4 and newer.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyMethodDef dtype_methods[] = {{"__reduce__", dtype_reduce, METH_NOARGS, nullptr},

@@ -12,6 +12,19 @@ PyObject* value_needed_error = nullptr;
 
 namespace {
 
+// NumPy's class with this name is a base of it, so it is made at the first error. What is raised
+// where that fails is a base as well.
+PyObject* linalg_error() noexcept {
+  static PyObject* type = nullptr;
+  if (type) return type;
+  PyObject* const home = PyImport_ImportModule("adjoint.linalg");
+  type = home ? PyObject_GetAttrString(home, "LinAlgError") : nullptr;
+  Py_XDECREF(home);
+  if (type) return type;
+  PyErr_Clear();
+  return PyExc_ValueError;
+}
+
 PyObject* python_type(ErrorKind kind) noexcept {
   switch (kind) {
     case ErrorKind::type: return PyExc_TypeError;
@@ -24,6 +37,7 @@ PyObject* python_type(ErrorKind kind) noexcept {
     case ErrorKind::anomaly: return anomaly_error;
     case ErrorKind::traced: return traced_value_error;
     case ErrorKind::zero_division: return PyExc_ZeroDivisionError;
+    case ErrorKind::linalg: return linalg_error();
   }
   return PyExc_RuntimeError;
 }

@@ -33,9 +33,9 @@ struct Callable {
   int positional = 0;
   int device = -1;
   int copy = -1;
-  bool variadic = false;  // what is given by position is a list
-  bool makes = false;     // a tensor from nothing that is one
-  py::object fields;      // a named tuple of several results
+  int variadic = -1;   // from this one on what is given by position is a list
+  bool makes = false;  // a tensor from nothing that is one
+  py::object fields;   // a named tuple of several results
 };
 
 constexpr int kMaxFunctions = 600;
@@ -84,6 +84,9 @@ class Reader final : public ArgumentReader {
                 to_string(given.shape()));
     return known_integers(given, op());
   }
+  Known known(int i) const override {
+    return known_from_python(object(i), std::nullopt, std::nullopt, op());
+  }
   double number(int i) const override { return number_argument(object(i), op(), name(i)); }
   bool flag(int i) const override { return flag_argument(object(i), op(), name(i)); }
   Dims dims(int i) const override { return dims_argument(object(i), op(), name(i)); }
@@ -106,6 +109,7 @@ class Reader final : public ArgumentReader {
             std::string(name(i)) + " must be a str, not " + type_name(object(i)));
     return text_of(object(i));
   }
+  bool is_text(int i) const override { return PyUnicode_Check(object(i)); }
 
  private:
   const char* op() const { return f_.name.c_str(); }
@@ -170,14 +174,17 @@ PyObject* call_function(int index, PyObject* const* args, std::size_t nargs,
                                          f.positional_only, f.positional,      f.device};
     SmallVector<PyObject*, 8> packed;
     py::tuple list;
-    if (f.variadic) {
-      list = py::tuple(nargs);
-      for (std::size_t i = 0; i < nargs; ++i) list[i] = borrow(args[i]);
-      packed.push_back(list.ptr());
+    if (f.variadic >= 0) {
+      const std::size_t lead = std::min(nargs, static_cast<std::size_t>(f.variadic));
+      list = py::tuple(nargs - lead);
+      for (std::size_t i = lead; i < nargs; ++i) list[i - lead] = borrow(args[i]);
+      packed.append(args, lead);
+      if (lead == static_cast<std::size_t>(f.variadic)) packed.push_back(list.ptr());
+      const std::size_t given = packed.size();
       packed.append(args + nargs,
                     kwnames ? static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames)) : 0);
       args = packed.data();
-      nargs = 1;
+      nargs = given;
     }
     const Arguments arguments(signature, args, nargs, kwnames);
     return constant_result(f.body ? f.body(arguments) : call_entry(f, arguments));
@@ -233,7 +240,7 @@ void read_parameters(Callable& f) {
     f.parameter_names.push_back(p.name.c_str());
     f.defaults.push_back(default_of(p.fallback));
     f.required += p.fallback.empty();
-    f.variadic |= p.kind == Parameter::Kind::variadic;
+    if (p.kind == Parameter::Kind::variadic) f.variadic = at;
     f.positional_only +=
         p.kind == Parameter::Kind::positional_only || p.kind == Parameter::Kind::variadic;
     f.positional += p.kind != Parameter::Kind::keyword_only;
@@ -274,8 +281,9 @@ py::module_ home_of(py::module_& m, std::string_view full) {
   const auto dot = full.find('.');
   if (dot == std::string_view::npos) return m;
   const std::string name(full.substr(0, dot));
+  const std::string text = "The functions of adjoint." + name + ".";
   return py::hasattr(m, name.c_str()) ? py::module_(m.attr(name.c_str()))
-                                      : m.def_submodule(name.c_str());
+                                      : m.def_submodule(name.c_str(), text.c_str());
 }
 
 // Gives a callable a place in the table; built-in functions point into it for the life of the
@@ -428,10 +436,12 @@ const char* word(ParameterType type) {
     case ParameterType::pairs: return "pairs";
     case ParameterType::integer: return "integer";
     case ParameterType::integers: return "integers";
+    case ParameterType::known: return "known";
     case ParameterType::number: return "number";
     case ParameterType::flag: return "flag";
     case ParameterType::dtype: return "dtype";
     case ParameterType::text: return "text";
+    case ParameterType::order: return "order";
     case ParameterType::device: return "device";
     case ParameterType::copy: return "copy";
   }

@@ -46,6 +46,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_used()) {
   binding::init_tensor_type(m);
   binding::init_methods(m);
   binding::init_buffer(m);
+  binding::init_numpy_protocols();
   binding::init_tree(m);
   binding::init_functions(m);
   binding::init_creation(m);

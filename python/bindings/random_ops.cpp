@@ -1,6 +1,8 @@
 // Draws from a generator's state. Records of the registry are called by name; one that
 // this build lacks is an error of the call, not of the import.
+#include <array>
 #include <optional>
+#include <random>
 #include <utility>
 
 #include "functions.h"
@@ -60,6 +62,38 @@ void give_back(const py::object& handle, const py::object& before, const py::obj
   rebind_cell(t, Tensor::share(as_tensor(before.ptr())->node).detach_node());
 }
 
+PyObject* bits_body(const Arguments& a) {
+  auto* attrs = new Attrs;
+  const AttrsPtr held(attrs);
+  attrs->ints = a.dims(1);
+  const Tensor state = a.tensor(0);
+  return wrap(apply(record("random_bits"), {&state}, held));
+}
+
+// Applies "random_gamma" and the like to bits and parameters.
+template <int N>
+PyObject* variate_body(const Arguments& a) {
+  std::array<Tensor, N> inputs;
+  std::array<Node*, N> nodes;
+  for (int i = 0; i < N; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    inputs[at] = a.tensor(i);
+    nodes[at] = inputs[at].node();
+  }
+  return wrap(adjoint::apply(record(a.op() + 1), std::span<Node* const>(nodes)));
+}
+
+// Where `ad.random` draws from unless told otherwise. Made here, as a handle that is older than
+// every transform, so that none takes it for its own.
+py::object default_state() {
+  std::random_device device;
+  Tensor state = Tensor::adopt(new_array(DType::uint64, Dims{2}, "random"));
+  auto* words = static_cast<std::uint64_t*>(state.node()->data());
+  words[0] = std::uint64_t{device()} << 32 | device();
+  words[1] = 0;
+  return wrapped(std::move(state));
+}
+
 }  // namespace
 
 void init_random_ops(py::module_& m) {
@@ -70,6 +104,18 @@ void init_random_ops(py::module_& m) {
   add_function(m, "_random_normal", "(state, shape, dtype, /)", "Standard normal.", normal_body);
   add_function(m, "_random_integers", "(state, shape, low, high, /)",
                "Integers in [low, high), int64.", integers_body);
+  add_function(m, "_random_bits", "(state, shape, /)", "Words of 64 random bits.", bits_body);
+  add_function(m, "_random_bernoulli", "(bits, p, /)", "True with probability p.", variate_body<2>);
+  add_function(m, "_random_beta", "(bits, a, b, /)", "Beta variates.", variate_body<3>);
+  add_function(m, "_random_binomial", "(bits, n, p, /)", "How many of n are true.",
+               variate_body<3>);
+  add_function(m, "_random_categorical", "(bits, weights, /)", "Positions.", variate_body<2>);
+  add_function(m, "_random_exponential", "(bits, /)", "Of mean 1.", variate_body<1>);
+  add_function(m, "_random_gamma", "(bits, a, /)", "Gamma variates of scale 1.", variate_body<2>);
+  add_function(m, "_random_poisson", "(bits, lam, /)", "Counts of this mean.", variate_body<2>);
+  add_function(m, "_random_truncated_normal", "(bits, lower, upper, /)",
+               "Standard normal between two limits.", variate_body<3>);
+  m.attr("_default_random_state") = default_state();
 }
 
 }  // namespace adjoint::python

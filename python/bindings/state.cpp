@@ -2,15 +2,16 @@
 // taken, and the pieces from which the package builds its gradient tape.
 #include <memory>
 #include <optional>
-#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "adjoint/ops.h"
 #include "adjoint/transforms.h"
 #include "base/thread_pool.h"
 #include "context.h"
 #include "convert.h"
 #include "graph/apply.h"
+#include "graph/severed.h"
 #include "graph/thread_state.h"
 #include "kernels/blas.h"
 #include "tensor/storage.h"
@@ -50,22 +51,36 @@ class GradContext {
  public:
   void enter() {
     ThreadState& state = thread_state();
-    before_.emplace_back(state.recording, state.constant, state.constant_levels);
+    before_.push_back({state.recording, state.constant, state.constant_levels, state.constant_order,
+                       std::move(state.severed)});
     state.recording = on;
     state.constant = !on;
     state.constant_levels = on ? 0 : static_cast<std::uint16_t>(state.levels.size());
+    state.constant_order = on ? 0 : state.order;
+    state.severed = nullptr;
   }
   void exit() {
     if (before_.empty())
       raise(ErrorKind::runtime, "context", "left more often than it was entered");
     ThreadState& state = thread_state();
-    std::tie(state.recording, state.constant, state.constant_levels) = before_.back();
+    Before& before = before_.back();
+    state.recording = before.recording;
+    state.constant = before.constant;
+    state.constant_levels = before.levels;
+    state.constant_order = before.order;
+    state.severed = std::move(before.severed);
     before_.pop_back();
   }
   void forget() noexcept { before_.clear(); }
 
  private:
-  std::vector<std::tuple<bool, bool, std::uint16_t>> before_;
+  struct Before {
+    bool recording, constant;
+    std::uint16_t levels;
+    std::uint64_t order;
+    std::shared_ptr<SeveredValues> severed;
+  };
+  std::vector<Before> before_;
 };
 using NoGrad = GradContext<false>;
 using EnableGrad = GradContext<true>;
@@ -76,10 +91,16 @@ class Deferral : public FlagContext {
       : FlagContext(&ThreadState::deferral, flag_argument(enabled.ptr(), "deferral", "enabled")) {}
 };
 
-// Open while a tape records; may be closed and opened again.
+// Open while a tape records; may be closed and opened again. Tapes under one `no_grad` share what
+// stands for the values from before it.
 class TapeScope {
  public:
   void enter(py::dict accessed) {
+    ThreadState& state = thread_state();
+    if (state.constant) {
+      if (!state.severed) state.severed = severed_ ? severed_ : std::make_shared<SeveredValues>();
+      severed_ = state.severed;
+    }
     recorder_.emplace();
     g_open_tapes.fetch_add(1, std::memory_order_relaxed);
     push_access_list(accessed.ptr());
@@ -90,9 +111,14 @@ class TapeScope {
     recorder_.reset();
     g_open_tapes.fetch_sub(1, std::memory_order_relaxed);
   }
+  // What stands for a source in the record of the tape, beside itself.
+  std::vector<Tensor> others_of(const Tensor& source) const {
+    return severed_ ? severed_->stand_ins_of(source) : std::vector<Tensor>();
+  }
 
  private:
   std::optional<RecorderScope> recorder_;
+  std::shared_ptr<SeveredValues> severed_;
 };
 
 using Ranges = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
@@ -107,8 +133,39 @@ std::vector<Tensor> handles(const py::sequence& items, const char* op) {
   return out;
 }
 
+// Gradients at sources and at what stands for them: one for each source.
+std::vector<Tensor> sweep_to_all(std::span<const Tensor> ys, std::span<const Tensor> cs,
+                                 const std::vector<Tensor>& xs, const TapeScope& tape,
+                                 SweepOptions options) {
+  std::vector<Tensor> all = xs;
+  std::vector<std::size_t> source;
+  for (std::size_t i = 0; i < xs.size(); ++i)
+    for (Tensor& other : tape.others_of(xs[i])) {
+      all.push_back(std::move(other));
+      source.push_back(i);
+    }
+  if (source.empty()) return sweep(ys, cs, xs, options);
+  const bool require_connected = std::exchange(options.require_connected, false);
+  options.undefined_if_unconnected = true;
+  std::vector<Tensor> out = sweep(ys, cs, all, options);
+  for (std::size_t k = 0; k < source.size(); ++k) {
+    Tensor& sum = out[source[k]];
+    const Tensor& part = out[xs.size() + k];
+    if (part.defined()) sum = sum.defined() ? sum + part : part;
+  }
+  out.resize(xs.size());
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    if (out[i].defined()) continue;
+    if (require_connected)
+      raise(ErrorKind::value, "gradient",
+            "source " + std::to_string(i) + " is not connected to any output");
+    out[i] = zeros(xs[i].shape(), xs[i].dtype());
+  }
+  return out;
+}
+
 py::list tape_sweep(const py::sequence& outputs, py::object cotangents, const py::sequence& sources,
-                    const py::sequence& stretches, bool require_connected) {
+                    const py::sequence& stretches, bool require_connected, const TapeScope& tape) {
   const std::vector<Tensor> ys = handles(outputs, "gradient");
   const std::vector<Tensor> xs = handles(sources, "gradient");
   std::vector<Tensor> cs;
@@ -122,7 +179,7 @@ py::list tape_sweep(const py::sequence& outputs, py::object cotangents, const py
   }
   options.ranges = ranges;
   py::list out;
-  for (Tensor& g : sweep(ys, cs, xs, options)) out.append(wrapped(std::move(g)));
+  for (Tensor& g : sweep_to_all(ys, cs, xs, tape, options)) out.append(wrapped(std::move(g)));
   return out;
 }
 

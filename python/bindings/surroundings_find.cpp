@@ -53,6 +53,10 @@ class Explorer {
     }
     for (const Space& s : spaces_) watch(s);
     for (const auto& [globals, names] : globals_) watch_variables(globals, names);
+    if (!tensor_names_) return;
+    const py::object name =
+        borrow(reinterpret_cast<PyObject*>(tensor_type)).attr("__dict__")["name"];
+    for (const py::object& tensor : tensors_) see(Slot{tensor, name});
   }
 
  private:
@@ -78,7 +82,10 @@ class Explorer {
   void add(PyObject* o) {
     if (!o || o == Py_None || is_exact_number(o)) return;
     if (is_exact_text(o)) return mention_text(o);
-    if (is_tensor(o) && !as_tensor(o)->dict) return;
+    if (is_tensor(o)) {
+      tensors_.insert(borrow(o));
+      if (!as_tensor(o)->dict) return;
+    }
     if (seen_.size() >= kMaxObjects || !seen_.insert(o).second) return;
     waiting_.push_back(borrow(o));
     kept_.push_back(borrow(o));  // so that no address is met again for another object
@@ -110,6 +117,7 @@ class Explorer {
     const auto is = [&](const char* text) {
       return PyUnicode_CompareWithASCIIString(name, text) == 0;
     };
+    tensor_names_ |= is("name");
     if (is("type") || is("__class__"))
       for (const char* made : {"__init__", "__new__", "__post_init__"})
         mention(steal(PyUnicode_InternFromString(made)).ptr());
@@ -479,7 +487,9 @@ class Explorer {
   std::unordered_map<PyTypeObject*, Class> classes_;
   std::unordered_map<PyObject*, bool> of_library_;
   std::unordered_map<py::object, Names, SameObject, SameObject> globals_;
-  bool whole_ = false;  // attributes are reached without their names
+  std::unordered_set<py::object, SameObject, SameObject> tensors_;
+  bool tensor_names_ = false;  // are read by code of the user's
+  bool whole_ = false;         // attributes are reached without their names
 };
 
 Surroundings::Surroundings(PyObject* f, const std::vector<PyObject*>& given) {

@@ -1,5 +1,6 @@
 // x[key] and x[key] = value: the slots of the type. Assignment rebinds the cell to a new value,
-// made in the old one's memory when nothing else sees it.
+// made in the old one's memory when nothing else sees it. x.at[key] is the same without a cell: its
+// methods give a new tensor.
 #include <utility>
 
 #include "adjoint/ops.h"
@@ -58,7 +59,73 @@ void assign(PyTensor* t, PyObject* key_object, PyObject* value) {
   rebind_cell(t, out.detach_node());
 }
 
+// x.at, and x.at[key].
+struct At {
+  py::object tensor;
+};
+struct AtPlace {
+  py::object tensor, key;
+
+  template <class F>
+  py::object changed(F change) const {
+    const Key items(key.ptr());
+    const Tensor x = Tensor::share(read_node(as_tensor(tensor.ptr())));
+    return steal(constant_result(wrap(change(x, items.items()))));
+  }
+  py::object updated(const py::object& values, IndexUpdate how) const {
+    return changed([&](const Tensor& x, IndexKey items) {
+      return index_update(x, items, how, assigned_value(values.ptr(), x.dtype()));
+    });
+  }
+  py::object set(const py::object& values) const {
+    return changed([&](const Tensor& x, IndexKey items) {
+      return index_put(x, items, assigned_value(values.ptr(), x.dtype()));
+    });
+  }
+  py::object get() const {
+    return changed([](const Tensor& x, IndexKey items) { return index(x, items); });
+  }
+};
+
 }  // namespace
+
+PyObject* get_at(PyObject* self, void*) {
+  return guarded([&] { return py::cast(At{borrow(self)}).release().ptr(); });
+}
+
+void init_at(py::module_& m) {
+  py::class_<AtPlace> place(m, "_AtPlace", py::module_local(),
+                            "Entries of a tensor, as `x[key]` names them. Each method gives a new "
+                            "tensor and leaves x alone.");
+  py::class_<At>(m, "_At", py::module_local(),
+                 "What `x.at` gives: `x.at[key]` names entries, whose methods make a new tensor.")
+      .def("__getitem__",
+           [](const At& at, py::object key) { return AtPlace{at.tensor, std::move(key)}; });
+  place.def("get", &AtPlace::get, "The entries, `x[key]`.");
+  place.def(
+      "set", &AtPlace::set, py::arg("values"),
+      "x with the entries replaced; of equal indices the last stays, and has the derivative.");
+  const auto define = [&](const char* name, const char* doc, IndexUpdate how) {
+    place.def(
+        name, [how](const AtPlace& p, const py::object& values) { return p.updated(values, how); },
+        py::arg("values"), doc);
+  };
+  define("add", "x with values added to the entries; equal indices add up.", IndexUpdate::add);
+  define("multiply", "x with the entries multiplied by values, by all of equal indices.",
+         IndexUpdate::multiply);
+  define("mul", "`multiply` by another name.", IndexUpdate::multiply);
+  define("divide", "x with the entries divided by values, by all of equal indices.",
+         IndexUpdate::divide);
+  define("power", "x with the entries raised to values, to the product of those of equal indices.",
+         IndexUpdate::power);
+  define("max",
+         "x with the larger one of each entry and the values; a tie shares the derivative equally.",
+         IndexUpdate::maximum);
+  define(
+      "min",
+      "x with the smaller one of each entry and the values; a tie shares the derivative equally.",
+      IndexUpdate::minimum);
+}
 
 PyObject* tensor_subscript(PyObject* self, PyObject* key_object) noexcept {
   return guarded([&]() -> PyObject* {

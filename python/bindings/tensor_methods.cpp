@@ -102,8 +102,9 @@ PyObject* get_is_leaf(PyObject* self, void*) {
 PyObject* get_grad(PyObject* self, void*) noexcept {
   return guarded([&]() -> PyObject* {
     PyTensor* t = as_tensor(self);
+    // The gradient of an argument may be reached by another way, and a handle may become a leaf.
+    if (!is_direct(t)) read_node(t);
     if (!t->leaf) Py_RETURN_NONE;
-    if (!is_direct(t)) read_node(t);  // the gradient of an argument may be reached by another way
     Tensor grad = read_cell(gradient_cell(t->leaf));
     if (!grad.defined()) Py_RETURN_NONE;
     PyObject* out = wrap(grad.detach_node());
@@ -134,8 +135,8 @@ int set_grad(PyObject* self, PyObject* value, void*) noexcept {
                   std::string(name(given->dtype)) + " and " + std::string(name(t->node->dtype)));
       fresh = Tensor::share(given);
     }
-    if (!t->leaf) return 0;
     if (!is_direct(t)) read_node(t);
+    if (!t->leaf) return 0;
     write_cell(gradient_cell(t->leaf), std::move(fresh));
     return 0;
   });
@@ -243,19 +244,50 @@ PyObject* backward_method(PyObject* self, PyObject* args, PyObject* kwargs) noex
   });
 }
 
-// The extents as one tuple or one by one, as NumPy's method takes them.
+// Integers as one tuple or one by one, as NumPy's methods take them.
+Dims listed(PyObject* const* args, Py_ssize_t nargs, const char* op, const char* what) {
+  if (nargs == 1) return dims_argument(args[0], op, what);
+  Dims out;
+  for (Py_ssize_t i = 0; i < nargs; ++i) out.push_back(int_argument(args[i], op, what));
+  return out;
+}
+
 PyObject* reshape_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs) noexcept {
   return guarded([&]() -> PyObject* {
-    Dims shape;
-    if (nargs == 1) {
-      shape = dims_argument(args[0], "reshape", "shape");
-    } else {
-      for (Py_ssize_t i = 0; i < nargs; ++i)
-        shape.push_back(int_argument(args[i], "reshape", "shape"));
-    }
+    const Dims shape = listed(args, nargs, "reshape", "shape");
     return constant_result(wrap(reshape(tensor_argument(self, "reshape"), shape)));
   });
 }
+
+PyObject* view_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs) noexcept {
+  return guarded([&]() -> PyObject* {
+    if (nargs == 1 && find_dtype(args[0]))
+      raise(ErrorKind::type, "view",
+            "takes extents, like reshape; the elements in another dtype are astype(dtype)");
+    const Dims shape = listed(args, nargs, "view", "shape");
+    return constant_result(wrap(reshape(tensor_argument(self, "view"), shape)));
+  });
+}
+
+PyObject* transpose_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs) noexcept {
+  return guarded([&]() -> PyObject* {
+    const Tensor x = tensor_argument(self, "transpose");
+    const auto ndim = static_cast<std::size_t>(x.ndim());
+    Dims axes;
+    if (nargs == 0 || (nargs == 1 && args[0] == Py_None)) {
+      for (std::size_t i = ndim; i-- > 0;) axes.push_back(static_cast<std::int64_t>(i));
+    } else {
+      axes = listed(args, nargs, "transpose", "axes");
+    }
+    if (axes.size() != ndim)
+      raise(ErrorKind::value, "transpose",
+            std::to_string(axes.size()) + " axes for shape " + to_string(x.shape()) +
+                ": all are named, as in NumPy; swapaxes exchanges two");
+    return constant_result(wrap(permute_dims(x, axes)));
+  });
+}
+
+PyObject* numel(PyObject* self, PyObject*) noexcept { return get_size(self, nullptr); }
 
 PyObject* zero_grad(PyObject* self, PyObject*) noexcept {
   if (set_grad(self, Py_None, nullptr) != 0) return nullptr;
@@ -388,6 +420,16 @@ PyGetSetDef tensor_getset[] = {
     {"nbytes", get_nbytes, nullptr, "Bytes of the elements.", nullptr},
     {"device", get_device, nullptr, "Always 'cpu'.", nullptr},
     {"T", get_transposed, nullptr, "The transpose of a matrix.", nullptr},
+    {"at", get_at, nullptr,
+     "`x.at[key].add(values)` and its like: a new tensor with some entries changed.\n\n"
+     "The methods are JAX's: `set`, `add`, `multiply` (`mul`), `divide`, `power`, `max`, `min`, "
+     "and\n"
+     "`get`. The key is that of `x[key]`.\n\n"
+     ">>> import adjoint as ad\n"
+     ">>> x = ad.zeros(3)\n"
+     ">>> x.at[[0, 2, 2]].add(1.0).tolist()\n"
+     "[1.0, 0.0, 2.0]\n",
+     nullptr},
     {"mT", get_matrix_transposed, nullptr, "The transpose of the last two axes.", nullptr},
     {"requires_grad", get_requires_grad, set_requires_grad,
      "Whether gradients reach this tensor; settable, which makes the handle a leaf.", nullptr},
@@ -419,6 +461,12 @@ PyMethodDef tensor_methods[] = {
      "value cannot be replaced: use `no_grad`."},
     {"reshape", method(reshape_method), METH_FASTCALL,
      "reshape($self, /, *shape)\n--\n\nThe same elements in another shape; one extent may be -1."},
+    {"view", method(view_method), METH_FASTCALL,
+     "view($self, /, *shape)\n--\n\n`reshape` by PyTorch's name."},
+    {"transpose", method(transpose_method), METH_FASTCALL,
+     "transpose($self, /, *axes)\n--\n\nThe axes in another order, reversed if none are given.\n\n"
+     "As in NumPy all are named; `swapaxes` exchanges two, which is PyTorch's `transpose`."},
+    {"numel", numel, METH_NOARGS, "numel($self)\n--\n\nThe number of elements."},
     {"to_device", method(to_device), kKeywords,
      "to_device($self, device, /, *, stream=None)\n--\n\nReturn the tensor; the device is 'cpu'."},
     {"__array_namespace__", method(array_namespace), kKeywords,
@@ -429,6 +477,7 @@ PyMethodDef tensor_methods[] = {
 
 void init_methods(py::module_& m) {
   add_methods(tensor_buffer_methods);
+  init_at(m);
   m.def("_rebuild", &rebuild);
 }
 

@@ -563,9 +563,7 @@ void init_tensor_type(py::module_& m) {
                       Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots.data()};
   py::object type = steal(PyType_FromSpec(&spec));
   tensor_type = reinterpret_cast<PyTypeObject*>(type.ptr());
-  // NumPy leaves mixed expressions to us, so that both orders of the operands agree.
-  type.attr("__array_ufunc__") = py::none();
-  type.attr("__array_priority__") = 1000;
+  type.attr("__array_priority__") = 1000;  // over np.matrix and the like
   m.attr("Tensor") = type;
   type.release();  // kept for the life of the process
 }

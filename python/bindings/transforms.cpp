@@ -149,6 +149,8 @@ py::object aux_outside(const py::object& aux, std::span<const Tensor> inputs) {
 
 // What a transform gives under `no_grad`: it has recorded for itself.
 py::object constant_tree(py::object result) {
+  const ThreadState& state = thread_state();
+  if (state.recording && !state.constant) return result;
   if (is_exact_tensor(result.ptr())) return steal(constant_result(result.release().ptr()));
   std::vector<py::object> leaves;
   const TreeDef def = TreeDef::flatten(result, leaves);
@@ -276,13 +278,15 @@ py::tuple vector_jacobian(py::object f, py::args primals) {
                   to_string(outputs[i].shape()));
       tensors.push_back(std::move(c));
     }
-    return py::tuple(inputs.trees(sweep(outputs, tensors, inputs.leaves)));
+    py::object result = py::tuple(inputs.trees(sweep(outputs, tensors, inputs.leaves)));
+    return constant_tree(std::move(result));
   };
   const bool nested = is_recorded_outside(out.leaves, inputs.leaves);
   std::vector<Tensor> values;
   values.reserve(out.leaves.size());
   for (const Tensor& y : out.leaves) values.push_back(value_outside(y, nested));
-  return py::make_tuple(to_python(out.def, std::move(values)),
+  py::object result = to_python(out.def, std::move(values));
+  return py::make_tuple(constant_tree(std::move(result)),
                         named_call_errors(py::cpp_function(
                             pullback, py::name("pullback"), py::arg("cotangents"),
                             "Cotangents of the output -> a tuple of cotangents of the primals.")));
@@ -406,7 +410,11 @@ PyObject* call_jacobian(const TransformSpec& spec, PyObject* f, PyObject* const*
   return jacobian.release().ptr();
 }
 
-py::object forward_mode(py::object f, py::object primals, py::object tangents) {
+namespace {
+
+// `again`: for a rule that runs the function once more.
+py::object push_forward(const py::object& f, const py::object& primals, const py::object& tangents,
+                        bool again) {
   require_callable(f.ptr(), "jvp", "f");
   const py::tuple points = tuple_argument(primals, "jvp", "primals");
   const py::tuple directions = tuple_argument(tangents, "jvp", "tangents");
@@ -417,7 +425,8 @@ py::object forward_mode(py::object f, py::object primals, py::object tangents) {
   TensorTree out;
   std::vector<Tensor> derivatives;
   {
-    const TransformLevel level = TransformLevel::dual();
+    const TransformLevel level = again ? TransformLevel::dual_again() : TransformLevel::dual();
+    const ServedScope served(0);
     py::list args;
     for (std::size_t i = 0; i < points.size(); ++i) {
       TensorTree x = differentiable_argument(points[i], "jvp", i);
@@ -443,7 +452,14 @@ py::object forward_mode(py::object f, py::object primals, py::object tangents) {
     }
   }
   py::object values = to_python(out.def, std::move(out.leaves));
-  return py::make_tuple(values, to_python(out.def, std::move(derivatives)));
+  py::object both = py::make_tuple(values, to_python(out.def, std::move(derivatives)));
+  return constant_tree(std::move(both));
+}
+
+}  // namespace
+
+py::object forward_mode(py::object f, py::object primals, py::object tangents) {
+  return push_forward(f, primals, tangents, false);
 }
 
 // ---- The callable -------------------------------------------------------------------------------
@@ -478,7 +494,7 @@ PyObject* transform_call(PyObject* self, PyObject* const* args, std::size_t narg
     PyObject* f = as_transform(self)->f;
     const auto n = static_cast<std::size_t>(PyVectorcall_NARGS(nargsf));
     PyObject* result = call_transform(spec, f, args, n, kwnames);
-    return thread_state().recording ? result : constant_tree(steal(result)).release().ptr();
+    return constant_tree(steal(result)).release().ptr();
   });
 }
 
@@ -650,6 +666,11 @@ void init_transforms(py::module_& m) {
         "Examples\n--------\n"
         ">>> import adjoint as ad\n"
         ">>> ad.grad(lambda x: x * ad.stop_gradient(x))(3.0).item()\n3.0");
+  m.def("_constant", &constant_tree);
+  m.def("_push_again",
+        [](const py::object& f, const py::object& primals, const py::object& tangents) {
+          return push_forward(f, primals, tangents, true);
+        });
   init_batching(m);
   init_custom(m);
   init_control(m);

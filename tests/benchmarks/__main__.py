@@ -33,6 +33,7 @@ WORKLOADS = (
     "layernorm",
     "adam",
     "matmul",
+    "linalg",
     "mlp_small",
     "mlp_digits",
     "lstm",

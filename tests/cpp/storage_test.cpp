@@ -67,25 +67,32 @@ TEST_CASE("a huge cached block is not spent on a much smaller request" * kNeedsP
   CHECK(Storage::allocate(36 * kMiB, "test")->data() == data);
 }
 
-TEST_CASE("live and peak are exact") {
+// Threads tell of what they free from time to time, so the peak of all may be counted a little
+// high.
+bool is_peak(std::size_t expected) {
+  const std::size_t peak = storage_stats().peak;
+  return peak >= expected && peak <= expected + kMiB;
+}
+
+TEST_CASE("live is exact, and peak as exact as the accounts of other threads") {
   const std::size_t before = storage_stats().live;
   adjoint::reset_peak_storage();
-  CHECK(storage_stats().peak == before);
+  CHECK(is_peak(before));
   {
     std::vector<IntrusivePtr<Storage>> blocks;
     for (int i = 0; i < 1000; ++i) blocks.push_back(Storage::allocate(100, "test"));
     CHECK(storage_stats().live == before + 100 * 1000);
     blocks.resize(10);
     CHECK(storage_stats().live == before + 100 * 10);
-    CHECK(storage_stats().peak == before + 100 * 1000);
+    CHECK(is_peak(before + 100 * 1000));
     const auto large = Storage::allocate(10 * kMiB, "test");
     CHECK(storage_stats().live == before + 1000 + 10 * kMiB);
-    CHECK(storage_stats().peak == before + 1000 + 10 * kMiB);
+    CHECK(is_peak(before + 1000 + 10 * kMiB));
   }
   CHECK(storage_stats().live == before);
-  CHECK(storage_stats().peak == before + 1000 + 10 * kMiB);
+  CHECK(is_peak(before + 1000 + 10 * kMiB));
   adjoint::reset_peak_storage();
-  CHECK(storage_stats().peak == before);
+  CHECK(is_peak(before));
 }
 
 TEST_CASE("the cache grows by what is freed, is bounded and can be cleared" * kNeedsPools) {

@@ -202,7 +202,8 @@ def functions() -> dict[str, Maker]:
     """What is called itself: public functions and classes, and functions that they make."""
     out: dict[str, Maker] = {}
     spaces = {"": ad, "tree.": ad.tree, "io.": ad.io, "nn.": ad.nn, "optim.": ad.optim}
-    for prefix, space in (spaces | {"random.": ad.random, "testing.": ad.testing}).items():
+    spaces |= {"linalg.": ad.linalg, "random.": ad.random, "testing.": ad.testing}
+    for prefix, space in spaces.items():
         for name in getattr(space, "__all__", ()):
             value = getattr(space, name)
             if callable(value) and prefix + name not in LEFT_OUT and not inspect.ismodule(value):
@@ -273,7 +274,7 @@ def is_too_long(name: str, parameter: str, label: str) -> bool:
 
 
 def is_differentiable(x: Any) -> bool:
-    return isinstance(x, ad.Tensor) and x.dtype.kind == "real floating"
+    return isinstance(x, ad.Tensor) and x.dtype.kind == "f"
 
 
 def under(context: Any) -> Callable[..., Any]:
@@ -455,7 +456,8 @@ def complaint(name: str, error: BaseException, call: Call) -> str | None:
         return None if text.startswith("[") else "a RuntimeError that names no operation"
     if isinstance(error, MemoryError):
         return None if call.may_be_large() else "out of memory for small input"
-    if isinstance(error, AttributeError) and name.endswith(" =") and "__" not in text:
+    read_only = "__" not in text or text.endswith("is not writable")
+    if isinstance(error, AttributeError) and name.endswith(" =") and read_only:
         return None  # an attribute that is only read
     return f"{type(error).__name__} is no answer"
 

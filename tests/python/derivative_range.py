@@ -13,6 +13,7 @@ from typing import Any
 
 import mpmath
 import numpy as np
+import scipy.special
 from mpmath import mp
 
 Function = Callable[..., Any]
@@ -132,6 +133,75 @@ def third(x: Any, p: Any) -> Any:
     return mp.sign(x) * abs(x) ** (mp.mpf(p) / 3)
 
 
+def sinc_slope(n: int, x: Any) -> Any:
+    """The derivative of order n of sin(pi x) / (pi x), n = 0, 1, 2; near 0 from its series."""
+    if abs(x) < 1:
+        return mp.fsum(
+            (-1) ** k
+            * mp.pi ** (2 * k)
+            * x ** (2 * k - n)
+            * mp.ff(2 * k, n)
+            / mp.factorial(2 * k + 1)
+            for k in range((n + 1) // 2, 40)
+        )
+    turned = (mp.sinpi(x), mp.pi * mp.cospi(x), -(mp.pi**2) * mp.sinpi(x))[n] / (mp.pi * x)
+    return turned - n * sinc_slope(n - 1, x) / x if n else turned
+
+
+def sinc_terms(n: int, x: Any) -> Any:
+    """The size of the terms that cancel, of which there are none near 0."""
+    if abs(x) < HALF:
+        return abs(sinc_slope(n, x))
+    return mp.pi ** (n - 1) / abs(x) + n * (sinc_terms(n - 1, x) if n > 1 else 1) / abs(x)
+
+
+def normal(x: Any) -> Any:
+    return mp.exp(-x * x / 2) / mp.sqrt(2 * mp.pi)
+
+
+def excess(x: Any) -> Any:
+    """x + phi(x) / Phi(x): far out in the left tail by Laplace's continued fraction."""
+    if x > -30:
+        return x + 2 * normal(x) / mp.erfc(-x / mp.sqrt(2))
+    value = -x
+    for k in range(120, 1, -1):
+        value = -x + k / value
+    return 1 / value
+
+
+def mills(x: Any) -> Any:
+    return excess(x) - x if x < 0 else 2 * normal(x) / mp.erfc(-x / mp.sqrt(2))
+
+
+def quantile(p: Any) -> Any:
+    """The inverse of Phi, by Newton's method on its logarithm."""
+    if p > HALF:
+        return -quantile(1 - p)
+    z = mp.mpf(scipy.special.ndtri(float(p)))
+    for _ in range(8):
+        below = mp.erfc(-z / mp.sqrt(2)) / 2
+        z -= mp.log(below / p) * below / normal(z)
+    return z
+
+
+def bessel_moment(n: int, x: Any) -> Any:
+    """The mean of (1 - cos)^n e^(-x (1 - cos)); far out from its series in 1 / x."""
+    x = abs(x)
+    if x > 100:
+        terms = (
+            mp.rf(HALF, k) * mp.gamma(n + HALF + k) / (mp.factorial(k) * (2 * x) ** k)
+            for k in range(60)
+        )
+        return mp.fsum(terms) / (mp.pi * x**n * mp.sqrt(2 * x))
+    scale = 2**n * mp.beta(n + HALF, HALF) / mp.pi
+    return scale * mp.exp(-2 * x) * mp.hyp1f1(HALF, n + 1, 2 * x)
+
+
+def bessel(n: int, x: Any) -> Any:
+    """I_n; beyond 2000, where it overflows, that of 2000."""
+    return mp.besseli(n, x if abs(x) < 2000 else mp.sign(x) * 2000)
+
+
 POSITIVE = (0.0, np.inf)
 INSIDE = (-1.0, 1.0)
 ONE = mp.mpf(1)
@@ -213,6 +283,46 @@ UNARY: dict[str, Slopes] = {
     "silu": of_terms(silu_terms, (7, 12)),
     "gelu": of_terms(
         gelu_terms, (9, 20), floor=3e5, lost=lambda x: 3 * min(x * x * (1 + x * x / 22), 800)
+    ),
+    "sinc": one(
+        lambda x: sinc_slope(1, x),
+        lambda x: sinc_slope(2, x),
+        (5, 4),
+        terms={(0,): lambda x: sinc_terms(1, x), (0, 0): lambda x: sinc_terms(2, x)},
+    ),
+    "ndtr": one(normal, lambda x: -x * normal(x), (3, 4)),
+    "log_ndtr": one(mills, lambda x: -mills(x) * excess(x), (3, 5)),
+    "erfinv": one(
+        lambda y: mp.sqrt(mp.pi) / 2 * mp.exp(mp.erfinv(y) ** 2),
+        lambda y: mp.pi / 2 * mp.erfinv(y) * mp.exp(2 * mp.erfinv(y) ** 2),
+        (4, 6),
+        domain=INSIDE,
+        edges=(0.0, 1.0),
+    ),
+    "ndtri": one(
+        lambda p: 1 / normal(quantile(p)),
+        lambda p: quantile(p) / normal(quantile(p)) ** 2,
+        (4, 6),
+        domain=(0.0, 1.0),
+        edges=(0.0, 1.0),
+    ),
+    "i0": one(lambda x: bessel(1, x), lambda x: (bessel(0, x) + bessel(2, x)) / 2, (3, 10)),
+    "i1": one(
+        lambda x: (bessel(0, x) + bessel(2, x)) / 2,
+        lambda x: (3 * bessel(1, x) + bessel(3, x)) / 4,
+        (10, 11),
+    ),
+    "i0e": one(
+        lambda x: -mp.sign(x) * bessel_moment(1, x), lambda x: bessel_moment(2, x), (10, 11)
+    ),
+    "i1e": one(
+        lambda x: bessel_moment(2, x) - bessel_moment(1, x),
+        lambda x: mp.sign(x) * (bessel_moment(2, x) - bessel_moment(3, x)),
+        (10, 11),
+        terms={
+            (0,): lambda x: bessel_moment(2, x) + bessel_moment(1, x),
+            (0, 0): lambda x: bessel_moment(2, x) + bessel_moment(3, x),
+        },
     ),
     "square": one(lambda x: 2 * x, lambda x: mp.mpf(2), (0.5, 0.5)),
     "reciprocal": one(lambda x: -1 / x**2, lambda x: 2 / x**3, (2, 4)),

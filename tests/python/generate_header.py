@@ -1,13 +1,13 @@
 """Writes cpp/include/adjoint/functions.h: ``python tests/python/generate_header.py``.
 
-Every function that has a record is declared there, with its documentation. A new function is used
+Every function that has a record is declared there, with its documentation, except for those of a
+namespace, which has a header of its own (`adjoint/linalg.h`). A new function is used
 by nobody else in C++ before this has run; a type that does not fit its definition is a second
 overload, and does not compile where the record names the function.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 import textwrap
 from pathlib import Path
@@ -47,6 +47,7 @@ TYPES = {
     "pairs": ("const AxisPairs&", ""),
     "integer": ("std::int64_t", "std::int64_t"),
     "integers": ("const std::vector<std::int64_t>&", "std::vector<std::int64_t>"),
+    "known": ("const Known&", "Known"),
     "number": ("double", "double"),
     "flag": ("bool", "bool"),
     "dtype": ("DType", "DType"),
@@ -95,9 +96,7 @@ def parameters(given: list[tuple[str, str, bool, str]]) -> list[str]:
 
 def result(name: str, kind: str) -> str:
     if kind == "fields":
-        home, _, own = name.rpartition(".")
-        module = getattr(_core, home) if home else _core
-        fields = getattr(module, f"_{own[0].upper()}{own[1:]}Result")._fields
+        fields = getattr(_core, f"_{name[0].upper()}{name[1:]}Result")._fields
         return f"std::tuple<{', '.join('Tensor' for _ in fields)}>"
     return "Tensor" if kind == "one" else "std::vector<Tensor>"
 
@@ -107,7 +106,7 @@ def declaration(name: str, doc: str, given: list[tuple[str, str, bool, str]], ki
     comment = "".join(
         f"/// {line}\n" for line in textwrap.wrap(" ".join(summary.split()), WIDTH - 4)
     )
-    head = f"{result(name, kind)} {cpp_name(name.rpartition('.')[2])}("
+    head = f"{result(name, kind)} {cpp_name(name)}("
     lines = [head]
     for i, text in enumerate(listed := parameters(given)):
         text += ");" if i + 1 == len(listed) else ","
@@ -120,16 +119,8 @@ def declaration(name: str, doc: str, given: list[tuple[str, str, bool, str]], ki
 
 def generate() -> str:
     """The text of the header."""
-    text = HEADER
-    homes = itertools.groupby(
-        sorted(_core._records(), key=lambda record: record[0].rpartition(".")[0]),
-        key=lambda record: record[0].rpartition(".")[0],
-    )
-    for home, records in homes:
-        body = "\n".join(declaration(*record) for record in records)
-        text += (
-            f"namespace {home} {{\n\n{body}\n}}  // namespace {home}\n\n" if home else f"{body}\n"
-        )
+    records = [record for record in _core._records() if "." not in record[0]]
+    text = HEADER + "\n".join(declaration(*record) for record in records) + "\n"
     return f"{text}}}  // namespace adjoint\n"
 
 

@@ -289,6 +289,31 @@ def _pointwise() -> list[Sample]:
     ]
 
 
+def _fractions() -> list[Sample]:
+    x = np.array([[0.3, -5.0, 1.0], [1e-3, 700.0, -0.25]]) * 1.0001
+    powers = np.array([3, -2, 0])
+    return [
+        _same("ldexp", "row", (x, powers)),
+        Sample(
+            "frexp",
+            "mantissa",
+            lambda t: ad.frexp(t).mantissa,
+            lambda a: a / 2.0 ** np.frexp(x)[1],
+            (x,),
+        ),
+        Sample(
+            "frexp",
+            "exponent",
+            lambda t: ad.frexp(t).exponent,
+            lambda a: np.frexp(a)[1],
+            (np.array([0.0, np.inf, np.nan, 5e-324, -3e300, 0.5]),),
+            smooth=False,
+        ),
+        _same("float_power", "floats", (np.abs(x) + 0.5, floats(3))),
+        replace(_same("float_power", "integers", (np.array([2, -3]),), -3), smooth=False),
+    ]
+
+
 def _integrals() -> list[Sample]:
     x, m = floats(3, 5), floats(4, 6)
     points = np.sort(floats(5))
@@ -317,12 +342,262 @@ def _integrals() -> list[Sample]:
     ]
 
 
+def _each(name: str, label: str, arguments: tuple[Any, ...], *rest: Any, **kwargs: Any) -> Sample:
+    """A function that gives pieces, which are joined again with weights of their own."""
+    ours, theirs = getattr(ad, name), getattr(np, name)
+
+    def joined(parts: Any, xp: Any) -> Any:
+        return xp.concat([(k + 1.0) * xp.reshape(p, (-1,)) for k, p in enumerate(parts)])
+
+    return Sample(
+        name,
+        label,
+        lambda *t: joined(ours(*t, *rest, **kwargs), ad),
+        lambda *a: joined(theirs(*a, *rest, **kwargs), np),
+        arguments,
+    )
+
+
+def _pieces() -> list[Sample]:
+    x, m, v = floats(4, 6, 2), floats(3, 4), floats(5)
+    modes = ("edge", "reflect", "symmetric", "wrap")
+    return [
+        _each("split", "equal", (x,), 3, axis=1),
+        _each("split", "bounds", (x,), [1, 1, -2], axis=1),
+        _each("split", "unordered", (v,), [4, 2, 9]),
+        _each("array_split", "uneven", (v,), 3),
+        _each("array_split", "more", (v,), 7),
+        _each("vsplit", "equal", (x,), 2),
+        _each("hsplit", "equal", (x,), 3),
+        _each("hsplit", "vector", (v,), [2]),
+        _each("dsplit", "equal", (x,), 2),
+        _same("pad", "int", (m,), 2),
+        _same("pad", "pair", (m,), (1, 2)),
+        _same("pad", "pairs", (m,), ((1, 0), (0, 3)), constant_values=2.5),
+        _same("pad", "one-pair", (m,), ((2, 1),)),
+        _same("pad", "0-d", (floats(),), 3),
+        *(_same("pad", mode, (m,), ((1, 2), (2, 0)), mode=mode) for mode in modes),
+        *(_same("pad", f"{mode}-far", (floats(3),), (8, 9), mode=mode) for mode in modes),
+        *(_same("pad", f"{mode}-one", (floats(1),), (2, 3), mode=mode) for mode in modes),
+        Sample(
+            "pad",
+            "value",
+            lambda t, c: ad.pad(t, 1, constant_values=c),
+            lambda a, c: np.pad(a, 1, constant_values=c),
+            (v, floats()),
+        ),
+        *(_same("rot90", f"{k}", (x,), k) for k in (-1, 0, 1, 2, 7)),
+        _same("rot90", "axes", (x,), 1, (2, 0)),
+        _same("append", "flat", (m, v)),
+        _same("append", "axis", (m, floats(2, 4)), axis=0),
+        _same("delete", "axis", (m,), [1, -1], axis=1),
+        _same("delete", "int", (m,), 1, 0),
+        _same("delete", "flat", (m,), [0, 5, 5]),
+        _same("vander", "square", (v,)),
+        Sample("vander", "columns", lambda t: ad.vander(t, 3), lambda a: np.vander(a, 3), (v,)),
+        _same("vander", "increasing", (v,), 4, increasing=True),
+        _flat("flatten", x),
+        _flat("copy", m),
+        _flat("clone", m),
+    ]
+
+
+def _flat(name: str, x: Any) -> Sample:
+    reference = np.ravel if name == "flatten" else np.copy
+    return Sample(name, "plain", getattr(ad, name), reference, (x,))
+
+
+def _einsums() -> list[Sample]:
+    a, b, c, s = floats(3, 4), floats(4, 5), floats(5, 3), floats(4, 4)
+    x, y, v = floats(2, 3, 4), floats(2, 4, 5), floats(4)
+    cases: dict[str, tuple[Any, ...]] = {
+        "ij,jk->ik": (a, b),
+        "ij,jk": (a, b),
+        "ba": (a,),
+        "ij->": (a,),
+        "ij->j": (a,),
+        "ii": (s,),
+        "ii->i": (s,),
+        "iij->ij": (floats(3, 3, 2),),
+        "iii": (floats(3, 3, 3),),
+        "i,i": (v, floats(4)),
+        "i,j->ij": (v, floats(3)),
+        "i,j->ji": (v, floats(3)),
+        "bij,bjk->bik": (x, y),
+        "bij,bjk->kb": (x, y),
+        "bij,bij->b": (x, floats(2, 3, 4)),
+        "...ij,...jk->...ik": (x, floats(4, 5)),
+        "...ij,...jk": (floats(5, 1, 3, 4), floats(2, 4, 2)),
+        "i...->...": (x,),
+        "...": (x,),
+        "...i->i...": (x,),
+        " ij , kj -> ik ": (a, floats(2, 4)),
+        "ij,jk,kl->il": (a, b, c),
+        "ij,jk,ki->": (a, b, c),
+        "ij,jk,ki,il->l": (a, b, c, floats(3, 2)),
+        "ab,ab->ab": (a, floats(3, 4)),
+        "ij,kl->": (a, floats(2, 2)),
+        "ii,jj->ij": (s, floats(3, 3)),
+        "Ab,bA->A": (a, floats(4, 3)),
+        "ij,ij->ij": (floats(1, 4), a),
+        ",ij->ij": (floats(), a),
+        "ij,j->i": (floats(3, 0), floats(0)),
+        "ij,->j": (a, floats()),
+        "abc,cd,de->abe": (x, b, floats(5, 2)),
+    }
+    out = [
+        Sample(
+            "einsum",
+            text.replace(" ", "_"),
+            partial(ad.einsum, text),
+            partial(np.einsum, text),
+            arguments,
+            same_bits=False,
+        )
+        for text, arguments in cases.items()
+    ]
+    for name in ("convolve", "correlate"):
+        for mode in ("full", "same", "valid"):
+            for n, m in ((7, 3), (3, 7), (6, 4), (4, 6), (5, 5), (4, 1), (40, 19)):
+                call = partial(getattr(ad, name), mode=mode)
+                reference = partial(getattr(np, name), mode=mode)
+                pair = (floats(n), floats(m))
+                out.append(Sample(name, f"{mode}-{n}-{m}", call, reference, pair, same_bits=False))
+    return out
+
+
+def _bins() -> list[Sample]:
+    points, values = np.sort(apart(6)), floats(6)
+    x = points[:-1] + 0.1
+    numbers = np.array([1, 0, 3, 1, 1])
+    data = floats(5, 2)
+    y = apart(9)
+
+    def segments(a: Any) -> Any:
+        out = np.zeros((4, 2))
+        np.add.at(out, numbers, a)
+        return out
+
+    def counted(a: Any, **kwargs: Any) -> Any:
+        return np.histogram(y, weights=a, **kwargs)[0]
+
+    hist = [
+        Sample(
+            "histogram",
+            label,
+            lambda w, k=kwargs: ad.histogram(y, weights=w, **k).hist,
+            partial(counted, **kwargs),
+            (floats(9),),
+        )
+        for label, kwargs in {
+            "default": {},
+            "range": {"bins": 4, "range": (-0.7, 0.9)},
+            "edges": {"bins": np.array([-1.0, 0.0, 0.2, 2.0])},
+        }.items()
+    ]
+    density = {"bins": 5, "density": True}
+    return [
+        Sample("interp", "inside", ad.interp, np.interp, (x, points, values)),
+        Sample(
+            "interp",
+            "outside",
+            ad.interp,
+            np.interp,
+            (np.array([[-9.0, 9.0], [0.02, 1e9]]), points, values),
+        ),
+        Sample(
+            "interp",
+            "sides",
+            lambda *t: ad.interp(*t, left=-3.0, right=7.0),
+            lambda *a: np.interp(*a, left=-3.0, right=7.0),
+            (np.array([-9.0, 0.02, 9.0]), points, values),
+        ),
+        Sample("interp", "at-points", ad.interp, np.interp, (points, points, values), smooth=False),
+        Sample(
+            "interp",
+            "nan",
+            ad.interp,
+            np.interp,
+            (np.array([np.nan, 0.1]), points, values),
+            smooth=False,
+        ),
+        Sample("interp", "one-point", ad.interp, np.interp, (x, points[:1], values[:1])),
+        Sample(
+            "bincount",
+            "counts",
+            lambda i: ad.bincount(i, length=6),
+            lambda i: np.bincount(i, minlength=6),
+            (numbers,),
+            smooth=False,
+        ),
+        Sample(
+            "bincount",
+            "weights",
+            lambda w: ad.bincount(numbers, w),
+            lambda w: np.bincount(numbers, w),
+            (floats(5),),
+        ),
+        Sample("segment_sum", "rows", lambda t: ad.segment_sum(t, numbers), segments, (data,)),
+        *hist,
+        Sample(
+            "histogram",
+            "density",
+            lambda w: ad.histogram(y, weights=w, **density).hist,
+            partial(counted, **density),
+            (np.abs(floats(9)) + 0.5,),
+        ),
+        Sample(
+            "histogram",
+            "counts",
+            lambda a: ad.histogram(a, 5).hist,
+            lambda a: np.histogram(a, 5)[0],
+            (y,),
+            smooth=False,
+        ),
+        Sample(
+            "histogram",
+            "bin_edges",
+            lambda a: ad.histogram(a, 5).bin_edges,
+            lambda a: np.histogram(a, 5)[1],
+            (y,),
+            smooth=False,
+        ),
+    ]
+
+
+def _averages() -> list[Sample]:
+    x = apart(3, 4)
+    return [
+        _same("percentile", "all", (x,), 30.0),
+        _same("percentile", "several", (x,), np.array([0.0, 12.5, 100.0]), axis=0),
+        _same("ptp", "all", (x,)),
+        _same("ptp", "axis", (x,), axis=1, keepdims=True),
+        _same("average", "all", (x,)),
+        Sample(
+            "average",
+            "weights",
+            lambda t, w: ad.average(t, weights=w),
+            lambda a, w: np.average(a, weights=w),
+            (x, np.abs(floats(3, 4)) + 0.1),
+        ),
+        Sample(
+            "average",
+            "axis",
+            lambda t, w: ad.average(t, axis=1, weights=w, keepdims=True),
+            lambda a, w: np.average(a, axis=1, weights=w, keepdims=True),
+            (x, np.abs(floats(4)) + 0.1),
+        ),
+    ]
+
+
 def _searches() -> list[Sample]:
     m, row = floats(3, 5), np.sort(floats(7))
     out = []
     for label, kwargs in (("last", {"axis": -1}), ("first", {"axis": 0, "include_initial": True})):
         call, reference = partial(ad.cumulative_sum, **kwargs), partial(np.cumulative_sum, **kwargs)
         out.append(Sample("cumulative_sum", label, call, reference, (m,)))
+    for name in ("cumsum", "cumprod"):
+        out += [_same(name, "flat", (m,)), _same(name, "axis", (m,), axis=0)]
     for side in ("left", "right"):
         found = partial(ad.searchsorted, side=side)
         reference = partial(np.searchsorted, side=side)
@@ -341,6 +616,11 @@ SAMPLES = [
     *_order_statistics(),
     *_about_nan(),
     *_pointwise(),
+    *_fractions(),
     *_integrals(),
     *_searches(),
+    *_pieces(),
+    *_einsums(),
+    *_bins(),
+    *_averages(),
 ]

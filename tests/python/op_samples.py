@@ -17,6 +17,7 @@ import numpy as np
 import scipy.special
 
 import adjoint as ad
+import linalg_samples
 import made_samples
 from samples import Sample, apart, floats, rng
 
@@ -33,6 +34,7 @@ ALL = ("bool", *NUMBERS)
 NOT_OPERATIONS = frozenset(
     """tensor asarray zeros ones empty full zeros_like ones_like empty_like full_like arange
     nonzero unique_all unique_counts unique_inverse unique_values
+    tri tril_indices triu_indices diag_indices indices
     linspace eye from_dlpack grad value_and_grad jacobian hessian vjp jvp hvp vmap compile
     stop_gradient checkpoint eval is_grad_enabled blas_name memory_stats reset_peak_memory
     clear_cache set_cache_limit explain
@@ -123,6 +125,19 @@ def _gelu(x: Any) -> Any:
     return x * _sigmoid(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
 
 
+def _sinc(x: Any) -> Any:
+    """NumPy's, but for its rounding of pi where the result is 0."""
+    return np.where(x == np.rint(x), x == 0, np.sinc(x))
+
+
+def _mp_ndtri(p: Any) -> Any:
+    return mpmath.sqrt(2) * mpmath.erfinv(2 * p - 1)
+
+
+def _scaled_bessel(n: int, x: Any) -> Any:
+    return mpmath.besseli(n, x) * mpmath.exp(-abs(x))
+
+
 def _mul0(a: Any, b: Any) -> Any:
     with np.errstate(invalid="ignore"):
         return np.where((a == 0) | (b == 0), np.zeros_like(a * b), a * b)
@@ -171,6 +186,28 @@ ELEMENTWISE = [
         lambda n, x: mpmath.polygamma(int(n), x),
         (0.51, 0.51),
         whole=0,
+    ),
+    _unary("sinc", _sinc, -6, 6, (0.51, 1.9), lambda x: mpmath.sincpi(x)),
+    _unary("ndtr", scipy.special.ndtr, -6, 6, (0.51, 2), mpmath.ncdf),
+    _unary(
+        "log_ndtr", scipy.special.log_ndtr, -9, 6, (0.51, 2.2), lambda x: mpmath.log(mpmath.ncdf(x))
+    ),
+    _unary("erfinv", scipy.special.erfinv, -0.9, 0.9, (0.51, 3), mpmath.erfinv),
+    _unary("ndtri", scipy.special.ndtri, 0.1, 0.9, (0.51, 3.1), _mp_ndtri),
+    _unary("i0", scipy.special.i0, -12, 12, (0.51, 3.3), lambda x: mpmath.besseli(0, x)),
+    _unary("i1", scipy.special.i1, -12, 12, (0.51, 3.2), lambda x: mpmath.besseli(1, x)),
+    _unary("i0e", scipy.special.i0e, 0.2, 20, (0.51, 3), lambda x: _scaled_bessel(0, x)),
+    _unary("i1e", scipy.special.i1e, 0.2, 20, (0.51, 3), lambda x: _scaled_bessel(1, x)),
+    *(
+        Elementwise(name, reference, ((1, 6), (0.5, 6)), exact, (0.51, 30), whole=0)
+        for name, reference, exact in (
+            ("igamma", scipy.special.gammainc, lambda a, x: mpmath.gammainc(a, 0, x, True)),
+            (
+                "igammac",
+                scipy.special.gammaincc,
+                lambda a, x: mpmath.gammainc(a, x, regularized=True),
+            ),
+        )
     ),
     _unary("sigmoid", scipy.special.expit, -20, 20, (2.5, 2.5), _mp_sigmoid),
     _unary(
@@ -235,6 +272,9 @@ ELEMENTWISE = [
         dtypes=NUMBERS,
         integer_divisor=True,
     ),
+    Elementwise("fmod", np.fmod, ((2.7, 2.9), (1.2, 1.3)), dtypes=NUMBERS, integer_divisor=True),
+    _pair("gcd", np.gcd, dtypes=INTEGERS, smooth=False),
+    _pair("lcm", np.lcm, dtypes=INTEGERS, smooth=False),
     *(
         _pair(name, getattr(np, name), result="bool", smooth=False)
         for name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
@@ -382,6 +422,21 @@ def _structural() -> list[Sample]:
             lambda a: np.squeeze(a, 1),
             (floats(3, 1, 2),),
         ),
+        ("squeeze", "every", ad.squeeze, np.squeeze, (floats(3, 1, 2, 1),)),
+        (
+            "clip",
+            "below",
+            lambda t: ad.clip(t, min=0.1),
+            lambda a: np.clip(a, 0.1, None),
+            (apart(3, 4),),
+        ),
+        (
+            "clip",
+            "above",
+            lambda t, h: ad.clip(t, max=h),
+            lambda a, h: np.clip(a, None, h),
+            (apart(3, 4), 0.11 * np.arange(4.0) + 0.013),
+        ),
         (
             "broadcast_to",
             "rows",
@@ -473,6 +528,7 @@ SAMPLES = [
     *_matmuls(),
     *_orders(),
     *made_samples.SAMPLES,
+    *linalg_samples.SAMPLES,
 ]
 SMOOTH = [s for s in SAMPLES if s.smooth and all(a.size for a in s.args)]
 
@@ -484,4 +540,5 @@ def public_operations() -> set[str]:
         n for n in names if callable(getattr(ad, n)) and not isinstance(getattr(ad, n), type)
     }
     dtypes = {n for n in functions if isinstance(getattr(ad, n), ad.DType)}
-    return functions - dtypes - NOT_OPERATIONS
+    of_matrices = {f"linalg.{n}" for n in ad.linalg.__all__} - {"linalg.LinAlgError"}
+    return (functions - dtypes - NOT_OPERATIONS) | of_matrices

@@ -210,7 +210,7 @@ class Writer:
         for line in self.lines[-2 if then else -1 :]:
             exec(line, self.scope)
         value = self.scope[name]
-        if isinstance(value, ad.Tensor) and value.dtype.kind == "real floating":
+        if isinstance(value, ad.Tensor) and value.dtype.kind == "f":
             self.floats.append(name)
         return name
 

@@ -20,6 +20,7 @@ class Sample:
     args: tuple[Any, ...]
     smooth: bool = True
     same_bits: bool = True  # whatever the strides: not where a BLAS is asked
+    tolerance: float = 4e-15  # of the value, relative
     variable: tuple[int, ...] | None = None  # which args have derivatives; None: all floating ones
 
     def __str__(self) -> str:

@@ -63,7 +63,7 @@ COUNTS = [
     lambda v: nn.Linear(1, v),
     lambda v: ad.testing.check_grads(ad.sin, [X], order=v),
     lambda v: ad.taylor(ad.sin, (X,), (X,), v),
-    lambda v: Generator(0).permutation(v),
+    lambda v: Generator(0).split(v),
     lambda v: Generator(0).uniform((2, v)),
     lambda v: Generator(0).integers(v, 9),
     lambda v: Generator(v),

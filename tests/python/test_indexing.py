@@ -451,7 +451,9 @@ def test_sequences_index_as_arrays_do(key):
 
 
 @pytest.mark.parametrize(
-    "bad", [1.0, "a", {}, np.array([]), np.array(1.0), [0.5], object()], ids=str
+    "bad",
+    [1.0, "a", {}, np.array([]), np.array(1.0), [0.5], object()],
+    ids=lambda bad: type(bad).__name__,
 )
 def test_what_is_no_index(bad):
     with pytest.raises(TypeError, match="index"):

@@ -10,6 +10,82 @@ from typing import Any
 import pytest
 
 PROGRAMS = {
+    "an activation that is kept, and never read, for calls of several shapes": """
+import adjoint as ad
+class Net(ad.nn.Module):
+    def __init__(self):
+        self.scale = ad.tensor(3.0, requires_grad=True)
+    def forward(self, x):
+        self.hidden = self.scale * x
+        return ad.sum(self.hidden)
+net = Net()
+c = ad.compile(net)
+for n in (1, 2, 3, 1, 2):
+    assert c(ad.ones((n,))).item() == net(ad.ones((n,))).item() == 3.0 * n
+""",
+    "captured values under no_grad in bodies that are traced while they are differentiated": """
+import adjoint as ad
+x, one = ad.tensor([1.0, 2.0]), ad.ones(2)
+def f1(x):
+    def br(c):
+        with ad.no_grad():
+            v = x * x
+        return v+c
+    return ad.sum(ad.cond(ad.tensor(True), br, lambda c:c, one))
+def f2(x):
+    def step(c,r):
+        with ad.no_grad():
+            v = x * c
+        return v*x, r
+    return ad.sum(ad.scan(step, one, ad.ones(1))[0])
+def f3(x):
+    def body(s):
+        k,c=s
+        with ad.no_grad():
+            v = x * c
+        return k+1, v*x
+    return ad.sum(ad.while_loop(lambda s:s[0]<1, body, (ad.asarray(0),one),max_steps=2)[1])
+wants = {f1: [0.0, 0.0], f2: [1.0, 2.0], f3: [1.0, 2.0]}
+for f, want in wants.items():
+    push = lambda x: ad.jvp(f, (x,), (one,))[1]
+    assert ad.grad(f)(x).tolist() == want
+    assert ad.compile(ad.grad(f))(x).tolist() == want
+    assert ad.grad(ad.compile(f))(x).tolist() == want
+    assert ad.compile(ad.vmap(ad.grad(f)))(ad.stack([x, x])).tolist() == [want, want]
+    assert push(x).item() == ad.compile(push)(x).item() == sum(want)
+""",
+    "a parameter that is thawed between the calls of a compiled step": """
+import adjoint as ad
+for kind, rate, want in (("SGD", 0.1, 0.64), ("Adam", 0.1, None)):
+    found = []
+    for wrap in (lambda f: f, ad.compile):
+        a, b = (ad.tensor(1.0, requires_grad=True) for _ in range(2))
+        optimizer = getattr(ad.optim, kind)([a, b], learning_rate=rate)
+        step = wrap(optimizer.step)
+        for trains in (False, True, False, True):
+            b.requires_grad_(trains)
+            optimizer.zero_grad()
+            (a * a + b * b).backward()
+            step()
+        found.append((a.item(), b.item()))
+    assert found[0] == found[1], found
+    assert want is None or abs(found[1][1] - want) < 1e-12, found
+""",
+    "the gradient and the name of a handle that has none yet": """
+import adjoint as ad
+b = ad.tensor(3.0)
+c = ad.compile(lambda x: x if b.grad is None else x + b.grad)
+assert c(1.0).item() == 1.0
+b.requires_grad_()
+(b * b).backward()
+assert c(1.0).item() == 7.0
+def named(x):
+    return x * (2.0 if b.name is None else float(len(b.name)))
+c = ad.compile(named)
+assert c(1.0).item() == 2.0
+b.name = "abcde"
+assert c(1.0).item() == 5.0
+""",
     "an operand given back under no_grad, after it was assigned to": """
 import adjoint as ad
 h = ad.tensor(1.0)

@@ -1,4 +1,5 @@
-// Axes: those over which a function works. None given means all of them, an empty list none.
+// What parameters of functions hold that are no plain numbers. Axes: those over which a function
+// works. None given means all of them, an empty list none.
 #pragma once
 
 #include <concepts>
@@ -8,6 +9,8 @@
 #include <span>
 #include <utility>
 #include <vector>
+
+#include "adjoint/tensor.h"
 
 namespace adjoint {
 
@@ -50,6 +53,16 @@ class AxisPairs {
  private:
   std::optional<std::int64_t> count_;
   std::vector<std::int64_t> first_, second_;
+};
+
+/// Integers or other numbers, in a scalar or any shape, that are looked at where they are given: in
+/// Python a number or a list keeps its value where a program is recorded.
+struct Known {
+  Known(Tensor t) : value(std::move(t)) {}  // NOLINT(google-explicit-constructor)
+  template <std::integral I>
+  Known(I n)  // NOLINT(google-explicit-constructor)
+      : value(Tensor::scalar(static_cast<std::int64_t>(n), DType::int64)) {}
+  Tensor value;
 };
 
 }  // namespace adjoint

@@ -10,7 +10,9 @@ namespace adjoint {
 
 /// What went wrong; each kind becomes the Python exception of the same name (`anomaly`:
 /// adjoint.AnomalyError; `traced`, a value inside a transform was asked for that is not known
-/// there: adjoint.TracedValueError; `zero_division`: ZeroDivisionError).
+/// there: adjoint.TracedValueError; `zero_division`: ZeroDivisionError;
+/// `linalg`, a matrix that is singular or otherwise not what an operation needs, or no convergence:
+/// adjoint.linalg.LinAlgError).
 enum class ErrorKind {
   type,
   value,
@@ -21,7 +23,8 @@ enum class ErrorKind {
   runtime,
   anomaly,
   traced,
-  zero_division
+  zero_division,
+  linalg
 };
 
 /// Every error the library raises on bad input or lack of memory.

@@ -165,6 +165,9 @@ Tensor floor_divide(const Tensor& x1, const Tensor& x2);
 /// x1 - floor(x1 / x2) * x2, of the sign of x2.
 Tensor remainder(const Tensor& x1, const Tensor& x2);
 
+/// x1 - trunc(x1 / x2) * x2, of the sign of x1.
+Tensor fmod(const Tensor& x1, const Tensor& x2);
+
 /// The larger one; a tie shares the derivative equally.
 Tensor maximum(const Tensor& x1, const Tensor& x2);
 
@@ -182,9 +185,6 @@ Tensor nextafter(const Tensor& x1, const Tensor& x2);
 
 /// x1 * x2, and 0 where either is 0.
 Tensor mul0(const Tensor& x1, const Tensor& x2);
-
-/// x limited to [min, max], and max where min is above it; the derivative at the limits is 1.
-Tensor clip(const Tensor& x, const Tensor& min, const Tensor& max);
 
 /// x1 where the condition holds, else x2; the other one contributes no derivative.
 Tensor where(const Tensor& condition, const Tensor& x1, const Tensor& x2);
@@ -204,11 +204,64 @@ Tensor bitwise_left_shift(const Tensor& x1, const Tensor& x2);
 /// x1 shifted right by x2 bits, keeping the sign.
 Tensor bitwise_right_shift(const Tensor& x1, const Tensor& x2);
 
+/// The greatest common divisor of integers, not negative; 0 for two zeros.
+Tensor gcd(const Tensor& x1, const Tensor& x2);
+
+/// The least common multiple of integers, not negative; 0 where one is 0.
+Tensor lcm(const Tensor& x1, const Tensor& x2);
+
 /// Every bit inverted.
 Tensor bitwise_invert(const Tensor& x);
 
 /// Converted to another dtype.
 Tensor astype(const Tensor& x, DType dtype);
+
+/// x limited to [min, max], and max where min is above it; None is no limit. The derivative at the
+/// limits is 1.
+Tensor clip(const Tensor& x, const std::optional<Tensor>& min = {},
+            const std::optional<Tensor>& max = {});
+
+/// sin(pi x) / (pi x), and 1 at 0.
+Tensor sinc(const Tensor& x);
+
+/// The distribution function of the standard normal distribution.
+Tensor ndtr(const Tensor& x);
+
+/// The logarithm of ndtr, exact in the tail where ndtr vanishes.
+Tensor log_ndtr(const Tensor& x);
+
+/// The inverse of erf: infinite at -1 and 1, nan beyond.
+Tensor erfinv(const Tensor& x);
+
+/// The inverse of ndtr: infinite at 0 and 1, nan outside of them.
+Tensor ndtri(const Tensor& x);
+
+/// The modified Bessel function of the first kind of order 1.
+Tensor i1(const Tensor& x);
+
+/// The modified Bessel function of the first kind of order 0.
+Tensor i0(const Tensor& x);
+
+/// exp(-|x|) * i0(x), which does not overflow; the derivative at 0 is 0.
+Tensor i0e(const Tensor& x);
+
+/// exp(-|x|) * i1(x), which does not overflow.
+Tensor i1e(const Tensor& x);
+
+/// The regularised lower incomplete gamma function P(a, x), for a and x that are not negative.
+Tensor igamma(const Tensor& a, const Tensor& x);
+
+/// The regularised upper incomplete gamma function Q(a, x) = 1 - P(a, x).
+Tensor igammac(const Tensor& a, const Tensor& x);
+
+/// x1 * 2**x2 for integers x2, rounded once; there is no derivative in x2.
+Tensor ldexp(const Tensor& x1, const Tensor& x2);
+
+/// x as mantissa * 2**exponent, the mantissa in [0.5, 1) in magnitude and the exponent of int32.
+std::tuple<Tensor, Tensor> frexp(const Tensor& x);
+
+/// x1 raised to x2, in float64 whatever the dtypes.
+Tensor float_power(const Tensor& x1, const Tensor& x2);
 
 /// x1 == x2, element by element.
 Tensor equal(const Tensor& x1, const Tensor& x2);
@@ -296,8 +349,8 @@ Tensor moveaxis(const Tensor& x, Tensor::Shape source, Tensor::Shape destination
 /// A new axis of length one.
 Tensor expand_dims(const Tensor& x, int axis = 0);
 
-/// Without the given axes, which have length one.
-Tensor squeeze(const Tensor& x, const Axes& axis);
+/// Without the given axes, which have length one; without all such axes where none is given.
+Tensor squeeze(const Tensor& x, const Axes& axis = {});
 
 /// Repeated to a larger shape.
 Tensor broadcast_to(const Tensor& x, Tensor::Shape shape);
@@ -310,12 +363,6 @@ Tensor concat(std::span<const Tensor> arrays, std::optional<int> axis = 0);
 
 /// Tensors joined along a new axis.
 Tensor stack(std::span<const Tensor> arrays, int axis = 0);
-
-/// The index of the first maximum.
-Tensor argmax(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
-
-/// The index of the first minimum.
-Tensor argmin(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
 
 /// Entries along an axis, chosen by a 1-d integer tensor.
 Tensor take(const Tensor& x, const Tensor& indices, std::optional<int> axis = {});
@@ -363,6 +410,16 @@ Tensor swapaxes(const Tensor& x, int axis1, int axis2);
 /// All elements in one axis.
 Tensor ravel(const Tensor& x);
 
+/// All elements in one axis, NumPy's and PyTorch's method.
+Tensor flatten(const Tensor& x);
+
+/// The same elements in memory of their own; derivatives pass. As values never change, a copy is
+/// needed only to give memory back.
+Tensor copy(const Tensor& x);
+
+/// `copy` by PyTorch's name; derivatives pass.
+Tensor clone(const Tensor& x);
+
 /// Diagonals of the matrices in two axes, as a new last axis.
 Tensor diagonal(const Tensor& x, std::int64_t offset = 0, int axis1 = 0, int axis2 = 1);
 
@@ -376,7 +433,7 @@ Tensor roll(const Tensor& x, Tensor::Shape shift, const Axes& axis = {});
 /// The whole tensor repeated along each axis.
 Tensor tile(const Tensor& x, Tensor::Shape repetitions);
 
-/// Each entry repeated along an axis; of all elements where it is None.
+/// Each entry repeated along an axis; of all elements where it is None. `tile` repeats the whole.
 Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& repeats,
               std::optional<int> axis = {});
 
@@ -462,6 +519,17 @@ Tensor median(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
 /// Values below which the share q lies, linear in between; nan where one is nan.
 Tensor quantile(const Tensor& x, const Tensor& q, const Axes& axis = {}, bool keepdims = false);
 
+/// Values below which q percent lie: `quantile` of q / 100.
+Tensor percentile(const Tensor& x, const Tensor& q, const Axes& axis = {}, bool keepdims = false);
+
+/// The largest value less the least.
+Tensor ptp(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+
+/// The mean over one axis, several, or all, with weights if given: of the shape of x, or one for
+/// each entry along the axis.
+Tensor average(const Tensor& x, const Axes& axis = {}, const std::optional<Tensor>& weights = {},
+               bool keepdims = false);
+
 /// The k largest entries along an axis in descending order, or the k smallest in ascending order,
 /// and where they are.
 std::tuple<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis = -1,
@@ -533,6 +601,92 @@ Tensor corrcoef(const Tensor& x, bool rowvar = true);
 /// A new last axis with 1 at the index x and 0 elsewhere, also for an x outside.
 Tensor one_hot(const Tensor& x, std::int64_t num_classes, std::optional<DType> dtype = {});
 
+/// Sums of products in Einstein's notation: 'ij,jk->ik' is the product of matrices.
+Tensor einsum(std::string_view subscripts, std::span<const Tensor> operands);
+
+/// The convolution of two vectors: all of it, the middle as long as the longer one ('same'), or
+/// where both overlap fully ('valid').
+Tensor convolve(const Tensor& a, const Tensor& v, std::string_view mode = "full");
+
+/// Sums of products of two vectors at every offset: where both overlap fully ('valid'), as many as
+/// the longer one has entries ('same'), or all ('full').
+Tensor correlate(const Tensor& a, const Tensor& v, std::string_view mode = "valid");
+
+/// Pieces along an axis: equal ones, or those between the given indices.
+std::vector<Tensor> split(const Tensor& x, const Known& indices_or_sections, int axis = 0);
+
+/// Pieces along an axis like those of `split`, whose lengths may differ by one.
+std::vector<Tensor> array_split(const Tensor& x, const Known& indices_or_sections, int axis = 0);
+
+/// Pieces along the first axis, like those of `split`.
+std::vector<Tensor> vsplit(const Tensor& x, const Known& indices_or_sections);
+
+/// Pieces along the second axis, or the only one, like those of `split`.
+std::vector<Tensor> hsplit(const Tensor& x, const Known& indices_or_sections);
+
+/// Pieces along the third axis, like those of `split`.
+std::vector<Tensor> dsplit(const Tensor& x, const Known& indices_or_sections);
+
+/// More entries before and after those of each axis.
+Tensor pad(const Tensor& x, const Known& pad_width, std::string_view mode = "constant",
+           const Tensor& constant_values = 0);
+
+/// Turned k times by 90 degrees in the plane of two axes, the first two if none are given, from the
+/// first of them to the second.
+Tensor rot90(const Tensor& m, std::int64_t k = 1, const Axes& axes = {});
+
+/// Values joined to the end of an axis; of all elements in one axis where it is None.
+Tensor append(const Tensor& x, const Tensor& values, std::optional<int> axis = {});
+
+/// Without the entries at the given indices along an axis; of all elements in one axis where it is
+/// None.
+Tensor delete_(const Tensor& x, const std::vector<std::int64_t>& obj, std::optional<int> axis = {});
+
+/// Ones at and below the k-th diagonal of an n by m matrix, zeros above it.
+Tensor tri(std::int64_t n, std::optional<std::int64_t> m = {}, std::int64_t k = 0,
+           std::optional<DType> dtype = {});
+
+/// Rows and columns of the lower triangle of an n by m matrix.
+std::vector<Tensor> tril_indices(std::int64_t n, std::int64_t k = 0,
+                                 std::optional<std::int64_t> m = {});
+
+/// Rows and columns of the upper triangle of an n by m matrix.
+std::vector<Tensor> triu_indices(std::int64_t n, std::int64_t k = 0,
+                                 std::optional<std::int64_t> m = {});
+
+/// The places on the main diagonal of a tensor with ndim axes of length n.
+std::vector<Tensor> diag_indices(std::int64_t n, std::int64_t ndim = 2);
+
+/// The index of each place of a grid: its coordinates are the new first axis.
+Tensor indices(Tensor::Shape dimensions);
+
+/// The Vandermonde matrix: powers of a vector as columns, the highest first unless increasing.
+Tensor vander(const Tensor& x, std::optional<std::int64_t> n = {}, bool increasing = false);
+
+/// The piecewise linear function through the points (xp, fp), of ascending xp, at x.
+Tensor interp(const Tensor& x, const Tensor& xp, const Tensor& fp,
+              const std::optional<Tensor>& left = {}, const std::optional<Tensor>& right = {});
+
+/// How often each number 0, 1, ... occurs in a vector, or the sum of its weights.
+Tensor bincount(const Known& x, const std::optional<Tensor>& weights = {},
+                std::int64_t minlength = 0, std::optional<std::int64_t> length = {});
+
+/// Sums of the entries along the first axis that have the same number.
+Tensor segment_sum(const Tensor& data, const Known& segment_ids,
+                   std::optional<std::int64_t> num_segments = {});
+
+/// How many values fall into each bin, or the sum of their weights, and the edges.
+std::tuple<Tensor, Tensor> histogram(const Tensor& x, const Known& bins = 10,
+                                     const std::optional<Tensor>& range = {},
+                                     const std::optional<Tensor>& weights = {},
+                                     bool density = false);
+
+/// The index of the first maximum.
+Tensor argmax(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
+
+/// The index of the first minimum.
+Tensor argmin(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
+
 /// Sums of all entries up to each one along an axis; narrow integers in 64 bits.
 Tensor cumulative_sum(const Tensor& x, std::optional<int> axis = {},
                       std::optional<DType> dtype = {}, bool include_initial = false);
@@ -540,6 +694,12 @@ Tensor cumulative_sum(const Tensor& x, std::optional<int> axis = {},
 /// Products of all entries up to each one along an axis.
 Tensor cumulative_prod(const Tensor& x, std::optional<int> axis = {},
                        std::optional<DType> dtype = {}, bool include_initial = false);
+
+/// `cumulative_sum`, of all elements in one axis where none is given.
+Tensor cumsum(const Tensor& x, std::optional<int> axis = {}, std::optional<DType> dtype = {});
+
+/// `cumulative_prod`, of all elements in one axis where none is given.
+Tensor cumprod(const Tensor& x, std::optional<int> axis = {}, std::optional<DType> dtype = {});
 
 /// Where to put the values x2 into the sorted row x1: before or after equal ones.
 Tensor searchsorted(const Tensor& x1, const Tensor& x2, std::string_view side = "left",

@@ -85,4 +85,12 @@ Tensor index_put(const Tensor& x, std::initializer_list<IndexItem> key, const Te
 /// The number takes the dtype of x; one that an integer dtype does not hold raises.
 Tensor index_put(const Tensor& x, std::initializer_list<IndexItem> key, double value);
 
+/// How the entries that a key names are combined with values.
+enum class IndexUpdate : std::uint8_t { add, multiply, divide, power, maximum, minimum };
+
+/// x with those entries combined with `value`, which broadcasts. Equal indices count each: sums and
+/// products of all their values, the largest, the smallest. A tie in these shares the derivative
+/// equally.
+Tensor index_update(const Tensor& x, IndexKey key, IndexUpdate how, const Tensor& value);
+
 }  // namespace adjoint

@@ -80,11 +80,14 @@ Tensor reverse_input(const Tensor& x);
 /// A level in which tensors are duals (forward mode) or batches (vmap), open while it lives.
 class TransformLevel {
  public:
-  static TransformLevel dual() { return TransformLevel(-1); }
-  static TransformLevel batch(std::int64_t size) { return TransformLevel(size); }
+  static TransformLevel dual() { return TransformLevel(-1, 0); }
+  /// For a rule that runs a function again: the level whose tangents the rule gives, as handles
+  /// know it that the function assigns to.
+  static TransformLevel dual_again();
+  static TransformLevel batch(std::int64_t size) { return TransformLevel(size, 0); }
   /// A batch of tangents or cotangents of one run: its members have nothing of their own but these,
   /// so that a generator from outside draws once for all of them.
-  static TransformLevel directions(std::int64_t size) { return TransformLevel(size, true); }
+  static TransformLevel directions(std::int64_t size) { return TransformLevel(size, 0, true); }
   ~TransformLevel();
   TransformLevel(const TransformLevel&) = delete;
   TransformLevel& operator=(const TransformLevel&) = delete;
@@ -101,7 +104,7 @@ class TransformLevel {
   Tensor split_batched(const Tensor& y, int axis) const;
 
  private:
-  explicit TransformLevel(std::int64_t batch_size, bool directions = false);
+  TransformLevel(std::int64_t batch_size, std::uint32_t stands_for, bool directions = false);
   std::uint16_t level_;
   std::uint32_t serial_;
   std::int64_t batch_size_;

@@ -249,7 +249,7 @@ Graph push_forward(const Graph& graph, const GraphMask& moving, const GraphMask&
   std::vector<Tensor> inputs = replay.inputs();
   std::vector<Tensor> tangents;
   {
-    const TransformLevel level = TransformLevel::dual();
+    const TransformLevel level = TransformLevel::dual_again();
     for (std::size_t i = 0; i < inputs.size(); ++i)
       if (moving[i]) inputs[i] = level.make_dual(inputs[i], replay.argument(graph.inputs()[i]));
     const std::vector<Tensor> outputs = replay.run(inputs);

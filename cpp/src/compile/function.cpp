@@ -144,15 +144,16 @@ class GraphFunction::Rule final : public DerivativeRule {
 };
 
 GraphFunction::GraphFunction(Graph graph, Mask moves, Mask recorded,
-                             std::span<const std::uint32_t> donated)
+                             std::span<const std::uint32_t> donated, bool names_levels)
     : graph_(std::move(graph)),
       moves_(std::move(moves)),
       recorded_outputs_(std::move(recorded)),
-      program_(graph_, donated) {}
+      program_(graph_, donated),
+      names_levels_(names_levels) {}
 
 GraphFunction::~GraphFunction() = default;
 
-std::shared_ptr<const GraphFunction> GraphFunction::of(Graph graph) {
+std::shared_ptr<const GraphFunction> GraphFunction::of(Graph graph, bool names_levels) {
   Mask moves, recorded;
   Reach forward(Reach::Mode::forward), reverse(Reach::Mode::reverse);
   for (const Graph::Index o : graph.outputs()) {
@@ -160,7 +161,8 @@ std::shared_ptr<const GraphFunction> GraphFunction::of(Graph graph) {
     moves.push_back(recorded.back() || forward.reaches(graph, o));
   }
   const auto out =
-      std::make_shared<GraphFunction>(std::move(graph), std::move(moves), std::move(recorded));
+      std::make_shared<GraphFunction>(std::move(graph), std::move(moves), std::move(recorded),
+                                      std::span<const std::uint32_t>(), names_levels);
   out->derived_from_graph_ = true;
   return out;
 }
@@ -195,7 +197,7 @@ std::shared_ptr<const GraphFunction> GraphFunction::derived(Derived kind, Key ke
     const std::lock_guard lock(mutex_);
     if (auto f = known()) return f;
   }
-  std::shared_ptr<const GraphFunction> fresh = of(make());
+  std::shared_ptr<const GraphFunction> fresh = of(make(), names_levels_);
   std::shared_ptr<const GraphFunction> dropped;
   const std::lock_guard lock(mutex_);
   if (auto f = known()) return f;
@@ -215,7 +217,8 @@ std::shared_ptr<const GraphFunction> GraphFunction::pullback(const Mask& wanted,
 
 std::shared_ptr<const GraphFunction> GraphFunction::pushforward(const Mask& moving,
                                                                 const Mask& results) const {
-  return derived(Derived::pushforward, {moving, results, 0},
+  const std::int64_t level = names_levels_ ? thread_state().served : 0;
+  return derived(Derived::pushforward, {moving, results, level},
                  [&] { return push_forward(graph_, moving, results); });
 }
 
@@ -268,11 +271,14 @@ std::vector<Tensor> GraphFunction::call(std::span<const Tensor> inputs) const {
   Mask wanted;
   for (const Tensor& x : inputs)
     wanted.push_back(is_differentiable(x.dtype()) &&
-                     (leveled ? is_differentiated(x) : x.requires_grad()));
+                     (leveled ? is_differentiated(x)
+                              : x.requires_grad() && !is_severed(thread_state(), x.node())));
   if (!leveled) {
     if (!records() || !any(wanted)) return run(program_, inputs);
     // A traced function was told what is recorded, and may have said so itself, under no_grad.
     if (derived_from_graph_ && !thread_state().recording) return run(program_, inputs);
+    const ThreadState& state = thread_state();
+    const FieldScope<&ThreadState::constant_order> said(state.recording ? state.constant_order : 0);
     const RecordingScope recording(true);
     return call_recorded(inputs, wanted);
   }

@@ -21,11 +21,11 @@ class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
 
   /// `moves` names the outputs that have a derivative, `recorded` those that get a history where
   /// an input requires grad. `donated` names inputs whose memory a plain run of `program` may take
-  /// over.
-  GraphFunction(Graph graph, Mask moves, Mask recorded,
-                std::span<const std::uint32_t> donated = {});
+  /// over. `names_levels`: of forward mode, in what handles keep.
+  GraphFunction(Graph graph, Mask moves, Mask recorded, std::span<const std::uint32_t> donated = {},
+                bool names_levels = false);
   /// All outputs that have a derivative.
-  static std::shared_ptr<const GraphFunction> of(Graph graph);
+  static std::shared_ptr<const GraphFunction> of(Graph graph, bool names_levels = false);
   ~GraphFunction();
   GraphFunction(const GraphFunction&) = delete;
   GraphFunction& operator=(const GraphFunction&) = delete;
@@ -68,6 +68,7 @@ class GraphFunction : public std::enable_shared_from_this<GraphFunction> {
   Graph graph_;
   Mask moves_, recorded_outputs_;
   CompiledProgram program_;
+  bool names_levels_;                       // so a pushforward is of one of them
   bool derived_from_graph_ = false;         // whether a call is recorded is the caller's affair
   mutable std::mutex mutex_;                // of what follows; never held while anything is traced
   mutable std::array<Entries, 3> derived_;  // by kind, the latest used first

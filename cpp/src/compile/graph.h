@@ -117,9 +117,9 @@ class Graph {
 class Reach {
  public:
   enum class Mode : std::uint8_t { forward, reverse };
-  /// `captured` says whether it also starts at a constant; null: at none.
-  explicit Reach(Mode mode, bool (*captured)(const Tensor&) = nullptr)
-      : mode_(mode), captured_(captured) {}
+  /// `captured` says whether it also starts at a constant; empty: at none.
+  explicit Reach(Mode mode, std::function<bool(const Tensor&)> captured = {})
+      : mode_(mode), captured_(std::move(captured)) {}
   /// No derivative starts at this input.
   void exclude(std::uint32_t input);
   bool reaches(const Graph& graph, Graph::Index i);
@@ -130,7 +130,7 @@ class Reach {
   bool starts(const Graph& graph, Graph::Index i) const;
 
   Mode mode_;
-  bool (*captured_)(const Tensor&);
+  std::function<bool(const Tensor&)> captured_;
   std::vector<bool> excluded_;  // by input
   std::vector<bool> known_;
 };

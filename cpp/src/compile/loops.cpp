@@ -119,7 +119,7 @@ struct Pushed {
 };
 
 Pushed push_at(const ListFunction& f, Tensors point, Tensors tangents) {
-  const TransformLevel level = TransformLevel::dual();
+  const TransformLevel level = TransformLevel::dual_again();
   List given(point.begin(), point.end());
   for (std::size_t i = 0; i < given.size(); ++i)
     if (is_moving(given[i]))
@@ -622,7 +622,10 @@ List while_loop(const ListFunction& condition, const ListFunction& step, Tensors
     if (is_batched(going))
       for (std::size_t i = 0; i < fresh.size(); ++i) fresh[i] = where(going, fresh[i], state[i]);
     state = std::move(fresh);
-    if (++taken != max_steps) going = run_refusing(test, state, "while_loop")[0];
+    if (++taken == max_steps) break;
+    going = run_refusing(test, state, "while_loop")[0];
+    if (is_traced(going))  // the first steps have known it
+      return traced_while(test, checked, state, max_steps < 0 ? max_steps : max_steps - taken);
   }
   return state;
 }

@@ -6,6 +6,7 @@
 #include <numbers>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "adjoint/ops.h"
 #include "adjoint/transforms.h"
@@ -13,6 +14,7 @@
 #include "graph/apply.h"
 #include "graph/results.h"
 #include "transforms/derive.h"
+#include "transforms/levels.h"
 
 namespace adjoint {
 
@@ -37,6 +39,22 @@ class Series {
       : trace_(trace) {
     for (std::size_t i = 0; i < primals.size(); ++i)
       coefficients_[trace.graph().inputs()[i]] = {primals[i], tangents[i]};
+  }
+
+  /// The value where t is 0, while the function is still being traced.
+  Tensor primal(Index i) {
+    std::vector<Index> stack{i};
+    while (!stack.empty()) {
+      const Index next = stack.back();
+      const std::size_t size = stack.size();
+      if (!evaluated_.contains(next))
+        for (const Index in : trace_.graph().inputs_of(next))
+          if (!evaluated_.contains(in)) stack.push_back(in);
+      if (stack.size() > size) continue;
+      stack.pop_back();
+      if (evaluated_.insert(next).second) coefficient(next, 0);
+    }
+    return coefficient(i, 0);
   }
 
   /// Undefined where zero. Must be asked for in ascending order of nodes within each order.
@@ -128,6 +146,10 @@ class Series {
     const Op& op = *trace_.graph()[i].op;
     if (op.pull) return results(i, k)[0];
     if (k == 0) return applied(i, inputs_at(i, 0));
+    if (op.no_forward)
+      return ends_tangents(trace_.graph()[i].attrs.get(), trace_.serial())
+                 ? Tensor()
+                 : coefficient(trace_.graph().inputs_of(i)[0], k);
     if (op.multilinear) return convolved(i, k);
     if (!is_linear(i)) {
       const Index slope = slope_of(i);
@@ -174,7 +196,6 @@ class Series {
     const Op& op = *trace_.graph()[i].op;
     if (!op.partial) return op.transpose;
     if (const auto known = linear_.find(i); known != linear_.end()) return known->second;
-    const RecordingScope unrecorded(false);
     std::vector<Tensor> inputs;
     Tensor output;
     const AttrsPtr attrs = trace_.graph()[i].attrs;
@@ -197,11 +218,11 @@ class Series {
   /// The node of J(x) x'.
   Index slope_of(Index i) {
     if (const auto known = slopes_.find(i); known != slopes_.end()) return known->second[0];
-    const RecordingScope unrecorded(false);
     std::vector<Tensor> inputs;
     Tensor output;
     const AttrsPtr attrs = trace_.graph()[i].attrs;
     const RuleArgs args = traced_args(i, inputs, output);
+    const ServedScope served(trace_.serial());
     const Tensor slope = output_tangent(args, velocities_of(i));
     const Index found = slope.defined() ? trace_.index(slope) : kNone;
     slopes_[i] = {found};
@@ -211,12 +232,12 @@ class Series {
   /// The same for all results.
   const std::vector<Index>& slopes_of(Index i) {
     if (const auto known = slopes_.find(i); known != slopes_.end()) return known->second;
-    const RecordingScope unrecorded(false);
     std::vector<Tensor> inputs;
     for (const Index in : trace_.graph().inputs_of(i)) inputs.push_back(trace_.value(in));
     const std::vector<Tensor> outputs = trace_.results(i);
     const AttrsPtr attrs = trace_.graph()[i].attrs;
     const RuleArgs args{*trace_.graph()[i].op, attrs.get(), inputs, no_tensor(), outputs};
+    const ServedScope served(trace_.serial());
     std::vector<Index> found;
     for (const Tensor& slope : output_tangents(args, velocities_of(i)))
       found.push_back(slope.defined() ? trace_.index(slope) : kNone);
@@ -236,6 +257,7 @@ class Series {
   }
 
   Trace& trace_;
+  std::unordered_set<Index> evaluated_;  // by `primal`
   std::unordered_map<Index, std::vector<Tensor>> coefficients_;
   Reach reach_{Reach::Mode::forward};  // which values depend on t
   std::unordered_map<Index, bool> linear_;
@@ -279,6 +301,12 @@ class Derivatives {
               double unit)
       : trace_(trace), series_(trace, primals, scaled(tangents, unit)), unit_(unit) {}
 
+  /// What a traced value is where t is 0, as work was recorded when the trace was opened.
+  Tensor primal(const Tensor& x) {
+    if (!x.defined() || !trace_.is_own(x.node())) return x;
+    return trace_.opening().as_then([&] { return series_.primal(trace_.index(x)); });
+  }
+
   std::vector<Tensor> of_order(int k, std::span<const Index> outputs,
                                const std::vector<bool>& live) {
     for (Index i = 0; i < live.size(); ++i)
@@ -304,9 +332,56 @@ class Derivatives {
   double unit_;
 };
 
+/// A handle from outside keeps the primal, as in forward mode by duals.
+class SeriesCells final : public CellScope {
+ public:
+  SeriesCells(const Trace& trace, Derivatives& derivatives)
+      : trace_(trace), derivatives_(derivatives) {}
+  void write(const Cell& cell, Tensor value) override {
+    write_outside(cell, derivatives_.primal(value));
+  }
+  void check(const Cell& cell, const Tensor& value) override {
+    check_outside(cell, derivatives_.primal(value));
+  }
+  std::uint32_t forward() const noexcept override { return trace_.serial(); }
+
+ private:
+  const Trace& trace_;
+  Derivatives& derivatives_;
+};
+
 /// Near (k!)^(1/k), so that coefficients are about as large as derivatives; a power of two.
 double unit_for(int order) {
   return std::exp2(std::round(std::log2(std::max(order / std::numbers::e, 1.0))));
+}
+
+std::vector<std::vector<Tensor>> series_of(const ListFunction& f, std::span<const Tensor> primals,
+                                           std::span<const Tensor> tangents, int order) {
+  const std::unique_ptr<Trace> trace = Trace::hidden();
+  std::vector<Tensor> arguments;
+  for (const Tensor& x : primals)
+    arguments.push_back(trace->argument({x.dtype(), Dims(x.shape())}));
+  // Next to its factorial a coefficient may be too small for the dtype, and scaled too large.
+  Derivatives scaled(*trace, primals, tangents, unit_for(order));
+  std::vector<Index> outputs;
+  {
+    const SeriesCells cells(*trace, scaled);
+    for (const Tensor& y : f(arguments)) outputs.push_back(trace->index(y));
+  }
+  const std::vector<bool> live = trace->graph().needed_by(outputs, true);
+  std::optional<Derivatives> plain;
+  for (const Index o : outputs)
+    if (!has_factorial(trace->graph()[o].dtype, order) && !plain)
+      plain.emplace(*trace, primals, tangents, 1);
+  std::vector<std::vector<Tensor>> out;
+  for (int k = 0; k <= order; ++k) {
+    std::vector<Tensor>& row = out.emplace_back(scaled.of_order(k, outputs, live));
+    if (!plain || k == 0) continue;
+    const std::vector<Tensor> other = plain->of_order(k, outputs, live);
+    for (std::size_t i = 0; i < row.size(); ++i)
+      if (is_floating(row[i].dtype())) row[i] = where(isfinite(row[i]), row[i], other[i]);
+  }
+  return out;
 }
 
 }  // namespace
@@ -333,31 +408,16 @@ Linearized linearize(const ListFunction& f, std::span<const Tensor> primals) {
 
 std::vector<std::vector<Tensor>> taylor(const ListFunction& f, std::span<const Tensor> primals,
                                         std::span<const Tensor> tangents, int order) {
-  const std::unique_ptr<Trace> trace = Trace::hidden();
-  std::vector<Tensor> arguments;
-  for (const Tensor& x : primals)
-    arguments.push_back(trace->argument({x.dtype(), Dims(x.shape())}));
-  std::vector<Index> outputs;
-  {
-    const RecordingScope unrecorded(false);
-    for (const Tensor& y : f(arguments)) outputs.push_back(trace->index(y));
+  if (thread_state().constant) {
+    const auto constants = [](std::span<const Tensor> given) {
+      std::vector<Tensor> out;
+      for (const Tensor& x : given) out.push_back(constant_part(x));
+      return out;
+    };
+    const std::vector<Tensor> point = constants(primals), direction = constants(tangents);
+    return series_of(f, point, direction, order);
   }
-  const std::vector<bool> live = trace->graph().needed_by(outputs, true);
-  // Next to its factorial a coefficient may be too small for the dtype, and scaled too large.
-  Derivatives scaled(*trace, primals, tangents, unit_for(order));
-  std::optional<Derivatives> plain;
-  for (const Index o : outputs)
-    if (!has_factorial(trace->graph()[o].dtype, order) && !plain)
-      plain.emplace(*trace, primals, tangents, 1);
-  std::vector<std::vector<Tensor>> out;
-  for (int k = 0; k <= order; ++k) {
-    std::vector<Tensor>& row = out.emplace_back(scaled.of_order(k, outputs, live));
-    if (!plain || k == 0) continue;
-    const std::vector<Tensor> other = plain->of_order(k, outputs, live);
-    for (std::size_t i = 0; i < row.size(); ++i)
-      if (is_floating(row[i].dtype())) row[i] = where(isfinite(row[i]), row[i], other[i]);
-  }
-  return out;
+  return series_of(f, primals, tangents, order);
 }
 
 }  // namespace adjoint

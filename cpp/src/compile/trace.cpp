@@ -26,9 +26,6 @@ void check_cast(const Node* from, DType to) {
     need_value(from);
 }
 
-/// A captured value that some transform around the trace differentiates.
-bool captured_moves(const Tensor& x) { return is_differentiated(x) || is_in_body(x); }
-
 /// Whether a reverse transform may record what is computed from the value. The primal of a dual
 /// number is recorded where the dual is not, and one program serves both.
 bool may_be_recorded(const Node* n) {
@@ -57,7 +54,12 @@ class Trace::Cells final : public CellScope {
   void write(const Cell& cell, Tensor value) override {
     if (const Redirect* r = redirected(cell)) return write_cell(r->to, std::move(value));
     Touched& t = touched(cell);
-    if (value.defined() && !is_inside_dual(cell)) value = trace_->kept(std::move(value));
+    if (value.defined()) {
+      const Standing to = standing(cell);
+      const bool some = to.inside && !to.levels.empty();
+      if (!to.inside || some) value = trace_->kept(std::move(value), to.kept());
+      trace_->names_levels_ |= some;
+    }
     trace_->steps_ |= cell.kind == Cell::Kind::gradient && value.defined();
     t.value = value.defined() ? kept_value(cell.leaf, std::move(value), t.value.node()) : Tensor();
   }
@@ -95,8 +97,8 @@ Trace::Trace(SourceFinder find_source, std::unique_ptr<CellScope> cells, bool hi
       level_(scope_->level()),
       serial_(scope_->serial()),
       find_source_(std::move(find_source)),
-      reach_(Reach::Mode::forward, captured_moves),
-      reverse_(Reach::Mode::reverse, captured_moves),
+      reach_(Reach::Mode::forward, [this](const Tensor& x) { return captured_moves(x); }),
+      reverse_(Reach::Mode::reverse, [this](const Tensor& x) { return captured_moves(x); }),
       hidden_(hidden),
       cells_(std::move(cells)) {}
 
@@ -183,6 +185,11 @@ bool Trace::moves_outside(const Tensor& value) const {
   return opening_.as_then([&] { return is_differentiated(value); });
 }
 
+/// Whether some transform around the trace differentiates a value that the function captures.
+bool Trace::captured_moves(const Tensor& value) const {
+  return opening_.as_then([&] { return is_differentiated(value) || is_in_body(value); });
+}
+
 SmallVector<Graph::Index, 8> Trace::operands_of(std::span<Node* const> inputs) {
   const ThreadState& state = thread_state();
   const bool constant = level_ <= state.constant_levels;              // under no_grad
@@ -256,12 +263,13 @@ void Trace::need_value(const Node* weak) {
   throw ValueNeeded();
 }
 
-/// The value as a handle from outside keeps it, where forward mode may be open around a call.
-Tensor Trace::kept(Tensor value) {
+/// The value as a handle from outside keeps it, where forward mode may be open around a call; the
+/// attributes name the levels whose tangents end.
+Tensor Trace::kept(Tensor value, AttrsPtr ended) {
   const Node* n = value.node();
   if (!is_own(n) || !reach_.reaches(graph_, static_cast<Graph::Index>(n->trace_index)))
     return value;
-  return apply(find_op("kept"), {&value});
+  return apply(find_op("kept"), {&value}, ended);
 }
 
 /// The first meeting with a cell: its value becomes an input of the program.
@@ -310,6 +318,7 @@ Traced Trace::finish(std::span<const Tensor> results) {
   for (const Tensor& t : results) outputs.push_back(index_of(t.node()));
   close_places(traced, outputs);
   traced.steps = steps_;
+  traced.names_levels = names_levels_;
   traced.sweeps_outside = sweeps_outside_;
   for (const Graph::Index o : outputs) {
     traced.recorded.push_back(reverse_.reaches(graph_, o));

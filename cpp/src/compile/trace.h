@@ -49,6 +49,9 @@ struct Traced {
   std::vector<bool> moves, recorded;
   /// Gradients were set: a training step.
   bool steps = false;
+  /// Handles were rebound that keep tangents of some levels around the call, and of others not: the
+  /// graph names these, and serves that call alone.
+  bool names_levels = false;
   /// A sweep inside would have to go on in the history of a value from outside.
   bool sweeps_outside = false;
 };
@@ -88,6 +91,12 @@ class Trace final : public TraceSink {
   void redirect(Node** from, const Cell& to, bool* used) { redirects_[from] = {to, used}; }
 
   const SourceFinder& source_finder() const noexcept { return find_source_; }
+  std::uint32_t serial() const noexcept { return serial_; }
+  bool is_own(const Node* n) const noexcept {
+    return n->box == Box::trace && n->level == level_ && n->box_serial == serial_;
+  }
+  /// Whether and how deep work was recorded when it was opened.
+  const Opening& opening() const noexcept { return opening_; }
   /// The graph so far, a node of it as a traced value, and the node of a value.
   const Graph& graph() const noexcept { return graph_; }
   Tensor value(Graph::Index i) const {
@@ -124,17 +133,15 @@ class Trace final : public TraceSink {
   };
   Trace(SourceFinder find_source, std::unique_ptr<CellScope> cells, bool hidden);
   Node* box(Graph::Index i, DType dtype, Layout::Extents shape) const;
-  bool is_own(const Node* n) const noexcept {
-    return n->box == Box::trace && n->level == level_ && n->box_serial == serial_;
-  }
   Graph::Index index_of(Node* n);
   SmallVector<Graph::Index, 8> operands_of(std::span<Node* const> inputs);
   /// The operand by way of an operation that ends derivatives, where one reaches it.
   Graph::Index ended(Graph::Index operand, Reach& reach, const char* op);
   bool moves_outside(const Tensor& value) const;
+  bool captured_moves(const Tensor& value) const;
   std::uint32_t source();
   Touched& touch(const Cell& cell, Tensor held);
-  Tensor kept(Tensor value);
+  Tensor kept(Tensor value, AttrsPtr ended);
   void close_places(Traced& traced, std::vector<Graph::Index>& outputs);
   void close() noexcept;
 
@@ -150,6 +157,7 @@ class Trace final : public TraceSink {
   std::unordered_map<Node**, Redirect> redirects_;
   bool sweeps_outside_ = false;
   bool steps_ = false;
+  bool names_levels_ = false;
   std::vector<std::uint32_t> needed_;
   Reach reach_, reverse_;
   bool hidden_;

@@ -9,6 +9,7 @@
 #include "graph/defer.h"
 #include "graph/node_pool.h"
 #include "graph/results.h"
+#include "graph/severed.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
 #include "graph/watcher.h"
@@ -220,6 +221,19 @@ void record(ThreadState& state, Node* out, const Op& op, std::span<Node* const> 
   out->recorded = true;
 }
 
+/// Whether the inputs that require grad are constants, some of them, to what would be recorded.
+bool has_severed(std::span<Node* const> inputs) {
+  const ThreadState& state = thread_state();
+  return state.constant_order &&
+         std::ranges::any_of(inputs, [&](const Node* n) { return is_severed(state, n); });
+}
+
+std::vector<Node*> nodes_of(std::span<const Tensor> tensors) {
+  std::vector<Node*> out;
+  for (const Tensor& t : tensors) out.push_back(t.node());
+  return out;
+}
+
 bool wants_record(const Op& op, std::span<Node* const> inputs) {
   for (std::size_t i = 0; i < inputs.size(); ++i)
     if (inputs[i]->requires_grad && !(i < 8 && op.constant_inputs >> i & 1)) return true;
@@ -292,6 +306,7 @@ Node* apply_scalars(const Op& op, std::span<Node* const> inputs) {
       !a->is_ready() || !b->is_ready())
     return nullptr;
   ThreadState& state = thread_state();
+  if ((a->requires_grad | b->requires_grad) && has_severed(inputs)) return nullptr;
   Node* out = new_scalar(state, k->out);
   const void* src[2] = {a->data(), b->data()};
   k->vv(src, &out->bits, 1);
@@ -345,6 +360,10 @@ Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, const Attrs
       merged = broadcast_shapes(shape, other, op.name);
       shape = merged;
     }
+  }
+  if (grad && has_severed(inputs)) {
+    const std::vector<Tensor> others = severed_inputs(inputs);
+    return apply_elementwise(op, nodes_of(others), attrs);
   }
   Node* out = level ? interpret_one(op, inputs, attrs, level)
                     : run_elementwise(op, inputs, attrs, k, shape);
@@ -413,6 +432,10 @@ Node* apply_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
     level = std::max(level, in->level);
     grad |= in->requires_grad;
   }
+  if (grad && has_severed(inputs)) {
+    const std::vector<Tensor> others = severed_inputs(inputs);
+    return apply_general(op, nodes_of(others), attrs, donate);
+  }
   const ResultList specs = op.infer(op, inputs, attrs.get());
   const ResultSpec& spec = specs.only();
   Node* out;
@@ -451,6 +474,10 @@ void record_all(ThreadState& state, std::vector<Tensor>& out, const Op& op,
 
 std::vector<Tensor> apply_several(const Op& op, std::span<Node* const> inputs,
                                   const AttrsPtr& attrs, std::uint32_t donate) {
+  if (has_severed(inputs)) {
+    const std::vector<Tensor> others = severed_inputs(inputs);
+    return apply_several(op, nodes_of(others), attrs, donate);
+  }
   std::uint16_t level = 0;
   for (const Node* in : inputs) level = std::max(level, in->level);
   const ResultList specs = op.infer(op, inputs, attrs.get());

@@ -1,5 +1,6 @@
 #include "graph/cell.h"
 
+#include <algorithm>
 #include <chrono>
 #include <mutex>
 #include <thread>
@@ -163,10 +164,32 @@ bool CellScope::is_outside(const Cell& cell) const noexcept {
   return cell.birth >> kBirthBits != opened_ >> kBirthBits || cell.birth <= opened_;
 }
 
-bool CellScope::dual_around(const Cell& cell, bool outside) const noexcept {
-  for (const CellScope* scope = outer_; scope; scope = scope->outer_)
-    if (scope->dual_serial() && scope->is_outside(cell) == outside) return true;
-  return false;
+/// A level that is open in the second run stands for one of the first, to which the cell may have
+/// belonged, though it is older than the level.
+Standing CellScope::standing(const Cell& cell) const {
+  Standing out;
+  const Standing* then = nullptr;
+  for (const CellScope* scope = outer_; scope; scope = scope->outer_) {
+    if (!then) then = scope->standing_then(cell);
+    const std::uint32_t level = scope->forward();
+    if (!level && !scope->is_trace()) continue;
+    const bool known = then && then->inside;
+    if (known ? std::ranges::count(then->levels, level) > 0 : scope->is_outside(cell)) {
+      out.outside = true;
+      if (level) out.levels.push_back(level);
+    } else {
+      out.inside = true;
+    }
+  }
+  return out;
+}
+
+AttrsPtr Standing::kept() const {
+  if (!inside) return {};
+  auto* attrs = new Attrs;
+  AttrsPtr out(attrs);
+  for (const std::uint32_t level : levels) attrs->ints.push_back(level);
+  return out;
 }
 
 Cell CellScope::resolved(Cell cell) const {

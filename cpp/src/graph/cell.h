@@ -51,6 +51,16 @@ void refuse_outside(const Cell& cell, const char* what);
 /// Number of open scopes in the process: the cheap test before anything else.
 extern std::atomic<int> g_open_cell_scopes;
 
+/// How a cell stands towards forward mode, open now or once what is traced is differentiated.
+struct Standing {
+  bool inside = false;   // from inside of some level, whose tangents stay with what it holds
+  bool outside = false;  // from outside of some level
+  std::vector<std::uint32_t> levels;  // the identities of these
+  /// The attributes of what a value goes through when the cell keeps it: which tangents end, null
+  /// for all.
+  AttrsPtr kept() const;
+};
+
 /// One transform's stand towards cells from outside; innermost first. Opened and closed in order.
 class CellScope {
  public:
@@ -68,8 +78,11 @@ class CellScope {
   /// The cell that the scope has put in the place of this one; null for none.
   virtual const Cell* stand_in_for(const Cell&) { return nullptr; }
   virtual bool is_trace() const noexcept { return false; }
-  /// Of a level of forward mode; 0 for others.
-  virtual std::uint32_t dual_serial() const noexcept { return 0; }
+  /// The identity of a level of forward mode; 0 for others.
+  virtual std::uint32_t forward() const noexcept { return 0; }
+  /// Of a function that is run again: how the cell stood in the first run; null if it did not
+  /// occur.
+  virtual const Standing* standing_then(const Cell&) const { return nullptr; }
   CellScope* outer() const noexcept { return outer_; }
 
  protected:
@@ -79,16 +92,12 @@ class CellScope {
   Tensor read_outside(const Cell& cell);
   void write_outside(const Cell& cell, Tensor value);
   void check_outside(const Cell& cell, const Tensor& value);
-  /// Whether forward mode is open around this scope, and the cell is from inside of it.
-  bool is_inside_dual(const Cell& cell) const noexcept { return dual_around(cell, false); }
-  /// The same, and from outside of it.
-  bool is_outside_dual(const Cell& cell) const noexcept { return dual_around(cell, true); }
+  /// How the cell stands towards what is open around this scope.
+  Standing standing(const Cell& cell) const;
   /// Gives up the place on the thread before the end of the object's life.
   void close() noexcept;
 
  private:
-  bool dual_around(const Cell& cell, bool outside) const noexcept;
-
   CellScope* outer_;
   std::uint64_t opened_;  // the last birth before
   bool open_ = true;

@@ -16,6 +16,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "adjoint/axes.h"
@@ -35,10 +36,12 @@ enum class ParameterType : std::uint8_t {
   pairs,  // an int, or two lists of axes
   integer,
   integers,  // an int, or a list or a tensor of them whose values are known
+  known,     // numbers of any shape whose values are known
   number,
   flag,
   dtype,
   text,
+  order,   // of a norm: a number or a name
   device,  // of the array standard: checked, and not handed on
   copy,    // the same: a value never changes in place, so a view is as good as a copy
 };
@@ -58,12 +61,14 @@ class ArgumentReader {
   virtual std::vector<Tensor> tensors(int i) const = 0;
   virtual std::int64_t integer(int i) const = 0;
   virtual std::vector<std::int64_t> integers(int i) const = 0;
+  virtual Known known(int i) const = 0;
   virtual double number(int i) const = 0;
   virtual bool flag(int i) const = 0;
   virtual Dims dims(int i) const = 0;
   virtual AxisPairs pairs(int i) const = 0;
   virtual DType dtype(int i) const = 0;
   virtual std::string text(int i) const = 0;
+  virtual bool is_text(int i) const = 0;
 
  protected:
   ~ArgumentReader() = default;
@@ -90,6 +95,8 @@ template <>
 struct ReadArgument<std::vector<std::int64_t>>
     : ReadAs<ParameterType::integers, &ArgumentReader::integers> {};
 template <>
+struct ReadArgument<Known> : ReadAs<ParameterType::known, &ArgumentReader::known> {};
+template <>
 struct ReadArgument<double> : ReadAs<ParameterType::number, &ArgumentReader::number> {};
 template <>
 struct ReadArgument<bool> : ReadAs<ParameterType::flag, &ArgumentReader::flag> {};
@@ -102,6 +109,14 @@ struct ReadArgument<DType> : ReadAs<ParameterType::dtype, &ArgumentReader::dtype
 template <>
 struct ReadArgument<std::string_view> : ReadAs<ParameterType::text, &ArgumentReader::text> {};
 
+template <>
+struct ReadArgument<std::variant<double, std::string>> {
+  static constexpr ArgumentType type{ParameterType::order};
+  static std::variant<double, std::string> read(const ArgumentReader& a, int i) {
+    if (a.is_text(i)) return a.text(i);
+    return a.number(i);
+  }
+};
 template <>
 struct ReadArgument<int> {
   static constexpr ArgumentType type{ParameterType::axis};

@@ -112,6 +112,7 @@ Tensor Tensor::detach() const {
   if (node_->box == Box::trace && node_->requires_grad) {
     static const Op& unrecorded = find_op("unrecorded");
     const RecordingScope off(false);
+    const FieldScope<&ThreadState::constant_levels> no_constant(0);
     return apply(unrecorded, {this});
   }
   return adopt(alias(node_, nullptr, false));

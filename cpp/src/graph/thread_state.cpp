@@ -135,6 +135,7 @@ UnaffectedScope::UnaffectedScope()
       constant_(std::exchange(thread_state().constant, false)),
       within_(std::exchange(thread_state().within, false)),
       shadow_(std::exchange(thread_state().shadow, -1)),
+      constant_order_(std::exchange(thread_state().constant_order, 0)),
       watcher_(std::exchange(thread_state().watcher, nullptr)) {}
 
 UnaffectedScope::~UnaffectedScope() {
@@ -143,16 +144,17 @@ UnaffectedScope::~UnaffectedScope() {
   state.constant = constant_;
   state.within = within_;
   state.shadow = shadow_;
+  state.constant_order = constant_order_;
   state.watcher = watcher_;
 }
 
 LevelScope::LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size, TraceSink* trace,
-                       bool hidden)
+                       bool hidden, std::uint32_t stands_for)
     : serial_(g_level_serial.fetch_add(1, std::memory_order_relaxed) + 1) {
   ThreadState& state = thread_state();
   level_ = static_cast<std::uint16_t>(state.levels.size() + 1);
-  state.levels.push_back(
-      {kind, level_, serial_, batch_size, trace, hidden, false, false, interpret});
+  state.levels.push_back({kind, level_, serial_, stands_for ? stands_for : serial_, batch_size,
+                          trace, hidden, false, false, interpret});
   if (trace && !hidden) g_open_traces.fetch_add(1, std::memory_order_relaxed);
 }
 

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -18,6 +20,7 @@ namespace adjoint {
 
 class AssignedInReverse;
 class CellScope;
+class SeveredValues;
 class TraceSink;
 class Watcher;
 
@@ -36,6 +39,7 @@ struct Level {
   Box kind;
   std::uint16_t number;
   std::uint32_t serial;
+  std::uint32_t identity;   // dual: the serial of the level that it stands for, at first its own
   std::int64_t batch_size;  // batch
   TraceSink* trace;         // trace
   bool hidden;              // trace: not found by `current_trace`
@@ -72,8 +76,11 @@ struct ThreadState {
   bool within = false;         // work on the parts of boxes, which no branch takes for its own
   int shadow = -1;             // with so many recorders open only whether, not how
   std::vector<Level> levels;   // level k is levels[k - 1]
-  std::uint16_t constant_levels = 0;  // levels that were open when no_grad was entered
-  CellScope* cells = nullptr;         // innermost first
+  std::uint16_t constant_levels = 0;       // levels that were open when no_grad was entered
+  std::uint64_t constant_order = 0;        // what was recorded before; 0 outside of no_grad
+  std::shared_ptr<SeveredValues> severed;  // of the tapes that were opened since
+  std::uint32_t served = 0;                // identity of the dual level whose tangents a rule gives
+  CellScope* cells = nullptr;              // innermost first
   AssignedInReverse* assigned = nullptr;
   std::uint64_t births = 0;    // of cells: the thread's number, then a counter
   Node* free_nodes = nullptr;  // linked through inline_inputs[0]
@@ -109,34 +116,45 @@ std::uint64_t mark_order();
 inline std::uint64_t next_birth() { return ++thread_state().births; }
 constexpr int kBirthBits = 46;  // of the counter
 
-/// Sets a flag of the thread for a scope.
-template <bool ThreadState::* Flag>
-class FlagScope {
+/// Sets a field of the thread for a scope.
+template <auto Field>
+class FieldScope {
+  using Value = std::remove_reference_t<decltype(std::declval<ThreadState&>().*Field)>;
+
  public:
-  explicit FlagScope(bool on) : state_(thread_state()), before_(state_.*Flag) { state_.*Flag = on; }
-  ~FlagScope() { state_.*Flag = before_; }
-  FlagScope(const FlagScope&) = delete;
-  FlagScope& operator=(const FlagScope&) = delete;
+  explicit FieldScope(Value value)
+      : state_(thread_state()), before_(std::exchange(state_.*Field, value)) {}
+  ~FieldScope() { state_.*Field = before_; }
+  FieldScope(const FieldScope&) = delete;
+  FieldScope& operator=(const FieldScope&) = delete;
 
  private:
   ThreadState& state_;
-  bool before_;
+  Value before_;
 };
-using RecordingScope = FlagScope<&ThreadState::recording>;
-using WithinScope = FlagScope<&ThreadState::within>;
-using DeferralScope = FlagScope<&ThreadState::deferral>;
+using RecordingScope = FieldScope<&ThreadState::recording>;
+using WithinScope = FieldScope<&ThreadState::within>;
+using DeferralScope = FieldScope<&ThreadState::deferral>;
+using ServedScope = FieldScope<&ThreadState::served>;
+
+/// Whether the value was recorded before `no_grad` was entered, inside of which a transform records
+/// now: to that transform it is a constant.
+inline bool is_severed(const ThreadState& state, const Node* n) noexcept {
+  return n->order <= state.constant_order && n->requires_grad && state.recording;
+}
 
 /// Whether and how deep work was recorded when something was opened, and asking as it was then.
 class Opening {
  public:
-  Opening() : recording_(thread_state().recording), levels_(thread_state().constant_levels) {}
+  Opening()
+      : recording_(thread_state().recording),
+        levels_(thread_state().constant_levels),
+        order_(thread_state().constant_order) {}
   template <class F>
   auto as_then(F&& f) const {
     const RecordingScope recording(recording_);
-    const struct Levels {
-      std::uint16_t before;
-      ~Levels() { thread_state().constant_levels = before; }
-    } restored{std::exchange(thread_state().constant_levels, levels_)};
+    const FieldScope<&ThreadState::constant_levels> levels(levels_);
+    const FieldScope<&ThreadState::constant_order> order(order_);
     return f();
   }
   bool recording() const noexcept { return recording_; }
@@ -144,6 +162,7 @@ class Opening {
  private:
   bool recording_;
   std::uint16_t levels_;
+  std::uint64_t order_;
 };
 
 /// What is made once and used by many must not depend on what was open around its first use: work
@@ -158,14 +177,16 @@ class UnaffectedScope {
  private:
   bool recording_, constant_, within_;
   int shadow_;
+  std::uint64_t constant_order_;
   Watcher* watcher_;
 };
 
 /// Opens a level for a scope.
 class LevelScope {
  public:
+  /// `stands_for`: the identity of another level; 0: none.
   LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size = 0,
-             TraceSink* trace = nullptr, bool hidden = false);
+             TraceSink* trace = nullptr, bool hidden = false, std::uint32_t stands_for = 0);
   ~LevelScope();
   LevelScope(const LevelScope&) = delete;
   LevelScope& operator=(const LevelScope&) = delete;

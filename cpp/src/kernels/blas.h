@@ -4,7 +4,9 @@
 // The environment variable ADJOINT_BLAS decides when it is set: "builtin" for the own loops, or
 // the path of a shared library with the CBLAS interface. Otherwise the first of these that opens
 // is taken: the candidates named below, the BLAS found when the library was built, the system's.
-// The library taken is told to use one thread, for the whole process where others use it too.
+// The library taken is told to use one thread, for the whole process where others use it too. It
+// serves linear algebra as well if it has LAPACK; else the first of the others that has it does
+// (blas_library.h).
 #pragma once
 
 #include <cstdint>

@@ -31,7 +31,7 @@ namespace {
 
 struct Level {
   IsaLevel isa;
-  Rows<TileKernel> (*tiles[4])();
+  Rows<TileKernel> (*tiles[5])();
   Rows<TileKernel> (*casts)();
   Rows<CompositeKernel> (*composites)();
   Rows<ReduceKernel> (*reductions)();
@@ -41,7 +41,9 @@ struct Level {
 
 #define ADJOINT_LEVEL(ns)                                                                      \
   Level {                                                                                      \
-    IsaLevel::ns, {ns::integer_tiles, ns::float_tiles, ns::math_tiles, ns::comparison_tiles},  \
+    IsaLevel::ns,                                                                              \
+        {ns::integer_tiles, ns::float_tiles, ns::math_tiles, ns::special_tiles,                \
+         ns::comparison_tiles},                                                                \
         ns::cast_tiles, ns::composites, ns::reductions, ns::arg_reductions, ns::strided_copies \
   }
 

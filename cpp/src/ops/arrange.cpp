@@ -17,12 +17,6 @@ Tensor zero_like(const Tensor& x) {
   return zeros_view(Dims(static_cast<std::size_t>(x.ndim()), 1), x.dtype());
 }
 
-/// The value without its derivative: what is taken away from exponents cancels.
-Tensor held(const Tensor& x) {
-  static const Op& stop = find_op("stop_gradient");
-  return apply(stop, {&x});
-}
-
 /// x[..., i, j] where keep(i, j); zeros elsewhere.
 Tensor triangle(const Tensor& x, std::int64_t k, bool lower, const char* op) {
   if (x.ndim() < 2)
@@ -79,6 +73,11 @@ Tensor last_diagonal(const Tensor& x, std::int64_t offset) {
 
 }  // namespace
 
+Tensor held(const Tensor& x) {
+  static const Op& stop = find_op("stop_gradient");
+  return apply(stop, {&x});
+}
+
 // ------------------------------------------------------------------------------- arrangement
 
 Tensor tril(const Tensor& x, std::int64_t k) { return triangle(x, k, true, "tril"); }
@@ -92,6 +91,9 @@ Tensor swapaxes(const Tensor& x, int axis1, int axis2) {
 }
 
 Tensor ravel(const Tensor& x) { return reshape(x, Dims{-1}); }
+Tensor flatten(const Tensor& x) { return ravel(x); }
+Tensor copy(const Tensor& x) { return positive(x); }
+Tensor clone(const Tensor& x) { return positive(x); }
 
 Tensor diagonal(const Tensor& x, std::int64_t offset, int axis1, int axis2) {
   const char* const op = "diagonal";
@@ -274,8 +276,10 @@ Tensor vecdot(const Tensor& x1, const Tensor& x2, int axis) {
     raise(ErrorKind::value, op,
           "shapes " + to_string(x1.shape()) + " and " + to_string(x2.shape()) +
               " have different lengths along axis " + std::to_string(axis));
-  return sum(multiply(moveaxis(x1, Dims{first}, Dims{-1}), moveaxis(x2, Dims{second}, Dims{-1})),
-             -1);
+  const Tensor products =
+      multiply(moveaxis(x1, Dims{first}, Dims{-1}), moveaxis(x2, Dims{second}, Dims{-1}));
+  const DType dtype = products.dtype();  // which sum() would widen
+  return sum(products, -1, false, is_bool(dtype) ? std::nullopt : std::optional(dtype));
 }
 
 Tensor tensordot(const Tensor& x1, const Tensor& x2, const AxisPairs& axes) {
@@ -373,6 +377,22 @@ void register_arrange_ops() {
        .doc = "All elements in one axis.",
        .entry = entry_of<ravel>(),
        .method = true},
+      {.name = "flatten",
+       .signature = "(x, /)",
+       .doc = "All elements in one axis, NumPy's and PyTorch's method.",
+       .entry = entry_of<flatten>(),
+       .method = true},
+      {.name = "copy",
+       .signature = "(x, /)",
+       .doc = "The same elements in memory of their own; derivatives pass. As values never change, "
+              "a copy is needed only to give memory back.",
+       .entry = entry_of<copy>(),
+       .method = true},
+      {.name = "clone",
+       .signature = "(x, /)",
+       .doc = "`copy` by PyTorch's name; derivatives pass.",
+       .entry = entry_of<clone>(),
+       .method = true},
       {.name = "diagonal",
        .signature = "(x, /, offset=0, axis1=0, axis2=1)",
        .doc = "Diagonals of the matrices in two axes, as a new last axis.",
@@ -393,8 +413,10 @@ void register_arrange_ops() {
        .entry = entry_of<tile>()},
       {.name = "repeat",
        .signature = "(x, repeats, /, *, axis=None)",
-       .doc = "Each entry repeated along an axis; of all elements where it is None.",
-       .entry = entry_of<repeat>()},
+       .doc = "Each entry repeated along an axis; of all elements where it is None. `tile` repeats "
+              "the whole.",
+       .entry = entry_of<repeat>(),
+       .method = true},
       {.name = "unstack",
        .signature = "(x, /, *, axis=0) -> tuple",
        .doc = "The entries along an axis, one tensor each.",

@@ -1,7 +1,10 @@
 // Arithmetic and the elementary functions. A record gives each partial derivative as an expression
 // in the inputs and the output; reverse, forward and every higher order follow from it. The product
 // of a cotangent and a partial is `mul0`, so a partial may be infinite where the cotangent is 0.
+#include <cstring>
+#include <limits>
 #include <numbers>
+#include <optional>
 
 #include "ops/structural.h"
 
@@ -193,7 +196,8 @@ ADJOINT_UNARY(gelu, floating, kX,
                                           .kind = OpKind::elementwise, \
                                           .arity = 1,                  \
                                           .dtypes = DTypeRule::rule,   \
-                                          .partial = no_slope});       \
+                                          .partial = no_slope,         \
+                                          .method = true});            \
   Tensor fn(const Tensor& x) { return apply(fn##_record, {&x}); }
 ADJOINT_STEP(sign, numeric, "-1, 0 or 1; nan stays nan.")
 ADJOINT_STEP(floor, same, "Largest integer not above x.")
@@ -298,6 +302,9 @@ ADJOINT_BINARY(floor_divide, numeric, 0, 0, "x1 / x2 rounded down; integers: 0 f
                0.3, 3, zero(), zero())
 ADJOINT_BINARY(remainder, numeric, 0, 3, "x1 - floor(x1 / x2) * x2, of the sign of x2.", 0.3, 3,
                one(), value(-floor_divide(a, b)))
+// The quotient is a whole number, but for rounding.
+ADJOINT_BINARY(fmod, numeric, 0, 3 | kY, "x1 - trunc(x1 / x2) * x2, of the sign of x1.", 0.3, 3,
+               one(), value(-round((a - y) / b)))
 
 static Op& max_weight_record = family.define({.name = "max_weight",
                                               .signature = "(x1, x2, /)",
@@ -345,9 +352,6 @@ ADJOINT_BINARY(mul0, floating, 2, 1, "x1 * x2, and 0 where either is 0.", -2, 2,
 
 static Op& clip_record =
     family.define({.name = "clip",
-                   .signature = "(x, min, max, /)",
-                   .doc = "x limited to [min, max], and max where min is above it; the derivative "
-                          "at the limits is 1.",
                    .kind = OpKind::elementwise,
                    .arity = 3,
                    .dtypes = DTypeRule::numeric,
@@ -361,7 +365,27 @@ static Op& clip_record =
                      return value(astype(logical_and(taken, logical_not(above)), x.dtype()));
                    },
                    .needs = {7, 7, 7}});
-Tensor clip(const Tensor& x, const Tensor& low, const Tensor& high) {
+
+namespace {
+
+/// What limits nothing: the least or the largest value of a dtype.
+Tensor no_limit(DType dtype, bool above) {
+  return with_type(dtype, [&]<class T>(T) {
+    using Limits = std::numeric_limits<T>;
+    const T end = Limits::has_infinity ? (above ? Limits::infinity() : -Limits::infinity())
+                                       : (above ? Limits::max() : Limits::lowest());
+    Node* out = new_node(dtype, Layout());
+    std::memcpy(&out->bits, &end, sizeof end);
+    return Tensor::adopt(out);
+  });
+}
+
+}  // namespace
+
+Tensor clip(const Tensor& x, const std::optional<Tensor>& min, const std::optional<Tensor>& max) {
+  if (!min && !max) return positive(x);
+  const Tensor low = min ? *min : no_limit(promote(x.dtype(), max->dtype()), false);
+  const Tensor high = max ? *max : no_limit(promote(x.dtype(), min->dtype()), true);
   return apply(clip_record, {&x, &low, &high});
 }
 
@@ -433,6 +457,8 @@ ADJOINT_BITWISE(bitwise_or, "Bitwise or of integers or bools.")
 ADJOINT_BITWISE(bitwise_xor, "Bitwise exclusive or of integers or bools.")
 ADJOINT_BITWISE(bitwise_left_shift, "x1 shifted left by x2 bits; 0 when that is all of them.")
 ADJOINT_BITWISE(bitwise_right_shift, "x1 shifted right by x2 bits, keeping the sign.")
+ADJOINT_BITWISE(gcd, "The greatest common divisor of integers, not negative; 0 for two zeros.")
+ADJOINT_BITWISE(lcm, "The least common multiple of integers, not negative; 0 where one is 0.")
 #undef ADJOINT_BITWISE
 static Op& bitwise_invert_record = family.define({.name = "bitwise_invert",
                                                   .signature = "(x, /)",
@@ -472,7 +498,14 @@ void register_elementwise_ops() {
                        .signature = "(x, dtype, /, *, copy=True, device=None)",
                        .doc = "Converted to another dtype.",
                        .entry = entry_of<astype>(),
-                       .method = true}});
+                       .method = true},
+                      {.name = "clip",
+                       .signature = "(x, /, min=None, max=None)",
+                       .doc = "x limited to [min, max], and max where min is above it; None is no "
+                              "limit. The derivative at the limits is 1.",
+                       .entry = entry_of<clip>(),
+                       .method = true,
+                       .promotes = true}});
 }
 
 }  // namespace adjoint

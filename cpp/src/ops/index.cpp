@@ -370,24 +370,43 @@ Tensor broadcast_value(const Tensor& value, const Dims& shape) {
   return std::ranges::equal(own, shape) ? v : broadcast_to(v, shape);
 }
 
-Tensor put_entries_of(const Tensor& x, const Selection& s, const Tensor& value) {
+/// x with the entries replaced that `change(rows, gather, value)` replaces in the merged part.
+template <class F>
+Tensor with_entries(const Tensor& x, const Selection& s, const Tensor& value, F change) {
   const Gather g = plan_gather(s, x.node()->level > 0);
   Tensor v = reshaped(broadcast_value(value, g.result), g.placed);
   if (!g.back.empty()) v = permute_dims(v, inverse_permutation(g.back));
   const Tensor rows = reshaped(permuted(strided_part(x, s), g.order), g.merged);
-  Tensor filled = reshaped(put_entries(rows, g.indices, v, g.axis, g.named_axis), g.split);
+  Tensor filled = reshaped(change(rows, g, v), g.split);
   if (!g.order.empty()) filled = permute_dims(filled, inverse_permutation(g.order));
   return s.whole ? filled : put_slice(x, filled, s.starts, s.counts, s.steps);
 }
 
-/// Where the key is one mask, and the value one for every place that it may choose, the result is a
-/// choice between the value and x: no position need be known. Undefined otherwise.
-Tensor put_where(const Tensor& x, const Selection& s, IndexKey key, const Tensor& value) {
+Tensor put_entries_of(const Tensor& x, const Selection& s, const Tensor& value) {
+  return with_entries(x, s, value, [](const Tensor& rows, const Gather& g, const Tensor& v) {
+    return put_entries(rows, g.indices, v, g.axis, g.named_axis);
+  });
+}
+
+/// The mask, over as many axes as x has from its first one on, where the key is one and nothing
+/// else. Undefined otherwise.
+Tensor only_mask(const Tensor& x, const Selection& s, IndexKey key) {
   if (s.arrays.size() != 1 || !s.arrays[0].is_mask() ||
       std::ranges::any_of(key, [](const IndexItem& item) {
         return item.kind != IndexItem::array && item.kind != IndexItem::ellipsis;
       }))
     return {};
+  const IndexArray& a = s.arrays[0];
+  Dims extents(a.given.shape());
+  extents.resize(static_cast<std::size_t>(x.ndim() - a.axis), 1);
+  return reshaped(a.given, extents);
+}
+
+/// Where the key is one mask, and the value one for every place that it may choose, the result is a
+/// choice between the value and x: no position need be known. Undefined otherwise.
+Tensor put_where(const Tensor& x, const Selection& s, IndexKey key, const Tensor& value) {
+  const Tensor mask = only_mask(x, s, key);
+  if (!mask.defined()) return {};
   const IndexArray& a = s.arrays[0];
   const auto after = static_cast<std::size_t>(x.ndim() - a.axis - a.axes);
   Tensor v = value.size() == 1 ? reshaped(value, {}) : value;
@@ -397,9 +416,59 @@ Tensor put_where(const Tensor& x, const Selection& s, IndexKey key, const Tensor
     if (static_cast<std::size_t>(v.ndim()) > after) return {};
     v = broadcast_value(v, Dims(x.shape().subspan(x.shape().size() - after)));
   }
-  Dims extents(a.given.shape());
-  extents.resize(extents.size() + after, 1);
-  return where(reshaped(a.given, extents), v, x);
+  return where(mask, v, x);
+}
+
+// -------------------------------------------------------------------------------------- update
+
+Tensor combined(IndexUpdate how, const Tensor& old, const Tensor& v) {
+  switch (how) {
+    case IndexUpdate::add: return add(old, v);
+    case IndexUpdate::multiply: return multiply(old, v);
+    case IndexUpdate::divide: return divide(old, v);
+    case IndexUpdate::power: return pow(old, v);
+    case IndexUpdate::maximum: return maximum(old, v);
+    case IndexUpdate::minimum: break;
+  }
+  return minimum(old, v);
+}
+
+/// For each row the product of all values put there, 1 where there is none. The values are sorted
+/// by row, and multiplied up over 1, 2, 4, ... neighbours of the same row: no division, which a
+/// zero would break. Of equal indices the last is put, which has the whole product.
+Tensor products_at(const Tensor& rows, const Gather& g, const Tensor& value) {
+  const std::int64_t count = g.indices.size(), extent = rows.shape()[g.axis];
+  const int axis = static_cast<int>(g.axis);
+  Dims shape(rows.shape());
+  shape[g.axis] = count;
+  const Tensor places = reshape(wrap_indices(g.indices, extent, g.named_axis), Dims{count});
+  const Tensor order = argsort(places);
+  const Tensor at = take(places, order, 0);
+  Tensor all = take(reshape(value, shape), order, axis);
+  for (std::int64_t step = 1; step < count; step *= 2) {
+    const std::int64_t n = count - step;
+    const Tensor later = entries_along(all, axis, step, n);
+    Dims line(shape.size(), 1);
+    line[g.axis] = n;
+    const Tensor same =
+        reshape(equal(entries_along(at, 0, step, n), entries_along(at, 0, 0, n)), line);
+    const Tensor grown = where(same, multiply(later, entries_along(all, axis, 0, n)), later);
+    all = concat(std::vector{entries_along(all, axis, 0, step), grown}, axis);
+  }
+  return put_entries(ones_like(rows), at, all, g.axis, g.named_axis);
+}
+
+Tensor update_entries(const Tensor& x, const Selection& s, IndexUpdate how, const Tensor& value) {
+  return with_entries(x, s, value, [how](const Tensor& rows, const Gather& g, const Tensor& v) {
+    switch (how) {
+      case IndexUpdate::add: return add_entries(rows, g.indices, v, g.axis, g.named_axis);
+      case IndexUpdate::maximum:
+      case IndexUpdate::minimum:
+        return extreme_entries(rows, g.indices, v, g.axis, g.named_axis,
+                               how == IndexUpdate::maximum);
+      default: return combined(how, rows, products_at(rows, g, v));
+    }
+  });
 }
 
 Tensor put_strided(const Tensor& x, const Selection& s, const Tensor& value, std::uint32_t donate) {
@@ -414,13 +483,35 @@ Tensor index(const Tensor& x, IndexKey key) {
   return s.arrays.empty() ? reshaped(strided_part(x, s), s.extents) : get_entries(x, s);
 }
 
-Tensor index_put(const Tensor& x, IndexKey key, const Tensor& value, std::uint32_t donate) {
-  const Selection s = KeyReader(x.shape()).read(key);
+namespace {
+
+Tensor fitting(const Tensor& value, const Tensor& x) {
   if (promote(x.dtype(), value.dtype()) != x.dtype())
     raise(ErrorKind::type, "setitem",
           "a value of dtype " + std::string(name(value.dtype())) + " does not fit a tensor of " +
               std::string(name(x.dtype())) + ": convert one with astype");
-  const Tensor v = astype(value, x.dtype());
+  return astype(value, x.dtype());
+}
+
+}  // namespace
+
+Tensor index_update(const Tensor& x, IndexKey key, IndexUpdate how, const Tensor& value) {
+  const Selection s = KeyReader(x.shape()).read(key);
+  const Tensor v = fitting(value, x);
+  if (how == IndexUpdate::divide && !is_floating(x.dtype()))
+    raise(ErrorKind::type, "at",
+          "a tensor of " + std::string(name(x.dtype())) +
+              " does not hold quotients: convert it with astype");
+  if (std::ranges::any_of(s.arrays, [](const IndexArray& a) { return !a.is_mask(); }))
+    return update_entries(x, s, how, v);
+  if (const Tensor mask = only_mask(x, s, key); mask.defined() && v.size() == 1)
+    return where(mask, combined(how, x, reshaped(v, {})), x);
+  return index_put(x, key, combined(how, index(x, key), v));  // each entry is named once
+}
+
+Tensor index_put(const Tensor& x, IndexKey key, const Tensor& value, std::uint32_t donate) {
+  const Selection s = KeyReader(x.shape()).read(key);
+  const Tensor v = fitting(value, x);
   if (s.arrays.empty()) return put_strided(x, s, v, donate);
   const Tensor chosen = put_where(x, s, key, v);
   return chosen.defined() ? chosen : put_entries_of(x, s, v);

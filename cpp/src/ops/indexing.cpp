@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "kernels/reduce.h"
 #include "ops/indexing.h"
 #include "ops/structural.h"
 
@@ -385,6 +384,30 @@ void run_put_rows(const Op&, Node* out, std::span<Node* const> in, const Attrs* 
   }
 }
 
+// For floating types a nan stays, as in maximum and minimum.
+void run_extreme_at(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                    std::uint32_t donated) {
+  const bool largest = std::string_view(op.name) == "max_at";
+  const AxisView v(in[0]->layout.shape(), attrs->ints[0]);
+  const auto index = positions(op.name, in[1], attrs, v.extent);
+  const Tensor value = contiguous(in[2]);
+  start_from(out, in[0], donated & 1, op.name);
+  with_type(out->dtype, [&]<class T>(T) {
+    const auto* src = static_cast<const T*>(value.node()->data());
+    auto* base = static_cast<T*>(out->data());
+    for (std::int64_t o = 0; o < v.outer; ++o, base += v.extent * v.inner) {
+      for (const std::int64_t i : index) {
+        T* to = base + i * v.inner;
+        for (std::int64_t j = 0; j < v.inner; ++j) {
+          const bool wins = largest ? src[j] > to[j] : src[j] < to[j];
+          if (wins || src[j] != src[j]) to[j] = src[j];
+        }
+        src += v.inner;
+      }
+    }
+  });
+}
+
 extern Op& take_record;
 extern Op& add_at_record;
 extern Op& put_rows_record;
@@ -410,6 +433,41 @@ Tensor transpose_put_rows(const RuleArgs& args, int input, const Tensor& ct) {
   const Tensor won = reshape(equal(owner, number), extents);
   const Tensor rows = apply(take_record, {&ct, &indices}, attrs);
   return where(won, rows, zeros_view(Dims{}, ct.dtype()));
+}
+
+/// The shares of the derivative of max_at and min_at: of x, and of the values.
+struct ExtremeShares {
+  Tensor x, values;
+
+  explicit ExtremeShares(const RuleArgs& args) {
+    const Tensor& indices = args.inputs[1];
+    const AttrsPtr attrs = same_attrs(args.attrs);
+    const auto attains = [](const Tensor& a, const Tensor& most) {
+      return astype(logical_or(equal(a, most), logical_and(isnan(a), isnan(most))), a.dtype());
+    };
+    const Tensor most = held(args.output);
+    const Tensor own = attains(args.inputs[0], most);
+    const Tensor put = attains(args.inputs[2], apply(take_record, {&most, &indices}, attrs));
+    const Tensor share = reciprocal(apply(add_at_record, {&own, &indices, &put}, attrs));
+    x = multiply(own, share);
+    values = multiply(put, apply(take_record, {&share, &indices}, attrs));
+  }
+};
+
+Tensor vjp_extreme_at(const RuleArgs& args, int input, const Tensor& ct) {
+  const ExtremeShares shares(args);
+  if (input == 0) return multiply(shares.x, ct);
+  return multiply(shares.values,
+                  apply(take_record, {&ct, &args.inputs[1]}, same_attrs(args.attrs)));
+}
+
+Tensor jvp_extreme_at(const RuleArgs& args, std::span<const Tensor> tangents) {
+  const ExtremeShares shares(args);
+  const Tensor base = tangents[0].defined() ? multiply(shares.x, tangents[0])
+                                            : zeros_view(args.output.shape(), args.output.dtype());
+  if (!tangents[2].defined()) return base;
+  const Tensor put = multiply(shares.values, tangents[2]);
+  return apply(add_at_record, {&base, &args.inputs[1], &put}, same_attrs(args.attrs));
 }
 
 // ------------------------------------------------------------------------------------ batching
@@ -485,47 +543,6 @@ Tensor batch_at(const BatchArgs& args) {
   shape.insert(0, x.shape()[axis + 1]);
   shape.insert(0, args.size);
   return permute_dims(reshape(y, shape), moved_axis(x.ndim(), 1, static_cast<int>(axis) + 1));
-}
-
-// ------------------------------------------------------------------------------- argmax, argmin
-
-ResultList infer_arg(const Op& op, std::span<Node* const> in, const Attrs* attrs) {
-  const auto axis = static_cast<std::size_t>(attrs->ints[0]);
-  Dims shape(in[0]->layout.shape());
-  if (!kernels::find_argreduce(op.name, in[0]->dtype))
-    raise(ErrorKind::type, op.name,
-          "dtype " + std::string(name(in[0]->dtype)) + " has no order: convert with astype");
-  if (shape[axis] == 0)
-    raise(ErrorKind::value, op.name,
-          "axis " + std::to_string(axis) + " of shape " + to_string(shape) +
-              " is empty: there is nothing to choose from");
-  if (attrs->flag) {
-    shape[axis] = 1;
-  } else {
-    shape.erase(axis);
-  }
-  return {DType::int64, shape};
-}
-
-void run_arg(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
-             std::uint32_t) {
-  Node* x = in[0];
-  allocate_value(out, op.name);
-  if (out->layout.size() == 0) return;
-  const Layout& from = x->layout;
-  const int axis = static_cast<int>(attrs->ints[0]);
-  const Dims order = moved_axis(from.ndim(), axis, from.ndim() - 1);
-  Dims shape, strides;
-  for (const std::int64_t a : order) {
-    shape.push_back(from.shape()[a]);
-    strides.push_back(from.strides()[a]);
-  }
-  const Tensor seen = Tensor::adopt(new_node(x->dtype, Layout()));
-  share_value(seen.node(), x, Layout(shape, strides, from.offset()));
-  const Tensor rows = contiguous(seen.node());
-  kernels::argreduce_rows(kernels::find_argreduce(op.name, x->dtype), rows.node()->data(),
-                          itemsize(x->dtype), out->layout.size(), shape.back(),
-                          static_cast<std::int64_t*>(out->data()));
 }
 
 }  // namespace
@@ -637,6 +654,26 @@ Op& put_rows_record = family.define(
      .internal = true,
      .fallible = true});
 
+Op& extreme_at(const char* name, const char* doc) {
+  return family.define({.name = name,
+                        .signature = "(x, indices, value, /, *, axis)",
+                        .doc = doc,
+                        .kind = OpKind::structural,
+                        .arity = 3,
+                        .dtypes = DTypeRule::custom,
+                        .vjp = vjp_extreme_at,
+                        .jvp = jvp_extreme_at,
+                        .needs = {7 | kSavesOutput, 0, 7 | kSavesOutput},
+                        .constant_inputs = 2,
+                        .batch = batch_at,
+                        .infer = infer_at,
+                        .run = run_extreme_at,
+                        .internal = true,
+                        .fallible = true});
+}
+Op& max_at_record = extreme_at("max_at", "x with the larger one of the named entries and values.");
+Op& min_at_record = extreme_at("min_at", "x with the smaller one of the named entries and values.");
+
 Op& wrap_indices_record = family.define(
     {.name = "wrap_indices",
      .signature = "(indices, extent, /)",
@@ -661,20 +698,6 @@ Op& wrap_indices_record = family.define(
      .internal = true,
      .fallible = true});
 
-Op& argmax_record = family.define({.name = "argmax",
-                                   .kind = OpKind::structural,
-                                   .arity = 1,
-                                   .batch = batch_by_axis,
-                                   .infer = infer_arg,
-                                   .run = run_arg});
-
-Op& argmin_record = family.define({.name = "argmin",
-                                   .kind = OpKind::structural,
-                                   .arity = 1,
-                                   .batch = batch_by_axis,
-                                   .infer = infer_arg,
-                                   .run = run_arg});
-
 AttrsPtr slice_attrs(Tensor::Shape starts, Tensor::Shape counts, Tensor::Shape steps,
                      const char* op) {
   if (starts.size() != counts.size() || starts.size() != steps.size())
@@ -684,15 +707,6 @@ AttrsPtr slice_attrs(Tensor::Shape starts, Tensor::Shape counts, Tensor::Shape s
   attrs->more = Dims(counts);
   attrs->more.append(steps.data(), steps.size());
   return AttrsPtr(attrs);
-}
-
-/// Without an axis, the position among all elements in row-major order.
-Tensor extreme_index(const Op& op, const Tensor& x, std::optional<int> axis, bool keepdims) {
-  if (axis)
-    return apply(op, {&x}, make_attrs(Dims{normalize_axis(*axis, x.ndim(), op.name)}, keepdims));
-  const Tensor flat = reshape(x, Dims{-1});
-  const Tensor found = apply(op, {&flat}, make_attrs(Dims{0}, false));
-  return keepdims ? reshape(found, Dims(static_cast<std::size_t>(x.ndim()), 1)) : found;
 }
 
 }  // namespace
@@ -730,34 +744,29 @@ Tensor put_entries(const Tensor& x, const Tensor& indices, const Tensor& value, 
   return apply(put_rows_record, {&x, &indices, &value}, entry_attrs(axis, named_axis, true));
 }
 
-Tensor wrap_indices(const Tensor& indices, std::int64_t extent, std::int64_t named_axis) {
-  return apply(wrap_indices_record, {&indices}, wrap_attrs(extent, named_axis, true));
+Tensor add_entries(const Tensor& x, const Tensor& indices, const Tensor& value, std::int64_t axis,
+                   std::int64_t named_axis) {
+  return apply(add_at_record, {&x, &indices, &value}, entry_attrs(axis, named_axis, true));
 }
 
-Tensor argmax(const Tensor& x, std::optional<int> axis, bool keepdims) {
-  return extreme_index(argmax_record, x, axis, keepdims);
+Tensor extreme_entries(const Tensor& x, const Tensor& indices, const Tensor& value,
+                       std::int64_t axis, std::int64_t named_axis, bool largest) {
+  return apply(largest ? max_at_record : min_at_record, {&x, &indices, &value},
+               entry_attrs(axis, named_axis, true));
 }
-Tensor argmin(const Tensor& x, std::optional<int> axis, bool keepdims) {
-  return extreme_index(argmin_record, x, axis, keepdims);
+
+Tensor wrap_indices(const Tensor& indices, std::int64_t extent, std::int64_t named_axis) {
+  return apply(wrap_indices_record, {&indices}, wrap_attrs(extent, named_axis, true));
 }
 
 void register_indexing_ops() {
   family.register_all();
   register_functions({
-      {.name = "argmax",
-       .signature = "(x, /, axis=None, *, keepdims=False)",
-       .doc = "The index of the first maximum.",
-       .entry = entry_of<argmax>(),
-       .method = true},
-      {.name = "argmin",
-       .signature = "(x, /, axis=None, *, keepdims=False)",
-       .doc = "The index of the first minimum.",
-       .entry = entry_of<argmin>(),
-       .method = true},
       {.name = "take",
        .signature = "(x, indices, /, axis=None)",
        .doc = "Entries along an axis, chosen by a 1-d integer tensor.",
-       .entry = entry_of<take>()},
+       .entry = entry_of<take>(),
+       .method = true},
   });
 }
 

@@ -13,6 +13,13 @@ Tensor take_entries(const Tensor& x, const Tensor& indices, std::int64_t axis,
 /// x with those entries replaced; the last of equal indices stays.
 Tensor put_entries(const Tensor& x, const Tensor& indices, const Tensor& value, std::int64_t axis,
                    std::int64_t named_axis);
+/// x with the value added to those entries; equal indices add up.
+Tensor add_entries(const Tensor& x, const Tensor& indices, const Tensor& value, std::int64_t axis,
+                   std::int64_t named_axis);
+/// x with the larger, or smaller, one of those entries and the values put there. A tie shares the
+/// derivative equally among all that have the value.
+Tensor extreme_entries(const Tensor& x, const Tensor& indices, const Tensor& value,
+                       std::int64_t axis, std::int64_t named_axis, bool largest);
 /// Indices as int64 in [0, extent), negative ones counted from the end. The others raise, when the
 /// values are known: now, or as a step of a program.
 Tensor wrap_indices(const Tensor& indices, std::int64_t extent, std::int64_t named_axis);

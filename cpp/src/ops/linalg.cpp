@@ -216,12 +216,35 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   return reshape(y, shape);
 }
 
+namespace linalg {
+
+void register_cholesky_ops();
+void register_lu_ops();
+void register_det_ops();
+void register_qr_ops();
+void register_spectral_ops();
+void register_sum_ops();
+void register_lstsq_ops();
+void register_expm_ops();
+void register_norm_ops();
+
+}  // namespace linalg
+
 void register_linalg_ops() {
   family.register_all();
   register_functions({{.name = "matmul",
                        .signature = "(x1, x2, /)",
                        .doc = "The matrix product; leading axes are stacks and broadcast.",
                        .entry = entry_of<matmul>()}});
+  linalg::register_cholesky_ops();
+  linalg::register_lu_ops();
+  linalg::register_det_ops();
+  linalg::register_qr_ops();
+  linalg::register_spectral_ops();
+  linalg::register_sum_ops();
+  linalg::register_lstsq_ops();
+  linalg::register_expm_ops();
+  linalg::register_norm_ops();
 }
 
 }  // namespace adjoint

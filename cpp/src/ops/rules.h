@@ -24,6 +24,9 @@ Tensor in_floating(const Tensor& x);
 /// Integers whose values are known; raises for `op` where a trace or a batch has none yet.
 std::vector<std::int64_t> known_integers(const Tensor& x, const char* op);
 
+/// The value without its derivative.
+Tensor held(const Tensor& x);
+
 /// Positions of the axes in ascending order; raises for one that is named twice.
 Dims chosen_axes(const Axes& axes, int ndim, const char* op);
 

@@ -1,6 +1,6 @@
-// Sums and products up to each entry, places in sorted rows, and what depends on which values there
-// are. How many results `nonzero` and the functions of unique values give depends on values, which
-// therefore have to be known.
+// Sums and products up to each entry, places in sorted rows and of extremes, and what depends on
+// which values there are. How many results `nonzero` and the functions of unique values give
+// depends on values, which therefore have to be known.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "kernels/reduce.h"
 #include "ops/structural.h"
 
 namespace adjoint {
@@ -96,6 +97,70 @@ Op& searchsorted_record =
                      return ResultSpec{DType::int64, Dims(in[1]->layout.shape())};
                    },
                    .run = run_searchsorted});
+
+// ------------------------------------------------------------------------------- argmax, argmin
+
+ResultList infer_arg(const Op& op, std::span<Node* const> in, const Attrs* attrs) {
+  const auto axis = static_cast<std::size_t>(attrs->ints[0]);
+  Dims shape(in[0]->layout.shape());
+  if (!kernels::find_argreduce(op.name, in[0]->dtype))
+    raise(ErrorKind::type, op.name,
+          "dtype " + std::string(name(in[0]->dtype)) + " has no order: convert with astype");
+  if (shape[axis] == 0)
+    raise(ErrorKind::value, op.name,
+          "axis " + std::to_string(axis) + " of shape " + to_string(shape) +
+              " is empty: there is nothing to choose from");
+  if (attrs->flag) {
+    shape[axis] = 1;
+  } else {
+    shape.erase(axis);
+  }
+  return {DType::int64, shape};
+}
+
+void run_arg(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+             std::uint32_t) {
+  Node* x = in[0];
+  allocate_value(out, op.name);
+  if (out->layout.size() == 0) return;
+  const Layout& from = x->layout;
+  const int axis = static_cast<int>(attrs->ints[0]);
+  const Dims order = moved_axis(from.ndim(), axis, from.ndim() - 1);
+  Dims shape, strides;
+  for (const std::int64_t a : order) {
+    shape.push_back(from.shape()[a]);
+    strides.push_back(from.strides()[a]);
+  }
+  const Tensor seen = Tensor::adopt(new_node(x->dtype, Layout()));
+  share_value(seen.node(), x, Layout(shape, strides, from.offset()));
+  const Tensor rows = contiguous(seen.node());
+  kernels::argreduce_rows(kernels::find_argreduce(op.name, x->dtype), rows.node()->data(),
+                          itemsize(x->dtype), out->layout.size(), shape.back(),
+                          static_cast<std::int64_t*>(out->data()));
+}
+
+Op& argmax_record = family.define({.name = "argmax",
+                                   .kind = OpKind::structural,
+                                   .arity = 1,
+                                   .batch = batch_by_axis,
+                                   .infer = infer_arg,
+                                   .run = run_arg});
+
+Op& argmin_record = family.define({.name = "argmin",
+                                   .kind = OpKind::structural,
+                                   .arity = 1,
+                                   .batch = batch_by_axis,
+                                   .infer = infer_arg,
+                                   .run = run_arg});
+
+/// Without an axis, the position among all elements in row-major order.
+Tensor extreme_index(const Op& op, const Tensor& x, std::optional<int> axis, bool keepdims) {
+  if (axis)
+    return apply(op, {&x}, make_attrs(Dims{normalize_axis(*axis, x.ndim(), op.name)}, keepdims));
+  const Tensor flat = reshape(x, Dims{-1});
+  const Tensor found = apply(op, {&flat}, make_attrs(Dims{0}, false));
+  return keepdims ? reshape(found, Dims(static_cast<std::size_t>(x.ndim()), 1)) : found;
+}
 
 }  // namespace
 
@@ -190,6 +255,13 @@ Tensor cumulative_prod(const Tensor& x, std::optional<int> axis, std::optional<D
   return a.with_initial(out, include_initial);
 }
 
+Tensor cumsum(const Tensor& x, std::optional<int> axis, std::optional<DType> dtype) {
+  return axis ? cumulative_sum(x, axis, dtype) : cumulative_sum(ravel(x), 0, dtype);
+}
+Tensor cumprod(const Tensor& x, std::optional<int> axis, std::optional<DType> dtype) {
+  return axis ? cumulative_prod(x, axis, dtype) : cumulative_prod(ravel(x), 0, dtype);
+}
+
 Tensor searchsorted(const Tensor& x1, const Tensor& x2, std::string_view side,
                     const std::optional<Tensor>& sorter) {
   const char* const op = "searchsorted";
@@ -234,9 +306,26 @@ std::tuple<Tensor, Tensor> unique_inverse(const Tensor& x) {
 }
 Tensor unique_values(const Tensor& x) { return Unique(x, "unique_values").values(x); }
 
+Tensor argmax(const Tensor& x, std::optional<int> axis, bool keepdims) {
+  return extreme_index(argmax_record, x, axis, keepdims);
+}
+Tensor argmin(const Tensor& x, std::optional<int> axis, bool keepdims) {
+  return extreme_index(argmin_record, x, axis, keepdims);
+}
+
 void register_search_ops() {
   family.register_all();
   register_functions({
+      {.name = "argmax",
+       .signature = "(x, /, axis=None, *, keepdims=False)",
+       .doc = "The index of the first maximum.",
+       .entry = entry_of<argmax>(),
+       .method = true},
+      {.name = "argmin",
+       .signature = "(x, /, axis=None, *, keepdims=False)",
+       .doc = "The index of the first minimum.",
+       .entry = entry_of<argmin>(),
+       .method = true},
       {.name = "cumulative_sum",
        .signature = "(x, /, *, axis=None, dtype=None, include_initial=False)",
        .doc = "Sums of all entries up to each one along an axis; narrow integers in 64 bits.",
@@ -245,6 +334,16 @@ void register_search_ops() {
        .signature = "(x, /, *, axis=None, dtype=None, include_initial=False)",
        .doc = "Products of all entries up to each one along an axis.",
        .entry = entry_of<cumulative_prod>()},
+      {.name = "cumsum",
+       .signature = "(x, /, axis=None, dtype=None)",
+       .doc = "`cumulative_sum`, of all elements in one axis where none is given.",
+       .entry = entry_of<cumsum>(),
+       .method = true},
+      {.name = "cumprod",
+       .signature = "(x, /, axis=None, dtype=None)",
+       .doc = "`cumulative_prod`, of all elements in one axis where none is given.",
+       .entry = entry_of<cumprod>(),
+       .method = true},
       {.name = "searchsorted",
        .signature = "(x1, x2, /, *, side='left', sorter=None)",
        .doc = "Where to put the values x2 into the sorted row x1: before or after equal ones.",
@@ -252,7 +351,8 @@ void register_search_ops() {
       {.name = "nonzero",
        .signature = "(x, /) -> tuple",
        .doc = "The places of what is not zero, one tensor of indices for each axis.",
-       .entry = entry_of<nonzero>()},
+       .entry = entry_of<nonzero>(),
+       .method = true},
       {.name = "unique_all",
        .signature = "(x, /) -> (values, indices, inverse_indices, counts)",
        .doc = "The distinct values in order, where each is first, the number of each element's "

@@ -316,6 +316,7 @@ Tensor moveaxis(const Tensor& x, Tensor::Shape source, Tensor::Shape destination
 Tensor squeeze(const Tensor& x, const Axes& axis) {
   Dims dropped(static_cast<std::size_t>(x.ndim()), 0);
   for (const std::int64_t at : chosen_axes(axis, x.ndim(), "squeeze")) {
+    if (axis.all() && x.shape()[at] != 1) continue;
     if (x.shape()[at] != 1)
       raise(ErrorKind::value, "squeeze",
             "axis " + std::to_string(at) + " of shape " + to_string(x.shape()) +
@@ -429,8 +430,9 @@ void register_shape_ops() {
        .doc = "A new axis of length one.",
        .entry = entry_of<expand_dims>()},
       {.name = "squeeze",
-       .signature = "(x, /, axis)",
-       .doc = "Without the given axes, which have length one.",
+       .signature = "(x, /, axis=None)",
+       .doc = "Without the given axes, which have length one; without all such axes where none is "
+              "given.",
        .entry = entry_of<squeeze>(),
        .method = true},
       {.name = "broadcast_to",

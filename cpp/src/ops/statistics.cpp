@@ -176,6 +176,33 @@ Tensor quantile(const Tensor& x, const Tensor& q, const Axes& axis, bool keepdim
   return reshape(found, shape);
 }
 
+Tensor percentile(const Tensor& x, const Tensor& q, const Axes& axis, bool keepdims) {
+  return quantile(x, astype(q, DType::float64) * 0.01, axis, keepdims);
+}
+
+Tensor ptp(const Tensor& x, const Axes& axis, bool keepdims) {
+  return max(x, axis, keepdims) - min(x, axis, keepdims);
+}
+
+Tensor average(const Tensor& x, const Axes& axis, const std::optional<Tensor>& weights,
+               bool keepdims) {
+  if (!weights) return mean(x, axis, keepdims);
+  const char* const op = "average";
+  Tensor w = in_floating(*weights);
+  const Tensor f = in_floating(x);
+  if (!std::ranges::equal(w.shape(), x.shape())) {
+    const Dims axes = chosen_axes(axis, x.ndim(), op);
+    if (w.ndim() != 1 || axes.size() != 1 || w.shape()[0] != x.shape()[axes[0]])
+      raise(ErrorKind::value, op,
+            "weights of shape " + to_string(w.shape()) + " for shape " + to_string(x.shape()) +
+                ": they must have the same, or be one for each entry along one axis");
+    Dims line(static_cast<std::size_t>(x.ndim()), 1);
+    line[axes[0]] = w.shape()[0];
+    w = broadcast_to(reshape(w, line), x.shape());
+  }
+  return sum(f * w, axis, keepdims) / sum(w, axis, keepdims);
+}
+
 std::tuple<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis, bool largest) {
   const char* const op = "topk";
   const int at = normalize_axis(axis, x.ndim(), op);
@@ -392,6 +419,19 @@ void register_statistics_ops() {
        .doc = "Values below which the share q lies, linear in between; nan where one is nan.\n\n"
               "The axis of several shares comes first.",
        .entry = entry_of<quantile>()},
+      {.name = "percentile",
+       .signature = "(x, q, /, axis=None, *, keepdims=False)",
+       .doc = "Values below which q percent lie: `quantile` of q / 100.",
+       .entry = entry_of<percentile>()},
+      {.name = "ptp",
+       .signature = kReduction,
+       .doc = "The largest value less the least.",
+       .entry = entry_of<ptp>()},
+      {.name = "average",
+       .signature = "(x, /, axis=None, weights=None, *, keepdims=False)",
+       .doc = "The mean over one axis, several, or all, with weights if given: of the shape of x, "
+              "or one for each entry along the axis.",
+       .entry = entry_of<average>()},
       {.name = "topk",
        .signature = "(x, k, /, *, axis=-1, largest=True) -> (values, indices)",
        .doc = "The k largest entries along an axis in descending order, or the k smallest in "

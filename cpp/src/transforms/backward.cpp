@@ -512,6 +512,8 @@ void backward(std::span<const Tensor> outputs, std::span<const Tensor> cotangent
             "the tensor was not computed from anything that requires grad, or not recorded");
   const RecordingScope recording(create_graph || thread_state().open_recorders > 0 ||
                                  leads_elsewhere(outputs, {}, Askers::transforms));
+  const FieldScope<&ThreadState::constant_order> asked(
+      create_graph ? 0 : thread_state().constant_order);
   const std::vector<Tensor> cts = seeds(outputs, cotangents, "backward");
   Sweep run({}, {}, true);
   run.run(outputs, cts);

@@ -264,11 +264,11 @@ std::vector<Tensor> recorded_with_derivative(std::span<const Tensor> values,
 }
 
 bool is_differentiated(const Tensor& x) noexcept {
-  const bool recording = thread_state().recording;
+  const ThreadState& state = thread_state();
   for (const Node* n = x.node(); n; n = n->primal) {
-    if (recording && n->requires_grad) return true;
+    if (state.recording && n->requires_grad && !is_severed(state, n)) return true;
     if (!n->level || n->box == Box::trace) return false;
-    if (n->box == Box::dual && n->tangent && n->level > thread_state().constant_levels) return true;
+    if (n->box == Box::dual && n->tangent && n->level > state.constant_levels) return true;
   }
   return false;
 }
@@ -317,7 +317,8 @@ Tensor barrier(const Tensor& x) {
 bool is_connected(const Tensor& x, std::uint64_t start) {
   const ThreadState& state = thread_state();
   for (const Node* n = x.node();; n = n->primal) {
-    if (state.recording && n->requires_grad && leads_before(n, start)) return true;
+    if (state.recording && n->requires_grad && !is_severed(state, n) && leads_before(n, start))
+      return true;
     if (!n->level || n->box == Box::trace) break;
     if (n->box == Box::dual && n->tangent && n->level > state.constant_levels) return true;
   }

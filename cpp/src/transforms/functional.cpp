@@ -5,6 +5,7 @@
 #include "adjoint/transforms.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
+#include "transforms/levels.h"
 
 namespace adjoint {
 
@@ -29,9 +30,10 @@ Tensor reverse_input(const Tensor& x) {
     raise(ErrorKind::type, "grad",
           "the gradient of a tensor of dtype " + std::string(name(x.dtype())) +
               " is undefined: convert it to a floating dtype first");
+  const Tensor given = thread_state().constant ? constant_part(x) : x;
   auto* leaf = new Leaf;
   leaf->of_transform = true;
-  return Tensor::adopt(alias(x.node(), leaf, thread_state().recording), leaf);
+  return Tensor::adopt(alias(given.node(), leaf, thread_state().recording), leaf);
 }
 
 namespace {

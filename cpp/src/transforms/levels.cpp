@@ -11,6 +11,7 @@
 #include "graph/apply.h"
 #include "graph/cell.h"
 #include "graph/thread_state.h"
+#include "graph/trace_sink.h"
 #include "ops/rules.h"
 #include "transforms/derive.h"
 #include "transforms/levels.h"
@@ -59,7 +60,7 @@ Node* interpret_dual(const Op& op, std::span<Node* const> inputs, const AttrsPtr
   const DualInputs in(op, inputs, level);
   const Tensor out = Tensor::adopt(apply(op, in.nodes, attrs));
   Tensor tangent;
-  if (in.moves && op.no_forward && attrs && attrs->ints[0] != level.serial)
+  if (in.moves && op.no_forward && !ends_tangents(attrs.get(), level.identity))
     tangent = in.tangents[0];
   else if (in.moves && is_differentiable(out.dtype()))
     tangent = output_tangent({op, attrs.get(), in.primals, out}, in.tangents);
@@ -78,8 +79,10 @@ std::vector<Tensor> interpret_dual_all(const Op& op, std::span<Node* const> inpu
   const DualInputs in(op, inputs, level);
   std::vector<Tensor> out = apply_all(op, in.nodes, attrs);
   std::vector<Tensor> tangents(out.size());
-  if (in.moves)
+  if (in.moves) {
+    const ServedScope served(level.identity);
     tangents = output_tangents({op, attrs.get(), in.primals, no_tensor(), out}, in.tangents);
+  }
   for (std::size_t i = 0; i < out.size(); ++i) {
     const bool moves = is_differentiable(out[i].dtype());
     out[i] = box_dual(level, out[i], moves ? below(level, tangents[i]) : Tensor());
@@ -156,7 +159,7 @@ Tensor move_axis(const Tensor& x, int from, int to) {
 }
 
 /// A handle from outside keeps the primal. What a reverse transform inside has recorded of it stays
-/// with it until the level closes.
+/// with it until the level closes, unless it is a leaf, which takes no history.
 class DualCells final : public CellScope {
  public:
   explicit DualCells(std::uint16_t level) : level_(level) {}
@@ -165,17 +168,17 @@ class DualCells final : public CellScope {
   }
   void write(const Cell& cell, Tensor value) override {
     static const Op& kept = find_op("kept");
-    if (holds(value) && value.requires_grad() && thread_state().recording) {
+    if (!cell.leaf && holds(value) && value.requires_grad() && thread_state().recording) {
       const WithinScope within(true);
-      value = apply(kept, {&value}, make_attrs(Dims{dual_serial()}));
+      value = apply(kept, {&value}, make_attrs(Dims{forward()}));
       if (known_.insert(cell.at).second) recorded_.emplace_back(cell, cell.keep(cell.who));
     } else {
       value = primal(std::move(value));
     }
     write_outside(cell, std::move(value));
   }
-  std::uint32_t dual_serial() const noexcept override {
-    return thread_state().levels[level_ - 1u].serial;
+  std::uint32_t forward() const noexcept override {
+    return thread_state().levels[level_ - 1u].identity;
   }
 
  private:
@@ -220,11 +223,11 @@ class BatchCells final : public CellScope {
 
 /// A level and its stand towards cells.
 struct LevelAndCells {
-  LevelAndCells(std::int64_t batch_size, bool dual, bool directions)
+  LevelAndCells(std::int64_t batch_size, bool dual, std::uint32_t stands_for, bool directions)
       : level(dual ? Box::dual : Box::batch,
               dual ? Interpreter{interpret_dual, interpret_dual_all}
                    : Interpreter{interpret_batch, interpret_batch_all},
-              batch_size) {
+              batch_size, nullptr, false, stands_for) {
     thread_state().levels.back().directions = directions;
     if (dual)
       cells = std::make_unique<DualCells>(level.level());
@@ -236,6 +239,10 @@ struct LevelAndCells {
 };
 
 }  // namespace
+
+bool ends_tangents(const Attrs* attrs, std::uint32_t level) noexcept {
+  return !attrs || std::ranges::find(attrs->ints, level) != attrs->ints.end();
+}
 
 Tensor box_batch(const Level& level, Tensor inner) {
   Node* n = new_box(Box::batch, level, inner.dtype(), inner.shape().subspan(1));
@@ -266,8 +273,11 @@ void stand_in_for(std::uint32_t serial) {
 
 // ---------------------------------------------------------------------------- TransformLevel
 
-TransformLevel::TransformLevel(std::int64_t batch_size, bool directions) : batch_size_(batch_size) {
-  auto* scope = new LevelAndCells(batch_size, batch_size < 0, directions);
+TransformLevel TransformLevel::dual_again() { return TransformLevel(-1, thread_state().served); }
+
+TransformLevel::TransformLevel(std::int64_t batch_size, std::uint32_t stands_for, bool directions)
+    : batch_size_(batch_size) {
+  auto* scope = new LevelAndCells(batch_size, batch_size < 0, stands_for, directions);
   level_ = scope->level.level();
   serial_ = scope->level.serial();
   scope_ = scope;
@@ -282,7 +292,9 @@ Tensor TransformLevel::make_dual(const Tensor& x, const Tensor& tangent) const {
           "the tangent is " + std::string(name(tangent.dtype())) + " of shape " +
               to_string(tangent.shape()) + " and the primal " + std::string(name(x.dtype())) +
               " of shape " + to_string(x.shape()) + ": they must be equal");
-  return box_dual(thread_state().levels[level_ - 1], Tensor::share(x.node()), tangent);
+  const bool constant = thread_state().constant;  // to what is open outside of no_grad
+  return box_dual(thread_state().levels[level_ - 1],
+                  constant ? constant_part(x) : Tensor::share(x.node()), tangent);
 }
 
 std::pair<Tensor, Tensor> TransformLevel::split_dual(const Tensor& y) const {
@@ -348,18 +360,41 @@ Tensor stop_gradient(const Tensor& x) {
   return out;
 }
 
+namespace {
+
+/// Whether a transform that was open outside of `no_grad` may differentiate the value.
+bool moves_outside(const ThreadState& state, const Node* n) {
+  for (;; n = n->primal) {
+    if (n->requires_grad && (!state.recording || is_severed(state, n))) return true;
+    if (!n->level) return false;
+    if (n->box == Box::trace) {
+      TraceSink* trace =
+          n->level <= state.levels.size() ? state.levels[n->level - 1u].trace : nullptr;
+      return trace && trace->moves(n);
+    }
+    if (n->box == Box::dual && n->tangent) return true;
+  }
+}
+
+}  // namespace
+
 Tensor constant_part(const Tensor& x) {
   const ThreadState& state = thread_state();
   const WithinScope within(true);
   Node* n = x.node();
+  const bool own = state.recording && n->requires_grad && !is_severed(state, n);
   if (n->level > state.constant_levels && n->box != Box::trace) {
     const Level level = open_level(n);
     Tensor inner = constant_part(Tensor::share(n->primal));
-    if (n->box == Box::batch) return box_batch(level, std::move(inner));
-    return box_dual(level, std::move(inner),
-                    n->tangent ? constant_part(Tensor::share(n->tangent)) : Tensor());
+    Tensor tangent = n->tangent ? constant_part(Tensor::share(n->tangent)) : Tensor();
+    if (inner.node() == n->primal && tangent.node() == n->tangent && (own || !n->requires_grad))
+      return x;
+    return n->box == Box::batch ? box_batch(level, std::move(inner))
+                                : box_dual(level, std::move(inner), std::move(tangent));
   }
-  if (n->level > state.constant_levels) return x;
+  // A leaf that a tape has made inside keeps the tangents that it had.
+  if (own && n->level && n->leaf) return apply(find_op("kept"), {&x});
+  if (own || n->level > state.constant_levels || !moves_outside(state, n)) return x;
   return n->level ? stop_gradient(x) : x.detach();
 }
 

@@ -55,10 +55,14 @@ Overlay::Overlay(const Record& record, std::span<const Tensor> values, std::stri
 }
 
 /// A cell that is at the place of another that has ended is not that one.
-Overlay::Held* Overlay::find(const Cell& cell) {
+const std::size_t* Overlay::find(const Cell& cell) const {
   const auto it = at_.find(cell.at);
-  if (it == at_.end() || it->second.birth != cell.birth) return nullptr;
-  return &held_[it->second.number];
+  return it == at_.end() || it->second.birth != cell.birth ? nullptr : &it->second.number;
+}
+
+const Standing* Overlay::standing_then(const Cell& cell) const {
+  const std::size_t* number = first_ ? nullptr : find(cell);
+  return number && *number < record_.cells.size() ? &record_.cells[*number].standing : nullptr;
 }
 
 void Overlay::stand_in(std::size_t number, const Cell& cell) {
@@ -66,18 +70,18 @@ void Overlay::stand_in(std::size_t number, const Cell& cell) {
 }
 
 Overlay::Held& Overlay::meet(const Cell& cell) {
-  if (Held* known = find(cell)) {
-    if (!known->owner) {  // of a record: met for the first time in this run
-      known->cell = cell;
-      known->owner = cell.keep(cell.who);
+  if (const std::size_t* number = find(cell)) {
+    Held& known = held_[*number];
+    if (!known.owner) {  // of a record: met for the first time in this run
+      known.cell = cell;
+      known.owner = cell.keep(cell.who);
     }
-    return *known;
+    return known;
   }
   Held held{cell, cell.keep(cell.who), read_outside(cell), {}};
   held.value = held.original;
   if (first_) {
-    first_->cells.push_back({cell.at, cell.birth, !held.original.defined(), false,
-                             is_outside_dual(cell), is_inside_dual(cell)});
+    first_->cells.push_back({cell.at, cell.birth, !held.original.defined(), false, standing(cell)});
     if (held.value.defined() && reads_ == Reads::shadows) held.value = first_shadow(held.value);
   }
   at_[cell.at] = {held_.size(), cell.birth};
@@ -105,14 +109,20 @@ Overlay::Held& Overlay::held_at(const Cell& named) {
 
 Tensor Overlay::read(const Cell& cell) { return held_at(cell).value; }
 
-/// A leaf's values belong together: in a later run, to the input that stands for its first one.
+/// A leaf's values belong together: in a later run, to the input that stands for its first one. It
+/// is given them under `no_grad`, where duals have no tangents.
 void Overlay::write(const Cell& cell, Tensor value) {
   if (first_) check(cell, value);
   Held& held = held_at(cell);
   const auto number = static_cast<std::size_t>(&held - held_.data());
-  if (value.defined() && !first_ && number < record_.cells.size() && record_.cells[number].forward)
-    value = apply(find_op("kept"), {&value});
+  if (value.defined() && !first_ && number < record_.cells.size()) {
+    const Standing& then = record_.cells[number].standing;
+    if (then.outside && (!then.inside || !then.levels.empty()))
+      value = apply(find_op("kept"), {&value}, then.kept());
+  }
   Leaf* leaf = cell.leaf;
+  while (leaf && value.defined() && value.node()->box == Box::dual && !value.node()->tangent)
+    value = Tensor::share(value.node()->primal);
   if (leaf && !first_ && held.original.defined()) leaf = held.original.node()->leaf;
   held.value = value.defined() ? kept_value(leaf, std::move(value), held.value.node()) : Tensor();
   if (first_) first_->cells[number].written = true;
@@ -149,7 +159,7 @@ std::vector<Cell> Overlay::cells_written() const {
 std::vector<bool> Overlay::moving_written() const {
   std::vector<bool> out;
   for (const Record::Met& met : record_.cells)
-    if (met.written) out.push_back(met.inside);
+    if (met.written) out.push_back(met.standing.inside);
   return out;
 }
 

@@ -23,8 +23,7 @@ class Overlay final : public CellScope {
       std::uint64_t birth;
       bool null;     // it was empty
       bool written;  // by the first run
-      bool forward;  // no tangent stays with what is written: it is from outside of forward mode
-      bool inside;   // it is from inside of forward mode, whose tangent stays
+      Standing standing;
     };
     /// Another name of one of them, where a scope around the first run put it in the place of a
     /// cell from outside.
@@ -53,6 +52,7 @@ class Overlay final : public CellScope {
     if (first_) check_outside(cell, value);
   }
   const char* refuses_leaves() const noexcept override { return who_.c_str(); }
+  const Standing* standing_then(const Cell& cell) const override;
 
   /// Of a first run, before it: the cell will be known by the next number.
   void expect(const Cell& cell) { held_at(cell); }
@@ -78,7 +78,7 @@ class Overlay final : public CellScope {
     Tensor original;
     Tensor value;
   };
-  Held* find(const Cell& cell);
+  const std::size_t* find(const Cell& cell) const;
   Held& meet(const Cell& cell);
   Held& held_at(const Cell& named);
   Tensor first_shadow(const Tensor& x) const;
@@ -91,7 +91,7 @@ class Overlay final : public CellScope {
   const Record& record_;
   std::vector<Held> held_;  // of the record's cells, then others
   struct Known {
-    std::size_t number;
+    std::size_t number;  // of what is held
     std::uint64_t birth;
   };
   std::unordered_map<Node**, Known> at_;

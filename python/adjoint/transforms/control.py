@@ -99,7 +99,7 @@ def cond(
         chosen = [_core.where(pred, a, b) for a, b in zip(shape.tensors, second, strict=True)]
         return tree.unflatten(shape.treedef, chosen)
     if not _core._is_traced(pred):
-        return run(true_fn if _core._any_true(pred) else false_fn)
+        return _core._constant(run(true_fn if _core._any_true(pred) else false_fn))
     shapes: list[_Shape] = []
 
     def of(function: Callable[..., Any]) -> Callable[[Tensors], Tensors]:
@@ -273,14 +273,15 @@ def while_loop(
     def step(values: Tensors) -> Tensors:
         return carry.like(run(body_fn, values))
 
-    state = carry.tensors
+    state, taken = carry.tensors, 0
     going = None if _core._tracing() else goes_on(state)
-    if going is None or _core._is_traced(going):
-        limit = -1 if max_steps is None else max_steps
-        state = list(_core._repeat(lambda xs: [goes_on(xs)], step, state, limit))
-        return tree.unflatten(carry.treedef, state)
-    taken = 0
-    while taken != max_steps and _core._any_true(going):
+    while taken != max_steps:
+        if going is None or _core._is_traced(going):  # a series may have known the first steps
+            limit = -1 if max_steps is None else max_steps - taken
+            state = list(_core._repeat(lambda xs: [goes_on(xs)], step, state, limit))
+            return tree.unflatten(carry.treedef, state)
+        if not _core._any_true(going):
+            break
         fresh = step(state)
         if _core._is_batched(going):
             fresh = [_core.where(going, new, x) for x, new in zip(state, fresh, strict=True)]

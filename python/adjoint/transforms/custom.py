@@ -185,14 +185,18 @@ def pull_at(
 
 
 def push_at(
-    f: Callable[[Tensors], Sequence[Tensor]], point: Tensors, tangents: Maybe
+    f: Callable[[Tensors], Sequence[Tensor]], point: Tensors, tangents: Maybe, again: bool = False
 ) -> tuple[Tensors, Tensors]:
-    """Return the outputs of `f` at `point`, and the tangents of the floating ones."""
+    """Return the outputs of `f` at `point`, and the tangents of the floating ones.
+
+    With `again`, `f` has been run before: its handles know the level whose tangents are asked for.
+    """
 
     def run(moving: Tensors) -> Tensors:
         return list(f(replaced(point, moving)))
 
-    values, slopes = _core.jvp(run, (floats(point),), (filled(point, tangents),))
+    push = _core._push_again if again else _core.jvp
+    values, slopes = push(run, (floats(point),), (filled(point, tangents),))
     return values, floats(slopes)
 
 
@@ -558,21 +562,41 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
             if is_differentiable(x) and (x.requires_grad or (forward and moving[i]))
         ]
 
-        def once_more(inputs: Tensors) -> Tensors:
+        def once_more(inputs: Tensors, group: list[int]) -> Tensors:
             (_, values), written = again(run, inputs)
             outputs = values + [x for x in written if x is not None]
-            return [outputs[i] for i in chosen]
+            return [outputs[i] for i in group]
 
-        if chosen and differentiated(inputs):
-            rule = recomputation(once_more, alone)
-            moved = attach([everything[i] for i in chosen], inputs, *rule)
-            for i, x in zip(chosen, moved, strict=True):
-                everything[i] = x
+        for group, given in _by_batches(shadows, chosen, inputs):
+            if differentiated(given):
+                rule = recomputation(functools.partial(once_more, group=group), alone)
+                moved = attach([everything[i] for i in group], given, *rule)
+                for i, x in zip(group, moved, strict=True):
+                    everything[i] = x
         values, fresh = everything[: len(values)], iter(everything[len(values) :])
         apart.write([None if x is None else next(fresh) for x in apart.written()])
         return out.fill(values)
 
     return call
+
+
+def _by_batches(
+    values: Tensors, chosen: list[int], inputs: Tensors
+) -> Iterable[tuple[list[int], Tensors]]:
+    """Return the chosen values by the batches along which they differ, and inputs for each group.
+
+    A value that is the same for every member must not get the derivative of one that differs: zeros
+    stand for inputs on which it does not depend.
+    """
+    groups: dict[tuple[frozenset[int], int], list[int]] = {}
+    for i in chosen:
+        groups.setdefault(_core._batch_levels(values[i]), []).append(i)
+    for (levels, trace), group in groups.items():
+
+        def may_enter(x: Tensor, levels: frozenset[int] = levels, trace: int = trace) -> bool:
+            return all(level in levels or level < trace for level in _core._batch_levels(x)[0])
+
+        yield group, [x if may_enter(x) else _core.zeros(x.shape, dtype=x.dtype) for x in inputs]
 
 
 def recomputation(run: Callable[[Tensors], Tensors], alone: bool = False) -> tuple[Pull, Push]:
@@ -582,6 +606,6 @@ def recomputation(run: Callable[[Tensors], Tensors], alone: bool = False) -> tup
         return pull_at(run, _core._barrier(inputs), list(cotangents), alone)
 
     def push(inputs: Tensors, tangents: Maybe) -> Maybe:
-        return list(push_at(run, inputs, tangents)[1])
+        return list(push_at(run, inputs, tangents, again=True)[1])
 
     return pull, push

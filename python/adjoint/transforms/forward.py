@@ -54,9 +54,9 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
 
     def pushforward(*tangents: Any) -> Any:
         given = _tangents(treedef, tangents, specs, "pushforward")
-        return listed.tree(linear.replay(given))
+        return _core._constant(listed.tree(linear.replay(given)))
 
-    return listed.tree(outputs), pushforward
+    return _core._constant(listed.tree(outputs)), pushforward
 
 
 def taylor(
@@ -112,7 +112,7 @@ def taylor(
     direction = _tangents(treedef, tuple(tangents), specs, "taylor")
     listed = _Listed(f, treedef)
     rows = _core._taylor(listed, point, direction, order)
-    return [listed.tree(row) for row in rows]
+    return [_core._constant(listed.tree(row)) for row in rows]
 
 
 class _Listed:

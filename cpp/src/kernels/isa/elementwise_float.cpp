@@ -24,6 +24,14 @@ struct Remainder {
   }
 };
 
+// Of the sign of the dividend; exact.
+struct TruncatedRemainder {
+  template <class T>
+  ADJOINT_INLINE T apply(T a, T b) {
+    return fmod_of(a, b);
+  }
+};
+
 // floor(a / b) of the exact quotient: (a - fmod(a, b)) / b is an integer up to rounding.
 struct FloorDivide {
   template <class T>
@@ -62,6 +70,19 @@ struct MinWeight {
 ADJOINT_INLINE float next_of(float a, float b) { return __builtin_nextafterf(a, b); }
 ADJOINT_INLINE double next_of(double a, double b) { return __builtin_nextafter(a, b); }
 
+ADJOINT_INLINE float scaled(float x, int k) { return __builtin_ldexpf(x, k); }
+ADJOINT_INLINE double scaled(double x, int k) { return __builtin_ldexp(x, k); }
+
+// For whole exponents, limited to what leads from one end of the range beyond the other.
+struct LdExp {
+  template <class T>
+  ADJOINT_INLINE T apply(T x, T exponent) {
+    const T most = exponent > T{5000} ? T{5000} : exponent;
+    const T k = most < T{-5000} ? T{-5000} : most;
+    return exponent == exponent ? scaled(x, static_cast<int>(k)) : exponent;
+  }
+};
+
 struct CopySign {
   template <class T>
   ADJOINT_INLINE T apply(T a, T b) {
@@ -88,6 +109,7 @@ struct NextAfter {
       unary<Round, T>("round", D, D, 1), binary<Maximum, T>("maximum", D, D, 1),                \
       binary<Minimum, T>("minimum", D, D, 1), ternary<Clip, T, T>("clip", D, 2),                \
       binary<Remainder, T>("remainder", D, D, 24),                                              \
+      binary<TruncatedRemainder, T>("fmod", D, D, 24), binary<LdExp, T>("ldexp", D, D, 16),     \
       binary<FloorDivide, T>("floor_divide", D, D, 24),                                         \
       binary<MaxWeight, T>("max_weight", D, D, 2), binary<MinWeight, T>("min_weight", D, D, 2), \
       binary<CopySign, T>("copysign", D, D, 1), binary<NextAfter, T>("nextafter", D, D, 16)

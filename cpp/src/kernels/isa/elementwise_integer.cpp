@@ -144,6 +144,46 @@ struct Remainder {
   }
 };
 
+// Takes the dividend's sign, as in C. 0 for division by 0.
+struct TruncatedRemainder {
+  template <class T>
+  ADJOINT_INLINE T apply(T a, T b) {
+    const T r = Remainder::apply(a, b);
+    if constexpr (Traits<T>::is_signed)
+      return (r != T{0}) & ((a ^ b) < 0) ? Subtract::apply(r, b) : r;
+    return r;
+  }
+};
+
+// Euclid's algorithm on magnitudes, in the unsigned type. What the type does not hold wraps.
+template <class T>
+ADJOINT_INLINE typename Traits<T>::Unsigned magnitude(T x) {
+  using U = typename Traits<T>::Unsigned;
+  return x < T{0} ? static_cast<U>(Negative::apply(x)) : static_cast<U>(x);
+}
+struct Gcd {
+  template <class T>
+  ADJOINT_INLINE T apply(T first, T second) {
+    auto a = magnitude(first), b = magnitude(second);
+    while (b != 0) {
+      const auto rest = static_cast<decltype(a)>(a % b);
+      a = b;
+      b = rest;
+    }
+    return static_cast<T>(a);
+  }
+};
+struct Lcm {
+  template <class T>
+  ADJOINT_INLINE T apply(T first, T second) {
+    using U = typename Traits<T>::Unsigned;
+    const U common = static_cast<U>(Gcd::apply(first, second));
+    if (common == 0) return 0;
+    const U part = static_cast<U>(magnitude(first) / common);
+    return static_cast<T>(static_cast<U>(static_cast<Wide<T>>(part) * magnitude(second)));
+  }
+};
+
 // Wraps. A negative exponent gives the integer part of the true power: 0 unless the base is 1 or
 // -1 (and 0 for base 0).
 struct Pow {
@@ -211,16 +251,17 @@ consteval TileKernel pow_row(DType d) {
       unary<Identity, U>("trunc", D, D, 1), unary<Identity, U>("round", D, D, 1)
 
 // T is the dtype's own type, U the unsigned one of its width.
-#define ADJOINT_ROWS(D, T, U)                                                                   \
-  commutative<Add, U>("add", D, D, 1), binary<Subtract, U>("subtract", D, D, 1),                \
-      commutative<Multiply, U>("multiply", D, D, 1), unary<Negative, U>("negative", D, D, 1),   \
-      unary<Square, U>("square", D, D, 1), unary<Sign, T>("sign", D, D, 1),                     \
-      commutative<Maximum, T>("maximum", D, D, 1), commutative<Minimum, T>("minimum", D, D, 1), \
-      ternary<Clip, T, T>("clip", D, 2), binary<FloorDivide, T>("floor_divide", D, D, 8),       \
-      binary<Remainder, T>("remainder", D, D, 8), pow_row<T>(D),                                \
-      commutative<And, U>("bitwise_and", D, D, 1), commutative<Or, U>("bitwise_or", D, D, 1),   \
-      commutative<Xor, U>("bitwise_xor", D, D, 1), unary<Invert, U>("bitwise_invert", D, D, 1), \
-      binary<LeftShift, U>("bitwise_left_shift", D, D, 1),                                      \
+#define ADJOINT_ROWS(D, T, U)                                                                     \
+  commutative<Add, U>("add", D, D, 1), binary<Subtract, U>("subtract", D, D, 1),                  \
+      commutative<Multiply, U>("multiply", D, D, 1), unary<Negative, U>("negative", D, D, 1),     \
+      unary<Square, U>("square", D, D, 1), unary<Sign, T>("sign", D, D, 1),                       \
+      commutative<Maximum, T>("maximum", D, D, 1), commutative<Minimum, T>("minimum", D, D, 1),   \
+      ternary<Clip, T, T>("clip", D, 2), binary<FloorDivide, T>("floor_divide", D, D, 8),         \
+      binary<Remainder, T>("remainder", D, D, 8), binary<TruncatedRemainder, T>("fmod", D, D, 8), \
+      binary<Gcd, T>("gcd", D, D, 60), binary<Lcm, T>("lcm", D, D, 60), pow_row<T>(D),            \
+      commutative<And, U>("bitwise_and", D, D, 1), commutative<Or, U>("bitwise_or", D, D, 1),     \
+      commutative<Xor, U>("bitwise_xor", D, D, 1), unary<Invert, U>("bitwise_invert", D, D, 1),   \
+      binary<LeftShift, U>("bitwise_left_shift", D, D, 1),                                        \
       binary<RightShift, T>("bitwise_right_shift", D, D, 1), ADJOINT_ROUNDING(D, U)
 
 constexpr DType kBoolean = DType::boolean;

@@ -34,6 +34,7 @@ struct CopyRow {
   Rows<TileKernel> integer_tiles();    \
   Rows<TileKernel> float_tiles();      \
   Rows<TileKernel> math_tiles();       \
+  Rows<TileKernel> special_tiles();    \
   Rows<TileKernel> comparison_tiles(); \
   Rows<TileKernel> cast_tiles();       \
   Rows<CompositeKernel> composites();  \

@@ -1,0 +1,39 @@
+#include "graph/severed.h"
+
+#include "graph/apply.h"
+#include "graph/thread_state.h"
+
+namespace adjoint {
+
+Tensor SeveredValues::stand_in_for(Node* value) {
+  if (const auto it = known_.find(value); it != known_.end()) return it->second.second;
+  Tensor out = Tensor::adopt(alias(value, nullptr, false));
+  out.node()->requires_grad = true;
+  ThreadState& state = thread_state();
+  state.order = out.node()->order = state.last_order() + 1;
+  known_.emplace(value, std::pair(Tensor::share(value), out));
+  return out;
+}
+
+std::vector<Tensor> SeveredValues::stand_ins_of(const Tensor& source) const {
+  std::vector<Tensor> out;
+  for (const auto& [value, pair] : known_)
+    if (value == source.node() || (source.leaf() && value->leaf == source.leaf()))
+      out.push_back(pair.second);
+  return out;
+}
+
+std::vector<Tensor> severed_inputs(std::span<Node* const> inputs) {
+  const ThreadState& state = thread_state();
+  std::vector<Tensor> out;
+  for (Node* n : inputs) {
+    if (!is_severed(state, n))
+      out.push_back(Tensor::share(n));
+    else
+      out.push_back(state.severed ? state.severed->stand_in_for(n)
+                                  : Tensor::adopt(alias(n, nullptr, false)));
+  }
+  return out;
+}
+
+}  // namespace adjoint

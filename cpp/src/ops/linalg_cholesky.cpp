@@ -1,0 +1,293 @@
+// Cholesky factors and triangular systems.
+//
+// The derivative of a factor is I. Murray's (Differentiation of the Cholesky decomposition, 2016):
+// dL = L P(L^-1 dA L^-T), where P takes the lower triangle with half of the diagonal.
+#include <string>
+#include <vector>
+
+#include "adjoint/linalg.h"
+#include "ops/linalg_support.h"
+
+namespace adjoint::linalg {
+
+namespace {
+
+Family cholesky_family;
+
+// ------------------------------------------------------------------------------------ triangular
+
+// attrs.ints: whether the lower triangle is read, whether transposed, whether its diagonal is 1.
+struct TriangularForm {
+  bool lower, trans, unit;
+
+  explicit TriangularForm(const Attrs* attrs)
+      : lower(attrs->ints[0] != 0), trans(attrs->ints[1] != 0), unit(attrs->ints[2] != 0) {}
+  TriangularForm(bool is_lower, bool is_trans, bool is_unit)
+      : lower(is_lower), trans(is_trans), unit(is_unit) {}
+  TriangularForm transposed() const { return {lower, !trans, unit}; }
+  AttrsPtr attrs() const { return make_attrs(Dims{lower, trans, unit}); }
+};
+
+/// The part of a square matrix that a triangular solve reads.
+Tensor triangle_read(const Tensor& x, const TriangularForm& form) {
+  const std::int64_t k = form.unit ? 1 : 0;
+  return form.lower ? tril(x, -k) : triu(x, k);
+}
+
+template <class T>
+bool has_zero_pivot(const T* a, Index n, Index leading) {
+  for (Index i = 0; i < n; ++i)
+    if (a[i * (leading + 1)] == T(0)) return true;
+  return false;
+}
+
+/// X takes the place of B, contiguous in row-major order: as LAPACK sees it, X' op(A)' = B'.
+template <class T>
+void solve_in_place(const TriangularForm& form, Index n, Index k, const T* a,
+                    const MatrixReader& reader, T* b) {
+  const bool flipped = reader.is_transposed();
+  const char uplo = form.lower != flipped ? 'U' : 'L';
+  const char diag = form.unit ? 'U' : 'N';
+  if (k == 1)
+    kernels::trsv<T>(uplo, form.trans != flipped ? 'N' : 'T', diag, n, a, reader.leading(), b);
+  else
+    kernels::trsm_right<T>(uplo, form.trans != flipped ? 'T' : 'N', diag, k, n, a, reader.leading(),
+                           b, k);
+}
+
+void run_solve_triangular(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                          std::uint32_t) {
+  kernels::need_lapack(op.name);
+  allocate_value(out, op.name);
+  const auto shape = out->layout.shape();
+  const auto stack = stack_of(shape);
+  const Index n = shape[shape.size() - 2], k = shape.back();
+  if (out->layout.size() == 0) return;
+  copy_value(in[1], out->data());
+  const MatrixReader reader(in[0]);
+  const TriangularForm form(attrs);
+  Failure failure;
+  with_floating(out->dtype, [&]<class T>(T) {
+    for_stack(product(stack), static_cast<double>(n * n * k), [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i) {
+        const T* a = reader.at<T>(i);
+        if (!form.unit && has_zero_pivot(a, n, reader.leading()))
+          failure.report(i, 1);
+        else
+          solve_in_place(form, n, k, a, reader, data_of<T>(out) + i * n * k);
+      }
+    });
+  });
+  if (failure.any())
+    raise(ErrorKind::linalg, op.name,
+          failure.subject(stack) + " is singular: there is a 0 on its diagonal");
+}
+
+std::vector<Tensor> pull_solve_triangular(const RuleArgs& args, std::span<const Tensor> cts) {
+  const TriangularForm form(args.attrs);
+  const Tensor& x = result_of(args);
+  Tensor of_a, of_b = apply(args.op, {&args.inputs[0], &cts[0]}, form.transposed().attrs());
+  if (is_wanted(args, 0)) {
+    const Tensor both =
+        form.trans ? matmul(x, transposed_matrix(of_b)) : matmul(of_b, transposed_matrix(x));
+    of_a = triangle_read(negative(both), form);
+  }
+  return {of_a, of_b};
+}
+
+std::vector<Tensor> push_solve_triangular(const RuleArgs& args, std::span<const Tensor> tangents) {
+  const TriangularForm form(args.attrs);
+  Tensor right = tangents[1];
+  if (tangents[0].defined()) {
+    const Tensor moved = triangle_read(tangents[0], form);
+    right = plus(negative(matmul(form.trans ? transposed_matrix(moved) : moved, result_of(args))),
+                 right);
+  }
+  return {apply(args.op, {&args.inputs[0], &right}, form.attrs())};
+}
+
+constexpr std::uint8_t kReadsAandX = 1 | kSavesOutput;
+
+Op& solve_triangular_record = cholesky_family.define(
+    {.name = "solve_triangular",
+     .kind = OpKind::custom,
+     .arity = 2,
+     .pull = pull_solve_triangular,
+     .push = push_solve_triangular,
+     .needs = {kReadsAandX, kReadsAandX, kReadsAandX},
+     .batch = batch_stacked,
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
+       return {in[1]->dtype, Dims(in[1]->layout.shape())};
+     },
+     .run = run_solve_triangular,
+     .fallible = true});
+
+Tensor triangular_solution(const Tensor& a, const Tensor& b, const TriangularForm& form) {
+  return apply(solve_triangular_record, {&a, &b}, form.attrs());
+}
+
+// -------------------------------------------------------------------------------------- Cholesky
+
+// attrs.flag: the upper triangle is read, and the factor is an upper one.
+
+template <class T>
+void clear_triangle(T* x, Index n, bool lower) {
+  for (Index i = 0; i < n; ++i)
+    if (lower)
+      std::fill_n(x + i * n, i, T(0));
+    else
+      std::fill_n(x + i * n + i + 1, n - i - 1, T(0));
+}
+
+void run_cholesky(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                  std::uint32_t) {
+  kernels::need_lapack(op.name);
+  allocate_value(out, op.name);
+  const auto shape = out->layout.shape();
+  const Index n = shape.back();
+  const bool upper = attrs->flag;
+  if (out->layout.size() == 0) return;
+  copy_value(in[0], out->data());
+  Failure failure;
+  with_floating(out->dtype, [&]<class T>(T) {
+    const double work = static_cast<double>(n) * n * n / 3;
+    for_stack(product(stack_of(shape)), work, [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i) {
+        T* x = data_of<T>(out) + i * n * n;
+        if (!triangle_finite(x, n, upper))
+          fill_nan(x, n * n);
+        else if (const Index info = kernels::potrf(upper ? 'L' : 'U', n, x, n))
+          failure.report(i, info);
+        clear_triangle(x, n, upper);
+      }
+    });
+  });
+  if (failure.any())
+    raise(ErrorKind::linalg, op.name,
+          failure.subject(stack_of(shape)) +
+              " is not positive definite: its leading block of order " +
+              std::to_string(failure.info()) +
+              " is not; adding a small multiple of the unit matrix makes one so that is nearly");
+}
+
+/// The lower triangle with half of the diagonal.
+Tensor lower_half(const Tensor& x) {
+  return tril(x) * (1.0 - 0.5 * eye(columns_of(x), {}, 0, x.dtype()));
+}
+
+/// The lower factor, whichever was given.
+Tensor lower_factor(const RuleArgs& args, const Tensor& x) {
+  return args.attrs->flag ? transposed_matrix(x) : x;
+}
+
+Tensor vjp_cholesky(const RuleArgs& args, int, const Tensor& given) {
+  const Tensor l = lower_factor(args, args.output), ct = lower_factor(args, given);
+  const TriangularForm back(true, true, false);
+  const Tensor inner = lower_half(matmul(transposed_matrix(l), ct));
+  const Tensor left = triangular_solution(l, inner, back);
+  return symmetric_part(triangular_solution(l, transposed_matrix(left), back));
+}
+
+Tensor jvp_cholesky(const RuleArgs& args, std::span<const Tensor> tangents) {
+  const Tensor l = lower_factor(args, args.output);
+  const TriangularForm forth(true, false, false);
+  const Tensor left = triangular_solution(l, symmetric_part(tangents[0]), forth);
+  const Tensor inner = triangular_solution(l, transposed_matrix(left), forth);
+  return lower_factor(args, matmul(l, lower_half(inner)));
+}
+
+Op& cholesky_record = cholesky_family.define({.name = "cholesky",
+                                              .kind = OpKind::custom,
+                                              .arity = 1,
+                                              .vjp = vjp_cholesky,
+                                              .jvp = jvp_cholesky,
+                                              .needs = {kSavesOutput, 0, 0},
+                                              .batch = batch_stacked,
+                                              .infer = infer_same,
+                                              .run = run_cholesky,
+                                              .fallible = true});
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------- functions
+
+Tensor cholesky(const Tensor& x, bool upper) {
+  const Tensor a = square_matrices(x, "cholesky");
+  static const AttrsPtr lower_attrs = make_attrs({}, false), upper_attrs = make_attrs({}, true);
+  return apply(cholesky_record, {&a}, upper ? upper_attrs : lower_attrs);
+}
+
+Tensor solve_triangular(const Tensor& given_a, const Tensor& given_b, std::int64_t trans,
+                        bool lower, bool unit_diagonal) {
+  const char* const op = "solve_triangular";
+  if (trans < 0 || trans > 2)
+    raise(ErrorKind::value, op,
+          "trans must be 0 for a x = b, or 1 or 2 for a' x = b, got " + std::to_string(trans));
+  const System s(given_a, given_b, op);
+  return s.given_form(
+      triangular_solution(s.a, s.b, TriangularForm(lower, trans != 0, unit_diagonal)));
+}
+
+Tensor cho_solve(const Tensor& c, const Tensor& b, bool lower) {
+  const System s(c, b, "cho_solve");
+  const Tensor half = triangular_solution(s.a, s.b, TriangularForm(lower, !lower, false));
+  return s.given_form(triangular_solution(s.a, half, TriangularForm(lower, lower, false)));
+}
+
+void register_cholesky_ops() {
+  cholesky_family.register_all();
+  register_functions({
+      {.name = "linalg.cholesky",
+       .signature = "(x, /, *, upper=False)",
+       .doc = "The triangular factor of symmetric positive definite matrices: x = L L', or U' U.\n"
+              "\n"
+              "Parameters\n"
+              "----------\n"
+              "x : Tensor, shape (..., n, n)\n"
+              "    Its lower triangle is read, the upper one where `upper` is given.\n"
+              "upper : bool\n"
+              "    Whether to give the upper factor, which is the transpose.\n"
+              "\n"
+              "Returns\n"
+              "-------\n"
+              "Tensor, shape (..., n, n)\n"
+              "    Zero in the other triangle; nan where x is not finite. The derivative is that\n"
+              "    along symmetric matrices: gradients are symmetric.\n"
+              "\n"
+              "Raises\n"
+              "------\n"
+              "LinAlgError\n"
+              "    Where a matrix is not positive definite.\n"
+              "\n"
+              "Examples\n"
+              "--------\n"
+              ">>> import adjoint as ad\n"
+              ">>> ad.linalg.cholesky(ad.tensor([[4.0, 2.0], [2.0, 5.0]])).tolist()\n"
+              "[[2.0, 0.0], [1.0, 2.0]]",
+       .entry = entry_of<cholesky>()},
+      {.name = "linalg.solve_triangular",
+       .signature = "(a, b, /, *, trans=0, lower=False, unit_diagonal=False)",
+       .doc = "The solution x of a x = b, or a' x = b where `trans` is 1 or 2, of triangular a.\n"
+              "\n"
+              "Parameters\n"
+              "----------\n"
+              "a : Tensor, shape (..., n, n)\n"
+              "    Only its upper triangle is read, or the lower one; where `unit_diagonal` is\n"
+              "    given its diagonal counts as 1.\n"
+              "b : Tensor, shape (n,) or (..., n, k)\n"
+              "    A vector, or matrices of right sides.\n"
+              "\n"
+              "Raises\n"
+              "------\n"
+              "LinAlgError\n"
+              "    Where there is a 0 on a diagonal.",
+       .entry = entry_of<solve_triangular>()},
+      {.name = "linalg.cho_solve",
+       .signature = "(c, b, /, *, lower=False)",
+       .doc = "The solution x of a x = b, from a Cholesky factor c of a: an upper one unless\n"
+              "`lower` is given.",
+       .entry = entry_of<cho_solve>()},
+  });
+}
+
+}  // namespace adjoint::linalg

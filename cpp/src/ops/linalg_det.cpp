@@ -1,0 +1,430 @@
+// Determinants. They are polynomials in the entries, and have every derivative at singular matrices
+// too: there the slope, the matrix of cofactors, is no product of the determinant and the inverse.
+//
+// One operation gives the derivatives of all orders: `det_slope(a, h1, ..., hk)` is the derivative
+// of the cofactors of a along h1, ..., hk. It is symmetric in the directions and linear in each,
+// and its own derivative along one more is itself with one more; by symmetry the transposed map is
+// too.
+//
+// Its value is the coefficient of t1 ... tk in the cofactors of B = a + sum ti hi, in the algebra
+// of numbers with t1² = ... = tk² = 0. With the singular value decomposition a = U S V' in the
+// place of a, B is split into the block of the large singular values, inverted in that algebra, and
+// the Schur complement of the others, which is small and whose adjugate Faddeev's and Le Verrier's
+// recursion gives without dividing by anything that may vanish. A matrix far from singular is a
+// large block alone, by its LU factors.
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "adjoint/linalg.h"
+#include "kernels/blas.h"
+#include "ops/linalg_support.h"
+
+namespace adjoint::linalg {
+
+namespace {
+
+Family det_family;
+
+using Mask = std::size_t;  // a set of directions
+
+// ---------------------------------------------------------------------------- dense matrices
+
+/// Row-major, in float64 whatever the dtype of the tensors.
+struct Dense {
+  Index rows = 0, columns = 0;
+  std::vector<double> v;
+
+  Dense() = default;
+  Dense(Index r, Index c) : rows(r), columns(c), v(static_cast<std::size_t>(r * c), 0.0) {}
+  double& at(Index i, Index j) { return v[static_cast<std::size_t>(i * columns + j)]; }
+  double at(Index i, Index j) const { return v[static_cast<std::size_t>(i * columns + j)]; }
+  bool empty() const { return v.empty(); }  // of matrices of the algebra: zero
+};
+
+Dense unit_dense(Index n) {
+  Dense out(n, n);
+  for (Index i = 0; i < n; ++i) out.at(i, i) = 1;
+  return out;
+}
+
+Dense flipped(const Dense& x) {
+  Dense out(x.columns, x.rows);
+  for (Index i = 0; i < x.rows; ++i)
+    for (Index j = 0; j < x.columns; ++j) out.at(j, i) = x.at(i, j);
+  return out;
+}
+
+Dense times(const Dense& a, const Dense& b) {
+  Dense out(a.rows, b.columns);
+  if (!out.empty())
+    kernels::matmul(DType::float64, a.rows, b.columns, a.columns, a.v.data(), a.columns, 1,
+                    b.v.data(), b.columns, 1, out.v.data());
+  return out;
+}
+
+void add_scaled(Dense& sum, double factor, const Dense& x) {
+  if (x.empty()) return;
+  if (sum.empty()) sum = Dense(x.rows, x.columns);
+  for (std::size_t i = 0; i < x.v.size(); ++i) sum.v[i] += factor * x.v[i];
+}
+
+double trace_of(const Dense& a, const Dense& b) {  // of the product
+  double sum = 0;
+  for (Index i = 0; i < a.rows; ++i)
+    for (Index j = 0; j < a.columns; ++j) sum += a.at(i, j) * b.at(j, i);
+  return sum;
+}
+
+Dense block_of(const Dense& x, Index row, Index column, Index rows, Index columns) {
+  Dense out(rows, columns);
+  for (Index i = 0; i < rows; ++i)
+    for (Index j = 0; j < columns; ++j) out.at(i, j) = x.at(row + i, column + j);
+  return out;
+}
+
+// ------------------------------------------------------------------------------- the algebra
+
+/// A matrix of the algebra: entry S is the coefficient of the product of t over S.
+using Series = std::vector<Dense>;
+using Numbers = std::vector<double>;
+
+/// Calls f for every subset of `set`, itself and the empty one included.
+template <class F>
+void for_subsets(Mask set, F&& f) {
+  for (Mask part = set;; part = (part - 1) & set) {
+    f(part);
+    if (part == 0) return;
+  }
+}
+template <class F>
+void for_members(Mask set, F&& f) {
+  for (std::size_t i = 0; set >> i; ++i)
+    if (set >> i & 1) f(i);
+}
+
+Dense coefficient(const Series& a, const Series& b, Mask set) {
+  Dense sum;
+  for_subsets(set, [&](Mask part) {
+    if (!a[part].empty() && !b[set ^ part].empty())
+      add_scaled(sum, 1, times(a[part], b[set ^ part]));
+  });
+  return sum;
+}
+Dense coefficient(const Numbers& a, const Series& b, Mask set) {
+  Dense sum;
+  for_subsets(set, [&](Mask part) { add_scaled(sum, a[part], b[set ^ part]); });
+  return sum;
+}
+template <class A>
+Series product_of(const A& a, const Series& b) {
+  Series out(b.size());
+  for (Mask set = 0; set < b.size(); ++set) out[set] = coefficient(a, b, set);
+  return out;
+}
+
+/// The inverse of a + sum ti hi, and its determinant, from those of a.
+struct Invertible {
+  Series inverse;
+  Numbers det;
+
+  Invertible(Dense of_a, double det_a, const std::vector<Dense>& h)
+      : inverse(Mask{1} << h.size()), det(inverse.size()) {
+    inverse[0] = std::move(of_a);
+    det[0] = det_a;
+    for (Mask set = 1; set < inverse.size(); ++set) {
+      Dense sum;
+      for_members(set, [&](std::size_t i) {
+        add_scaled(sum, -1, times(h[i], inverse[set ^ Mask{1} << i]));
+      });
+      inverse[set] = times(inverse[0], sum);
+      std::size_t first = 0;
+      while (!(set >> first & 1)) ++first;
+      const Mask rest = set ^ Mask{1} << first;
+      for_subsets(rest, [&](Mask part) {
+        det[set] += det[part] * trace_of(inverse[rest ^ part], h[first]);
+      });
+    }
+  }
+};
+
+/// The adjugate and the determinant of a small matrix of the algebra (Faddeev and Le Verrier).
+struct Adjugate {
+  Series adjugate;
+  Numbers det;
+
+  explicit Adjugate(const Series& c) : adjugate(c.size()), det(c.size()) {
+    const Index d = c[0].rows;
+    Numbers last(c.size());
+    last[0] = 1;
+    for (Index k = 1; k <= d; ++k) {
+      adjugate = product_of(c, adjugate);
+      for (Mask set = 0; set < c.size(); ++set) add_scaled(adjugate[set], last[set], unit_dense(d));
+      const Series both = product_of(c, adjugate);
+      for (Mask set = 0; set < c.size(); ++set) {
+        last[set] = 0;
+        for (Index i = 0; i < d && !both[set].empty(); ++i)
+          last[set] -= both[set].at(i, i) / static_cast<double>(k);
+      }
+    }
+    const double sign = d % 2 ? 1 : -1;
+    for (Dense& part : adjugate)
+      for (double& x : part.v) x *= sign;
+    for (Mask set = 0; set < c.size(); ++set) det[set] = -sign * last[set];
+  }
+};
+
+// ------------------------------------------------------------------------------ the cofactors
+
+double det_of(Dense x) {
+  const Index n = x.rows;
+  std::vector<Index> pivots(static_cast<std::size_t>(n));
+  if (n > 0) kernels::getrf(n, x.v.data(), n, pivots.data());
+  double out = 1;
+  for (Index i = 0; i < n; ++i) {
+    out *= x.at(i, i);
+    if (pivots[static_cast<std::size_t>(i)] != i + 1) out = -out;
+  }
+  return out;
+}
+
+/// The adjugate of a block of large singular values and a block of small ones, in the coordinates
+/// of the singular vectors.
+Dense adjugate_of_blocks(const std::vector<double>& s, Index large, const std::vector<Dense>& h) {
+  const auto n = static_cast<Index>(s.size());
+  const Index small = n - large;
+  const Mask count = Mask{1} << h.size(), all = count - 1;
+  Dense inverse(large, large);
+  double det = 1;
+  for (Index i = 0; i < large; ++i) {
+    inverse.at(i, i) = 1 / s[static_cast<std::size_t>(i)];
+    det *= s[static_cast<std::size_t>(i)];
+  }
+  std::vector<Dense> within;
+  Series right(count), left(count), c(count);  // inverse * B12, B21 * inverse, the complement
+  for (const Dense& x : h) within.push_back(block_of(x, 0, 0, large, large));
+  const Invertible b(std::move(inverse), det, within);
+  c[0] = Dense(small, small);
+  for (Index i = 0; i < small; ++i) c[0].at(i, i) = s[static_cast<std::size_t>(large + i)];
+  for (Mask set = 1; set < count; ++set)
+    for_members(set, [&](std::size_t i) {
+      const Dense& before = b.inverse[set ^ Mask{1} << i];
+      add_scaled(right[set], 1, times(before, block_of(h[i], 0, large, large, small)));
+      add_scaled(left[set], 1, times(block_of(h[i], large, 0, small, large), before));
+    });
+  for (Mask set = 1; set < count; ++set)
+    for_members(set, [&](std::size_t i) {
+      if (set == Mask{1} << i) add_scaled(c[set], 1, block_of(h[i], large, large, small, small));
+      const Dense& before = right[set ^ Mask{1} << i];
+      if (!before.empty())
+        add_scaled(c[set], -1, times(block_of(h[i], large, 0, small, large), before));
+    });
+  const Adjugate schur(c);
+  const Series corner = product_of(b.det, schur.adjugate);
+  const Series across = product_of(right, corner);
+  Dense top = coefficient(schur.det, product_of(b.det, b.inverse), all);
+  add_scaled(top, 1, coefficient(across, left, all));
+  const Dense down = coefficient(corner, left, all);
+  Dense out(n, n);
+  const auto put = [&](Index row, Index column, double sign, const Dense& part) {
+    for (Index i = 0; i < part.rows; ++i)
+      for (Index j = 0; j < part.columns; ++j) out.at(row + i, column + j) = sign * part.at(i, j);
+  };
+  put(0, 0, 1, top);
+  put(0, large, -1, across[all]);
+  put(large, 0, -1, down);
+  put(large, large, 1, corner[all]);
+  return out;
+}
+
+/// By singular values; those within the root of the precision of the largest are large.
+Dense cofactors_by_singular_values(const Dense& a, const std::vector<Dense>& h,
+                                   const std::string& op) {
+  const Index n = a.rows;
+  // What LAPACK takes for a is a': its left vectors are the right ones of a.
+  Dense copy = a, vt(n, n), u(n, n);
+  std::vector<double> s(static_cast<std::size_t>(n));
+  kernels::Svd<double> svd('S', n, n);
+  if (svd(copy.v.data(), s.data(), vt.v.data(), u.v.data()))
+    raise(ErrorKind::linalg, op, "the singular values did not converge");
+  const double least = s[0] * std::sqrt(std::numeric_limits<double>::epsilon());
+  const Index large = std::count_if(s.begin(), s.end(), [&](double x) { return x > least; });
+  std::vector<Dense> turned;
+  for (const Dense& x : h) turned.push_back(times(times(flipped(u), x), flipped(vt)));
+  Dense adjugate = adjugate_of_blocks(s, large, turned);
+  const double sign = det_of(u) * det_of(vt) < 0 ? -1 : 1;
+  for (double& x : adjugate.v) x *= sign;
+  return times(times(u, flipped(adjugate)), vt);
+}
+
+Dense cofactors(const Dense& a, const std::vector<Dense>& h, const std::string& op) {
+  const Index n = a.rows;
+  Dense lu = a;
+  double norm = 0;  // the 1-norm of a', which LAPACK sees
+  for (Index i = 0; i < n; ++i) {
+    double row = 0;
+    for (Index j = 0; j < n; ++j) row += std::abs(a.at(i, j));
+    norm = std::max(norm, row);
+  }
+  std::vector<Index> pivots(static_cast<std::size_t>(n));
+  const Index info = kernels::getrf(n, lu.v.data(), n, pivots.data());
+  const double least = std::sqrt(std::numeric_limits<double>::epsilon());
+  if (info > 0 || !(kernels::gecon(n, lu.v.data(), n, norm) > least))
+    return cofactors_by_singular_values(a, h, op);
+  double det = 1;
+  for (Index i = 0; i < n; ++i)
+    det *= pivots[static_cast<std::size_t>(i)] == i + 1 ? lu.at(i, i) : -lu.at(i, i);
+  kernels::Inverse<double>{n}(lu.v.data(), pivots.data());
+  const Invertible b(std::move(lu), det, h);
+  return flipped(coefficient(b.det, b.inverse, b.inverse.size() - 1));
+}
+
+template <class T>
+Dense dense_copy(const T* x, Index n) {
+  Dense out(n, n);
+  std::copy_n(x, n * n, out.v.begin());
+  return out;
+}
+
+void run_det_slope(const Op& op, Node* out, std::span<Node* const> in, const Attrs*,
+                   std::uint32_t) {
+  kernels::need_lapack(op.name);
+  allocate_value(out, op.name);
+  const auto shape = out->layout.shape();
+  const Index n = shape.back();
+  if (out->layout.size() == 0) return;
+  std::vector<Tensor> held;
+  for (Node* x : in) held.push_back(contiguous(x));
+  const double work = 8.0 * static_cast<double>(n * n) * static_cast<double>(n);
+  with_floating(out->dtype, [&]<class T>(T) {
+    for_stack(product(stack_of(shape)), work, [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i) {
+        T* const to = data_of<T>(out) + i * n * n;
+        std::vector<Dense> h;
+        bool finite = true;
+        for (const Tensor& x : held) {
+          const T* const from = data_of<T>(x.node()) + i * n * n;
+          finite = finite && all_finite(from, n * n);
+          h.push_back(dense_copy(from, n));
+        }
+        if (!finite) {
+          fill_nan(to, n * n);
+          continue;
+        }
+        const Dense a = std::move(h.front());
+        h.erase(h.begin());
+        const Dense slope = cofactors(a, h, op.name);
+        std::transform(slope.v.begin(), slope.v.end(), to,
+                       [](double x) { return static_cast<T>(x); });
+      }
+    });
+  });
+}
+
+/// The same application with another tensor as input i, or as a further direction.
+Tensor det_slope_with(const RuleArgs& args, std::size_t i, const Tensor& x) {
+  SmallVector<Node*, 8> nodes;
+  for (std::size_t k = 0; k < args.inputs.size(); ++k)
+    nodes.push_back(k == i && i > 0 ? x.node() : args.inputs[k].node());
+  if (i == 0) nodes.push_back(x.node());
+  return Tensor::adopt(apply(args.op, nodes));
+}
+
+Op& det_slope_record =
+    det_family.define({.name = "det_slope",
+                       .kind = OpKind::custom,
+                       .arity = 0xff,
+                       .vjp =
+                           [](const RuleArgs& args, int input, const Tensor& ct) {
+                             return det_slope_with(args, static_cast<std::size_t>(input), ct);
+                           },
+                       .jvp =
+                           [](const RuleArgs& args, std::span<const Tensor> tangents) {
+                             Tensor sum;
+                             for (std::size_t i = 0; i < tangents.size(); ++i)
+                               if (tangents[i].defined())
+                                 sum = plus(sum, det_slope_with(args, i, tangents[i]));
+                             return sum;
+                           },
+                       .needs = {0x7f, 0x7f, 0x7f},
+                       .batch = batch_stacked,
+                       .infer = infer_same,
+                       .run = run_det_slope,
+                       .internal = true,
+                       .fallible = true});
+
+// -------------------------------------------------------------------------------------- det
+
+void run_det(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
+  kernels::need_lapack(op.name);
+  allocate_value(out, op.name);
+  const Tensor x = contiguous(in[0]);
+  const Index n = x.shape().back();
+  const double work = static_cast<double>(n * n) * static_cast<double>(n);
+  with_floating(out->dtype, [&]<class T>(T) {
+    for_stack(out->layout.size(), work, [&](Index begin, Index end) {
+      std::vector<T> lu(static_cast<std::size_t>(n * n));
+      std::vector<Index> pivots(static_cast<std::size_t>(n));
+      for (Index i = begin; i < end; ++i) {
+        std::copy_n(data_of<T>(x.node()) + i * n * n, n * n, lu.begin());
+        if (n > 0) kernels::getrf(n, lu.data(), n, pivots.data());
+        T det = 1;
+        for (Index j = 0; j < n; ++j) {
+          const T d = lu[static_cast<std::size_t>(j * (n + 1))];
+          det *= pivots[static_cast<std::size_t>(j)] == j + 1 ? d : -d;
+        }
+        data_of<T>(out)[i] = det;
+      }
+    });
+  });
+}
+
+Tensor as_square(const Tensor& x) { return as_column(as_column(x)); }
+
+Op& det_record = det_family.define(
+    {.name = "det",
+     .kind = OpKind::custom,
+     .arity = 1,
+     .vjp =
+         [](const RuleArgs& args, int, const Tensor& ct) {
+           return as_square(ct) * apply(det_slope_record, {&args.inputs[0]});
+         },
+     .jvp =
+         [](const RuleArgs& args, std::span<const Tensor> tangents) {
+           return sum(apply(det_slope_record, {&args.inputs[0]}) * tangents[0], {-2, -1});
+         },
+     .needs = {1, 0, 0},
+     .batch = batch_stacked,
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
+       return {in[0]->dtype, Dims(stack_of(in[0]->layout.shape()))};
+     },
+     .run = run_det,
+     .internal = true});
+
+}  // namespace
+
+Tensor det(const Tensor& x) {
+  const Tensor a = square_matrices(x, "det");
+  return apply(det_record, {&a});
+}
+
+void register_det_ops() {
+  det_family.register_all();
+  register_functions({
+      {.name = "linalg.det",
+       .signature = "(x, /)",
+       .doc = "The determinant of square matrices.\n"
+              "\n"
+              "Its gradient is the matrix of cofactors, of singular matrices too.\n"
+              "\n"
+              "Examples\n"
+              "--------\n"
+              ">>> import adjoint as ad\n"
+              ">>> ad.round(ad.grad(ad.linalg.det)(ad.tensor([[1.0, 2.0], [2.0, 4.0]]))).tolist()\n"
+              "[[4.0, -2.0], [-2.0, 1.0]]",
+       .entry = entry_of<det>()},
+  });
+}
+
+}  // namespace adjoint::linalg

@@ -1,0 +1,370 @@
+// LU factors and what follows from them: solutions, inverses, logarithms of determinants.
+//
+// The factors themselves have no derivative. What uses them takes the matrix as an input beside
+// them, and its rule says how the result depends on the matrix; so one factorisation serves the
+// value and the derivatives of every order. They are those of the transposed matrix, which in
+// row-major order is what LAPACK sees: x' = P L U.
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "adjoint/linalg.h"
+#include "ops/linalg_support.h"
+
+namespace adjoint::linalg {
+
+namespace {
+
+Family lu_family;
+
+double cubic(Index n) { return static_cast<double>(n) * static_cast<double>(n * n); }
+
+// ------------------------------------------------------------------------------------- factors
+
+void run_lu(const Op& op, std::span<Node* const> out, std::span<Node* const> in, const Attrs*,
+            std::uint32_t) {
+  kernels::need_lapack(op.name);
+  for (Node* node : out) allocate_value(node, op.name);
+  const auto shape = in[0]->layout.shape();
+  const Index n = shape.back();
+  if (out[0]->layout.size() == 0) return;
+  copy_value(in[0], out[0]->data());
+  with_floating(in[0]->dtype, [&]<class T>(T) {
+    for_stack(product(stack_of(shape)), cubic(n), [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i)
+        kernels::getrf(n, data_of<T>(out[0]) + i * n * n, n, data_of<Index>(out[1]) + i * n);
+    });
+  });
+}
+
+Op& lu_record = lu_family.define(
+    {.name = "lu_factors",
+     .kind = OpKind::custom,
+     .arity = 1,
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
+       const auto shape = in[0]->layout.shape();
+       return std::vector<ResultSpec>{{in[0]->dtype, Dims(shape)},
+                                      {DType::int64, Dims(shape.first(shape.size() - 1))}};
+     },
+     .run_all = run_lu,
+     .batch_all = batch_all_stacked,
+     .internal = true});
+
+std::vector<Tensor> lu_of(const Tensor& a) {
+  Node* const in[] = {a.node()};
+  return apply_all(lu_record, in);
+}
+
+// -------------------------------------------------------------------------------------- solve
+
+// attrs.flag: the transposed system. Inputs are a, b, the factors of a and their pivots.
+
+template <class T>
+bool has_zero_on_diagonal(const T* a, Index n, Index leading) {
+  for (Index i = 0; i < n; ++i)
+    if (a[i * (leading + 1)] == T(0)) return true;
+  return false;
+}
+
+/// Exchanges rows of x, k entries each, in the order of the factorisation or the reverse one.
+template <class T>
+void exchange_rows(T* x, Index n, Index k, const Index* pivots, bool forward) {
+  for (Index step = 0; step < n; ++step) {
+    const Index i = forward ? step : n - 1 - step, j = pivots[i] - 1;
+    if (i != j) std::swap_ranges(x + i * k, x + (i + 1) * k, x + j * k);
+  }
+}
+
+/// X takes the place of B. With a' = P L U it is X' = B' U^-1 L^-1 P', or, of the transposed
+/// system, X' = B' P L'^-1 U'^-1.
+template <class T>
+void solve_from_factors(bool trans, Index n, Index k, const T* lu, Index leading,
+                        const Index* pivots, T* b) {
+  if (trans) {
+    exchange_rows(b, n, k, pivots, true);
+    if (k == 1) {
+      kernels::trsv<T>('L', 'N', 'U', n, lu, leading, b);
+      kernels::trsv<T>('U', 'N', 'N', n, lu, leading, b);
+    } else {
+      kernels::trsm_right<T>('L', 'T', 'U', k, n, lu, leading, b, k);
+      kernels::trsm_right<T>('U', 'T', 'N', k, n, lu, leading, b, k);
+    }
+    return;
+  }
+  if (k == 1) {
+    kernels::trsv<T>('U', 'T', 'N', n, lu, leading, b);
+    kernels::trsv<T>('L', 'T', 'U', n, lu, leading, b);
+  } else {
+    kernels::trsm_right<T>('U', 'N', 'N', k, n, lu, leading, b, k);
+    kernels::trsm_right<T>('L', 'N', 'U', k, n, lu, leading, b, k);
+  }
+  exchange_rows(b, n, k, pivots, false);
+}
+
+void run_solve(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+               std::uint32_t) {
+  allocate_value(out, op.name);
+  const auto shape = out->layout.shape();
+  const auto stack = stack_of(shape);
+  const Index n = shape[shape.size() - 2], k = shape.back();
+  if (n == 0) return;
+  copy_value(in[1], out->data());
+  const MatrixReader reader(in[2], MatrixReader::Order::rows);
+  const Tensor pivots = contiguous(in[3]);
+  Failure failure;
+  with_floating(out->dtype, [&]<class T>(T) {
+    for_stack(product(stack), 2.0 * static_cast<double>(n * n * k), [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i) {
+        const T* const factors = reader.at<T>(i);
+        if (has_zero_on_diagonal(factors, n, reader.leading()))
+          failure.report(i, 1);
+        else if (k > 0)
+          solve_from_factors(attrs->flag, n, k, factors, reader.leading(),
+                             data_of<Index>(pivots.node()) + i * n, data_of<T>(out) + i * n * k);
+      }
+    });
+  });
+  if (failure.any())
+    raise(ErrorKind::linalg, op.name,
+          failure.subject(stack) + " is singular: lstsq or pinv give the shortest solution");
+}
+
+Tensor solution(const Tensor& a, const Tensor& b, const Tensor& lu, const Tensor& pivots,
+                bool trans);
+
+std::vector<Tensor> pull_solve(const RuleArgs& args, std::span<const Tensor> cts) {
+  const bool trans = args.attrs->flag;
+  const auto& in = args.inputs;
+  const Tensor of_b = solution(in[0], cts[0], in[2], in[3], !trans);
+  Tensor of_a;
+  if (is_wanted(args, 0))
+    of_a = negative(trans ? matmul(result_of(args), transposed_matrix(of_b))
+                          : matmul(of_b, transposed_matrix(result_of(args))));
+  return {of_a, of_b, {}, {}};
+}
+
+std::vector<Tensor> push_solve(const RuleArgs& args, std::span<const Tensor> tangents) {
+  const bool trans = args.attrs->flag;
+  Tensor right = tangents[1];
+  if (tangents[0].defined()) {
+    const Tensor moved = trans ? transposed_matrix(tangents[0]) : tangents[0];
+    right = plus(negative(matmul(moved, result_of(args))), right);
+  }
+  return {solution(args.inputs[0], right, args.inputs[2], args.inputs[3], trans)};
+}
+
+// The matrix too: the rule hands it on, to say what its own result depends on.
+constexpr std::uint8_t kReadsFactorsAndX = 1 | 4 | 8 | kSavesOutput;
+
+Op& solve_record = lu_family.define(
+    {.name = "solve",
+     .kind = OpKind::custom,
+     .arity = 4,
+     .dtypes = DTypeRule::custom,
+     .pull = pull_solve,
+     .push = push_solve,
+     .needs = {kReadsFactorsAndX, kReadsFactorsAndX, kReadsFactorsAndX},
+     .constant_inputs = 4 | 8,
+     .batch = batch_stacked,
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
+       return {in[1]->dtype, Dims(in[1]->layout.shape())};
+     },
+     .run = run_solve,
+     .internal = true,
+     .fallible = true});
+
+Tensor solution(const Tensor& a, const Tensor& b, const Tensor& lu, const Tensor& pivots,
+                bool trans) {
+  static const AttrsPtr plain = make_attrs({}, false), back = make_attrs({}, true);
+  return apply(solve_record, {&a, &b, &lu, &pivots}, trans ? back : plain);
+}
+
+// -------------------------------------------------------------------------------------- inverse
+
+// attrs.flag: a singular matrix gives infinities, where else it is an error.
+
+void run_inv(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+             std::uint32_t) {
+  kernels::need_lapack(op.name);
+  allocate_value(out, op.name);
+  const auto shape = out->layout.shape();
+  const Index n = shape.back();
+  if (out->layout.size() == 0) return;
+  copy_value(in[0], out->data());
+  Failure failure;
+  with_floating(out->dtype, [&]<class T>(T) {
+    for_stack(product(stack_of(shape)), 2 * cubic(n), [&](Index begin, Index end) {
+      kernels::Inverse<T> inverse(n);
+      std::vector<Index> pivots(static_cast<std::size_t>(n));
+      for (Index i = begin; i < end; ++i) {
+        T* const x = data_of<T>(out) + i * n * n;
+        kernels::getrf(n, x, n, pivots.data());
+        if (!has_zero_on_diagonal(x, n, n))
+          inverse(x, pivots.data());
+        else if (attrs->flag)
+          std::fill_n(x, n * n, std::numeric_limits<T>::infinity());
+        else
+          failure.report(i, 1);
+      }
+    });
+  });
+  if (failure.any())
+    raise(ErrorKind::linalg, op.name,
+          failure.subject(stack_of(shape)) + " is singular: pinv gives a pseudo-inverse");
+}
+
+Op& inv_record =
+    lu_family.define({.name = "inv",
+                      .kind = OpKind::custom,
+                      .arity = 1,
+                      .vjp =
+                          [](const RuleArgs& args, int, const Tensor& ct) {
+                            const Tensor back = transposed_matrix(args.output);
+                            return negative(matmul(matmul(back, ct), back));
+                          },
+                      .jvp =
+                          [](const RuleArgs& args, std::span<const Tensor> tangents) {
+                            return negative(matmul(matmul(args.output, tangents[0]), args.output));
+                          },
+                      .needs = {kSavesOutput, 0, 0},
+                      .batch = batch_stacked,
+                      .infer = infer_same,
+                      .run = run_inv,
+                      .internal = true,
+                      .fallible = true});
+
+// -------------------------------------------------------------------------------------- slogdet
+
+// Inputs are a, its factors and their pivots.
+
+void run_slogdet(const Op& op, std::span<Node* const> out, std::span<Node* const> in, const Attrs*,
+                 std::uint32_t) {
+  for (Node* node : out) allocate_value(node, op.name);
+  const auto shape = in[1]->layout.shape();
+  const Index n = shape.back();
+  const Tensor lu = contiguous(in[1]), pivots = contiguous(in[2]);
+  with_floating(in[1]->dtype, [&]<class T>(T) {
+    for (Index i = 0; i < product(stack_of(shape)); ++i) {
+      const T* const x = data_of<T>(lu.node()) + i * n * n;
+      const Index* const p = data_of<Index>(pivots.node()) + i * n;
+      T sign = 1, logarithm = 0;
+      for (Index j = 0; j < n; ++j) {
+        const T d = x[j * (n + 1)];
+        sign *= std::isnan(d) ? d : static_cast<T>((d > 0) - (d < 0));
+        if (p[j] != j + 1) sign = -sign;
+        logarithm += std::log(std::abs(d));
+      }
+      data_of<T>(out[0])[i] = sign;
+      data_of<T>(out[1])[i] = logarithm;
+    }
+  });
+}
+
+/// The slope of the logarithm: the transposed inverse.
+Tensor logdet_slope(const RuleArgs& args) {
+  const Tensor& a = args.inputs[0];
+  return solution(a, unit_matrix(a, columns_of(a)), args.inputs[1], args.inputs[2], true);
+}
+
+Tensor as_matrix(const Tensor& x) { return as_column(as_column(x)); }
+
+Op& slogdet_record = lu_family.define(
+    {.name = "slogdet",
+     .kind = OpKind::custom,
+     .arity = 3,
+     .dtypes = DTypeRule::custom,
+     .pull = [](const RuleArgs& args, std::span<const Tensor> cts) -> std::vector<Tensor> {
+       if (!cts[1].defined()) return {{}, {}, {}};
+       return {as_matrix(cts[1]) * logdet_slope(args), {}, {}};
+     },
+     .push = [](const RuleArgs& args, std::span<const Tensor> tangents) -> std::vector<Tensor> {
+       return {{}, sum(logdet_slope(args) * tangents[0], {-2, -1})};
+     },
+     .needs = {1 | 2 | 4, 1 | 2 | 4, 1 | 2 | 4},
+     .constant_inputs = 2 | 4,
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
+       const Dims stack(stack_of(in[0]->layout.shape()));
+       return std::vector<ResultSpec>{{in[0]->dtype, stack}, {in[0]->dtype, stack}};
+     },
+     .run_all = run_slogdet,
+     .batch_all = batch_all_stacked,
+     .internal = true});
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------- functions
+
+Tensor solve(const Tensor& x1, const Tensor& x2) {
+  const Tensor left = square_matrices(x1, "solve");
+  const System s(left, x2, "solve");
+  // Factored before it is repeated over the right sides.
+  const bool repeated = s.a.size() != left.size();
+  std::vector<Tensor> f = lu_of(repeated ? astype(left, s.a.dtype()) : s.a);
+  if (repeated) {
+    const Dims stack(stack_of(s.a.shape()));
+    f[0] = over_stack(f[0], stack);
+    f[1] = broadcast_to(f[1], with_axis(stack, rows_of(s.a)));
+  }
+  return s.given_form(solution(s.a, s.b, f[0], f[1], false));
+}
+
+Tensor inverse_or_infinite(const Tensor& x) {
+  static const AttrsPtr lenient = make_attrs({}, true);
+  return apply(inv_record, {&x}, lenient);
+}
+
+Tensor inv(const Tensor& x) {
+  static const AttrsPtr strict = make_attrs({}, false);
+  const Tensor a = square_matrices(x, "inv");
+  return apply(inv_record, {&a}, strict);
+}
+
+std::tuple<Tensor, Tensor> slogdet(const Tensor& x) {
+  const Tensor a = square_matrices(x, "slogdet");
+  const std::vector<Tensor> f = lu_of(a);
+  Node* const in[] = {a.node(), f[0].node(), f[1].node()};
+  std::vector<Tensor> out = apply_all(slogdet_record, in);
+  return {std::move(out[0]), std::move(out[1])};
+}
+
+void register_lu_ops() {
+  lu_family.register_all();
+  register_functions({
+      {.name = "linalg.solve",
+       .signature = "(x1, x2, /)",
+       .doc = "The solution x of x1 x = x2.\n"
+              "\n"
+              "Parameters\n"
+              "----------\n"
+              "x1 : Tensor, shape (..., n, n)\n"
+              "x2 : Tensor, shape (n,) or (..., n, k)\n"
+              "    A vector, or matrices of right sides; leading axes broadcast.\n"
+              "\n"
+              "Raises\n"
+              "------\n"
+              "LinAlgError\n"
+              "    Where a matrix is singular.\n"
+              "\n"
+              "Examples\n"
+              "--------\n"
+              ">>> import adjoint as ad\n"
+              ">>> a = ad.tensor([[2.0, 0.0], [1.0, 4.0]])\n"
+              ">>> ad.linalg.solve(a, ad.tensor([2.0, 9.0])).tolist()\n"
+              "[1.0, 2.0]",
+       .entry = entry_of<solve>()},
+      {.name = "linalg.inv",
+       .signature = "(x, /)",
+       .doc = "The inverse of square matrices. Raises LinAlgError where one is singular.",
+       .entry = entry_of<inv>()},
+      {.name = "linalg.slogdet",
+       .signature = "(x, /) -> (sign, logabsdet)",
+       .doc = "The sign of the determinant, and the logarithm of its absolute value.\n"
+              "\n"
+              "Of a singular matrix they are 0 and -inf, and the derivative raises LinAlgError.",
+       .entry = entry_of<slogdet>()},
+  });
+}
+
+}  // namespace adjoint::linalg

@@ -1,0 +1,203 @@
+// Orthogonal factors, X = Q R.
+//
+// The rule is written for matrices with at least as many rows as columns and of full column rank.
+// Where Q moves by Q W with a skew W, and N = Q' dX R^-1, the strictly lower part of W is that of
+// N. Of a complete Q the further columns are any orthonormal ones; they are taken not to turn into
+// one another, so functions that depend on the space they span have their derivative. A wide matrix
+// is factored by its first columns, and the others follow.
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+#include "adjoint/linalg.h"
+#include "ops/linalg_support.h"
+
+namespace adjoint::linalg {
+
+namespace {
+
+Family qr_family;
+
+// attrs.flag: Q is complete. R has as many rows as Q has columns.
+
+Tensor leading_columns(const Tensor& x, Index first, Index count) {
+  return entries_along(x, x.ndim() - 1, first, count);
+}
+Tensor leading_rows(const Tensor& x, Index first, Index count) {
+  return entries_along(x, x.ndim() - 2, first, count);
+}
+
+template <class T>
+Index factor_one(kernels::QrFactors<T>& factors, Index m, Index n, Index columns, T* work, T* q,
+                 T* r) {
+  const Index info = factors(work, [&](const T* x) {
+    for (Index i = 0; i < columns; ++i)
+      for (Index j = 0; j < n; ++j) r[i * n + j] = j >= i ? x[j * m + i] : T(0);
+  });
+  copy_turned(work, columns, m, q, columns);
+  return info;
+}
+
+void run_qr(const Op& op, std::span<Node* const> out, std::span<Node* const> in, const Attrs*,
+            std::uint32_t) {
+  kernels::need_lapack(op.name);
+  for (Node* node : out) allocate_value(node, op.name);
+  const auto shape = in[0]->layout.shape();
+  const Index m = shape[shape.size() - 2], n = shape.back();
+  const Index columns = out[0]->layout.shape().back();
+  const Index count = product(stack_of(shape));
+  Failure failure;
+  with_floating(in[0]->dtype, [&]<class T>(T) {
+    T* const q = data_of<T>(out[0]);
+    T* const r = data_of<T>(out[1]);
+    if (m == 0 || n == 0) {  // nothing to factor: any orthonormal columns
+      std::fill_n(q, out[0]->layout.size(), T(0));
+      for (Index i = 0; i < count; ++i)
+        for (Index j = 0; j < std::min(m, columns); ++j) q[i * m * columns + j * (columns + 1)] = 1;
+      return;
+    }
+    const Tensor x = contiguous(in[0]);
+    const double work = 2.0 * static_cast<double>(m * n) * static_cast<double>(columns);
+    for_stack(count, work, [&](Index begin, Index end) {
+      kernels::QrFactors<T> factors(m, n, columns);
+      std::vector<T> room(static_cast<std::size_t>(m * std::max(columns, n)));
+      for (Index i = begin; i < end; ++i) {
+        copy_turned(data_of<T>(x.node()) + i * m * n, m, n, room.data(), m);
+        if (const Index info = factor_one(factors, m, n, columns, room.data(), q + i * m * columns,
+                                          r + i * columns * n))
+          failure.report(i, info);
+      }
+    });
+  });
+  if (failure.any())
+    raise(ErrorKind::runtime, op.name, failure.subject(stack_of(shape)) + " was not factored");
+}
+
+struct QrParts {
+  Tensor q, r, r1;  // r1: the square part of R
+  Index n;
+
+  explicit QrParts(const RuleArgs& args)
+      : q(args.outputs[0]), r(args.outputs[1]), n(columns_of(args.outputs[1])) {
+    r1 = rows_of(r) == n ? r : leading_rows(r, 0, n);
+  }
+  bool complete() const { return columns_of(q) != n; }
+  /// x R^-1, or x R'^-1.
+  Tensor over_r(const Tensor& x, bool trans) const {
+    const Tensor back = matrix_transpose(x);
+    return matrix_transpose(solve_triangular(r1, back, trans ? 0 : 1));
+  }
+};
+
+/// x minus its transpose, below the diagonal.
+Tensor skew_below(const Tensor& x) { return tril(x - matrix_transpose(x), -1); }
+
+std::vector<Tensor> pull_qr(const RuleArgs& args, std::span<const Tensor> cts) {
+  const QrParts p(args);
+  const Tensor& q = p.q;
+  Tensor inner, beside;  // the cotangent of the first columns of N, and what lies beside Q
+  if (cts[0].defined()) {
+    const Tensor k = matmul(matrix_transpose(q), cts[0]);
+    if (p.complete()) {
+      const Index more = columns_of(q) - p.n;
+      inner = skew_below(leading_columns(leading_rows(k, 0, p.n), 0, p.n));
+      const Tensor down = leading_columns(leading_rows(k, p.n, more), 0, p.n);
+      const Tensor across = leading_columns(leading_rows(k, 0, p.n), p.n, more);
+      beside = matmul(leading_columns(q, p.n, more), down - matrix_transpose(across));
+    } else {
+      inner = skew_below(k);
+      beside = cts[0] - matmul(q, k);
+    }
+  }
+  if (cts[1].defined()) {
+    const Tensor given = p.complete() ? leading_rows(cts[1], 0, p.n) : cts[1];
+    const Tensor both = matmul(triu(given), matrix_transpose(p.r1));
+    inner = plus(inner, both - skew_below(both));
+  }
+  const Tensor q1 = p.complete() ? leading_columns(q, 0, p.n) : q;
+  return {p.over_r(plus(matmul(q1, inner), beside), true)};
+}
+
+std::vector<Tensor> push_qr(const RuleArgs& args, std::span<const Tensor> tangents) {
+  const QrParts p(args);
+  const Tensor moved = p.over_r(tangents[0], false);
+  const Tensor within = matmul(matrix_transpose(p.q), moved);
+  const Tensor top = p.complete() ? leading_rows(within, 0, p.n) : within;
+  const Tensor lower = tril(top, -1);
+  const Tensor turn = lower - matrix_transpose(lower);
+  Tensor dr = triu(matmul(top - turn, p.r1));
+  if (!p.complete()) return {moved - matmul(p.q, top - turn), dr};
+  const Index more = columns_of(p.q) - p.n;
+  const Tensor down = leading_rows(within, p.n, more);
+  const Tensor q1 = leading_columns(p.q, 0, p.n), q2 = leading_columns(p.q, p.n, more);
+  const Tensor parts[] = {matmul(q1, turn) + matmul(q2, down),
+                          negative(matmul(q1, matrix_transpose(down)))};
+  const Tensor rows[] = {dr, zeros_of(with_matrix(stack_of(dr.shape()), more, p.n), dr.dtype())};
+  return {concat(parts, -1), concat(rows, -2)};
+}
+
+Op& qr_record = qr_family.define(
+    {.name = "qr",
+     .kind = OpKind::custom,
+     .arity = 1,
+     .pull = pull_qr,
+     .push = push_qr,
+     .needs = {kSavesOutput, 0, 0},
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs* attrs) -> ResultList {
+       const auto shape = in[0]->layout.shape();
+       const Index m = shape[shape.size() - 2], n = shape.back();
+       const Index columns = attrs->flag ? m : std::min(m, n);
+       return std::vector<ResultSpec>{{in[0]->dtype, with_matrix(stack_of(shape), m, columns)},
+                                      {in[0]->dtype, with_matrix(stack_of(shape), columns, n)}};
+     },
+     .run_all = run_qr,
+     .batch_all = batch_all_stacked,
+     .internal = true});
+
+}  // namespace
+
+std::tuple<Tensor, Tensor> qr(const Tensor& x, std::string_view mode) {
+  const char* const op = "qr";
+  if (mode != "reduced" && mode != "complete")
+    raise(ErrorKind::value, op,
+          "mode must be 'reduced' or 'complete', not '" + std::string(mode) + "'");
+  const Tensor a = matrices(x, op);
+  const Index m = rows_of(a), n = columns_of(a);
+  const AttrsPtr attrs = make_attrs({}, mode == "complete");
+  const Tensor first = m < n ? leading_columns(a, 0, m) : a;
+  Node* const in[] = {first.node()};
+  std::vector<Tensor> out = apply_all(qr_record, in, attrs);
+  if (m < n) {
+    const Tensor rest = matmul(matrix_transpose(out[0]), leading_columns(a, m, n - m));
+    out[1] = concat(std::vector{out[1], rest}, -1);
+  }
+  return {std::move(out[0]), std::move(out[1])};
+}
+
+void register_qr_ops() {
+  qr_family.register_all();
+  register_functions({
+      {.name = "linalg.qr",
+       .signature = "(x, /, *, mode='reduced') -> (Q, R)",
+       .doc =
+           "Orthonormal columns Q and an upper triangular R with x = Q R.\n"
+           "\n"
+           "Parameters\n"
+           "----------\n"
+           "x : Tensor, shape (..., m, n)\n"
+           "mode : {'reduced', 'complete'}\n"
+           "    Whether Q has min(m, n) columns or all m.\n"
+           "\n"
+           "Notes\n"
+           "-----\n"
+           "The derivative needs the first min(m, n) columns of x to be linearly independent,\n"
+           "and raises LinAlgError where R has a 0 on its diagonal. The further columns of a\n"
+           "complete Q of a tall matrix are any that complete it: only what depends on the space\n"
+           "they span has a derivative, and that is given.",
+       .entry = entry_of<qr>()},
+  });
+}
+
+}  // namespace adjoint::linalg

@@ -1,0 +1,457 @@
+// Eigenvalues of symmetric matrices and singular values.
+//
+// Where vectors turn by V W with a skew W, its entries are quotients by differences of eigenvalues,
+// or of squares of singular values. Between equal ones, within the error of the decomposition, no
+// vectors are preferred and no derivative exists: a rule gives infinities or nan there, unless what
+// meets the quotient is exactly 0. Values alone are served by sums over the vectors, which need
+// none (linalg_sums.cpp).
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "adjoint/linalg.h"
+#include "ops/linalg_support.h"
+
+namespace adjoint::linalg {
+
+namespace {
+
+Family spectral_family;
+
+double order_cubed(Index m, Index n) {
+  return 10.0 * static_cast<double>(m) * static_cast<double>(n) *
+         static_cast<double>(std::min(m, n));
+}
+
+Tensor antisymmetric(const Tensor& x) { return x - matrix_transpose(x); }
+
+// ------------------------------------------------------------------------------- eigenvalues
+
+template <class T>
+Index eigen_one(kernels::SymmetricEigen<T>& eigen, Index n, T* a, T* values, bool vectors) {
+  if (!triangle_finite(a, n, false)) {
+    fill_nan(values, n);
+    fill_nan(a, n * n);
+    return 0;
+  }
+  const Index info = eigen(a, values);
+  if (vectors) transpose_square(a, n);
+  return info;
+}
+
+/// Eigenvalues into out[0]; vectors into out[1] where there is one.
+void run_eigen(const Op& op, std::span<Node* const> out, std::span<Node* const> in, const Attrs*,
+               std::uint32_t) {
+  kernels::need_lapack(op.name);
+  const auto shape = in[0]->layout.shape();
+  const Index n = shape.back();
+  const bool vectors = out.size() > 1;
+  for (Node* node : out) allocate_value(node, op.name);
+  if (in[0]->layout.size() == 0) return;
+  Tensor work;
+  if (!vectors) work = Tensor::adopt(new_array(in[0]->dtype, shape, op.name));
+  Node* const a = vectors ? out[1] : work.node();
+  copy_value(in[0], a->data());
+  Failure failure;
+  with_floating(a->dtype, [&]<class T>(T) {
+    for_stack(product(stack_of(shape)), order_cubed(n, n), [&](Index begin, Index end) {
+      kernels::SymmetricEigen<T> eigen('U', n, vectors);
+      for (Index i = begin; i < end; ++i)
+        if (const Index info =
+                eigen_one(eigen, n, data_of<T>(a) + i * n * n, data_of<T>(out[0]) + i * n, vectors))
+          failure.report(i, info);
+    });
+  });
+  if (failure.any())
+    raise(ErrorKind::linalg, op.name,
+          "the eigenvalues of " + failure.subject(stack_of(shape)) + " did not converge");
+}
+
+std::vector<Tensor> pull_eigh(const RuleArgs& args, std::span<const Tensor> cts) {
+  const Tensor &w = args.outputs[0], &v = args.outputs[1];
+  Tensor out;
+  if (cts[0].defined()) out = eigen_sum(args.inputs[0], cts[0], w, v);
+  if (cts[1].defined()) {
+    const Tensor turn = antisymmetric(matmul(matrix_transpose(v), cts[1]));
+    const Tensor inner = mul0(turn, reciprocal_gaps(w)) * 0.5;
+    out = plus(out, symmetric_part(matmul(matmul(v, inner), matrix_transpose(v))));
+  }
+  return {out};
+}
+
+std::vector<Tensor> push_eigh(const RuleArgs& args, std::span<const Tensor> tangents) {
+  const Tensor &w = args.outputs[0], &v = args.outputs[1];
+  const Tensor inner = matmul(matmul(matrix_transpose(v), symmetric_part(tangents[0])), v);
+  return {adjoint::diagonal(inner, 0, -2, -1), matmul(v, mul0(inner, reciprocal_gaps(w)))};
+}
+
+Op& eigh_record = spectral_family.define(
+    {.name = "eigh",
+     .kind = OpKind::custom,
+     .arity = 1,
+     .pull = pull_eigh,
+     .push = push_eigh,
+     .needs = {1 | kSavesOutput, 0, 0},
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
+       const auto shape = in[0]->layout.shape();
+       return std::vector<ResultSpec>{{in[0]->dtype, Dims(shape.first(shape.size() - 1))},
+                                      {in[0]->dtype, Dims(shape)}};
+     },
+     .run_all = run_eigen,
+     .batch_all = batch_all_stacked,
+     .internal = true,
+     .fallible = true});
+
+std::vector<Tensor> eigen_of(const Tensor& a) {
+  Node* const in[] = {a.node()};
+  return apply_all(eigh_record, in);
+}
+
+Op& eigvalsh_record = spectral_family.define(
+    {.name = "eigvalsh",
+     .kind = OpKind::custom,
+     .arity = 1,
+     .vjp =
+         [](const RuleArgs& args, int, const Tensor& ct) {
+           const std::vector<Tensor> f = eigen_of(args.inputs[0]);
+           return eigen_sum(args.inputs[0], ct, f[0], f[1]);
+         },
+     .jvp =
+         [](const RuleArgs& args, std::span<const Tensor> tangents) {
+           const Tensor v = eigen_of(args.inputs[0])[1];
+           return sum(v * matmul(symmetric_part(tangents[0]), v), -2);
+         },
+     .needs = {1, 0, 0},
+     .batch = batch_stacked,
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
+       const auto shape = in[0]->layout.shape();
+       return {in[0]->dtype, Dims(shape.first(shape.size() - 1))};
+     },
+     .run = [](const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+               std::uint32_t donated) { run_eigen(op, {&out, 1}, in, attrs, donated); },
+     .internal = true,
+     .fallible = true});
+
+// ---------------------------------------------------------------------------- singular values
+
+// attrs.flag: all vectors are given, not min(m, n) of them.
+
+struct SvdTask {
+  Index m, n;
+  char job;
+  Index columns, rows;  // of U and of V'
+};
+
+/// What LAPACK takes for A is A' = V S U': U and V' change places.
+template <class T>
+Index svd_one(kernels::Svd<T>& svd, const SvdTask& task, T* a, T* s, T* u, T* vh) {
+  if (!all_finite(a, task.m * task.n)) {
+    fill_nan(s, std::min(task.m, task.n));
+    if (task.job == 'N') return 0;
+    fill_nan(u, task.m * task.columns);
+    fill_nan(vh, task.rows * task.n);
+    return 0;
+  }
+  return svd(a, s, vh, u);
+}
+
+void fill_unit(Node* x) {
+  const auto shape = x->layout.shape();
+  const Index m = shape[shape.size() - 2], n = shape.back();
+  with_floating(x->dtype, [&]<class T>(T) {
+    std::fill_n(data_of<T>(x), x->layout.size(), T(0));
+    for (Index k = 0; k < product(stack_of(shape)); ++k)
+      for (Index i = 0; i < std::min(m, n); ++i) data_of<T>(x)[k * m * n + i * (n + 1)] = 1;
+  });
+}
+
+/// The singular values into out.back(), or, of three results, U, the values and V'.
+void run_svd(const Op& op, std::span<Node* const> out, std::span<Node* const> in,
+             const Attrs* attrs, std::uint32_t) {
+  kernels::need_lapack(op.name);
+  const auto shape = in[0]->layout.shape();
+  const Index m = shape[shape.size() - 2], n = shape.back(), k = std::min(m, n);
+  const bool vectors = out.size() > 1;
+  Node* const u = vectors ? out[0] : nullptr;
+  Node* const vh = vectors ? out[2] : nullptr;
+  Node* const s = vectors ? out[1] : out[0];
+  for (Node* node : out) allocate_value(node, op.name);
+  if (in[0]->layout.size() == 0) {
+    for (Node* node : {u, vh})
+      if (node && node->layout.size() > 0) fill_unit(node);
+    return;
+  }
+  const Tensor work = Tensor::adopt(new_array(in[0]->dtype, shape, op.name));
+  copy_value(in[0], work.node()->data());
+  const bool all = vectors && attrs->flag;
+  const Index columns = all ? m : k, rows = all ? n : k;
+  Failure failure;
+  with_floating(s->dtype, [&]<class T>(T) {
+    const SvdTask task{m, n, !vectors ? 'N' : all ? 'A' : 'S', columns, rows};
+    for_stack(product(stack_of(shape)), order_cubed(m, n), [&](Index begin, Index end) {
+      kernels::Svd<T> svd(task.job, n, m);
+      for (Index i = begin; i < end; ++i)
+        if (const Index info =
+                svd_one(svd, task, data_of<T>(work.node()) + i * m * n, data_of<T>(s) + i * k,
+                        vectors ? data_of<T>(u) + i * m * columns : nullptr,
+                        vectors ? data_of<T>(vh) + i * rows * n : nullptr))
+          failure.report(i, info);
+    });
+  });
+  if (failure.any())
+    raise(ErrorKind::linalg, op.name,
+          "the singular values of " + failure.subject(stack_of(shape)) + " did not converge");
+}
+
+/// The first k columns, and the others.
+Tensor columns_from(const Tensor& x, Index first, Index count) {
+  return entries_along(x, x.ndim() - 1, first, count);
+}
+Tensor rows_from(const Tensor& x, Index first, Index count) {
+  return entries_along(x, x.ndim() - 2, first, count);
+}
+
+struct SvdParts {
+  Tensor u, s, v;  // all columns that there are
+  Tensor u1, v1;   // as many as there are values
+  Index k;
+
+  explicit SvdParts(const RuleArgs& args)
+      : u(args.outputs[0]),
+        s(args.outputs[1]),
+        v(matrix_transpose(args.outputs[2])),
+        k(s.shape().back()) {
+    u1 = columns_of(u) == k ? u : columns_from(u, 0, k);
+    v1 = columns_of(v) == k ? v : columns_from(v, 0, k);
+  }
+  /// 1 / (s_j² - s_i²).
+  Tensor gaps() const {
+    const Tensor total = as_row(s) + as_column(s), zero = scalar_like(s, 0);
+    return reciprocal_gaps(s) / where(equal(total, zero), scalar_like(s, 1), total);
+  }
+};
+
+/// From the cotangent of one side's vectors: what turns within the space of its first k columns,
+/// as the antisymmetric part, and what leaves it, to be divided by the singular values.
+struct SideCotangent {
+  Tensor turn, beside;
+
+  SideCotangent(const Tensor& vectors, const Tensor& first, const Tensor& ct) {
+    const Index k = columns_of(first), more = columns_of(vectors) - k;
+    const Tensor all = matmul(matrix_transpose(vectors), ct);
+    if (more == 0) {
+      turn = antisymmetric(all);
+      if (rows_of(first) > k) beside = ct - matmul(first, all);
+      return;
+    }
+    turn = antisymmetric(columns_from(rows_from(all, 0, k), 0, k));
+    const Tensor down = columns_from(rows_from(all, k, more), 0, k);
+    const Tensor across = columns_from(rows_from(all, 0, k), k, more);
+    beside = matmul(columns_from(vectors, k, more), down - matrix_transpose(across));
+  }
+};
+
+std::vector<Tensor> pull_svd(const RuleArgs& args, std::span<const Tensor> cts) {
+  const SvdParts p(args);
+  const Tensor vt = matrix_transpose(p.v1);
+  Tensor out, inner;
+  if (cts[1].defined()) out = singular_sum(args.inputs[0], cts[1], p.u1, p.s, vt);
+  if (!cts[0].defined() && !cts[2].defined()) return {out};
+  const Tensor gaps = p.gaps(), inverse = as_row(reciprocal(p.s));
+  if (cts[0].defined()) {
+    const SideCotangent side(p.u, p.u1, cts[0]);
+    inner = mul0(side.turn, gaps) * as_row(p.s);
+    if (side.beside.defined()) out = plus(out, matmul(mul0(side.beside, inverse), vt));
+  }
+  if (cts[2].defined()) {
+    const SideCotangent side(p.v, p.v1, matrix_transpose(cts[2]));
+    inner = plus(inner, as_column(p.s) * mul0(side.turn, gaps));
+    if (side.beside.defined())
+      out = plus(out, matmul(p.u1, matrix_transpose(mul0(side.beside, inverse))));
+  }
+  return {plus(out, matmul(matmul(p.u1, inner), vt))};
+}
+
+/// The tangent of one side's vectors: `turn` within the first columns, `leaving` out of them, and
+/// of further columns what keeps all orthonormal.
+Tensor side_tangent(const Tensor& vectors, const Tensor& first, const Tensor& turn,
+                    const Tensor& leaving) {
+  const Index k = columns_of(first), more = columns_of(vectors) - k;
+  const Tensor within = matmul(first, turn);
+  if (rows_of(first) == k) return within;
+  if (more == 0) return within + leaving - matmul(first, matmul(matrix_transpose(first), leaving));
+  const Tensor others = columns_from(vectors, k, more);
+  const Tensor down = matmul(matrix_transpose(others), leaving);
+  const Tensor parts[] = {within + matmul(others, down),
+                          negative(matmul(first, matrix_transpose(down)))};
+  return concat(parts, -1);
+}
+
+std::vector<Tensor> push_svd(const RuleArgs& args, std::span<const Tensor> tangents) {
+  const SvdParts p(args);
+  const Tensor forth = matmul(tangents[0], p.v1);                           // dA V
+  const Tensor back = matmul(matrix_transpose(tangents[0]), p.u1);          // dA' U
+  const Tensor inner = matmul(matrix_transpose(p.u1), forth);               // U' dA V
+  const Tensor right = inner * as_row(p.s), left = as_column(p.s) * inner;  // P S and S P
+  const Tensor gaps = p.gaps(), inverse = as_row(reciprocal(p.s));
+  const Tensor du =
+      side_tangent(p.u, p.u1, mul0(right + matrix_transpose(right), gaps), mul0(forth, inverse));
+  const Tensor dv =
+      side_tangent(p.v, p.v1, mul0(left + matrix_transpose(left), gaps), mul0(back, inverse));
+  return {du, adjoint::diagonal(inner, 0, -2, -1), matrix_transpose(dv)};
+}
+
+Op& svd_record = spectral_family.define(
+    {.name = "svd",
+     .kind = OpKind::custom,
+     .arity = 1,
+     .pull = pull_svd,
+     .push = push_svd,
+     .needs = {1 | kSavesOutput, 0, 0},
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs* attrs) -> ResultList {
+       const auto shape = in[0]->layout.shape(), stack = stack_of(shape);
+       const Index m = shape[shape.size() - 2], n = shape.back(), k = std::min(m, n);
+       const DType dtype = in[0]->dtype;
+       return std::vector<ResultSpec>{{dtype, with_matrix(stack, m, attrs->flag ? m : k)},
+                                      {dtype, with_axis(stack, k)},
+                                      {dtype, with_matrix(stack, attrs->flag ? n : k, n)}};
+     },
+     .run_all = run_svd,
+     .batch_all = batch_all_stacked,
+     .internal = true,
+     .fallible = true});
+
+std::vector<Tensor> svd_of(const Tensor& a, bool full) {
+  Node* const in[] = {a.node()};
+  static const AttrsPtr thin = make_attrs({}, false), whole = make_attrs({}, true);
+  return apply_all(svd_record, in, full ? whole : thin);
+}
+
+Op& svdvals_record = spectral_family.define(
+    {.name = "svdvals",
+     .kind = OpKind::custom,
+     .arity = 1,
+     .vjp =
+         [](const RuleArgs& args, int, const Tensor& ct) {
+           const std::vector<Tensor> f = svd_of(args.inputs[0], false);
+           return singular_sum(args.inputs[0], ct, f[0], f[1], f[2]);
+         },
+     .jvp =
+         [](const RuleArgs& args, std::span<const Tensor> tangents) {
+           const std::vector<Tensor> f = svd_of(args.inputs[0], false);
+           return sum(f[0] * matmul(tangents[0], matrix_transpose(f[2])), -2);
+         },
+     .needs = {1, 0, 0},
+     .batch = batch_stacked,
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
+       const auto shape = in[0]->layout.shape();
+       return {in[0]->dtype,
+               with_axis(stack_of(shape), std::min(shape[shape.size() - 2], shape.back()))};
+     },
+     .run = [](const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+               std::uint32_t donated) { run_svd(op, {&out, 1}, in, attrs, donated); },
+     .internal = true,
+     .fallible = true});
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------- functions
+
+std::tuple<Tensor, Tensor> eigh(const Tensor& x) {
+  std::vector<Tensor> out = eigen_of(square_matrices(x, "eigh"));
+  return {std::move(out[0]), std::move(out[1])};
+}
+
+Tensor eigvalsh(const Tensor& x) {
+  const Tensor a = square_matrices(x, "eigvalsh");
+  return apply(eigvalsh_record, {&a});
+}
+
+std::tuple<Tensor, Tensor, Tensor> svd(const Tensor& x, bool full_matrices) {
+  std::vector<Tensor> out = svd_of(matrices(x, "svd"), full_matrices);
+  return {std::move(out[0]), std::move(out[1]), std::move(out[2])};
+}
+
+Tensor svdvals(const Tensor& x) {
+  const Tensor a = matrices(x, "svdvals");
+  return apply(svdvals_record, {&a});
+}
+
+void register_spectral_ops() {
+  spectral_family.register_all();
+  register_functions({
+      {.name = "linalg.eigh",
+       .signature = "(x, /) -> (eigenvalues, eigenvectors)",
+       .doc =
+           "Eigenvalues of symmetric matrices in ascending order, and orthonormal vectors.\n"
+           "\n"
+           "Parameters\n"
+           "----------\n"
+           "x : Tensor, shape (..., n, n)\n"
+           "    Its lower triangle is read.\n"
+           "\n"
+           "Returns\n"
+           "-------\n"
+           "eigenvalues : Tensor, shape (..., n)\n"
+           "eigenvectors : Tensor, shape (..., n, n)\n"
+           "    As columns; nan, as the values, where x is not finite.\n"
+           "\n"
+           "Raises\n"
+           "------\n"
+           "LinAlgError\n"
+           "    Where the iteration does not converge.\n"
+           "\n"
+           "Notes\n"
+           "-----\n"
+           "The derivative is that along symmetric matrices. Of the vectors of eigenvalues that\n"
+           "are equal, to the precision of the decomposition, none exists: it is inf or nan\n"
+           "there, unless what is computed from them does not change at all as they turn into\n"
+           "one another. The first derivative of the values is always finite.\n"
+           "\n"
+           "Examples\n"
+           "--------\n"
+           ">>> import adjoint as ad\n"
+           ">>> ad.linalg.eigh(ad.tensor([[0.0, 2.0], [2.0, 0.0]])).eigenvalues.tolist()\n"
+           "[-2.0, 2.0]",
+       .entry = entry_of<eigh>()},
+      {.name = "linalg.eigvalsh",
+       .signature = "(x, /)",
+       .doc =
+           "The eigenvalues of symmetric matrices in ascending order; the lower triangle is\n"
+           "read. The gradient of their sum, and any first derivative, is finite where some are\n"
+           "equal, and so are second ones in reverse mode of what treats equal ones alike.",
+       .entry = entry_of<eigvalsh>()},
+      {.name = "linalg.svd",
+       .signature = "(x, /, *, full_matrices=True) -> (U, S, Vh)",
+       .doc = "The singular value decomposition x = U S Vh, values in descending order.\n"
+              "\n"
+              "Parameters\n"
+              "----------\n"
+              "x : Tensor, shape (..., m, n)\n"
+              "full_matrices : bool\n"
+              "    Whether U is m x m and Vh n x n, or they have min(m, n) columns and rows.\n"
+              "\n"
+              "Raises\n"
+              "------\n"
+              "LinAlgError\n"
+              "    Where the iteration does not converge.\n"
+              "\n"
+              "Notes\n"
+              "-----\n"
+              "Of the vectors of values that are equal or 0 no derivative exists, as for `eigh`.\n"
+              "Where U or Vh have further rows or columns these are any that complete them: what\n"
+              "depends on the space they span has its derivative. Use full_matrices=False where\n"
+              "they are not needed. The first derivative of the values is always finite.",
+       .entry = entry_of<svd>()},
+      {.name = "linalg.svdvals",
+       .signature = "(x, /)",
+       .doc =
+           "The singular values of matrices in descending order. Any first derivative is finite,\n"
+           "of equal values too, and so are second ones in reverse mode of what treats them alike.",
+       .entry = entry_of<svdvals>()},
+  });
+}
+
+}  // namespace adjoint::linalg

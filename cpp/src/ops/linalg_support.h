@@ -1,0 +1,220 @@
+// What the families of linear algebra share: the checks of their inputs, loops over the matrices of
+// a stack, and errors that say which matrix of it failed.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/thread_pool.h"
+#include "graph/apply.h"
+#include "graph/thread_state.h"
+#include "kernels/lapack.h"
+#include "ops/structural.h"
+
+namespace adjoint::linalg {
+
+using kernels::Index;
+
+// ----------------------------------------------------------------------------- shapes and checks
+
+inline Layout::Extents stack_of(Layout::Extents shape) { return shape.first(shape.size() - 2); }
+inline Index rows_of(const Tensor& x) { return x.shape()[x.ndim() - 2]; }
+inline Index columns_of(const Tensor& x) { return x.shape()[x.ndim() - 1]; }
+inline Dims with_matrix(Layout::Extents stack, Index rows, Index columns) {
+  Dims out(stack);
+  out.push_back(rows);
+  out.push_back(columns);
+  return out;
+}
+inline Dims with_axis(Layout::Extents stack, Index length) {
+  Dims out(stack);
+  out.push_back(length);
+  return out;
+}
+
+/// As matrices of floating numbers: integers and bools are taken to float64.
+Tensor matrices(const Tensor& x, const char* op);
+/// The same, and as many rows as columns.
+Tensor square_matrices(const Tensor& x, const char* op);
+/// Both in the dtype in which they meet.
+std::pair<Tensor, Tensor> in_one_dtype(const Tensor& a, const Tensor& b);
+/// The two sides of a system of equations, checked: square matrices and right sides of one dtype,
+/// over the same leading axes.
+struct System {
+  System(const Tensor& left, const Tensor& right, const char* op);
+  /// A solution, as a vector where the right side was one.
+  Tensor given_form(const Tensor& x) const { return vector_ ? squeeze(x, -1) : x; }
+
+  Tensor a, b;
+
+ private:
+  bool vector_;
+};
+/// Repeated, without a copy, over the leading axes of a stack.
+Tensor over_stack(const Tensor& x, Layout::Extents stack);
+
+// ------------------------------------------------------------------------------ parts of rules
+
+inline Tensor transposed_matrix(const Tensor& x) { return matrix_transpose(x); }
+/// (x + x') / 2.
+Tensor symmetric_part(const Tensor& x);
+/// The unit matrix of the same order and dtype.
+Tensor unit_matrix(const Tensor& like, Index n);
+/// A vector of each stack as a matrix of one row or column: what a diagonal matrix multiplies by.
+inline Tensor as_row(const Tensor& x) { return expand_dims(x, -2); }
+inline Tensor as_column(const Tensor& x) { return expand_dims(x, -1); }
+/// A rule gives cotangents of several inputs together; those that nobody asks for cost nothing.
+inline bool is_wanted(const RuleArgs& args, std::size_t i) {
+  return args.inputs[i].node()->requires_grad;
+}
+/// The only result, of an operation whose rule serves all results together.
+inline const Tensor& result_of(const RuleArgs& args) {
+  return args.outputs.empty() ? args.output : args.outputs[0];
+}
+/// a + b, either of which may be undefined.
+inline Tensor plus(const Tensor& a, const Tensor& b) {
+  return !a.defined() ? b : !b.defined() ? a : add(a, b);
+}
+
+/// 1 / (x_j - x_i), infinite where the two are equal within the precision of the largest; 0 on the
+/// diagonal.
+Tensor reciprocal_gaps(const Tensor& x);
+/// V diag(c) V', of the eigenvalues w and vectors v of a: how sum(c w) changes with a.
+Tensor eigen_sum(const Tensor& a, const Tensor& c, const Tensor& w, const Tensor& v);
+/// U diag(c) V', of as many singular vectors as there are values: the same of those.
+Tensor singular_sum(const Tensor& a, const Tensor& c, const Tensor& u, const Tensor& s,
+                    const Tensor& vh);
+
+/// Batching of operations whose inputs have all their leading axes in common.
+Tensor batch_stacked(const BatchArgs& args);
+std::vector<Tensor> batch_all_stacked(const BatchArgs& args);
+
+// ------------------------------------------------------------------------------------- loops
+
+/// The first matrix of a stack that failed, and what was reported of it.
+class Failure {
+ public:
+  void report(Index matrix, Index info) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (matrix >= matrix_) return;
+    matrix_ = matrix;
+    info_ = info;
+  }
+  bool any() const noexcept { return matrix_ != std::numeric_limits<Index>::max(); }
+  Index info() const noexcept { return info_; }
+  /// "the matrix", "matrix 3 of the stack", "matrix (1, 2) of the stack".
+  std::string subject(Layout::Extents stack) const;
+
+ private:
+  std::mutex mutex_;
+  Index matrix_ = std::numeric_limits<Index>::max();
+  Index info_ = 0;
+};
+
+constexpr double kLongMatrixWork = 1 << 20;  // operations above which the host lock is let go
+
+/// Calls body(begin, end) over the matrices of a stack in pieces that depend on shapes alone, maybe
+/// on several threads. `work` is about how many operations a matrix takes.
+template <class F>
+void for_stack(Index count, double work, F&& body) {
+  if (count == 0) return;
+  std::optional<WithoutHostLock> unlocked;
+  if (work * static_cast<double>(count) >= kLongMatrixWork) unlocked.emplace();
+  if (count == 1) return body(Index{0}, Index{1});
+  const auto grain = static_cast<Index>(std::max(1.0, kLongMatrixWork / 4 / std::max(work, 1.0)));
+  parallel_for(count, grain, body);
+}
+
+/// Calls f with a value of the C++ type of a floating dtype.
+template <class F>
+void with_floating(DType dtype, F&& f) {
+  if (dtype == DType::float32)
+    f(float{});
+  else
+    f(double{});
+}
+
+template <class T>
+T* data_of(Node* n) {
+  return static_cast<T*>(n->data());
+}
+
+/// A product with 0 is nan where a number is not finite. Several sums side by side keep a compiler
+/// free to compute many at a time.
+template <class T>
+bool all_finite(const T* x, Index n) {
+  constexpr Index kLanes = 8;
+  T sums[kLanes] = {};
+  Index i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (Index k = 0; k < kLanes; ++k) sums[k] += x[i + k] * T(0);
+  for (; i < n; ++i) sums[0] += x[i] * T(0);
+  T total = 0;
+  for (const T sum : sums) total += sum;
+  return total == T(0);
+}
+/// Of the lower triangle, or the upper one, of a row-major matrix.
+template <class T>
+bool triangle_finite(const T* x, Index n, bool upper) {
+  for (Index i = 0; i < n; ++i)
+    if (!all_finite(x + i * n + (upper ? i : 0), upper ? n - i : i + 1)) return false;
+  return true;
+}
+template <class T>
+void fill_nan(T* x, Index n) {
+  std::fill_n(x, n, std::numeric_limits<T>::quiet_NaN());
+}
+
+/// to[j * leading + i] = from[i * columns + j], tile by tile, as lines of a cache are shared.
+template <class T>
+void copy_turned(const T* from, Index rows, Index columns, T* to, Index leading) {
+  constexpr Index kTile = 16;
+  for (Index i = 0; i < rows; i += kTile)
+    for (Index j = 0; j < columns; j += kTile)
+      for (Index r = i; r < std::min(i + kTile, rows); ++r)
+        for (Index c = j; c < std::min(j + kTile, columns); ++c)
+          to[c * leading + r] = from[r * columns + c];
+}
+
+template <class T>
+void transpose_square(T* x, Index n) {
+  constexpr Index kTile = 16;
+  for (Index i = 0; i < n; i += kTile)
+    for (Index j = i; j < n; j += kTile)
+      for (Index r = i; r < std::min(i + kTile, n); ++r)
+        for (Index c = std::max(j, r + 1); c < std::min(j + kTile, n); ++c)
+          std::swap(x[r * n + c], x[c * n + r]);
+}
+
+/// Matrices where they lie, if LAPACK can read them there: rows without gaps inside, or, where any
+/// order serves, columns.
+class MatrixReader {
+ public:
+  enum class Order : std::uint8_t { any, rows };
+  explicit MatrixReader(Node* x, Order order = Order::any);
+  /// Element strides from one row to the next, or, where transposed, from one column.
+  Index leading() const noexcept { return leading_; }
+  bool is_transposed() const noexcept { return transposed_; }
+  template <class T>
+  const T* at(Index matrix) const {
+    Index offset = 0;
+    for (std::size_t d = stack_.size(); d-- > 0; matrix /= stack_[d])
+      offset += matrix % stack_[d] * strides_[d];
+    return static_cast<const T*>(data_) + offset;
+  }
+
+ private:
+  Tensor held_;
+  const void* data_;
+  Dims stack_, strides_;
+  Index leading_;
+  bool transposed_ = false;
+};
+
+}  // namespace adjoint::linalg

@@ -1,0 +1,373 @@
+"""Programs with state in nested transforms, in the form of `test_state.py`, with results by hand.
+
+Each is a kind: at which level a handle was born, what a transform leaves in it, what stands under
+`no_grad`, and what does not depend on a batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+PROGRAMS = {
+    "an assignment in nested second runs knows where its handle was born": """
+import adjoint as ad
+x, one, e = ad.tensor([1.0, 2.0]), ad.ones(2), ad.tensor([0.0, 1.0])
+calls = [
+    lambda f: ad.checkpoint(f)(one),
+    lambda f: ad.jvp(f, (one,), (one,)),
+    lambda f: ad.linearize(f, one),
+    lambda f: ad.jacobian(f, mode="forward")(one),
+    lambda f: ad.hvp(lambda z: ad.sum(f(z)), one, one),
+    lambda f: ad.taylor(f, (one,), (one,), 1),
+    lambda f: ad.compile(f)(one),
+]
+for outer in calls:
+    for inner in calls:
+        def q(x):
+            y = x * 1.0
+            def assign(z):
+                y[0] = 7.0
+                return z
+            outer(lambda z: (inner(assign), z)[1])
+            return ad.sum(y * y)  # 49 + x[1]**2
+        push = lambda x: ad.jvp(q, (x,), (e,))[1]
+        assert ad.grad(q)(x).tolist() == [0.0, 4.0]
+        assert push(x).item() == ad.compile(push)(x).item() == ad.vmap(push)(x[None]).item() == 4.0
+        assert ad.jvp(ad.compile(q), (x,), (e,))[1].item() == ad.linearize(q, x)[1](e).item() == 4.0
+        assert ad.hvp(q, x, e).tolist() == [0.0, 2.0] and ad.jvp(push, (x,), (e,))[1].item() == 2.0
+        assert [d.item() for d in ad.taylor(q, (x,), (e,), 2)] == [53.0, 4.0, 2.0]
+""",
+    "a handle made between two levels loses the inner tangent alone": """
+import adjoint as ad
+x, v = ad.tensor([0.5, 2.0]), ad.tensor([1.0, 3.0])
+wraps = [lambda f: f, ad.checkpoint, ad.compile, lambda f: ad.checkpoint(ad.checkpoint(f))]
+wraps += [lambda f: ad.compile(ad.checkpoint(f)), lambda f: ad.checkpoint(ad.compile(f))]
+inner = [
+    lambda f, x: ad.jvp(f, (x,), (x,))[1],
+    lambda f, x: ad.linearize(f, x)[1](x),
+    lambda f, x: ad.taylor(f, (x,), (x,), 1)[1],
+]
+outer = [
+    lambda f: ad.jvp(f, (x,), (v,))[1],
+    lambda f: ad.linearize(f, x)[1](v),
+    lambda f: ad.taylor(f, (x,), (v,), 1)[1],
+    lambda f: ad.compile(lambda x: ad.jvp(f, (x,), (v,))[1])(x),
+    lambda f: ad.jvp(ad.compile(f), (x,), (v,))[1],
+    lambda f: ad.vmap(lambda x: ad.jvp(f, (x,), (v,))[1])(x[None])[0],
+    lambda f: v * ad.grad(lambda x: ad.sum(f(x)))(x),
+]
+for wrap in wraps:
+    for push in inner:
+        def f(x):
+            t = 3.0 * x
+            def assign(z):
+                t.rebind_(t * z)
+                return t * z  # its tangent along z is t, 3 x**2, times x
+            return push(wrap(assign), x), t
+        for slope in outer:
+            assert slope(lambda x: f(x)[0]).tolist() == [2.25, 108.0]  # of 3 x**3
+            assert slope(lambda x: f(x)[1]).tolist() == [3.0, 36.0]  # of 3 x**2
+""",
+    "a compiled checkpoint keeps the primal, whatever was open when it was traced": """
+import adjoint as ad
+h, one = ad.ones(2), ad.ones(2)
+def f(z):
+    h.rebind_(h * z)
+    return h * z
+for first in (False, True):
+    for wrap in (ad.compile, ad.checkpoint, lambda f: ad.compile(ad.checkpoint(f))):
+        g = wrap(f)
+        if first:
+            g(one)
+        for _ in range(2):
+            h.rebind_(ad.tensor([1.0, 2.0]))
+            assert ad.jvp(g, (one,), (one,))[1].tolist() == [1.0, 2.0] == h.tolist()
+""",
+    "a series leaves the primal in a handle from outside": """
+import adjoint as ad
+x, one = ad.tensor([1.0, 2.0]), ad.ones(2)
+h = ad.tensor([1.0, 2.0])
+def f(c):
+    h.rebind_(h * c * 3.0)
+    return h * c
+assert [d.tolist() for d in ad.taylor(f, (one,), (one,), 2)] == [[3.0, 6.0], [3.0, 6.0], [0.0, 0.0]]
+assert h.tolist() == [3.0, 6.0] and not h.requires_grad
+for wrap in (lambda f: f, ad.checkpoint, ad.compile, ad.vmap):
+    def loss(x):
+        y = x * 1.0
+        def assign(c):
+            y.rebind_(y * x)
+            return c * c
+        if wrap is ad.vmap:
+            ad.vmap(lambda c: ad.taylor(assign, (c,), (c,), 1))(ad.ones((3, 2)))
+        else:
+            ad.taylor(wrap(assign), (one,), (one,), 1)
+        return ad.sum(y)
+    assert ad.grad(loss)(x).tolist() == [2.0, 4.0]
+    assert ad.compile(ad.grad(loss))(x).tolist() == [2.0, 4.0]
+    assert ad.grad(ad.compile(loss))(x).tolist() == [2.0, 4.0]
+    assert ad.jvp(loss, (x,), (one,))[1].item() == 6.0
+def mapped(c):
+    h.rebind_(h * c)
+    return c
+try:
+    ad.vmap(lambda c: ad.taylor(mapped, (c,), (c,), 1))(ad.ones((3, 2)))
+except RuntimeError as error:
+    assert "[vmap]" in str(error)
+else:
+    raise AssertionError("did not raise")
+""",
+    "what a series closes over keeps its own derivative, in loops too": """
+import adjoint as ad
+x, one = ad.tensor([1.0, 2.0]), ad.ones(2)
+positive = lambda c: ad.sum(c) > 0
+fs = [  # all linear in the outer x at c = 1, with the slope 2 in the value and in the derivative
+    lambda x: lambda c: c * x * 2.0,
+    lambda x: lambda c: ad.scan(lambda s, r: (s * x * r, r), c, ad.tensor([2.0]))[0],
+    lambda x: lambda c: ad.cond(positive(c), lambda: x * 2.0 * c, lambda: x * c),
+    lambda x: lambda c: ad.cond(positive(c), lambda c: x * 2.0 * c, lambda c: x * c, c),
+    lambda x: lambda c: ad.while_loop(lambda s: ad.max(s) < 2, lambda s: 2.0 * x * s, c, 1),
+]
+modes = [
+    lambda f: ad.grad(f)(x),
+    lambda f: ad.compile(ad.grad(f))(x),
+    lambda f: ad.grad(ad.compile(f))(x),
+    lambda f: ad.grad(ad.checkpoint(f))(x),
+    lambda f: ad.vmap(ad.grad(f))(x[None])[0],
+    lambda f: ad.jacobian(f, mode="forward")(x),
+    lambda f: ad.compile(ad.jacobian(f, mode="forward"))(x),
+]
+for f in fs:
+    for mode in modes:
+        for order in (0, 1):
+            loss = lambda x: ad.sum(ad.taylor(f(x), (one,), (one,), 1)[order])
+            assert mode(loss).tolist() == [2.0, 2.0]
+""",
+    "a loop whose condition only later depends on what moves": """
+import adjoint as ad
+one = ad.ones(2)
+for bound in (None, 20):
+    cube = lambda c: ad.while_loop(lambda s: ad.sum(s) < 10, lambda s: s * (c + 1), one, bound)
+    rows = ad.taylor(cube, (one,), (one,), 2)
+    assert [d.tolist() for d in rows] == [[8.0] * 2, [12.0] * 2, [12.0] * 2]
+    assert ad.jvp(cube, (one,), (one,))[1].tolist() == [12.0, 12.0]
+one_step = lambda c: ad.while_loop(lambda s: ad.sum(s) < 10, lambda s: s * (c + 1), one, 1)
+assert [d.tolist() for d in ad.taylor(one_step, (one,), (one,), 1)] == [[2.0, 2.0], [1.0, 1.0]]
+""",
+    "no_grad inside of a series": """
+import adjoint as ad
+x, one = ad.tensor([1.0, 2.0]), ad.ones(2)
+def inner(x):
+    def f(c):
+        with ad.no_grad():
+            v = x * c
+        return v + c
+    return f
+outside = lambda x: ad.sum(ad.taylor(inner(x), (one,), (one,), 1)[0]) + ad.sum(x)
+through = lambda x: ad.sum(ad.taylor(inner(x), (x,), (one,), 1)[0])
+for f in (outside, through):
+    assert ad.grad(f)(x).tolist() == ad.compile(ad.grad(f))(x).tolist() == [1.0, 1.0]
+    assert ad.grad(ad.compile(f))(x).tolist() == ad.grad(ad.checkpoint(f))(x).tolist() == [1.0, 1.0]
+    assert ad.jvp(f, (x,), (one,))[1].item() == 2.0
+assert ad.taylor(inner(x), (x,), (one,), 1)[1].tolist() == [1.0, 1.0]
+""",
+    "what is made under no_grad is a constant outside, whichever transform was open inside": """
+import adjoint as ad
+z0, one = ad.tensor([3.0, 5.0]), ad.ones(2)
+def tape(q):
+    u = ad.ones(2)
+    with ad.GradientTape() as t:
+        t.watch(u)
+        y = q(u)
+    assert t.gradient(y, u).tolist() == [2.0, 2.0]
+transforms = [
+    lambda q: ad.grad(q)(one), lambda q: ad.vjp(q, one), lambda q: ad.value_and_grad(q)(one),
+    lambda q: ad.jacobian(q)(one), lambda q: ad.hvp(q, one, one),
+    lambda q: ad.jvp(q, (one,), (one,)),
+    lambda q: ad.linearize(q, one), lambda q: ad.taylor(q, (one,), (one,), 1),
+    lambda q: ad.checkpoint(q)(one), lambda q: ad.grad(ad.checkpoint(q))(one), tape,
+]
+twice = ad.compile(lambda z: 2.0 * z)
+ways = [
+    lambda z, L, box: L.rebind_(2.0 * z),
+    lambda z, L, box: L.__setitem__(slice(None), 2.0 * z),
+    lambda z, L, box: box.append(ad.cumulative_sum(ad.stack([z, z]), axis=0)[1]),
+    lambda z, L, box: box.append(twice(z)),
+    lambda z, L, box: box.append(ad.checkpoint(lambda v: v + z)(z)),
+    lambda z, L, box: box.append(ad.grad(lambda v: ad.sum(v * v))(z)),
+    lambda z, L, box: box.append((z + z)[:]),
+]
+modes = [
+    lambda f: ad.grad(f)(z0), lambda f: ad.jacobian(f, mode="forward")(z0),
+    lambda f: ad.grad(lambda z: ad.jvp(f, (z,), (one,))[0])(z0),
+    lambda f: ad.compile(ad.grad(f))(z0),
+    lambda f: ad.stack([ad.taylor(f, (z0,), (e,), 1)[1] for e in ad.eye(2)]),
+]
+for run in transforms:
+    for way in ways:
+        L = ad.zeros(2)
+        def f(z):
+            box = []
+            with ad.no_grad():
+                def q(u):
+                    way(z, L, box)
+                    return ad.sum(u * u)
+                run(q)
+            return ad.sum((box[0] if box else L) * z)
+        for mode in modes[: 3 if run is tape else None]:  # a tape in a trace watches no constant
+            assert mode(f).tolist() == [6.0, 10.0]
+""",
+    "transforms nest under no_grad inside of others": """
+import adjoint as ad
+z0, one = ad.tensor([3.0, 5.0]), ad.ones(2)
+inner = [
+    lambda z: ad.hvp(lambda v: ad.sum(v * v * z) / 2, one, one),
+    lambda z: ad.jvp(ad.grad(lambda v: ad.sum(v * v * z) / 2), (one,), (one,))[1],
+    lambda z: ad.grad(lambda v: ad.sum(ad.jvp(lambda u: u * u * z / 2, (v,), (one,))[1]))(one),
+    lambda z: ad.taylor(ad.grad(lambda u: ad.sum(u * u * z) / 2), (one,), (one,), 1)[1],
+    lambda z: ad.vjp(lambda v: v, one)[1](z)[0],
+    lambda z: ad.linearize(lambda v: v, one)[1](z * 1.0),
+    lambda z: ad.taylor(lambda v: v, (one,), (z,), 1)[1],
+]
+modes = [
+    lambda f: ad.grad(f)(z0), lambda f: ad.jacobian(f, mode="forward")(z0),
+    lambda f: ad.compile(ad.grad(f))(z0), lambda f: ad.grad(ad.compile(f))(z0),
+    lambda f: ad.stack([ad.taylor(f, (z0,), (e,), 1)[1] for e in ad.eye(2)]),
+]
+for value in inner:
+    def f(z):
+        with ad.no_grad():
+            v = value(z)
+        return ad.sum(v * z)
+    for mode in modes:
+        assert mode(f).tolist() == [3.0, 5.0]
+""",
+    "the argument of a transform under no_grad is a constant outside": """
+import adjoint as ad
+z0, one, L = ad.tensor([3.0, 5.0]), ad.ones(2), ad.zeros(2)
+runs = [
+    lambda q, z: ad.grad(q)(z), lambda q, z: ad.vjp(q, z), lambda q, z: ad.jvp(q, (z,), (z,)),
+    lambda q, z: ad.linearize(q, z), lambda q, z: ad.taylor(q, (z,), (z,), 1),
+]
+for run in runs:
+    def f(z):
+        with ad.no_grad():
+            run(lambda u: (L.rebind_(u), ad.sum(u * u))[1], z)
+        return ad.sum(L * z)
+    assert ad.grad(f)(z0).tolist() == ad.compile(ad.grad(f))(z0).tolist() == [3.0, 5.0]
+    assert ad.jacobian(f, mode="forward")(z0).tolist() == [3.0, 5.0]
+""",
+    "a tape under no_grad sees values from before it, and nobody else sees them through it": """
+import adjoint as ad
+w = ad.Variable([1.0, 2.0])
+box = []
+def f(z):
+    y = z * z
+    with ad.no_grad(), ad.GradientTape(persistent=True) as tape:
+        tape.watch(z)
+        v = ad.sum(z * z * y * w)
+        box.append(v)
+    to_z, to_y, to_w = tape.gradient(v, [z, y, w])  # z y w twice, z**2 w, z**2 y
+    assert to_z.tolist() == [2.0 * 27, 2.0 * 250] and to_y.tolist() == [9.0, 50.0], (to_z, to_y)
+    assert to_w.tolist() == [81.0, 625.0]
+    return ad.sum(z) * box[-1]
+value = 81.0 + 2 * 625.0
+assert ad.grad(f)(ad.tensor([3.0, 5.0])).tolist() == [value, value]
+with ad.GradientTape() as outer:
+    with ad.no_grad(), ad.GradientTape() as inner:
+        v = w * w
+    slope = inner.gradient(v, w)
+    out = ad.sum(w * v * slope)
+assert slope.tolist() == [2.0, 4.0]
+assert outer.gradient(out, w).tolist() == [2.0, 16.0]  # v and slope are constants to it
+""",
+    "a leaf that a checkpoint updates inside of forward mode": """
+import adjoint as ad
+x, one = ad.tensor([1.0, 2.0]), ad.ones(2)
+p = ad.tensor([1.0, 1.0], requires_grad=True)
+def f(x):
+    def inner(z):
+        with ad.no_grad():
+            p.rebind_(p * 2.0)
+        return z * p
+    return ad.sum(ad.checkpoint(inner)(x) * x)  # p x**2
+runs = [
+    lambda x: ad.jvp(f, (x,), (one,))[1],
+    lambda x: ad.linearize(f, x)[1](one),
+    lambda x: ad.sum(ad.hvp(f, x, one)) * 1.5,  # 4 p
+    lambda x: ad.sum(ad.jacobian(f, mode="forward")(x)),
+]
+for run in runs:
+    for g in (run, ad.compile(run)):
+        with ad.no_grad():
+            p.rebind_(one)
+        assert g(x).item() == 12.0 and p.tolist() == [2.0, 2.0] and p.is_leaf
+""",
+    "what a checkpoint assigns in a batch, and nothing of it depends on the batch": """
+import adjoint as ad
+q, one, batch = ad.tensor([2.0, 3.0]), ad.ones(2), ad.ones((3, 2))
+for wrap in (lambda f: f, ad.compile):
+    p = ad.tensor([1.0, 1.0], requires_grad=True)
+    def update(z):
+        with ad.no_grad():
+            p.rebind_(p * q)
+        return z * p
+    assert wrap(ad.vmap(ad.checkpoint(update)))(batch).tolist() == [[2.0, 3.0]] * 3
+    assert p.tolist() == [2.0, 3.0] and p.is_leaf
+    def loss(x):
+        h = ad.tensor([1.0, 1.0])
+        def inner(z):
+            h.rebind_(h * x)
+            return z * x
+        return ad.sum(ad.vmap(ad.checkpoint(inner))(batch)) + ad.sum(h * h)
+    assert wrap(ad.grad(loss))(q).tolist() == ad.grad(wrap(loss))(q).tolist() == [7.0, 9.0]
+    assert wrap(lambda q: ad.jvp(loss, (q,), (one,))[1])(q).item() == 16.0
+    assert wrap(ad.hessian(loss))(q).tolist() == [[2.0, 0.0], [0.0, 2.0]]
+    h = ad.tensor([1.0, 1.0])
+    def differs(z):
+        h.rebind_(h * z)
+        return z
+    try:
+        wrap(ad.vmap(ad.checkpoint(differs)))(batch)
+    except RuntimeError as error:
+        assert "[vmap]" in str(error) and h.tolist() == [1.0, 1.0]
+    else:
+        raise AssertionError("did not raise")
+""",
+    "no_grad in a loop makes constants, and does not allow an assignment": """
+import adjoint as ad
+x, one, h = ad.tensor([1.0, 2.0]), ad.ones(2), ad.zeros(2)
+def constant(c):
+    with ad.no_grad():
+        v = x * 1.0 + c
+    return v
+loops = [
+    lambda f, c: ad.cond(ad.sum(c) > 0, lambda c: c + f(c), lambda c: c, c),
+    lambda f, c: ad.scan(lambda s, r: (s + f(s), r), c, one[:1])[0],
+    lambda f, c: ad.while_loop(lambda s: ad.sum(s) < 4, lambda s: s + f(s), c, max_steps=1),
+]
+for loop in loops:
+    for wrap in (lambda f: f, ad.compile):
+        g = wrap(lambda c: ad.sum(loop(constant, c)))
+        assert ad.grad(g)(one).tolist() == [1.0, 1.0] and ad.jvp(g, (one,), (one,))[1].item() == 2.0
+        def assign(c):
+            with ad.no_grad():
+                h.rebind_(c)
+            return c
+        try:
+            wrap(lambda c: loop(assign, c))(one)
+        except RuntimeError as error:
+            assert "carry" in str(error)
+        else:
+            raise AssertionError("did not raise")
+        assert h.tolist() == [0.0, 0.0]
+""",
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_state(name: str) -> None:
+    scope: dict[str, Any] = {}
+    exec(compile(PROGRAMS[name], name, "exec"), scope)
