@@ -11,6 +11,37 @@ from typing import Any
 import pytest
 
 PROGRAMS = {
+    "captured values under no_grad in bodies that are traced while they are differentiated": """
+import adjoint as ad
+x, one = ad.tensor([1.0, 2.0]), ad.ones(2)
+def f1(x):
+    def br(c):
+        with ad.no_grad():
+            v = x * x
+        return v+c
+    return ad.sum(ad.cond(ad.tensor(True), br, lambda c:c, one))
+def f2(x):
+    def step(c,r):
+        with ad.no_grad():
+            v = x * c
+        return v*x, r
+    return ad.sum(ad.scan(step, one, ad.ones(1))[0])
+def f3(x):
+    def body(s):
+        k,c=s
+        with ad.no_grad():
+            v = x * c
+        return k+1, v*x
+    return ad.sum(ad.while_loop(lambda s:s[0]<1, body, (ad.asarray(0),one),max_steps=2)[1])
+wants = {f1: [0.0, 0.0], f2: [1.0, 2.0], f3: [1.0, 2.0]}
+for f, want in wants.items():
+    push = lambda x: ad.jvp(f, (x,), (one,))[1]
+    assert ad.grad(f)(x).tolist() == want
+    assert ad.compile(ad.grad(f))(x).tolist() == want
+    assert ad.grad(ad.compile(f))(x).tolist() == want
+    assert ad.compile(ad.vmap(ad.grad(f)))(ad.stack([x, x])).tolist() == [want, want]
+    assert push(x).item() == ad.compile(push)(x).item() == sum(want)
+""",
     "an assignment in nested second runs knows where its handle was born": """
 import adjoint as ad
 x, one, e = ad.tensor([1.0, 2.0]), ad.ones(2), ad.tensor([0.0, 1.0])

@@ -160,13 +160,19 @@ Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& repeats, std::op
     raise(ErrorKind::value, op,
           std::to_string(repeats.size()) + " numbers of repetitions for an axis of length " +
               std::to_string(n));
-  std::vector<std::int64_t> from;
+  constexpr std::int64_t kMost = std::int64_t{1} << 56;  // beyond any memory
+  std::int64_t sum = 0;
+  const auto count_of = [&](std::size_t i) { return repeats[repeats.size() == 1 ? 0 : i]; };
   for (std::size_t i = 0; i < n; ++i) {
-    const std::int64_t count = repeats[repeats.size() == 1 ? 0 : i];
-    if (count < 0) raise(ErrorKind::value, op, "a number of repetitions is negative");
-    from.insert(from.end(), static_cast<std::size_t>(count), static_cast<std::int64_t>(i));
+    if (count_of(i) < 0) raise(ErrorKind::value, op, "a number of repetitions is negative");
+    if (count_of(i) > kMost || (sum += count_of(i)) > kMost)
+      raise(ErrorKind::value, op, "the repetitions are too many for any memory");
   }
-  const std::int64_t total[] = {static_cast<std::int64_t>(from.size())};
+  std::vector<std::int64_t> from;
+  from.reserve(static_cast<std::size_t>(sum));
+  for (std::size_t i = 0; i < n; ++i)
+    from.insert(from.end(), static_cast<std::size_t>(count_of(i)), static_cast<std::int64_t>(i));
+  const std::int64_t total[] = {sum};
   return take(x, Tensor::from_data(from, total), at);
 }
 
