@@ -298,6 +298,9 @@ def array_function(
     function: Callable[..., Any], types: Iterable[type], args: Any, kwargs: dict[str, Any]
 ) -> Any:
     """Answer `Tensor.__array_function__`."""
+    named = all(isinstance(getattr(function, a, None), str) for a in ("__name__", "__module__"))
+    if not (callable(function) and named and isinstance(args, tuple) and isinstance(kwargs, dict)):
+        raise TypeError("[__array_function__] takes a function, types, a tuple and a dict")
     if not all(_is_known(t) for t in types):
         return NotImplemented
     if function.__name__ in _EXITS:
