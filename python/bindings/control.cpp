@@ -70,6 +70,7 @@ class PythonBatch final : public Callee::BatchFunction {
     for (const bool m : args.mapped) mapped.append(py::bool_(m));
     return tensors_of(call_object(*f_, to_list(args.inputs), mapped, py::int_(args.size)));
   }
+  std::vector<bool> depends(const std::vector<bool>&) const override { return {}; }
   void list(Holdings& out) const override { f_.list(out); }
 
  private:

@@ -395,6 +395,41 @@ for loop in loops:
             raise AssertionError("did not raise")
         assert h.tolist() == [0.0, 0.0]
 """,
+    "a rule that runs for a batch below another level draws once for each member": """
+import adjoint as ad
+x, one = ad.tensor([1.0, 2.0, 4.0]), ad.ones(3)
+def functions(g):
+    draw = lambda u: u * g.normal(())
+    @ad.custom_jvp
+    def jvp_rule(u):
+        return draw(u)
+    @jvp_rule.defjvp
+    def _(primals, tangents):
+        r = g.normal(())
+        return primals[0] * r, tangents[0] * r
+    @ad.custom_vjp
+    def vjp_rule(u):
+        return draw(u)
+    vjp_rule.defvjp(lambda u: (u * (r := g.normal(())), r), lambda r, ct: (ct * r,))
+    return {"plain": draw, "checkpoint": ad.checkpoint(draw), "jvp": jvp_rule, "vjp": vjp_rule}
+g = ad.random.Generator(3)
+for name, h in functions(g).items():
+    h2 = lambda u: h(u)
+    slopes = [
+        lambda: ad.vmap(ad.value_and_grad(h2))(x),
+        lambda: (lambda y, pull: (y, pull(one)[0]))(*ad.vjp(ad.vmap(h2), x)),
+    ]
+    if name != "vjp":
+        slopes += [
+            lambda: ad.jvp(ad.vmap(h2), (x,), (one,)),
+            lambda: ad.jvp(ad.vmap(ad.vmap(h2)), (x[None],), (one[None],)),
+            lambda: ad.vmap(lambda v: ad.jvp(h2, (v,), (ad.tensor(1.0),)))(x),
+        ]
+    for slope in slopes:
+        y, d = (t.numpy().ravel() for t in slope())
+        assert len(set(d)) == 3, (name, d)
+        assert abs(y / x.numpy() - d).max() < 1e-15, (name, y, d)
+""",
 }
 
 

@@ -242,10 +242,20 @@ std::vector<ResultSpec> Graph::results() const {
 
 std::vector<bool> Graph::depending_on(const std::vector<bool>& inputs) const {
   std::vector<bool> out(entries_.size(), false);
+  std::unordered_map<Index, std::vector<bool>> results;  // of tuples whose results differ in this
   for (Index i = 0; i < entries_.size(); ++i) {
     const Entry& e = entries_[i];
     if (e.kind == Kind::input) out[i] = inputs[e.first];
     for (const Index in : inputs_of(i)) out[i] = out[i] || out[in];
+    if (!out[i]) continue;
+    if (e.tuple && e.op->depends) {
+      std::vector<bool> marks;
+      for (const Index in : inputs_of(i)) marks.push_back(out[in]);
+      results.emplace(i, e.op->depends(e.attrs.get(), marks));
+    } else if (e.kind == Kind::apply && e.op->part) {
+      const auto it = results.find(inputs_of(i)[0]);
+      if (it != results.end()) out[i] = it->second[part_index(e.attrs.get())];
+    }
   }
   return out;
 }

@@ -134,12 +134,14 @@ Pushed push_at(const ListFunction& f, Tensors point, Tensors tangents) {
   return out;
 }
 
-/// The values of a batch, all with it as axis 0.
-List repeated(Tensors values, std::span<const bool> mapped, std::int64_t size) {
+/// The values with a batch as axis 0 where it is wanted and missing.
+List repeated(Tensors values, std::span<const bool> mapped, std::span<const bool> wanted,
+              std::int64_t size) {
   List out;
   for (std::size_t i = 0; i < values.size(); ++i)
-    out.push_back(mapped[i] ? values[i]
-                            : broadcast_to(values[i], prefixed(size, values[i].shape())));
+    out.push_back(mapped[i] || !wanted[i]
+                      ? values[i]
+                      : broadcast_to(values[i], prefixed(size, values[i].shape())));
   return out;
 }
 
@@ -151,16 +153,54 @@ Marks joined(std::initializer_list<std::span<const bool>> lists) {
   return out;
 }
 
-/// `f` over a batch on axis 0 of the values that are mapped; all results have it.
+/// `f` over a batch on axis 0 of the values `mapped`. The results `gives` have it, and others must
+/// not depend on it.
 List over_batch(const ListFunction& f, Tensors values, std::span<const bool> mapped,
-                std::int64_t size) {
+                std::span<const bool> gives, std::int64_t size) {
   const TransformLevel level = TransformLevel::batch(size);
   List given(values.begin(), values.end());
   for (std::size_t i = 0; i < given.size(); ++i)
     if (mapped[i]) given[i] = level.make_batched(given[i], 0);
   List out = f(given);
-  for (Tensor& y : out) y = level.split_batched(y, 0);
+  for (std::size_t i = 0; i < out.size(); ++i)
+    if (gives[i]) out[i] = level.split_batched(out[i], 0);
   return out;
+}
+
+/// The outputs that depend on these inputs.
+Marks depending(const GraphPtr& graph, const Marks& inputs) {
+  const std::vector<bool> all =
+      graph->depending_on(std::vector<bool>(inputs.begin(), inputs.end()));
+  Marks out;
+  for (const Graph::Index i : graph->outputs()) out.push_back(all[i]);
+  return out;
+}
+
+/// The outputs of a loop's body, the first of which are carried to its next step, that depend on
+/// these inputs at any step.
+Marks depending_in_loop(const GraphPtr& body, std::span<const bool> carry,
+                        std::span<const bool> rest) {
+  Marks state(carry.begin(), carry.end());
+  while (true) {
+    Marks out = depending(body, joined({state, rest}));
+    bool grows = false;
+    for (std::size_t i = 0; i < state.size(); ++i) {
+      grows = grows || (out[i] && !state[i]);
+      out[i] = state[i] = state[i] || out[i];
+    }
+    if (!grows) return out;
+  }
+}
+
+/// How a call behaves along a batch: its rule, and which results have it.
+template <class Made>
+Callee::Batch batch_of(const Made& made, List (*rule)(const Made&, const BatchArgs&),
+                       Marks (*depends)(const Made&, std::span<const bool>)) {
+  return make_batch([=](const BatchArgs& args) { return rule(made, args); },
+                    [=](const std::vector<bool>& inputs) {
+                      const Marks out = depends(made, Marks(inputs.begin(), inputs.end()));
+                      return std::vector<bool>(out.begin(), out.end());
+                    });
 }
 
 /// One flag per member of a batch, in a shape that broadcasts against x.
@@ -270,17 +310,25 @@ List push_choice(const Choice& c, Tensors inputs, Tensors tangents) {
   return traced_cond(inputs[0], first, second, {});
 }
 
+Marks depends_choice(const Choice& c, std::span<const bool> inputs) {
+  const auto has = c.parts(inputs);
+  Marks out = depending(c.if_true, joined({has.both, has.own}));
+  const Marks others = depending(c.if_false, joined({has.both, has.other}));
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = inputs[0] || out[i] || others[i];
+  return out;
+}
+
 /// Where the predicate differs along the batch both functions run.
 List batch_choice(const Choice& c, const BatchArgs& args) {
   const auto x = c.parts(args.inputs);
   const auto has = c.parts(args.mapped);
+  const Marks of_true = joined({has.both, has.own}), of_false = joined({has.both, has.other});
+  const Marks gives = depends_choice(c, args.mapped);
   const auto first = [&](Tensors) {
-    return over_batch(replay_of(c.if_true), joined({x.both, x.own}), joined({has.both, has.own}),
-                      args.size);
+    return over_batch(replay_of(c.if_true), joined({x.both, x.own}), of_true, gives, args.size);
   };
   const auto second = [&](Tensors) {
-    return over_batch(replay_of(c.if_false), joined({x.both, x.other}),
-                      joined({has.both, has.other}), args.size);
+    return over_batch(replay_of(c.if_false), joined({x.both, x.other}), of_false, gives, args.size);
   };
   if (args.mapped[0]) return chosen(args.inputs[0], first({}), second({}));
   return traced_cond(args.inputs[0], first, second, {});
@@ -288,8 +336,7 @@ List batch_choice(const Choice& c, const BatchArgs& args) {
 
 List call_choice(const Choice& c, Tensors inputs) {
   const auto callee =
-      make_cond(*c.if_true, *c.if_false, c.shared,
-                make_batch([c](const BatchArgs& args) { return batch_choice(c, args); }));
+      make_cond(*c.if_true, *c.if_false, c.shared, batch_of(c, batch_choice, depends_choice));
   return bound(
       callee, inputs, [c](Tensors in, Tensors cts) { return pull_choice(c, in, cts); },
       [c](Tensors in, Tensors ts) { return push_choice(c, in, ts); });
@@ -361,27 +408,33 @@ Tensor with_axis_moved(const Tensor& x, int from, int to) {
   return permute_dims(x, moved_axis(x.ndim(), from, to));
 }
 
+Marks depends_rows(const Rows& s, std::span<const bool> inputs) {
+  return depending_in_loop(s.body, inputs.first(s.carried), inputs.subspan(s.carried));
+}
+
 List batch_rows(const Rows& s, const BatchArgs& args) {
   Tensors fixed = args.inputs;
   const Tensors carry = take_first(fixed, s.carried), arrays = take_first(fixed, s.rows);
-  Marks mapped(s.carried, true);
-  mapped.append(args.mapped.data() + s.carried, args.mapped.size() - s.carried);
+  const auto of_carry = args.mapped.first(s.carried), of_rest = args.mapped.subspan(s.carried);
+  const Marks gives = depends_rows(s, args.mapped);
+  const auto state_gives = std::span<const bool>(gives).first(s.carried);
+  const Marks mapped = joined({state_gives, of_rest});
   List turned;  // the rows are axis 0, and the batch axis 1
   for (std::size_t i = 0; i < arrays.size(); ++i)
     turned.push_back(args.mapped[s.carried + i] ? with_axis_moved(arrays[i], 0, 1) : arrays[i]);
   const auto step = [&](Tensors state) {
-    return over_batch(replay_of(s.body), joined({state, fixed}), mapped, args.size);
+    return over_batch(replay_of(s.body), joined({state, fixed}), mapped, gives, args.size);
   };
-  List out =
-      traced_scan(step, repeated(carry, args.mapped, args.size), turned, s.length, s.reverse);
-  for (std::size_t i = s.carried; i < out.size(); ++i) out[i] = with_axis_moved(out[i], 0, 1);
+  List out = traced_scan(step, repeated(carry, of_carry, state_gives, args.size), turned, s.length,
+                         s.reverse);
+  for (std::size_t i = s.carried; i < out.size(); ++i)
+    if (gives[i]) out[i] = with_axis_moved(out[i], 0, 1);
   return out;
 }
 
 List call_rows(const Rows& s, Tensors inputs) {
-  const auto callee =
-      make_scan(*s.body, s.carried, s.rows, s.length, s.reverse,
-                make_batch([s](const BatchArgs& args) { return batch_rows(s, args); }));
+  const auto callee = make_scan(*s.body, s.carried, s.rows, s.length, s.reverse,
+                                batch_of(s, batch_rows, depends_rows));
   return bound(
       callee, inputs, [s](Tensors in, Tensors cts) { return pull_rows(s, in, cts); },
       [s](Tensors in, Tensors ts) { return push_rows(s, in, ts); });
@@ -438,30 +491,42 @@ List push_until(const Until& w, Tensors inputs, Tensors tangents) {
   return out;
 }
 
-/// The loop goes on while any member does; a member that is done keeps its values.
+/// What a loop has carried depends on its condition too.
+Marks depends_until(const Until& w, std::span<const bool> inputs) {
+  const auto tested = inputs.subspan(w.carried, w.of_test);
+  Marks out =
+      depending_in_loop(w.body, inputs.first(w.carried), inputs.subspan(w.carried + w.of_test));
+  if (depending(w.test, joined({out, tested}))[0]) out.assign(out.size(), true);
+  return out;
+}
+
+/// Where the condition differs along the batch the loop goes on while any member does; a member
+/// that is done keeps its values.
 List batch_until(const Until& w, const BatchArgs& args) {
   Tensors fixed = args.inputs;
   const Tensors carry = take_first(fixed, w.carried), tested = take_first(fixed, w.of_test);
-  const Marks all(w.carried, true);
-  const auto own = args.mapped.subspan(w.carried);
-  const Marks of_test = joined({all, own.first(w.of_test)});
-  const Marks of_body = joined({all, own.subspan(w.of_test)});
+  const Marks gives = depends_until(w, args.mapped);
+  const Marks of_test = joined({gives, args.mapped.subspan(w.carried, w.of_test)});
+  const Marks of_body = joined({gives, args.mapped.subspan(w.carried + w.of_test)});
+  const Marks differs = depending(w.test, of_test);
   const auto going = [&](Tensors state) {
-    return over_batch(replay_of(w.test), joined({state, tested}), of_test, args.size)[0];
+    return over_batch(replay_of(w.test), joined({state, tested}), of_test, differs, args.size)[0];
   };
-  const auto condition = [&](Tensors state) { return List{any(going(state))}; };
+  const auto condition = [&](Tensors state) {
+    return List{differs[0] ? any(going(state)) : going(state)};
+  };
   const auto step = [&](Tensors state) {
-    const Tensor flags = going(state);
-    return chosen(flags, over_batch(replay_of(w.body), joined({state, fixed}), of_body, args.size),
-                  state);
+    const List next =
+        over_batch(replay_of(w.body), joined({state, fixed}), of_body, gives, args.size);
+    return differs[0] ? chosen(going(state), next, state) : next;
   };
-  return traced_while(condition, step, repeated(carry, args.mapped, args.size), w.limit);
+  const auto start = repeated(carry, args.mapped, gives, args.size);
+  return traced_while(condition, step, start, w.limit);
 }
 
 List call_until(const Until& w, Tensors inputs) {
   const auto callee =
-      make_while(*w.test, *w.body, w.carried, w.limit,
-                 make_batch([w](const BatchArgs& args) { return batch_until(w, args); }));
+      make_while(*w.test, *w.body, w.carried, w.limit, batch_of(w, batch_until, depends_until));
   return bound(
       callee, inputs, [w](Tensors in, Tensors cts) { return pull_until(w, in, cts); },
       [w](Tensors in, Tensors ts) { return push_until(w, in, ts); });

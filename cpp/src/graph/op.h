@@ -148,6 +148,9 @@ struct Op {
   void (*run_all)(const Op& op, std::span<Node* const> outputs, std::span<Node* const> inputs,
                   const Attrs* attrs, std::uint32_t donated) = nullptr;
   std::vector<Tensor> (*batch_all)(const BatchArgs&) = nullptr;
+  /// Which results depend on these inputs, where not all do on each. Under a batch the others have
+  /// no axis for it.
+  std::vector<bool> (*depends)(const Attrs* attrs, const std::vector<bool>& inputs) = nullptr;
 
   const char* kernel = nullptr;  // tile or reduction kernel, `name` when null
   bool casts = false;            // elementwise: converts to attrs.dtype

@@ -47,6 +47,9 @@ Op& call_record = family.define(
      .batch_all = [](const BatchArgs& args) -> std::vector<Tensor> {
        return callee_of(args.attrs).batch(args);
      },
+     .depends = [](const Attrs* attrs, const std::vector<bool>& inputs) -> std::vector<bool> {
+       return callee_of(attrs).depends(inputs);
+     },
      .internal = true,
      .fallible = true});
 

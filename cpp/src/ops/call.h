@@ -14,10 +14,12 @@ namespace adjoint {
 /// What a call runs. It has no derivative: whoever makes the call attaches one.
 class Callee : public Payload {
  public:
-  /// Gives the results for a batch, each with it as axis 0.
+  /// Gives the results for a batch, those that depend on it with it as axis 0.
   class BatchFunction : public Payload {
    public:
     virtual std::vector<Tensor> run(const BatchArgs& args) const = 0;
+    /// Which results depend on these inputs; empty: all.
+    virtual std::vector<bool> depends(const std::vector<bool>& inputs) const = 0;
   };
   using Batch = IntrusivePtr<const BatchFunction>;
 
@@ -27,6 +29,10 @@ class Callee : public Payload {
   /// Gives `outputs`, nodes of the results' shapes, their values: from ready inputs of level 0.
   virtual void run(std::span<Node* const> inputs, std::span<Node* const> outputs) const = 0;
   std::vector<Tensor> batch(const BatchArgs& args) const { return batch_->run(args); }
+  std::vector<bool> depends(const std::vector<bool>& inputs) const {
+    std::vector<bool> out = batch_->depends(inputs);
+    return out.empty() ? std::vector<bool>(results_.size(), true) : out;
+  }
   void list(Holdings& out) const override { out.add(batch_.get()); }
 
  private:
@@ -34,18 +40,22 @@ class Callee : public Payload {
   Batch batch_;
 };
 
-/// A batching rule made of a C++ function.
-template <class F>
-Callee::Batch make_batch(F f) {
+/// A batching rule made of C++ functions.
+template <class F, class Depends>
+Callee::Batch make_batch(F f, Depends depends) {
   class Made final : public Callee::BatchFunction {
    public:
-    explicit Made(F f) : f_(std::move(f)) {}
+    Made(F f, Depends depends) : f_(std::move(f)), depends_(std::move(depends)) {}
     std::vector<Tensor> run(const BatchArgs& args) const override { return f_(args); }
+    std::vector<bool> depends(const std::vector<bool>& inputs) const override {
+      return depends_(inputs);
+    }
 
    private:
     F f_;
+    Depends depends_;
   };
-  return Callee::Batch(new Made(std::move(f)));
+  return Callee::Batch(new Made(std::move(f), std::move(depends)));
 }
 
 std::vector<Tensor> call(const IntrusivePtr<const Callee>& callee, std::span<const Tensor> inputs);

@@ -145,7 +145,11 @@ std::vector<Tensor> interpret_batch_all(const Op& op, std::span<Node* const> inp
   if (!op.batch_all) raise_no_batch(op);
   const BatchInputs in(inputs, level);
   std::vector<Tensor> out = op.batch_all(in.args(op, attrs, level));
-  for (Tensor& t : out) t = box_batch(level, std::move(t));
+  std::vector<bool> has(out.size(), true);
+  if (op.depends)
+    has = op.depends(attrs.get(), std::vector<bool>(in.mapped.begin(), in.mapped.end()));
+  for (std::size_t i = 0; i < out.size(); ++i)
+    if (has[i]) out[i] = box_batch(level, std::move(out[i]));
   return out;
 }
 
@@ -162,7 +166,7 @@ Tensor move_axis(const Tensor& x, int from, int to) {
 /// with it until the level closes, unless it is a leaf, which takes no history.
 class DualCells final : public CellScope {
  public:
-  explicit DualCells(std::uint16_t level) : level_(level) {}
+  explicit DualCells(const Level& level) : level_(level.number), identity_(level.identity) {}
   ~DualCells() override {
     for (const auto& [cell, owner] : recorded_) write_outside(cell, primal(read_outside(cell)));
   }
@@ -177,9 +181,7 @@ class DualCells final : public CellScope {
     }
     write_outside(cell, std::move(value));
   }
-  std::uint32_t forward() const noexcept override {
-    return thread_state().levels[level_ - 1u].identity;
-  }
+  std::uint32_t forward() const noexcept override { return identity_; }
 
  private:
   bool holds(const Tensor& x) const {
@@ -190,6 +192,7 @@ class DualCells final : public CellScope {
     return x;
   }
   std::uint16_t level_;
+  std::uint32_t identity_;
   std::vector<std::pair<Cell, IntrusivePtr<const Payload>>> recorded_;
   std::unordered_set<Node**> known_;  // where these are
 };
@@ -197,8 +200,13 @@ class DualCells final : public CellScope {
 /// What differs along the batch cannot be kept by one handle.
 class BatchCells final : public CellScope {
  public:
-  explicit BatchCells(std::uint16_t level) : level_(level) {}
-  std::uint16_t level() const noexcept { return level_; }
+  explicit BatchCells(const Level& level) : level_(level.number), serial_(level.serial) {}
+  /// Null while the level is closed because an operation on its values is run below it.
+  const Level* level() const noexcept {
+    const auto& levels = thread_state().levels;
+    return level_ <= levels.size() && levels[level_ - 1u].serial == serial_ ? &levels[level_ - 1u]
+                                                                            : nullptr;
+  }
   void write(const Cell& cell, Tensor value) override {
     check(cell, value);
     write_outside(cell, std::move(value));
@@ -206,7 +214,7 @@ class BatchCells final : public CellScope {
   void check(const Cell& cell, const Tensor& value) override {
     if (value.defined())
       for (const Node* n = value.node(); n->level >= level_; n = n->primal)
-        if (n->level == level_)
+        if (n->box_serial == serial_)
           raise(ErrorKind::runtime, "vmap",
                 cell.kind == Cell::Kind::gradient
                     ? "a gradient that differs along the batch cannot be added to a tensor from "
@@ -219,6 +227,7 @@ class BatchCells final : public CellScope {
 
  private:
   std::uint16_t level_;
+  std::uint32_t serial_;
 };
 
 /// A level and its stand towards cells.
@@ -228,11 +237,12 @@ struct LevelAndCells {
               dual ? Interpreter{interpret_dual, interpret_dual_all}
                    : Interpreter{interpret_batch, interpret_batch_all},
               batch_size, nullptr, false, stands_for) {
-    thread_state().levels.back().directions = directions;
+    Level& opened = thread_state().levels.back();
+    opened.directions = directions;
     if (dual)
-      cells = std::make_unique<DualCells>(level.level());
+      cells = std::make_unique<DualCells>(opened);
     else
-      cells = std::make_unique<BatchCells>(level.level());
+      cells = std::make_unique<BatchCells>(opened);
   }
   LevelScope level;
   std::unique_ptr<CellScope> cells;
@@ -258,10 +268,10 @@ std::vector<Level> batches_around(const Cell& cell) {
     if (scope->is_trace()) break;
     const auto* batch = dynamic_cast<const BatchCells*>(scope);
     if (!batch) continue;
-    const Level& level = state.levels[batch->level() - 1u];
+    const Level* level = batch->level();
     replaced.push_back(batch->in_place_of);
-    if (!level.directions && std::ranges::find(replaced, level.serial) == replaced.end())
-      out.push_back(level);
+    if (level && !level->directions && std::ranges::find(replaced, level->serial) == replaced.end())
+      out.push_back(*level);
   }
   std::ranges::reverse(out);
   return out;
