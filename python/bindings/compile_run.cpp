@@ -1,5 +1,6 @@
 // Running a program for a call: what it is handed, what it gives up, and what is written back.
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -175,8 +176,7 @@ py::object copy_of(const py::object& leaf) {
   return py::module_::import("copy").attr("copy")(leaf);
 }
 
-PyObject* build_result(const Variant& v, const Outputs& outputs) {
-  if (v.single) return wrap(outputs[0].detach_node());
+std::vector<py::object> result_leaves(const Variant& v, const Outputs& outputs) {
   std::vector<py::object> leaves = v.leaves;
   std::size_t next = 0;
   for (std::size_t i = 0; i < leaves.size(); ++i) {
@@ -189,7 +189,35 @@ PyObject* build_result(const Variant& v, const Outputs& outputs) {
     }
     next += tensor;
   }
-  return v.def.unflatten(leaves).release().ptr();
+  return leaves;
+}
+
+// What the function has left behind, with values of this call: one handle for all places of what
+// is one to the function.
+void put_left(const Variant& v, const Call& call, const Outputs& outputs,
+              const std::vector<py::object>& results) {
+  std::map<PyObject*, py::object> made;
+  for (const Left& left : v.left) {
+    std::vector<py::object> leaves;
+    for (const Left::Leaf& l : left.leaves) {
+      py::object& leaf = made[l.object.ptr()];
+      if (!leaf && l.argument != Left::kNone)
+        leaf = borrow(call.leaves()[l.argument].object);
+      else if (!leaf && l.result != Left::kNone)
+        leaf = results[l.result];
+      else if (!leaf && l.output != Left::kNone)
+        leaf = copy_of_handle(as_tensor(l.object.ptr()), outputs[l.output]);
+      leaves.push_back(leaf ? leaf : l.object);
+    }
+    left.spot.put(left.def.unflatten(leaves).ptr());
+  }
+}
+
+PyObject* build_result(const Variant& v, const Call& call, const Outputs& outputs) {
+  if (v.single && v.left.empty()) return wrap(outputs[0].detach_node());
+  const std::vector<py::object> leaves = result_leaves(v, outputs);
+  put_left(v, call, outputs, leaves);
+  return v.single ? py::object(leaves[0]).release().ptr() : v.def.unflatten(leaves).release().ptr();
 }
 
 bool rebinds(const Variant& v) {
@@ -206,11 +234,11 @@ PyObject* run_variant(const Variant& v, Call& call) {
   const Outputs outputs(v, *bound);
   if (!rebinds(v)) {
     bound.reset();
-    return build_result(v, outputs);
+    return build_result(v, call, outputs);
   }
   std::vector<Write> changes = writes_of(v, call, *bound, outputs);
   if (gives) bound.reset();
-  if (write_back(std::move(changes), v.draws, gives)) return build_result(v, outputs);
+  if (write_back(std::move(changes), v.draws, gives)) return build_result(v, call, outputs);
   call.hold();  // `bound` has kept what another thread may have put other values in the place of
   return nullptr;
 }

@@ -49,6 +49,13 @@ class TracedArguments {
     }
   }
 
+  // The leaf that the function got this handle as, or kNone.
+  std::uint32_t leaf_of(PyObject* handle) const {
+    for (const Copy& c : copies_)
+      if (values_[c.leaf].ptr() == handle) return c.leaf;
+    return Left::kNone;
+  }
+
   void take_bound(Variant& variant) const {
     for (const Copy& c : copies_)
       if (c.used)
@@ -110,7 +117,8 @@ class TracedArguments {
 };
 
 // What the function returned: tensors become outputs, everything else is part of the program.
-std::vector<Tensor> take_results(py::object result, Variant& variant) {
+std::vector<Tensor> take_results(py::object result, Variant& variant,
+                                 std::vector<py::object>& handles) {
   std::vector<py::object> leaves;
   variant.def = TreeDef::flatten(result, leaves);
   variant.single = is_tensor(result.ptr());
@@ -120,8 +128,10 @@ std::vector<Tensor> take_results(py::object result, Variant& variant) {
     if (is_tensor(leaf.ptr())) {
       tensors.push_back(Tensor::share(read_node(as_tensor(leaf.ptr()))));
       variant.leaves.emplace_back();
+      handles.push_back(std::move(leaf));
     } else {
       variant.leaves.push_back(std::move(leaf));
+      handles.emplace_back();
     }
   }
   return tensors;
@@ -151,13 +161,14 @@ class Sight {
     for (const CallLeaf& leaf : call.leaves())
       if (leaf.kind == CallLeaf::Kind::fixed) given_.push_back(leaf.object);
     before_ = Surroundings(f_, given_);
-    before_.hold_tensors();
+    before_.hold();
   }
   ~Sight() {
     if (taken_) return;
     const py::error_scope kept;
     try {
-      take_back();
+      std::vector<py::object> replaced;
+      take_back(replaced);
     } catch (...) {  // the error on its way tells more
       PyErr_Clear();
     }
@@ -165,16 +176,18 @@ class Sight {
   Sight(const Sight&) = delete;
   Sight& operator=(const Sight&) = delete;
 
-  std::vector<py::object> take_back() {
+  // What the function has put where it can be seen; `replaced`: tensors that were there.
+  std::vector<LeftValue> take_back(std::vector<py::object>& replaced) {
     taken_ = true;
-    return before_.take_back_tensors();
+    return before_.take_back(Surroundings(f_, given_), replaced);
   }
 
   // What the function has set while it was traced is watched as it left it, but not what every
   // trace changes: that is a count, or a cache, which would make each kind of call trace anew after
   // every other. What it has added to may grow.
-  Surroundings after(std::vector<StatePlace>& changed) const {
+  Surroundings after(std::vector<StatePlace>& changed, const std::vector<LeftValue>& left) const {
     Surroundings out(f_, given_);
+    out.accept_tensors(left);
     std::vector<StatePlace> again;
     for (StatePlace& now : before_.changes()) {
       const auto is_now = [&](const StatePlace& p) { return p.is(now); };
@@ -194,6 +207,31 @@ class Sight {
   Surroundings before_;
   bool taken_ = false;
 };
+
+// The values of what the function has left behind are further outputs.
+void take_left(Variant& variant, const TracedArguments& arguments,
+               const std::vector<LeftValue>& left, const std::vector<py::object>& results,
+               std::vector<Tensor>& outputs) {
+  for (const LeftValue& l : left) {
+    std::vector<py::object> leaves;
+    Left& out = variant.left.emplace_back(Left{l.spot, TreeDef::flatten(l.value, leaves), {}});
+    for (py::object& leaf : leaves) {
+      Left::Leaf& own = out.leaves.emplace_back(Left::Leaf{leaf});
+      if (!is_tensor(leaf.ptr())) continue;
+      const PyTensor* handle = as_tensor(leaf.ptr());
+      if (handle->node->box != Box::trace) continue;
+      own.argument = arguments.leaf_of(leaf.ptr());
+      if (handle->leaf && own.argument == Left::kNone)
+        raise(ErrorKind::runtime, "compile",
+              "the function makes a tensor that requires grad and keeps it in an attribute or "
+              "variable: make it before the first call");
+      const auto same = std::ranges::find_if(results, [&](const auto& r) { return r.is(leaf); });
+      if (same != results.end()) own.result = static_cast<std::uint32_t>(same - results.begin());
+      own.output = static_cast<std::uint32_t>(outputs.size());
+      outputs.push_back(Tensor::share(read_node(as_tensor(leaf.ptr()))));
+    }
+  }
+}
 
 // Whether the value of a place is used; the function may have asked no more than whether it
 // requires grad.
@@ -254,6 +292,7 @@ void finish_variant(Variant& variant, Traced traced, const CompiledFunction& c, 
   const bool copied = find_own_leaves(variant);
   if (!copied || traced.sweeps_outside || traced.graph.captures_levels()) {
     variant.leaves.clear();
+    variant.left.clear();
     return;
   }
   for (Graph::Index i = 0; i < traced.graph.size(); ++i)
@@ -285,16 +324,18 @@ std::shared_ptr<const Variant> trace_call(CompiledFunction& c, PyObject* f, cons
     raise(ErrorKind::type, "compile",
           "the function is a generator or a coroutine, whose body runs after the call: return a "
           "list or another tree of tensors");
-  std::vector<Tensor> outputs = take_results(std::move(result), *variant);
+  std::vector<py::object> handles, replaced;
+  std::vector<Tensor> outputs = take_results(std::move(result), *variant, handles);
   const std::size_t results = outputs.size();
   arguments.take_rebound(*variant, outputs);
+  const std::vector<LeftValue> left = sight.take_back(replaced);
+  take_left(*variant, arguments, left, handles, outputs);
   Traced traced = trace.finish(outputs);
-  const std::vector<py::object> lost = sight.take_back();
   arguments.take_bound(*variant);
   variant->arguments = arguments.inputs();
   variant->places = std::move(traced.places);
-  refuse_lost_state(traced.graph, variant->places, lost);
-  variant->around = sight.after(c.changed);
+  refuse_lost_state(traced.graph, variant->places, replaced);
+  variant->around = sight.after(c.changed, left);
   finish_variant(*variant, std::move(traced), c, call, results);
   return variant;
 }

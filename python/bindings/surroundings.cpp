@@ -7,7 +7,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <map>
+#include <set>
+#include <tuple>
 #include <unordered_map>
 
 namespace adjoint::python {
@@ -18,6 +21,22 @@ constexpr Py_ssize_t kMaxContent = 1 << 14;  // bytes of an array that are compa
 
 bool is_traced_tensor(PyObject* o) {
   return o && is_tensor(o) && as_tensor(o)->node->box == Box::trace;
+}
+
+// A tuple that holds a tensor is replaced as a tensor is.
+bool holds_tensor(PyObject* o, bool (*is)(PyObject*)) {
+  if (!o || !PyTuple_Check(o)) return o && is(o);
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(o); ++i)
+    if (holds_tensor(PyTuple_GET_ITEM(o, i), is)) return true;
+  return false;
+}
+
+bool holds_traced(PyObject* o) { return holds_tensor(o, is_traced_tensor); }
+
+void add_tensors(PyObject* o, std::vector<py::object>& out) {
+  if (is_tensor(o)) return out.push_back(borrow(o));
+  for (Py_ssize_t i = 0; PyTuple_Check(o) && i < PyTuple_GET_SIZE(o); ++i)
+    add_tensors(PyTuple_GET_ITEM(o, i), out);
 }
 
 PyObject* item_of(PyObject* dict, PyObject* key) {
@@ -175,6 +194,7 @@ bool Scope::sees_unnamed(PyObject* key, PyObject* value) const {
 // ---- Comparing ----------------------------------------------------------------------------------
 
 bool Surroundings::Entry::holds(PyObject* now) const {
+  if (any_tensor) return holds_tensor(now, is_tensor);
   PyObject* was = value.get();
   if (was == now) return !value.is_gone();
   if (!was || !now || Py_TYPE(was) != Py_TYPE(now)) return false;
@@ -343,52 +363,125 @@ py::object Surroundings::Shelf::key_of(const Entry& e) const {
   return kind == Kind::slot ? borrow(owner.kept()) : e.key;
 }
 
-void Surroundings::Shelf::put_back(std::size_t i, PyObject* value) const {
+Spot Surroundings::Shelf::spot(std::size_t i) const {
+  return {kind, where, kind == Kind::slot ? py::object() : entries[i].key, borrow(owner.get()), i};
+}
+
+bool Spot::operator<(const Spot& other) const noexcept {
+  const auto parts = [](const Spot& s) {
+    return std::tuple(s.where.ptr(), s.key.ptr(), s.owner.ptr(), s.key ? 0 : s.index);
+  };
+  return parts(*this) < parts(other);
+}
+
+namespace {
+
+void put_in_deque(PyObject* deque, Py_ssize_t i, PyObject* value) {
+  if (value && i < PySequence_Size(deque)) {
+    if (PySequence_SetItem(deque, i, value)) throw_python();
+  } else if (value) {
+    py::handle(deque).attr("append")(py::handle(value));
+  } else {
+    while (PySequence_Size(deque) > i) py::handle(deque).attr("pop")();
+  }
+}
+
+}  // namespace
+
+void Spot::put(PyObject* value) const {
   PyObject* at = where.ptr();
+  const auto i = static_cast<Py_ssize_t>(index);
   int failed = 0;
   switch (kind) {
-    case Kind::cell: failed = PyCell_Set(at, value); break;
-    case Kind::list:
-      failed = PyList_SetItem(at, static_cast<Py_ssize_t>(i), Py_NewRef(value));
+    case ShelfKind::cell: failed = PyCell_Set(at, value); break;
+    case ShelfKind::list: {
+      const Py_ssize_t size = PyList_GET_SIZE(at);
+      if (!value)
+        failed = i < size ? PyList_SetSlice(at, i, size, nullptr) : 0;
+      else
+        failed = i < size ? PyList_SetItem(at, i, Py_NewRef(value)) : PyList_Append(at, value);
       break;
-    case Kind::slot: failed = Py_TYPE(at)->tp_descr_set(at, owner.get(), value); break;
-    case Kind::referents: failed = PySequence_SetItem(at, static_cast<Py_ssize_t>(i), value); break;
-    case Kind::type: failed = PyObject_SetAttr(at, entries[i].key.ptr(), value); break;
-    default: failed = PyDict_SetItem(at, entries[i].key.ptr(), value);
+    }
+    case ShelfKind::slot: failed = Py_TYPE(at)->tp_descr_set(at, owner.ptr(), value); break;
+    case ShelfKind::referents: put_in_deque(at, i, value); break;
+    case ShelfKind::type:
+      failed = value ? PyObject_SetAttr(at, key.ptr(), value) : PyObject_DelAttr(at, key.ptr());
+      break;
+    default: failed = value ? PyDict_SetItem(at, key.ptr(), value) : PyDict_DelItem(at, key.ptr());
   }
   if (failed) throw_python();
 }
 
-void Surroundings::hold_tensors() {
+void Surroundings::hold() {
   for (const Shelf& s : shelves_)
     for (const Entry& e : s.entries)
-      if (PyObject* o = e.value.get(); o && is_tensor(o)) tensors_.push_back(borrow(o));
+      if (PyObject* o = e.value.get()) held_.push_back(borrow(o));
 }
 
-std::vector<py::object> Surroundings::take_back_tensors() {
-  std::vector<py::object> out;
+std::vector<LeftValue> Surroundings::take_back(const Surroundings& now,
+                                               std::vector<py::object>& replaced) {
+  std::vector<LeftValue> out;
+  // What moves on in a sequence goes back as a whole, and stays as it was.
   for (const Shelf& s : shelves_) {
-    if (!s.has_places()) continue;
+    if (!s.is_sequence() || !s.has_places()) continue;
     std::vector<std::pair<std::size_t, py::object>> moved;  // and what stood there
-    bool displaced = false;
+    bool displaced = false, plain = true;
     for (std::size_t i = 0; i < s.entries.size(); ++i) {
       PyObject* was = s.entries[i].value.get();
-      if (!was || !is_tensor(was)) continue;
-      const py::object kept = borrow(was);
-      const py::object now = s.now(i);
-      if (now.is(kept)) continue;
-      const bool traced = is_traced_tensor(now.ptr());
+      const py::object found = s.now(i);
+      if (!was || !is_tensor(was) || found.ptr() == was) continue;
+      const bool traced = is_traced_tensor(found.ptr());
       displaced |= traced;
-      // What moves on in a sequence goes back as a whole.
-      if (traced || s.is_sequence()) moved.emplace_back(i, kept);
+      plain &= traced;
+      moved.emplace_back(i, borrow(was));
     }
     if (!displaced) continue;
     for (const auto& [i, was] : moved) {
-      s.put_back(i, was.ptr());
-      out.push_back(was);
+      if (plain) out.push_back({s.spot(i), s.now(i), was});
+      replaced.push_back(was);
+      s.spot(i).put(was.ptr());
     }
   }
+  const std::vector<LeftValue> fresh = found_in(now);
+  for (const LeftValue& left : fresh) {
+    if (left.before) add_tensors(left.before.ptr(), replaced);
+    left.spot.put(left.before.ptr());
+  }
+  std::ranges::copy(fresh, std::back_inserter(out));
   return out;
+}
+
+std::vector<LeftValue> Surroundings::found_in(const Surroundings& now) const {
+  std::map<Spot, LeftValue> found;
+  for (const Shelf& s : now.shelves_) {
+    if (!s.has_places()) continue;
+    for (std::size_t i = 0; i < s.entries.size(); ++i)
+      if (s.entries[i].watched)
+        if (const py::object value = s.now(i); holds_traced(value.ptr()))
+          found.try_emplace(s.spot(i), LeftValue{s.spot(i), value});
+  }
+  for (const Shelf& s : shelves_) {
+    if (found.empty()) break;
+    for (std::size_t i = 0; s.has_places() && i < s.entries.size(); ++i) {
+      const auto at = found.find(s.spot(i));
+      if (at == found.end()) continue;
+      at->second.before = borrow(s.entries[i].value.get());
+      if (!s.entries[i].watched || at->second.before.is(at->second.value)) found.erase(at);
+    }
+  }
+  std::vector<LeftValue> out;
+  for (auto& [spot, left] : found) out.push_back(std::move(left));
+  return out;
+}
+
+void Surroundings::accept_tensors(const std::vector<LeftValue>& places) {
+  std::set<Spot> spots;
+  for (const LeftValue& left : places)
+    if (left.before && holds_tensor(left.before.ptr(), is_tensor)) spots.insert(left.spot);
+  if (spots.empty()) return;
+  for (Shelf& s : shelves_)
+    for (std::size_t i = 0; s.has_places() && i < s.entries.size(); ++i)
+      if (spots.contains(s.spot(i))) s.entries[i].any_tensor = true;
 }
 
 std::vector<StatePlace> Surroundings::changes() const {

@@ -46,17 +46,54 @@ struct StatePlace {
   }
 };
 
+/// What kind of thing a variable or entry stands in.
+enum class ShelfKind : std::uint8_t {
+  cell,
+  variables,   // of a dict, looked up by name
+  dict,        // all its entries, in order
+  list,        //
+  referents,   // of another container: what its traversal meets
+  function,    // its code, defaults and dict
+  object,      // its class and dict
+  attributes,  // the entries of a dict that a scope sees
+  type,        // the same of a class
+  slot,
+  array
+};
+
+/// One variable or entry, as something that can be set.
+struct Spot {
+  ShelfKind kind;
+  py::object where, key;  // no key in cells and sequences
+  py::object owner;       // of a slot
+  std::size_t index = 0;  // in a sequence
+  /// A null value: nothing stands there. In a list that is the end of it.
+  void put(PyObject* value) const;
+  bool operator<(const Spot& other) const noexcept;  // tells different ones apart
+};
+
+/// What the function has put where something else was or nothing: a traced tensor, or a tuple that
+/// holds such.
+struct LeftValue {
+  Spot spot;
+  py::object value;
+  py::object before = {};  // null for nothing
+};
+
 class Surroundings {
  public:
   Surroundings() = default;
   /// Those of a function and of further objects that it gets.
   Surroundings(PyObject* f, const std::vector<PyObject*>& given);
   bool unchanged() const;
-  /// Keeps the tensors that are seen here, which are held weakly otherwise.
-  void hold_tensors();
-  /// Tensors that the function has put traced values in the place of: it has a state that no call
-  /// of a program would see. They are put back.
-  std::vector<py::object> take_back_tensors();
+  /// Keeps what is seen here, which is held weakly otherwise.
+  void hold();
+  void let_go() { held_.clear(); }
+  /// Takes the traced values away that the function has put into these, `now`, which were not there
+  /// when `this` was found. Where tensors were, `replaced` is told.
+  std::vector<LeftValue> take_back(const Surroundings& now, std::vector<py::object>& replaced);
+  /// In these places, where tensors were, any will do.
+  void accept_tensors(const std::vector<LeftValue>& places);
   /// What holds something else by now, other than what was empty.
   std::vector<StatePlace> changes() const;
   /// Watches these no more, nor what is added to those that have grown.
@@ -70,22 +107,11 @@ class Surroundings {
     py::object key = {};  // null in cells and lists
     Identity value = {};
     bool watched = true;
+    bool any_tensor = false;  // or tuple, as it was
     bool holds(PyObject* now) const;
   };
   struct Shelf {
-    enum class Kind : std::uint8_t {
-      cell,
-      variables,   // of a dict, looked up by name
-      dict,        // all its entries, in order
-      list,        //
-      referents,   // of another container: what its traversal meets
-      function,    // its code, defaults and dict
-      object,      // its class and dict
-      attributes,  // the entries of a dict that a scope sees
-      type,        // the same of a class
-      slot,
-      array
-    };
+    using Kind = ShelfKind;
     Kind kind;
     py::object where;
     std::vector<Entry> entries = {};
@@ -105,7 +131,7 @@ class Surroundings {
     bool attributes_still_hold(PyObject* dict, const Names& names);
     /// What stands in the place of an entry.
     py::object now(std::size_t i) const;
-    void put_back(std::size_t i, PyObject* value) const;
+    Spot spot(std::size_t i) const;
     bool has_places() const noexcept;
     bool has_grown() const;
     /// Watches what was there and not what is added; false if nothing is left to watch.
@@ -114,9 +140,11 @@ class Surroundings {
     py::object key_of(const Entry& e) const;
   };
 
+  std::vector<LeftValue> found_in(const Surroundings& now) const;
+
   Names names_;
   mutable std::vector<Shelf> shelves_;  // follow what changes without being seen
-  std::vector<py::object> tensors_;     // held
+  std::vector<py::object> held_;
 };
 
 /// The dict of an object, or null without one.
