@@ -129,6 +129,13 @@ bool has_derivative(const Node* n) {
 
 }  // namespace
 
+Tensor constant_here(Tensor value) {
+  const ThreadState& state = thread_state();
+  const bool free = state.recording && !state.constant;
+  return free || (!value.node()->level && !value.node()->requires_grad) ? value
+                                                                        : constant_part(value);
+}
+
 PyObject* constant_result(PyObject* result) {
   const ThreadState& state = thread_state();
   if (!result || (state.recording && !state.constant) || !is_exact_tensor(result)) return result;

@@ -19,6 +19,7 @@
 #include "graph/thread_state.h"
 #include "graph/watcher.h"
 #include "numbers.h"
+#include "transforms.h"
 
 namespace adjoint::python {
 
@@ -69,7 +70,11 @@ PyObject* compiled_call(PyObject* self, PyObject* const* args, std::size_t flags
   return guarded([&]() -> PyObject* {
     const OpenCall open(c);
     if (kwnames && PyTuple_GET_SIZE(kwnames) == 0) kwnames = nullptr;
-    const auto direct = [&] { return call_python(c->f, args, nargs, kwnames); };
+    const auto direct = [&]() -> PyObject* {
+      const std::uint64_t since = thread_state().births;
+      PyObject* result = call_python(c->f, args, nargs, kwnames);
+      return result ? own_handles(steal(result), since).release().ptr() : nullptr;
+    };
     check_argnums(*c->state, nargs);
     if (any_trace() || open_watcher()) return direct();
     Call call(args, nargs, kwnames, c->state->static_argnums);

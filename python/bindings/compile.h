@@ -181,8 +181,6 @@ void read_argnums(CompiledFunction& c, const py::object& f, const py::object& st
 /// The same for a call with so many positional arguments, where only the call can tell.
 void check_argnums(CompiledFunction& c, std::size_t nargs);
 
-/// Of the leaves of a result: the first that is the same object, for each.
-std::vector<std::uint32_t> first_of_same(const std::vector<py::object>& leaves);
 /// Finds the leaves that are no tensors which each call must have for itself. False where one of
 /// them cannot be copied as the function would make it again.
 bool find_own_leaves(Variant& v);

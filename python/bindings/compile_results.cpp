@@ -1,8 +1,6 @@
 // What a compiled function returns beside tensors. An object that it has made would be made anew by
 // each call: where it can be changed, each call gets a copy. One that others hold too was there
 // before, or is kept somewhere; the function returns it as it is.
-#include <unordered_map>
-
 #include "compile.h"
 
 namespace adjoint::python {
@@ -26,14 +24,6 @@ bool is_copied_whole(PyObject* o) {
 }
 
 }  // namespace
-
-std::vector<std::uint32_t> first_of_same(const std::vector<py::object>& leaves) {
-  std::unordered_map<PyObject*, std::uint32_t> seen;
-  std::vector<std::uint32_t> out;
-  for (std::uint32_t i = 0; i < leaves.size(); ++i)
-    out.push_back(seen.emplace(leaves[i].ptr(), i).first->second);
-  return out;
-}
 
 bool find_own_leaves(Variant& v) {
   std::vector<Py_ssize_t> held(v.leaves.size(), 0);

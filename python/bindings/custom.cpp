@@ -200,8 +200,9 @@ class Apart {
   // (result, what was written). For one that is gone another stands in: nothing else names it.
   py::cpp_function again() const {
     return py::cpp_function([record = std::shared_ptr<const Overlay::Record>(record_),
-                             first = std::shared_ptr<const Handles>(handles_),
-                             who = who_](const py::object& f, const py::sequence& values) {
+                             first = std::shared_ptr<const Handles>(handles_), who = who_,
+                             checks = reads_ == Overlay::Reads::shadows](
+                                const py::object& f, const py::sequence& values) {
       const std::vector<Tensor> inputs = tensors_of(values);
       py::list handles;
       for (std::size_t i = 0; i < first->size(); ++i) {
@@ -211,7 +212,7 @@ class Apart {
                 ? handle_of_type(reinterpret_cast<PyTypeObject*>((*first)[i].type.ptr()), inputs[i])
                 : known);
       }
-      Overlay overlay(*record, inputs, who);
+      Overlay overlay(*record, inputs, who, checks);
       for (std::size_t i = 0; i < first->size(); ++i)
         overlay.stand_in(i, cell_of(as_tensor(handles[i].ptr())));
       py::object result = call_object(f, handles);
@@ -321,8 +322,9 @@ py::object as_batched(const py::object& x, const py::object& handle) {
 py::list to_list(std::span<const Tensor> tensors) {
   py::list out;
   for (const Tensor& t : tensors)
-    out.append(t.defined() ? wrapped_value(constant_in_trace(Tensor::share(t.node())))
-                           : py::none());
+    out.append(t.defined()
+                   ? wrapped_value(constant_here(constant_in_trace(Tensor::share(t.node()))))
+                   : py::none());
   return out;
 }
 

@@ -123,6 +123,8 @@ inline bool is_direct(PyTensor* t) {
   return g_open_cell_scopes.load(std::memory_order_relaxed) == 0 || !is_guarded(cell_of(t));
 }
 
+/// A value as it is here: under `no_grad` a constant.
+Tensor constant_here(Tensor value);
 /// What an operation returns: under `no_grad` a constant, where it gives an operand itself too.
 PyObject* constant_result(PyObject* result);
 

@@ -14,6 +14,7 @@
 #include "graph/apply.h"
 #include "graph/op.h"
 #include "graph/thread_state.h"
+#include "numbers.h"
 
 namespace adjoint::python {
 
@@ -132,17 +133,23 @@ const char* name_of(TransformKind kind) {
 }
 
 // What a transform returns beside its derivative: without history, unless another is open around
-// it. A handle that is a leaf itself is returned as it is.
+// it. A leaf of the user's is returned as it is, an input of the transform is none.
 py::object aux_outside(const py::object& aux, std::span<const Tensor> inputs) {
-  if (!aux || thread_state().open_recorders > 0) return aux;
+  if (!aux) return aux;
+  const bool nested = thread_state().open_recorders > 0;
   std::vector<py::object> leaves;
   const TreeDef def = TreeDef::flatten(aux, leaves);
   for (py::object& leaf : leaves) {
-    if (!is_tensor(leaf.ptr()) || as_tensor(leaf.ptr())->leaf) continue;
+    if (!is_tensor(leaf.ptr())) continue;
+    const PyTensor* t = as_tensor(leaf.ptr());
+    if (t->leaf ? !t->leaf->of_transform : nested) continue;
     Node* node = read_node(as_tensor(leaf.ptr()));
     if (!node->requires_grad) continue;
     const Tensor value = Tensor::share(node);
-    if (!is_recorded_outside({&value, 1}, inputs)) leaf = wrapped(value.detach());
+    if (nested)
+      leaf = wrapped(Tensor::adopt(alias(node, nullptr, true)));
+    else if (t->leaf || !is_recorded_outside({&value, 1}, inputs))
+      leaf = wrapped(value.detach());
   }
   return def.unflatten(leaves);
 }
@@ -158,6 +165,28 @@ py::object constant_tree(py::object result) {
     if (is_exact_tensor(leaf.ptr())) leaf = steal(constant_result(leaf.release().ptr()));
   return def.unflatten(leaves);
 }
+
+}  // namespace
+
+py::object own_handles(py::object result, std::uint64_t since) {
+  std::vector<py::object> leaves;
+  const TreeDef def = TreeDef::flatten(result, leaves);
+  const std::vector<std::uint32_t> same = first_of_same(leaves);
+  bool replaced = false;
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    if (same[i] != i) {
+      leaves[i] = leaves[same[i]];
+    } else if (is_tensor(leaves[i].ptr()) &&
+               was_there(cell_of(as_tensor(leaves[i].ptr())).birth, since)) {
+      Tensor value = Tensor::share(read_node(as_tensor(leaves[i].ptr())));
+      leaves[i] = wrapped_value(constant_here(constant_in_trace(std::move(value))));
+      replaced = true;
+    }
+  }
+  return constant_tree(replaced ? def.unflatten(leaves) : std::move(result));
+}
+
+namespace {
 
 // The result of grad and value_and_grad from its parts.
 PyObject* grad_result(const TransformSpec& spec, const Tensor& value, py::object gradients,
@@ -667,6 +696,10 @@ void init_transforms(py::module_& m) {
         ">>> import adjoint as ad\n"
         ">>> ad.grad(lambda x: x * ad.stop_gradient(x))(3.0).item()\n3.0");
   m.def("_constant", &constant_tree);
+  m.def("_own_result", [](const py::object& f) {
+    const std::uint64_t since = thread_state().births;
+    return own_handles(call_object(f), since);
+  });
   m.def("_push_again",
         [](const py::object& f, const py::object& primals, const py::object& tangents) {
           return push_forward(f, primals, tangents, true);

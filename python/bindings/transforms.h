@@ -35,6 +35,10 @@ std::vector<Tensor> tensors_of(const py::sequence& handles);
 /// What they are like.
 std::vector<ResultSpec> specs_of(std::span<const Tensor> tensors);
 
+/// A result whose tensors are handles of its own: others stand for those that were there at `since`
+/// of the thread's births. Under `no_grad` they are constants.
+py::object own_handles(py::object result, std::uint64_t since);
+
 /// The new Python callable of a transform.
 enum class TransformKind : std::uint8_t { grad, value_and_grad, jacobian, hessian, vmap };
 struct TransformSpec {

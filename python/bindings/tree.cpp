@@ -423,4 +423,12 @@ void init_tree(py::module_& m) {
            "`data` must be comparable by ``==``. Subclasses register themselves.");
 }
 
+std::vector<std::uint32_t> first_of_same(const std::vector<py::object>& leaves) {
+  std::unordered_map<PyObject*, std::uint32_t> seen;
+  std::vector<std::uint32_t> out;
+  for (std::uint32_t i = 0; i < leaves.size(); ++i)
+    out.push_back(seen.emplace(leaves[i].ptr(), i).first->second);
+  return out;
+}
+
 }  // namespace adjoint::python

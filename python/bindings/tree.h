@@ -36,4 +36,7 @@ class TreeDef {
   std::size_t leaf_count_ = 0;
 };
 
+/// Of leaves: the first that is the same object, for each.
+std::vector<std::uint32_t> first_of_same(const std::vector<py::object>& leaves);
+
 }  // namespace adjoint::python

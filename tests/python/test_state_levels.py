@@ -430,6 +430,210 @@ for name, h in functions(g).items():
         assert len(set(d)) == 3, (name, d)
         assert abs(y / x.numpy() - d).max() < 1e-15, (name, y, d)
 """,
+    "a checkpoint computes again with the variables that it has seen": """
+import adjoint as ad
+x = ad.tensor([1.0, 2.0])
+def loss(wrap, x):
+    h = x
+    for _ in range(3):
+        h = wrap(lambda p: ad.tanh(p * h))(h)
+    return ad.sum(h)
+def by_global(wrap, x):
+    global h
+    h = x
+    for _ in range(3):
+        h = wrap(named)(h)
+    return ad.sum(h)
+def named(p):
+    return outer(p)
+def outer(p):
+    return ad.tanh(p * h)
+def slope(x):  # h <- tanh(h * h), three times, by hand
+    import numpy as np
+    h, d = x, np.ones_like(x)
+    for _ in range(3):
+        t = np.tanh(h * h)
+        h, d = t, (1 - t * t) * 2 * h * d
+    return d
+expected = slope(x.numpy())
+scanned = lambda f: ad.checkpoint(
+    lambda c: ad.scan(lambda a, _: (f(a), None), c, None, length=1)[0])
+for f in (loss, by_global):
+    for wrap in (ad.checkpoint, scanned, lambda f: ad.checkpoint(ad.checkpoint(f))):
+        g = lambda x: f(wrap, x)
+        for derivative in (
+            ad.grad(g), ad.compile(ad.grad(g)), ad.grad(ad.compile(g)),
+            lambda x: ad.vmap(ad.grad(g))(x[None])[0],
+            lambda x: ad.jacobian(g, mode="forward")(x),
+        ):
+            assert abs(derivative(x).numpy() - expected).max() < 1e-14
+w = ad.tensor([1.0, 2.0], requires_grad=True)
+total = 0.0
+for _ in range(2):
+    v = w * 1.0
+    total = total + ad.checkpoint(lambda p: ad.sum(p * v))(ad.ones(2))
+total.backward()
+assert w.grad.tolist() == [2.0, 2.0]
+""",
+    "a second run that meets another tensor is an error": """
+import adjoint as ad, types
+o, memo, x = types.SimpleNamespace(), {}, ad.tensor([1.0, 2.0])
+def by_attribute(x):
+    o.h = x
+    for _ in range(2):
+        o.h = ad.checkpoint(lambda p: p * o.h)(o.h)
+    return ad.sum(o.h)
+def by_memo(x):
+    def f(x):
+        if "c" not in memo:
+            memo["c"] = x * 2
+        return memo["c"] * x
+    return ad.sum(ad.checkpoint(f)(x))
+for f in (by_attribute, by_memo):
+    try:
+        ad.grad(f)(x)
+    except RuntimeError as error:
+        assert "[checkpoint] the second run meets a tensor" in str(error)
+    else:
+        raise AssertionError("did not raise")
+""",
+    "what a compiled function or a branch returns is a handle of its own": """
+import adjoint as ad
+one = ad.ones(2)
+for inner in (ad.compile(lambda x: c),
+              lambda x: ad.cond(ad.tensor(True), lambda u: c, lambda u: u, x)):
+    def f(x):
+        v = inner(x)
+        v += x
+        return v * 1.0
+    for run in (f, ad.compile(f), lambda x: ad.linearize(f, x), ad.grad(lambda x: ad.sum(f(x)))):
+        c = ad.tensor([1.0, 2.0])
+        run(one)
+        assert c.tolist() == [1.0, 2.0]
+w = ad.tensor([1.0, 2.0], requires_grad=True)
+inner = ad.compile(lambda x: w)
+@ad.compile
+def g(x):
+    with ad.no_grad():
+        v = inner(x)
+        v[0] = 99.0
+        return v * 1.0
+assert g(one).tolist() == [99.0, 2.0] and w.tolist() == [1.0, 2.0]
+""",
+    "what comes back unchanged from under no_grad is a constant": """
+import adjoint as ad
+x, one = ad.tensor([1.0, 2.0]), ad.ones(2)
+for same in (
+    ad.compile(lambda u: u),
+    ad.compile(lambda u: [u]),
+    lambda u: ad.while_loop(lambda q: ad.sum(q) < 0, lambda q: q * 2, u),
+    lambda u: ad.scan(lambda q, _: (q, None), u, None, length=0)[0],
+    lambda u: ad.scan(lambda q, _: (u, None), u * 0, None, length=1)[0],
+    lambda u: ad.cond(ad.tensor(True), lambda q: u, lambda q: q, u),
+):
+    def f(u):
+        with ad.no_grad():
+            y = same(u)
+        return ad.sum((y[0] if isinstance(y, list) else y) * u)
+    for g in (f, ad.compile(f)):
+        assert ad.grad(g)(x).tolist() == [1.0, 2.0]
+        assert ad.jvp(g, (x,), (one,))[1].item() == 3.0
+    assert ad.compile(ad.grad(f))(x).tolist() == [1.0, 2.0]
+w = ad.tensor([1.0, 2.0], requires_grad=True)
+v, z, b = w * 1.0, ad.zeros(2), ad.tensor([3.0, 4.0])
+def assigns(x):
+    def inner(u):
+        b.rebind_(b - w)
+        return ad.sum(u)
+    return ad.grad(inner)(x)
+with ad.no_grad():
+    assert not ad.compile(lambda x: w)(x).requires_grad
+    ad.compile(lambda x: (x.rebind_(v), x * 2.0)[1])(z)
+    ad.compile(assigns)(one)
+assert not z.requires_grad and z.tolist() == [1.0, 2.0]
+assert not b.requires_grad and b.tolist() == [2.0, 2.0]
+""",
+    "has_aux gives an argument back without history": """
+import adjoint as ad
+x = ad.tensor([1.0, 2.0])
+f = lambda x: (ad.sum(x * x), x)
+for transform in (ad.grad, ad.value_and_grad, ad.hessian):
+    aux = transform(f, has_aux=True)(x)
+    aux = aux[0][1] if transform is ad.value_and_grad else aux[1]
+    assert not aux.requires_grad and aux is not x
+    aux += 1
+assert x.tolist() == [1.0, 2.0]
+nested = lambda x: (lambda g, a: ad.sum(g * a))(*ad.grad(f, has_aux=True)(x))
+assert ad.grad(nested)(x).tolist() == [4.0, 8.0]
+assert ad.jvp(nested, (x,), (ad.ones(2),))[1].item() == 12.0
+""",
+    "an assignment that a loop refuses in a transform is an error and no end of the process": """
+import adjoint as ad
+s = ad.tensor(1.0)
+def inner(z):
+    w = z * 2.0
+    s.rebind_(w)
+    return w
+two = ad.tensor(2.0)
+for t in (
+    lambda y: ad.jvp(ad.grad(inner), (y,), (y,))[1],
+    lambda y: ad.hvp(inner, y, y),
+    lambda y: ad.linearize(ad.grad(inner), y)[0],
+):
+    for loop in (
+        lambda t, y: ad.cond(ad.tensor(True), t, lambda y: y, y),
+        lambda t, y: ad.scan(lambda c, _: (t(c), None), y, None, length=2)[0],
+        lambda t, y: ad.while_loop(lambda c: c < 3, t, y),
+    ):
+        for wrap in (lambda f: f, ad.compile):
+            try:
+                wrap(lambda y: loop(t, y))(two)
+            except RuntimeError as error:
+                assert "carry the value" in str(error)
+            else:
+                raise AssertionError("did not raise")
+            assert s.item() == 1.0
+""",
+    "a loop's values that do not depend on a batch can be kept": """
+import adjoint as ad
+import numpy as np
+X = np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.5]])
+last = ad.tensor(0.0)
+def by_scan(x):
+    (i, c), y = ad.scan(lambda s, r: ((s[0] + 1, s[1] * x[s[0]] + r), s[0]),
+                        (ad.tensor(0), ad.tensor(1.0)), ad.arange(3.0))
+    last.rebind_(i * 1.0)
+    return c, y
+def by_while(x):
+    i, c = ad.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * x[s[0]] + s[0]),
+                         (ad.tensor(0), ad.tensor(1.0)), max_steps=5)
+    last.rebind_(i * 1.0)
+    return c, ad.arange(3)
+def by_cond(x):
+    c = 1.0
+    for i in range(3):
+        c, k = ad.cond(last >= 0, lambda c, v: (c * v + i, ad.tensor(3.0)),
+                       lambda c, v: (c, ad.tensor(1.0)), c * ad.ones(()), x[i])
+    last.rebind_(k)
+    return c, ad.arange(3)
+def value(x):
+    c = 1.0
+    for i in range(3):
+        c = c * x[i] + i
+    return c
+def slope(x):
+    return np.array([x[1] * x[2], (x[0]) * x[2], x[0] * x[1] + 1.0])
+for f in (by_scan, by_while, by_cond):
+    for g in (ad.vmap(f), ad.vmap(ad.compile(f)), ad.compile(ad.vmap(f))):
+        last.rebind_(ad.tensor(0.0))
+        c, rows = g(ad.tensor(X))
+        assert np.allclose(c.numpy(), [value(x) for x in X], rtol=1e-15)
+        assert rows.tolist() == [[0, 1, 2], [0, 1, 2]] and last.item() == 3.0
+    first = lambda x: f(x)[0]
+    for d in (ad.vmap(ad.grad(ad.compile(first))), ad.vmap(ad.compile(ad.grad(first))),
+              ad.vmap(ad.jacobian(ad.compile(first), mode="forward"))):
+        assert np.allclose(d(ad.tensor(X)).numpy(), [slope(x) for x in X], rtol=1e-14)
+""",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import subprocess
 import sys
@@ -351,3 +352,34 @@ for _ in range(3):
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120)
         assert done.returncode == 0 and not done.stderr, done.stderr.decode()
+
+
+def test_transforms_in_a_thread_after_very_many():
+    """A cell knows the thread that made it, in a number that has to last."""
+    idle = threading.Semaphore(0)
+
+    def touch():
+        ad.ones(2) + 1
+        idle.release()
+
+    for _ in range(2**17 // 64 + 1):
+        for _ in range(64):
+            _thread.start_new_thread(touch, ())
+        for _ in range(64):
+            idle.acquire()
+    found = []
+
+    def work():
+        def f(x):
+            y = x * 1.0
+            y[0] = x[1] * 3.0
+            return ad.sum(y * y)
+
+        x = ad.tensor([1.0, 2.0])
+        found.append(ad.jvp(f, (x,), (ad.ones(2),))[1].item())
+        found.append(ad.compile(f)(x).item())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [40.0, 40.0]

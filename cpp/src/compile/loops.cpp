@@ -221,14 +221,26 @@ List chosen(const Tensor& flags, Tensors a, Tensors b) {
 
 class CallRule final : public DerivativeRule {
  public:
-  CallRule(std::vector<ResultSpec> values, Pull pull, Push push)
-      : DerivativeRule(std::move(values)), pull_(std::move(pull)), push_(std::move(push)) {}
+  CallRule(IntrusivePtr<const Callee> callee, std::vector<ResultSpec> values, Pull pull, Push push)
+      : DerivativeRule(std::move(values)),
+        callee_(std::move(callee)),
+        pull_(std::move(pull)),
+        push_(std::move(push)) {}
   List pull(Tensors inputs, Tensors cotangents) const override {
     return pull_(inputs, all_defined(cotangents));
   }
   List push(Tensors inputs, Tensors tangents) const override { return push_(inputs, tangents); }
+  std::vector<bool> depends(const std::vector<bool>& inputs) const override {
+    const std::vector<bool> all = callee_->depends(inputs);
+    std::vector<bool> out;
+    for (std::size_t i = 0; i < all.size(); ++i)
+      if (is_differentiable(callee_->results()[i].dtype)) out.push_back(all[i]);
+    return out;
+  }
+  void list(Holdings& out) const override { out.add(callee_.get()); }
 
  private:
+  IntrusivePtr<const Callee> callee_;
   Pull pull_;
   Push push_;
 };
@@ -243,9 +255,10 @@ List bound(const IntrusivePtr<const Callee>& callee, Tensors inputs, Pull pull, 
   };
   const List moving = floats(values);
   if (moving.empty() || std::ranges::none_of(inputs, moves)) return values;
-  const List moved = with_derivative(moving, inputs,
-                                     IntrusivePtr<const DerivativeRule>(new CallRule(
-                                         specs_of(moving), std::move(pull), std::move(push))));
+  const List moved =
+      with_derivative(moving, inputs,
+                      IntrusivePtr<const DerivativeRule>(new CallRule(
+                          callee, specs_of(moving), std::move(pull), std::move(push))));
   auto next = moved.begin();
   for (Tensor& y : values)
     if (is_moving(y)) y = *next++;

@@ -294,6 +294,12 @@ Trace::Touched& Trace::touch(const Cell& cell, Tensor held) {
   return touched_.emplace_back(std::move(t));
 }
 
+/// An output, which under `no_grad` is a constant also where it is an input itself.
+Graph::Index Trace::given_back(Graph::Index i) {
+  const bool unrecorded = !hidden_ && !thread_state().recording;
+  return unrecorded && graph_[i].kind == Graph::Kind::input ? ended(i, reverse_, "unrecorded") : i;
+}
+
 /// What the cells hold at the end becomes outputs of the graph.
 void Trace::close_places(Traced& traced, std::vector<Graph::Index>& outputs) {
   for (Touched& t : touched_) {
@@ -304,7 +310,7 @@ void Trace::close_places(Traced& traced, std::vector<Graph::Index>& outputs) {
       const Graph::Index i = index_of(t.value.node());
       if (!was || i != index_of(t.first.node())) {
         t.place.output = static_cast<std::uint32_t>(outputs.size());
-        outputs.push_back(i);
+        outputs.push_back(given_back(i));
       }
     }
     traced.places.push_back(std::move(t.place));
@@ -315,7 +321,7 @@ void Trace::close_places(Traced& traced, std::vector<Graph::Index>& outputs) {
 Traced Trace::finish(std::span<const Tensor> results) {
   Traced traced;
   std::vector<Graph::Index> outputs;
-  for (const Tensor& t : results) outputs.push_back(index_of(t.node()));
+  for (const Tensor& t : results) outputs.push_back(given_back(index_of(t.node())));
   close_places(traced, outputs);
   traced.steps = steps_;
   traced.names_levels = names_levels_;

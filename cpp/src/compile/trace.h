@@ -142,6 +142,7 @@ class Trace final : public TraceSink {
   std::uint32_t source();
   Touched& touch(const Cell& cell, Tensor held);
   Tensor kept(Tensor value, AttrsPtr ended);
+  Graph::Index given_back(Graph::Index i);
   void close_places(Traced& traced, std::vector<Graph::Index>& outputs);
   void close() noexcept;
 

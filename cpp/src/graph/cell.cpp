@@ -108,6 +108,10 @@ Tensor kept_value(Leaf* leaf, Tensor value, const Node* before) {
   return Tensor::adopt(alias(value.node(), leaf, false));
 }
 
+bool was_there(std::uint64_t birth, std::uint64_t since) noexcept {
+  return birth >> kBirthBits != since >> kBirthBits || birth <= since;
+}
+
 bool is_guarded(const Cell& cell) noexcept { return scope_of(cell) != nullptr; }
 
 void refuse_outside(const Cell& cell, const char* what) {
@@ -133,7 +137,7 @@ AssignedInReverse::~AssignedInReverse() {
 }
 
 void AssignedInReverse::note(const Cell& cell) {
-  if (cell.birth >> kBirthBits == opened_ >> kBirthBits && cell.birth > opened_) return;
+  if (!was_there(cell.birth, opened_)) return;
   if (known_.insert(cell.at).second) cells_.emplace_back(cell, cell.keep(cell.who));
 }
 
@@ -159,9 +163,8 @@ void CellScope::close() noexcept {
   g_open_cell_scopes.fetch_sub(1, std::memory_order_relaxed);
 }
 
-/// What another thread makes is from outside of every scope of this one.
 bool CellScope::is_outside(const Cell& cell) const noexcept {
-  return cell.birth >> kBirthBits != opened_ >> kBirthBits || cell.birth <= opened_;
+  return was_there(cell.birth, opened_);
 }
 
 /// A level that is open in the second run stands for one of the first, to which the cell may have

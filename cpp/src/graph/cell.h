@@ -48,6 +48,10 @@ bool is_guarded(const Cell& cell) noexcept;
 /// scope runs the function on other values than the program's own.
 void refuse_outside(const Cell& cell, const char* what);
 
+/// Whether a cell of this birth was there at `since` of this thread's births. What another thread
+/// makes always was.
+bool was_there(std::uint64_t birth, std::uint64_t since) noexcept;
+
 /// Number of open scopes in the process: the cheap test before anything else.
 extern std::atomic<int> g_open_cell_scopes;
 

@@ -1,6 +1,7 @@
 #include "graph/severed.h"
 
 #include "graph/apply.h"
+#include "graph/op.h"
 #include "graph/thread_state.h"
 
 namespace adjoint {
@@ -23,15 +24,27 @@ std::vector<Tensor> SeveredValues::stand_ins_of(const Tensor& source) const {
   return out;
 }
 
+namespace {
+
+/// A graph that is traced has to know that no cotangent passes.
+Tensor unrecorded(Node* n) {
+  static const Op& op = find_op("unrecorded");
+  const RecordingScope off(false);
+  return Tensor::adopt(apply(op, {&n, 1}, {}));
+}
+
+}  // namespace
+
 std::vector<Tensor> severed_inputs(std::span<Node* const> inputs) {
   const ThreadState& state = thread_state();
   std::vector<Tensor> out;
   for (Node* n : inputs) {
     if (!is_severed(state, n))
       out.push_back(Tensor::share(n));
+    else if (state.severed)
+      out.push_back(state.severed->stand_in_for(n));
     else
-      out.push_back(state.severed ? state.severed->stand_in_for(n)
-                                  : Tensor::adopt(alias(n, nullptr, false)));
+      out.push_back(n->level ? unrecorded(n) : Tensor::adopt(alias(n, nullptr, false)));
   }
   return out;
 }

@@ -31,11 +31,11 @@ namespace {
 
 std::atomic<std::uint32_t> g_level_serial{0};
 
-std::atomic<std::uint64_t> g_thread_count{0};
-
 std::mutex g_states_mutex;
 std::int64_t g_live_of_ended_threads = 0;
 std::uint64_t g_order_of_ended_threads = 0;
+std::uint64_t g_thread_numbers = 0;
+std::vector<std::uint64_t> g_births_of_ended_threads;  // where another thread may go on
 
 std::vector<ThreadState*>& states() {
   static auto* list = new std::vector<ThreadState*>;
@@ -49,6 +49,7 @@ void destroy_state(void* p) {
   const std::lock_guard lock(g_states_mutex);
   g_live_of_ended_threads += state->live_nodes.load(std::memory_order_relaxed);
   g_order_of_ended_threads = std::max<std::uint64_t>(g_order_of_ended_threads, state->order);
+  g_births_of_ended_threads.push_back(state->births);
   std::erase(states(), state);
   delete state;
 }
@@ -94,11 +95,16 @@ ThreadState& make_thread_state() {
   all_ops();  // whoever makes a node may apply a record directly: the table has to be complete
   static const pthread_key_t key = set_up_process();
   auto* state = new ThreadState;
-  state->births = (g_thread_count.fetch_add(1, std::memory_order_relaxed) + 1) << kBirthBits;
   state->deferral = defers_by_default();
   t_thread_state = state;
   pthread_setspecific(key, state);
   const std::lock_guard lock(g_states_mutex);
+  if (g_births_of_ended_threads.empty()) {
+    state->births = ++g_thread_numbers << kBirthBits;
+  } else {
+    state->births = g_births_of_ended_threads.back();
+    g_births_of_ended_threads.pop_back();
+  }
   states().push_back(state);
   return *state;
 }

@@ -82,7 +82,7 @@ struct ThreadState {
   std::uint32_t served = 0;                // identity of the dual level whose tangents a rule gives
   CellScope* cells = nullptr;              // innermost first
   AssignedInReverse* assigned = nullptr;
-  std::uint64_t births = 0;    // of cells: the thread's number, then a counter
+  std::uint64_t births = 0;    // of cells: the number of the thread, above those of the cells
   Node* free_nodes = nullptr;  // linked through inline_inputs[0]
   std::uint32_t free_count = 0;
   std::int64_t next_check = 0;              // of interrupts: steady clock, ns
@@ -114,7 +114,7 @@ std::uint64_t mark_order();
 
 /// The birth of a cell that is made now: no other in the process has it.
 inline std::uint64_t next_birth() { return ++thread_state().births; }
-constexpr int kBirthBits = 46;  // of the counter
+constexpr int kBirthBits = 46;  // of the counter; the number is that of an ended thread, or new
 
 /// Sets a field of the thread for a scope.
 template <auto Field>

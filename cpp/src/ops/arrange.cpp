@@ -121,7 +121,8 @@ Tensor roll(const Tensor& x, Tensor::Shape shift, const Axes& axis) {
     raise(ErrorKind::value, op,
           std::to_string(shift.size()) + " shifts for " + std::to_string(axes.size()) + " axes");
   Tensor out = x;
-  for (std::size_t i = 0; i < std::max(shift.size(), axes.size()); ++i) {
+  const std::size_t rolls = shift.empty() || axes.empty() ? 0 : std::max(shift.size(), axes.size());
+  for (std::size_t i = 0; i < rolls; ++i) {
     const int at = normalize_axis(axes[axes.size() == 1 ? 0 : i], x.ndim(), op);
     const std::int64_t n = x.shape()[at];
     if (n == 0) continue;

@@ -30,22 +30,29 @@ bool is_of_directions(std::uint32_t serial) {
   });
 }
 
+std::vector<bool> values_along(const DerivativeRule& rule, std::span<const bool> mapped) {
+  return rule.depends(std::vector<bool>(mapped.begin(), mapped.end()));
+}
+
 /// What the values of a rule are like along a batch.
-std::vector<ResultSpec> batched_values(const DerivativeRule& rule, std::int64_t size) {
-  std::vector<ResultSpec> out;
-  for (const ResultSpec& spec : rule.values())
-    out.push_back({spec.dtype, prefixed(size, spec.shape)});
+std::vector<ResultSpec> batched_values(const DerivativeRule& rule, const BatchArgs& args) {
+  std::vector<ResultSpec> out = rule.values();
+  const std::vector<bool> has = values_along(rule, args.mapped);
+  for (std::size_t i = 0; i < out.size(); ++i)
+    if (has[i]) out[i].shape = prefixed(args.size, out[i].shape);
   return out;
 }
 
-/// A rule applied along a batch: the values that had the batch when the carrier was batched have it
-/// in every call, and cotangents of the others are sums over it.
+/// A rule applied along a batch: the inputs that had the batch when the carrier was batched, and
+/// the values that depend on them, have it in every call, and cotangents of other inputs are sums
+/// over it.
 class BatchedRule final : public DerivativeRule {
  public:
   BatchedRule(IntrusivePtr<const DerivativeRule> rule, const BatchArgs& args)
-      : DerivativeRule(batched_values(*rule, args.size)),
+      : DerivativeRule(batched_values(*rule, args)),
         rule_(std::move(rule)),
         mapped_(args.mapped.begin(), args.mapped.end()),
+        has_(values_along(*rule_, args.mapped)),
         size_(args.size),
         outer_(args.serial),
         directions_(is_of_directions(args.serial)) {}
@@ -55,11 +62,11 @@ class BatchedRule final : public DerivativeRule {
     const TransformLevel level = open();
     stand_in_for(outer_);
     std::vector<Tensor> given(cotangents.begin(), cotangents.end());
-    for (Tensor& ct : given)
-      if (ct.defined()) ct = level.make_batched(ct, 0);
+    for (std::size_t i = 0; i < given.size(); ++i)
+      if (has_[i] && given[i].defined()) given[i] = level.make_batched(given[i], 0);
     std::vector<Tensor> out = rule_->pull(boxed(level, inputs), given);
     for (std::size_t i = 0; i < out.size(); ++i) {
-      if (!out[i].defined()) continue;
+      if (!out[i].defined() || (!mapped_[i] && !level.holds(out[i]))) continue;
       out[i] = opened(level, out[i]);
       if (!mapped_[i]) out[i] = sum(out[i], 0);
     }
@@ -71,11 +78,14 @@ class BatchedRule final : public DerivativeRule {
     const TransformLevel level = open();
     stand_in_for(outer_);
     std::vector<Tensor> out = rule_->push(boxed(level, inputs), boxed(level, tangents));
-    for (Tensor& t : out)
-      if (t.defined()) t = opened(level, t);
+    for (std::size_t i = 0; i < out.size(); ++i)
+      if (has_[i] && out[i].defined()) out[i] = opened(level, out[i]);
     return out;
   }
 
+  std::vector<bool> depends(const std::vector<bool>& inputs) const override {
+    return rule_->depends(inputs);
+  }
   void list(Holdings& out) const override { out.add(rule_.get()); }
 
  private:
@@ -101,7 +111,8 @@ class BatchedRule final : public DerivativeRule {
   }
 
   IntrusivePtr<const DerivativeRule> rule_;
-  std::vector<bool> mapped_;
+  std::vector<bool> mapped_;  // by input
+  std::vector<bool> has_;     // by value
   std::int64_t size_;
   std::uint32_t outer_;  // serial of the level at which the carrier was batched
   bool directions_;
@@ -139,6 +150,9 @@ Op& carrier_record = family.define(
        return carriers(args.inputs,
                        IntrusivePtr<const DerivativeRule>(new BatchedRule(
                            IntrusivePtr<const DerivativeRule>(&rule_of(args.attrs)), args)));
+     },
+     .depends = [](const Attrs* attrs, const std::vector<bool>& inputs) -> std::vector<bool> {
+       return rule_of(attrs).depends(inputs);
      },
      .internal = true,
      .fixed_value = true,

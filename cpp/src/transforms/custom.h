@@ -30,6 +30,11 @@ class DerivativeRule : public Payload {
   virtual std::vector<Tensor> push(std::span<const Tensor> inputs,
                                    std::span<const Tensor> tangents) const = 0;
 
+  /// Which values depend on these inputs.
+  virtual std::vector<bool> depends(const std::vector<bool>&) const {
+    return std::vector<bool>(values_.size(), true);
+  }
+
  protected:
   /// The cotangents with zeros where none came.
   std::vector<Tensor> all_defined(std::span<const Tensor> cotangents) const;

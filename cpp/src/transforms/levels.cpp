@@ -170,16 +170,17 @@ class DualCells final : public CellScope {
   ~DualCells() override {
     for (const auto& [cell, owner] : recorded_) write_outside(cell, primal(read_outside(cell)));
   }
+  /// What a scope outside of this one refuses is not noted: the destructor must not meet it again.
   void write(const Cell& cell, Tensor value) override {
     static const Op& kept = find_op("kept");
-    if (!cell.leaf && holds(value) && value.requires_grad() && thread_state().recording) {
+    if (cell.leaf || !holds(value) || !value.requires_grad() || !thread_state().recording)
+      return write_outside(cell, primal(std::move(value)));
+    {
       const WithinScope within(true);
       value = apply(kept, {&value}, make_attrs(Dims{forward()}));
-      if (known_.insert(cell.at).second) recorded_.emplace_back(cell, cell.keep(cell.who));
-    } else {
-      value = primal(std::move(value));
     }
     write_outside(cell, std::move(value));
+    if (known_.insert(cell.at).second) recorded_.emplace_back(cell, cell.keep(cell.who));
   }
   std::uint32_t forward() const noexcept override { return identity_; }
 

@@ -36,9 +36,11 @@ Overlay::~Overlay() {
   if (first_ && reads_ == Reads::shadows) thread_state().recording = opening_.recording();
 }
 
-Overlay::Overlay(const Record& record, std::span<const Tensor> values, std::string who)
+Overlay::Overlay(const Record& record, std::span<const Tensor> values, std::string who,
+                 bool knows_all)
     : who_(std::move(who)),
       first_(nullptr),
+      knows_all_(knows_all),
       reads_(Reads::values),
       shadow_before_(std::exchange(thread_state().shadow, -1)),
       record_(record) {
@@ -78,6 +80,11 @@ Overlay::Held& Overlay::meet(const Cell& cell) {
     }
     return known;
   }
+  if (knows_all_ && cell.kind == Cell::Kind::handle)
+    raise(ErrorKind::runtime, who_,
+          "the second run meets a tensor that the first did not: an attribute, an entry or a "
+          "variable holds another by now, or was made in the first run; pass the tensor as an "
+          "argument");
   Held held{cell, cell.keep(cell.who), read_outside(cell), {}};
   held.value = held.original;
   if (first_) {

@@ -42,8 +42,9 @@ class Overlay final : public CellScope {
   /// A first run, which fills `record`, on behalf of `who`.
   Overlay(Record& record, Reads reads, std::string who);
   ~Overlay() override;
-  /// A later run, with values for the cells that were not empty.
-  Overlay(const Record& record, std::span<const Tensor> values, std::string who);
+  /// A later run, with values for the cells that were not empty. With `knows_all` a handle that the
+  /// first run has not met is an error: the two would not compute the same.
+  Overlay(const Record& record, std::span<const Tensor> values, std::string who, bool knows_all);
 
   Tensor read(const Cell& cell) override;
   void write(const Cell& cell, Tensor value) override;
@@ -85,6 +86,7 @@ class Overlay final : public CellScope {
 
   std::string who_;
   Record* first_;  // null in a later run
+  bool knows_all_ = false;
   Reads reads_;
   int shadow_before_;
   Opening opening_;

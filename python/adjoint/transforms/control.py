@@ -99,7 +99,7 @@ def cond(
         chosen = [_core.where(pred, a, b) for a, b in zip(shape.tensors, second, strict=True)]
         return tree.unflatten(shape.treedef, chosen)
     if not _core._is_traced(pred):
-        return _core._constant(run(true_fn if _core._any_true(pred) else false_fn))
+        return _core._own_result(lambda: run(true_fn if _core._any_true(pred) else false_fn))
     shapes: list[_Shape] = []
 
     def of(function: Callable[..., Any]) -> Callable[[Tensors], Tensors]:

@@ -19,6 +19,7 @@ from adjoint import _core, tree
 from adjoint._arguments import check_callable
 from adjoint._core import Tensor, TreeDef
 from adjoint._dtypes import is_differentiable
+from adjoint.transforms.snapshot import snapshot
 
 __all__ = ["checkpoint", "custom_jvp", "custom_vjp"]
 
@@ -477,15 +478,15 @@ class custom_jvp(_Custom):
         who = self._who
         if self._rule is None:
             raise RuntimeError(f"[{who}] has no rule: call defjvp(rule) first")
-        rule = self._rule
+        later = snapshot(self._rule)
         count = len(tensors)
 
-        def run(given: Tensors, moving: Maybe) -> tuple[Any, Any]:
+        def run(given: Tensors, moving: Maybe, rule: Callable[..., Any] = later) -> tuple[Any, Any]:
             return _pair(rule(frame.fill(given), frame.spread(moving)), f"{who}: rule")
 
         still: Maybe = [None for _ in floats(tensors)]
         once = _Run(who)
-        (result, _), read = once.first(lambda given: run(given, still), tensors)
+        (result, _), read = once.first(lambda given: run(given, still, self._rule), tensors)
         out, values = take_apart(result)
         values = once.without_history(values)
 
@@ -534,13 +535,15 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         order = [places[id(x)] for x in tensors]
         apart = _core._Apart("checkpoint", True)
 
-        def run(given: Tensors) -> tuple[Frame, Tensors]:
+        later = snapshot(f)
+
+        def run(given: Tensors, f: Callable[..., Any] = later) -> tuple[Frame, Tensors]:
             args, kwargs = frame.fill([given[i] for i in order])
             out, values = take_apart(f(*args, **kwargs))
             return out, _core._fresh(values)
 
         try:
-            out, values = apart.run(lambda: run(handles), handles)
+            out, values = apart.run(lambda: run(handles, f), handles)
         except BaseException:  # what was assigned before an error stays, as without a checkpoint
             apart.write([x if x is None else _core.stop_gradient(x) for x in apart.written()])
             raise

@@ -1,0 +1,100 @@
+"""A function as it is now, for a run that comes later.
+
+Variables of a closure, and globals, may be given other values before a checkpoint computes again:
+`for layer in layers: h = ad.checkpoint(lambda x: layer(x + h))(x)`. The second run has to see what
+the first has seen.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+
+class _Globals(dict[str, Any]):
+    """Some globals of a module as they were; all others as they are."""
+
+    def __init__(self, module: dict[str, Any]) -> None:
+        super().__init__()
+        self._module = module
+
+    def __missing__(self, name: str) -> Any:
+        return self._module[name]
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Return the names that the code, and functions inside of it, take from outside."""
+    found, codes = set[str](), [code]
+    while codes:
+        code = codes.pop()
+        found.update(code.co_names)
+        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return found
+
+
+def _is_of_library(f: types.FunctionType) -> bool:
+    return (f.__module__ or "").partition(".")[0] == "adjoint"
+
+
+class _Snapshot:
+    def __init__(self) -> None:
+        self._functions: dict[types.FunctionType, types.FunctionType] = {}
+        self._globals: dict[int, _Globals] = {}
+        self._waiting: list[types.FunctionType] = []
+
+    def take(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        copy: Callable[..., Any] = self._of(f)
+        while self._waiting:
+            self._fill(self._waiting.pop())
+        return copy
+
+    def _of(self, value: Any) -> Any:
+        """Return what stands for a value that a variable holds."""
+        if isinstance(value, types.MethodType):
+            function = self._of(value.__func__)
+            return types.MethodType(function, value.__self__)
+        if not isinstance(value, types.FunctionType):
+            return value
+        if value not in self._functions:
+            self._functions[value] = self._copy(value)
+            self._waiting.append(value)
+        return self._functions[value]
+
+    def _copy(self, f: types.FunctionType) -> types.FunctionType:
+        seen = self._seen_by(f)
+        cells = tuple(types.CellType() for _ in f.__closure__ or ())
+        copy = types.FunctionType(f.__code__, seen, f.__name__, f.__defaults__, cells)
+        copy.__kwdefaults__ = f.__kwdefaults__
+        copy.__qualname__, copy.__module__ = f.__qualname__, f.__module__
+        copy.__dict__.update(f.__dict__)
+        return copy
+
+    def _seen_by(self, f: types.FunctionType) -> dict[str, Any]:
+        if _is_of_library(f):
+            return f.__globals__
+        return self._globals.setdefault(id(f.__globals__), _Globals(f.__globals__))
+
+    def _fill(self, f: types.FunctionType) -> None:
+        copy = self._functions[f]
+        for before, now in zip(f.__closure__ or (), copy.__closure__ or (), strict=True):
+            try:
+                now.cell_contents = self._of(before.cell_contents)
+            except ValueError:  # an empty cell
+                continue
+        if _is_of_library(f):
+            return
+        module, seen = f.__globals__, self._globals[id(f.__globals__)]
+        for name in _names(f.__code__):
+            if name in module and name not in seen:
+                value = module[name]
+                own = isinstance(value, types.FunctionType) and value.__globals__ is module
+                dict.__setitem__(seen, name, self._of(value) if own else value)
+
+
+def snapshot(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `f` with the variables that it and the functions it calls by name see as they are now.
+
+    Another callable than a function or method is returned as it is.
+    """
+    return _Snapshot().take(f)
