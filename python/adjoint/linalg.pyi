@@ -203,7 +203,8 @@ def eigh(x: _Array, /) -> _EighResult:
     The derivative is that along symmetric matrices. Of the vectors of eigenvalues that
     are equal, to the precision of the decomposition, none exists: it is inf or nan
     there, unless what is computed from them does not change at all as they turn into
-    one another. The first derivative of the values is always finite.
+    one another. The first derivative of the values is always finite; a function of values
+    and vectors together has nan in reverse mode where values are equal.
 
     Examples
     --------
@@ -214,8 +215,12 @@ def eigh(x: _Array, /) -> _EighResult:
 
 def eigvalsh(x: _Array, /) -> Tensor:
     """The eigenvalues of symmetric matrices in ascending order; the lower triangle is
-    read. The gradient of their sum, and any first derivative, is finite where some are
-    equal, and so are second ones in reverse mode of what treats equal ones alike.
+    read.
+
+    Any first derivative is finite, where some are equal too. There the second one of a
+    linear function of the values is finite in `hvp` and in reverse over reverse mode, and
+    that of any other is nan, unless along a direction that keeps them equal: `slogdet`,
+    `trace` and sums of squares have theirs.
     """
 
 class _SvdResult(NamedTuple):
@@ -246,8 +251,10 @@ def svd(x: _Array, /, *, full_matrices: builtins.bool = True) -> _SvdResult:
     """
 
 def svdvals(x: _Array, /) -> Tensor:
-    """The singular values of matrices in descending order. Any first derivative is finite,
-    of equal values too, and so are second ones in reverse mode of what treats them alike.
+    """The singular values of matrices in descending order.
+
+    Any first derivative is finite, of equal values too; for second ones see `eigvalsh`,
+    and where values are 0 they are nan likewise.
     """
 
 def pinv(x: _Array, /, *, rtol: _Array | None = None) -> Tensor:

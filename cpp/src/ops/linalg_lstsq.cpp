@@ -18,11 +18,6 @@ namespace {
 
 Family pseudo_family;
 
-double precision_of(DType dtype) {
-  return dtype == DType::float32 ? std::numeric_limits<float>::epsilon()
-                                 : std::numeric_limits<double>::epsilon();
-}
-
 /// Singular values up to so much of the largest count as 0, unless something else is given.
 double usual_cutoff(const Tensor& a) {
   return precision_of(a.dtype()) * static_cast<double>(std::max(rows_of(a), columns_of(a)));
@@ -236,7 +231,7 @@ std::vector<Tensor> push_lstsq(const RuleArgs& args, std::span<const Tensor> tan
   if (tangents[0].defined()) {
     dx = plus(dx, matmul(push_through_inverse(a, p, tangents[0]), b));
     const auto [u, s, vh] = svd(a, false);
-    ds = sum(u * matmul(tangents[0], matrix_transpose(vh)), -2);
+    ds = singular_slope(tangents[0], a, u, s, vh);
   }
   return {dx, {}, ds};
 }
