@@ -1168,7 +1168,7 @@ def quantile(
 ) -> Tensor:
     """Values below which the share q lies, linear in between; nan where one is nan.
 
-    The axis of several shares comes first.
+    The axis of several shares comes first. Raises ValueError where a share is not from 0 to 1.
     """
 
 def percentile(
