@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 
 import adjoint as ad
 
@@ -131,3 +132,63 @@ def test_histograms_without_a_range_raise(way: str) -> None:
     x = np.array([1.0, math.nan, 0.5, 7.0])
     expected = np.histogram(x, 3, (0.0, 2.0))[0]
     np.testing.assert_array_equal(ad.histogram(x, 3, (0.0, 2.0)).hist, expected)
+
+
+# ---- log-sum-exp ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "value", "slope"),
+    [
+        ([INF, 1.0], INF, [1.0, 0.0]),
+        ([-INF, INF], INF, [0.0, 1.0]),
+        ([INF, INF, 0.0], INF, [0.5, 0.5, 0.0]),
+        ([-INF, -INF], -INF, [0.0, 0.0]),
+        ([math.nan, INF], math.nan, [math.nan, math.nan]),
+    ],
+)
+def test_log_sum_exp_of_infinities(x: Any, value: float, slope: Any) -> None:
+    """Two terms are logaddexp, whose slopes are those of the larger term."""
+    assert scipy.special.logsumexp(x) == pytest.approx(value, nan_ok=True)
+    t = ad.tensor(x)
+    for f in (ad.logsumexp, ad.compile(ad.logsumexp)):
+        np.testing.assert_array_equal(f(t), value)
+    np.testing.assert_array_equal(ad.grad(ad.logsumexp)(t), slope)
+    columns = ad.vmap(lambda h: ad.jvp(ad.logsumexp, (t,), (h,))[1])(ad.eye(len(x)))
+    np.testing.assert_array_equal(columns, slope)
+    if len(x) == 2:
+        pair = ad.grad(lambda t: ad.logaddexp(t[0], t[1]))(t)
+        if math.isfinite(min(x)):
+            np.testing.assert_array_equal(pair, slope)
+
+
+def test_log_sum_exp_and_softmax_of_nothing() -> None:
+    for shape, axis in (((0,), None), ((2, 0), 1), ((2, 0), 0), ((0, 3), (0, 1))):
+        for keepdims in (False, True):
+            got = ad.logsumexp(ad.zeros(shape), axis=axis, keepdims=keepdims).numpy()
+            with np.errstate(divide="ignore"):
+                sums = np.log(np.sum(np.exp(np.zeros(shape)), axis=axis, keepdims=keepdims))
+            np.testing.assert_array_equal(got, sums)
+    assert ad.softmax(ad.zeros((2, 0))).shape == ad.log_softmax(ad.zeros((2, 0))).shape == (2, 0)
+    assert ad.grad(lambda x: ad.sum(ad.logsumexp(x, axis=1)))(ad.zeros((2, 0))).shape == (2, 0)
+    assert np.isnan(ad.softmax(ad.tensor([INF, 1.0])).numpy()).all()  # as SciPy and PyTorch
+
+
+# ---- repetitions ---------------------------------------------------------------------------------
+
+
+def test_repetitions_are_numpys() -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    for repeats in (0, 1, 3):
+        for axis in (None, 0, 1, -1):
+            expected = np.repeat(x, repeats, axis)
+            np.testing.assert_array_equal(ad.repeat(x, repeats, axis=axis), expected)
+    np.testing.assert_array_equal(ad.repeat(x, [2, 0, 1], axis=1), np.repeat(x, [2, 0, 1], 1))
+    np.testing.assert_array_equal(ad.repeat(x, [2], axis=1), np.repeat(x, [2], 1))
+    assert ad.repeat(ad.tensor(4.0), 3).tolist() == [4.0, 4.0, 4.0]
+    assert ad.repeat(ad.zeros(0), 7).shape == (0,)
+    slope = ad.grad(lambda t: ad.sum(ad.repeat(t, 2, axis=1) * ad.arange(6.0)))(ad.asarray(x))
+    assert slope.tolist() == [[1.0, 5.0, 9.0]] * 2
+    for count in (2**60, 2**62):
+        with pytest.raises(ValueError, match=r"\[repeat\] the repetitions are too many"):
+            ad.repeat(x, count)
