@@ -309,12 +309,58 @@ def test_what_is_not_finite_gives_nan_and_no_hang(name, bad):
 
 
 @pytest.mark.parametrize("name", ["solve", "inv", "det", "slogdet"])
-def test_nan_goes_through_elimination(name):
-    x = np.eye(3)
-    x[1, 1] = np.nan
-    f = getattr(ad.linalg, name)
-    out = f(x, np.ones(3)) if name == "solve" else f(x)
-    assert np.isnan(np.asarray(out[-1] if name == "slogdet" else out)).any()
+@pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0), (2, 2)])
+def test_nan_goes_through_elimination(name, place):
+    """Also where the search for a pivot passes over it."""
+    for matrix in (np.eye(3), np.ones((3, 3))):
+        x = np.stack([np.eye(3), matrix])
+        x[1][place] = np.nan
+        f = getattr(ad.linalg, name)
+        for run in (f, ad.compile(f)):
+            out = run(x, np.ones((3, 1))) if name == "solve" else run(x)
+            for part in out if isinstance(out, tuple) else (out,):
+                assert np.isfinite(part.numpy()[0]).all()
+                assert np.isnan(part.numpy()[1]).all()
+
+
+def test_infinite_pivots_have_their_limits():
+    x = np.array([[np.inf, 1.0], [1.0, 1.0]])
+    np.testing.assert_array_equal(ad.linalg.inv(x).numpy(), [[0, 0], [0, 1]])
+    np.testing.assert_array_equal(ad.linalg.solve(x, np.ones(2)).numpy(), [0, 1])
+    assert float(ad.linalg.det(x)) == np.inf
+
+
+@pytest.mark.parametrize("rcond", [None, -1, 0, 1e-8])
+@pytest.mark.parametrize("least", [0, 1e-17, 5e-17, 1e-12, 1e-3])
+def test_least_squares_are_differentiated_with_their_rank(rcond, least):
+    """The solution is linear in the right side: its slopes are its values along it."""
+    a, b = np.diag([1.0, least])[:, ::-1].copy(), np.eye(2)
+
+    def solution(t):
+        return ad.linalg.lstsq(a, t, rcond=rcond).solution
+
+    expected, _, rank, _ = np.linalg.lstsq(a, b, rcond=rcond)
+    assert int(ad.linalg.lstsq(a, b, rcond=rcond).rank) == rank
+    np.testing.assert_allclose(solution(b).numpy(), expected, rtol=1e-14)
+    zero = ad.zeros(2)
+    for jacobian in (ad.jacobian(solution)(zero), ad.vmap(ad.linearize(solution, zero)[1])(b).mT):
+        np.testing.assert_allclose(jacobian.numpy(), expected, rtol=1e-14)
+    with pytest.raises(ValueError, match=r"\[lstsq\] rcond must be below 1, got"):
+        ad.linalg.lstsq(a, b, rcond=1.5)
+
+
+def test_cholesky_and_its_solution_fit_together():
+    a = random(3, 3)
+    a = a @ a.T + np.eye(3)
+    b = random(3)
+    c = ad.linalg.cholesky(a)
+    expected = np.linalg.solve(a, b)
+    np.testing.assert_allclose(ad.linalg.cho_solve(c, b).numpy(), expected, rtol=1e-12)
+    upper = ad.linalg.cholesky(a, upper=True)
+    out = ad.linalg.cho_solve(upper, b, lower=False)
+    np.testing.assert_allclose(out.numpy(), expected, rtol=1e-12)
+    with pytest.raises(TypeError, match=r"\[cho_solve\] c must be one tensor.*lower=True\)"):
+        ad.linalg.cho_solve((c, True), b)
 
 
 # ---- derivatives where factors have none --------------------------------------------------------
@@ -574,9 +620,32 @@ def test_norms_at_zero():
         ad.linalg.norm,
         lambda t: ad.linalg.vector_norm(t, ord=3),
         lambda t: ad.linalg.vector_norm(t, ord=1),
-        lambda t: ad.linalg.matrix_norm(t, ord=1),
+        *(lambda t, p=p: ad.linalg.matrix_norm(t, ord=p) for p in ("nuc", 1, -1, 2, -2, np.inf)),
     ):
         np.testing.assert_array_equal(ad.grad(f)(zero).numpy(), np.zeros((2, 2)))
+        tangent = ad.jvp(f, (zero,), (ad.ones((2, 2)),))[1]
+        assert float(tangent) == 0
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0), (2, 0, 3)])
+@pytest.mark.parametrize("ord", ["fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf])
+def test_norms_of_nothing(shape, ord):
+    x = np.zeros(shape)
+    try:
+        expected = np.linalg.matrix_norm(x, ord=ord)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"\[matrix_norm\] there is no smallest number"):
+            ad.linalg.matrix_norm(x, ord=ord)
+        with pytest.raises(ValueError, match=r"\[norm\] there is no smallest number"):
+            ad.linalg.norm(x, ord, axis=(-2, -1))
+    else:
+        np.testing.assert_array_equal(ad.linalg.matrix_norm(x, ord=ord).numpy(), expected)
+        np.testing.assert_array_equal(ad.linalg.norm(x, ord, axis=(-2, -1)).numpy(), expected)
+    assert float(ad.linalg.vector_norm(ad.zeros(0), ord=np.inf)) == 0
+    with pytest.raises(ValueError, match=r"\[vector_norm\] there is no smallest number"):
+        ad.linalg.vector_norm(ad.zeros(0), ord=-np.inf)
+    with pytest.raises(ValueError, match=r"\[cond\] a matrix without elements"):
+        ad.linalg.cond(x)
 
 
 def test_gradients_are_symmetric_and_read_one_triangle():

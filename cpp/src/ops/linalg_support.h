@@ -183,6 +183,18 @@ void fill_nan(T* x, Index n) {
   std::fill_n(x, n, std::numeric_limits<T>::quiet_NaN());
 }
 
+/// x' = P L U in the place of x. A pivot is the largest number of a column, a search that passes
+/// over nan: so where one comes out of numbers that are not finite, all are nan.
+template <class T>
+void factor_lu(T* x, Index n, Index* pivots) {
+  if (n == 0) return;
+  const bool finite = all_finite(x, n * n);
+  kernels::getrf(n, x, n, pivots);
+  if (finite || std::none_of(x, x + n * n, [](T v) { return std::isnan(v); })) return;
+  fill_nan(x, n * n);
+  for (Index i = 0; i < n; ++i) pivots[i] = i + 1;
+}
+
 /// to[j * leading + i] = from[i * columns + j], tile by tile, as lines of a cache are shared.
 template <class T>
 void copy_turned(const T* from, Index rows, Index columns, T* to, Index leading) {
