@@ -1113,13 +1113,16 @@ def outer(x1: _Array, x2: _Array, /) -> Tensor:
 def logsumexp(
     x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False
 ) -> Tensor:
-    """The logarithm of the sum of exponentials, without overflow."""
+    """The logarithm of the sum of exponentials, without overflow: -inf where there are none.
+
+    Where entries are inf these alone have a derivative, in equal shares.
+    """
 
 def log_softmax(x: _Array, /, axis: _Axes = -1) -> Tensor:
     """The logarithm of the softmax, without overflow."""
 
 def softmax(x: _Array, /, axis: _Axes = -1) -> Tensor:
-    """Exponentials as shares of their sum along an axis."""
+    """Exponentials as shares of their sum along an axis; nan where one of them is inf."""
 
 def atleast_1d(x: _Array, /) -> Tensor:
     """With at least one axis."""
@@ -1168,7 +1171,7 @@ def quantile(
 ) -> Tensor:
     """Values below which the share q lies, linear in between; nan where one is nan.
 
-    The axis of several shares comes first.
+    The axis of several shares comes first. Raises ValueError where a share is not from 0 to 1.
     """
 
 def percentile(

@@ -88,13 +88,9 @@ def solve_triangular(
 ) -> Tensor:
     """The solution x of a x = b, or a' x = b where `trans` is 1 or 2, of triangular a.
 
-    Parameters
-    ----------
-    a : Tensor, shape (..., n, n)
-        Only its upper triangle is read, or the lower one; where `unit_diagonal` is
-        given its diagonal counts as 1.
-    b : Tensor, shape (n,) or (..., n, k)
-        A vector, or matrices of right sides.
+    Parameters ---------- a : Tensor, shape (..., n, n)     Only its upper triangle is read, or,
+    with `lower`, the lower one; where `unit_diagonal` is     given its diagonal counts as 1. b :
+    Tensor, shape (n,) or (..., n, k)     A vector, or matrices of right sides.
 
     Raises
     ------
@@ -102,9 +98,18 @@ def solve_triangular(
         Where there is a 0 on a diagonal.
     """
 
-def cho_solve(c: _Array, b: _Array, /, *, lower: builtins.bool = False) -> Tensor:
-    """The solution x of a x = b, from a Cholesky factor c of a: an upper one unless
-    `lower` is given.
+def cho_solve(c: _Array, b: _Array, /, *, lower: builtins.bool = True) -> Tensor:
+    """The solution x of a x = b, from a Cholesky factor c of a as `cholesky` gives it: a
+    lower one, or an upper one where `lower` is False. The other triangle is not read.
+
+    SciPy's pair of a factor and a flag is not taken: the flag is `lower` here.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> a = ad.tensor([[4.0, 2.0], [2.0, 5.0]])
+    >>> ad.linalg.cho_solve(ad.linalg.cholesky(a), ad.tensor([8.0, 12.0])).tolist()
+    [1.0, 2.0]
     """
 
 def solve(x1: _Array, x2: _Array, /) -> Tensor:
@@ -203,7 +208,8 @@ def eigh(x: _Array, /) -> _EighResult:
     The derivative is that along symmetric matrices. Of the vectors of eigenvalues that
     are equal, to the precision of the decomposition, none exists: it is inf or nan
     there, unless what is computed from them does not change at all as they turn into
-    one another. The first derivative of the values is always finite.
+    one another. The first derivative of the values is always finite; a function of values
+    and vectors together has nan in reverse mode where values are equal.
 
     Examples
     --------
@@ -214,8 +220,12 @@ def eigh(x: _Array, /) -> _EighResult:
 
 def eigvalsh(x: _Array, /) -> Tensor:
     """The eigenvalues of symmetric matrices in ascending order; the lower triangle is
-    read. The gradient of their sum, and any first derivative, is finite where some are
-    equal, and so are second ones in reverse mode of what treats equal ones alike.
+    read.
+
+    Any first derivative is finite, where some are equal too. There the second one of a
+    linear function of the values is finite in `hvp` and in reverse over reverse mode, and
+    that of any other is nan, unless along a direction that keeps them equal: `slogdet`,
+    `trace` and sums of squares have theirs.
     """
 
 class _SvdResult(NamedTuple):
@@ -246,8 +256,10 @@ def svd(x: _Array, /, *, full_matrices: builtins.bool = True) -> _SvdResult:
     """
 
 def svdvals(x: _Array, /) -> Tensor:
-    """The singular values of matrices in descending order. Any first derivative is finite,
-    of equal values too, and so are second ones in reverse mode of what treats them alike.
+    """The singular values of matrices in descending order.
+
+    Any first derivative is finite, of equal values too; for second ones see `eigvalsh`,
+    and where values are 0 they are nan likewise.
     """
 
 def pinv(x: _Array, /, *, rtol: _Array | None = None) -> Tensor:
@@ -282,7 +294,7 @@ def lstsq(a: _Array, b: _Array, /, *, rcond: float | None = None) -> _LstsqResul
         A vector, or matrices of right sides; leading axes broadcast.
     rcond : float, optional
         Singular values up to so much of the largest count as 0; max(m, n) times the
-        precision of the dtype, if it is None.
+        precision of the dtype, if it is None, and the precision if it is not positive.
 
     Returns
     -------
@@ -294,7 +306,7 @@ def lstsq(a: _Array, b: _Array, /, *, rcond: float | None = None) -> _LstsqResul
 
     Notes
     -----
-    The derivative is that along matrices a of the same rank.
+    The derivative is that along matrices a of the rank that is given.
     """
 
 def matrix_rank(x: _Array, /, *, rtol: _Array | None = None) -> Tensor:
@@ -326,6 +338,9 @@ def matrix_norm(
     """The norm of matrices: 'fro', the root of the sum of squares; 'nuc', the sum of the
     singular values; 2 and -2, the largest and smallest one; 1 and -1, the largest and
     smallest sum of magnitudes of a column; inf and -inf, of a row.
+
+    The derivative at 0 is 0, and equal largest sums or singular values share it. The
+    norm of a matrix without elements is 0; a smallest of none raises ValueError.
     """
 
 def norm(

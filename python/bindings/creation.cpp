@@ -133,11 +133,14 @@ Tensor line_between(const Arguments& a, std::int64_t num, bool endpoint) {
   const Tensor stop = astype(end, DType::float64);
   const std::int64_t last = endpoint ? num - 1 : num;
   const Tensor index = made(arange(0.0, static_cast<double>(num), 1.0, DType::float64));
-  Tensor line =
-      start + index * ((stop - start) / static_cast<double>(std::max<std::int64_t>(last, 1)));
+  const auto steps = static_cast<double>(std::max<std::int64_t>(last, 1));
+  const Tensor way = stop - start, share = index / steps;
+  const Tensor far = logical_and(isinf(way), logical_and(isfinite(start), isfinite(stop)));
+  Tensor line = where(far, start * (1.0 - share) + stop * share, start + mul0(index, way / steps));
   if (endpoint && last > 0)
     line = where(equal(index, scalar_like(index, static_cast<double>(last))), stop, line);
-  return astype(line, a.dtype(3).value_or(dtype));
+  const DType wanted = a.dtype(3).value_or(dtype);
+  return astype(is_integer(wanted) ? floor(line) : line, wanted);
 }
 
 PyObject* linspace_body(const Arguments& a) {

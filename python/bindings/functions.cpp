@@ -71,7 +71,9 @@ class Reader final : public ArgumentReader {
   Tensor tensor(int i) const override {
     const auto at = static_cast<std::size_t>(i);
     if (at < promoted_.size() && promoted_[at].defined()) return promoted_[at];
-    return tensor_argument(object(i), op());
+    PyObject* const o = object(i);
+    if (!PyTuple_Check(o) && !PyList_Check(o)) return tensor_argument(o, op());
+    return one_of_parts(o, i);
   }
   std::vector<Tensor> tensors(int i) const override { return arguments_.tensors(at(i)); }
   std::int64_t integer(int i) const override { return int_argument(object(i), op(), name(i)); }
@@ -112,6 +114,24 @@ class Reader final : public ArgumentReader {
   bool is_text(int i) const override { return PyUnicode_Check(object(i)); }
 
  private:
+  /// A list of tensors is stacked. Tensors beside numbers that cannot be, as SciPy's pair of a
+  /// factor and a flag, are arguments of their own.
+  Tensor one_of_parts(PyObject* o, int i) const {
+    try {
+      return tensor_argument(o, op());
+    } catch (const Error& error) {
+      const std::string_view text = error.what();
+      constexpr std::string_view by = "[stack] ";
+      const py::tuple parts = entries_of(o);
+      const bool beside = std::ranges::any_of(
+          parts, [](py::handle part) { return weak_kind(part.ptr()).has_value(); });
+      if (!beside || !text.starts_with(by)) throw;
+      raise(ErrorKind::type, op(),
+            std::string(name(i)) + " must be one tensor, not a " + type_name(o) + " of parts (" +
+                std::string(text.substr(by.size())) +
+                "): give each part as the argument that it is, " + op() + f_.function.signature);
+    }
+  }
   const char* op() const { return f_.name.c_str(); }
   int at(int i) const { return f_.position[static_cast<std::size_t>(i)]; }
   const char* name(int i) const { return f_.parameter_names[static_cast<std::size_t>(at(i))]; }

@@ -116,3 +116,38 @@ def test_arange_of_integers_is_exact(bounds):
     if list(range(*bounds)):
         with pytest.raises(OverflowError, match="does not fit uint8"):
             ad.arange(*bounds, dtype=ad.uint8)
+
+
+def test_linspace_reaches_the_largest_numbers():
+    most = np.finfo(np.float64).max
+    assert ad.linspace(-1e308, 1e308, 3).tolist() == [-1e308, 0.0, 1e308]
+    np.testing.assert_allclose(
+        ad.linspace(most, -most, 5).numpy() / most, [1, 0.5, 0, -0.5, -1], rtol=1e-15
+    )
+    np.testing.assert_allclose(
+        ad.linspace(-most, most, 4, endpoint=False).numpy() / most, [-1, -0.5, 0, 0.5], rtol=1e-15
+    )
+    assert ad.linspace(2.0, np.inf, 3).tolist() == [2.0, np.inf, np.inf]
+    ends = ad.tensor(-1e308), ad.tensor(1e308)
+    assert ad.linspace(*ends, 3).tolist() == [-1e308, 0.0, 1e308]
+    assert ad.linspace(ad.tensor(2.0), np.inf, 3).tolist() == [2.0, np.inf, np.inf]
+    assert ad.linspace(ad.tensor(-1.5), 1.5, 3, dtype=ad.int64).tolist() == [-2, 0, 1]
+    assert ad.linspace(-1.5, 1.5, 3, dtype=ad.int64).tolist() == [-2, 0, 1]
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_makes_no_integers(number):
+    for bounds in ((0, number), (number, 0.0)):
+        with pytest.raises(ValueError, match=r"\[linspace\] -?(inf|nan) is no int64"):
+            ad.linspace(*bounds, 3, dtype=ad.int64)
+    assert ad.linspace(1.0, number, 1, dtype=ad.int64).tolist() == [1]
+
+
+def test_integers_from_floats_fit_their_dtype():
+    with pytest.raises(OverflowError, match=r"\[linspace\].*does not fit int8"):
+        ad.linspace(0.0, 300.5, 3, dtype=ad.int8)
+    with pytest.raises(OverflowError, match=r"\[linspace\].*does not fit int64"):
+        ad.linspace(0.0, 1e30, 3, dtype=ad.int64)
+    with pytest.raises(OverflowError, match=r"\[arange\].*does not fit int8"):
+        ad.arange(0.0, 1000.0, 300.0, dtype=ad.int8)
+    assert ad.arange(-0.5, 2.0, dtype=ad.uint8).tolist() == [0, 0, 1]

@@ -309,12 +309,58 @@ def test_what_is_not_finite_gives_nan_and_no_hang(name, bad):
 
 
 @pytest.mark.parametrize("name", ["solve", "inv", "det", "slogdet"])
-def test_nan_goes_through_elimination(name):
-    x = np.eye(3)
-    x[1, 1] = np.nan
-    f = getattr(ad.linalg, name)
-    out = f(x, np.ones(3)) if name == "solve" else f(x)
-    assert np.isnan(np.asarray(out[-1] if name == "slogdet" else out)).any()
+@pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0), (2, 2)])
+def test_nan_goes_through_elimination(name, place):
+    """Also where the search for a pivot passes over it."""
+    for matrix in (np.eye(3), np.ones((3, 3))):
+        x = np.stack([np.eye(3), matrix])
+        x[1][place] = np.nan
+        f = getattr(ad.linalg, name)
+        for run in (f, ad.compile(f)):
+            out = run(x, np.ones((3, 1))) if name == "solve" else run(x)
+            for part in out if isinstance(out, tuple) else (out,):
+                assert np.isfinite(part.numpy()[0]).all()
+                assert np.isnan(part.numpy()[1]).all()
+
+
+def test_infinite_pivots_have_their_limits():
+    x = np.array([[np.inf, 1.0], [1.0, 1.0]])
+    np.testing.assert_array_equal(ad.linalg.inv(x).numpy(), [[0, 0], [0, 1]])
+    np.testing.assert_array_equal(ad.linalg.solve(x, np.ones(2)).numpy(), [0, 1])
+    assert float(ad.linalg.det(x)) == np.inf
+
+
+@pytest.mark.parametrize("rcond", [None, -1, 0, 1e-8])
+@pytest.mark.parametrize("least", [0, 1e-17, 5e-17, 1e-12, 1e-3])
+def test_least_squares_are_differentiated_with_their_rank(rcond, least):
+    """The solution is linear in the right side: its slopes are its values along it."""
+    a, b = np.diag([1.0, least])[:, ::-1].copy(), np.eye(2)
+
+    def solution(t):
+        return ad.linalg.lstsq(a, t, rcond=rcond).solution
+
+    expected, _, rank, _ = np.linalg.lstsq(a, b, rcond=rcond)
+    assert int(ad.linalg.lstsq(a, b, rcond=rcond).rank) == rank
+    np.testing.assert_allclose(solution(b).numpy(), expected, rtol=1e-14)
+    zero = ad.zeros(2)
+    for jacobian in (ad.jacobian(solution)(zero), ad.vmap(ad.linearize(solution, zero)[1])(b).mT):
+        np.testing.assert_allclose(jacobian.numpy(), expected, rtol=1e-14)
+    with pytest.raises(ValueError, match=r"\[lstsq\] rcond must be below 1, got"):
+        ad.linalg.lstsq(a, b, rcond=1.5)
+
+
+def test_cholesky_and_its_solution_fit_together():
+    a = random(3, 3)
+    a = a @ a.T + np.eye(3)
+    b = random(3)
+    c = ad.linalg.cholesky(a)
+    expected = np.linalg.solve(a, b)
+    np.testing.assert_allclose(ad.linalg.cho_solve(c, b).numpy(), expected, rtol=1e-12)
+    upper = ad.linalg.cholesky(a, upper=True)
+    out = ad.linalg.cho_solve(upper, b, lower=False)
+    np.testing.assert_allclose(out.numpy(), expected, rtol=1e-12)
+    with pytest.raises(TypeError, match=r"\[cho_solve\] c must be one tensor.*lower=True\)"):
+        ad.linalg.cho_solve((c, True), b)
 
 
 # ---- derivatives where factors have none --------------------------------------------------------
@@ -355,6 +401,98 @@ def test_second_derivatives_of_sums_of_equal_values():
         along = ad.hvp(lambda t, f=f: ad.sum(f(t)), orthogonal, ad.asarray(h))
         inner = q.T @ h
         np.testing.assert_allclose(np.asarray(along), q @ (inner - inner.T) / 2, atol=1e-13)
+
+
+ALONG = np.array([[1.0, 2.0], [3.0, 4.0]])
+OF_VALUES = {
+    "squares of eigenvalues": lambda t: ad.sum(ad.linalg.eigvalsh(t) ** 2),
+    "logarithms of eigenvalues": lambda t: ad.sum(ad.log(ad.linalg.eigvalsh(t))),
+    "cubes of values of eigh": lambda t: ad.sum(ad.linalg.eigh(t).eigenvalues ** 3),
+    "squares of singular values": lambda t: ad.sum(ad.linalg.svdvals(t) ** 2),
+    "cubes of values of svd": lambda t: ad.sum(ad.linalg.svd(t, full_matrices=False).S ** 3),
+    "squares of those of lstsq": lambda t: ad.sum(ad.linalg.lstsq(t, np.ones(2))[3] ** 2),
+}
+TWICE = {
+    "forward over reverse": lambda f, x, h: ad.jvp(ad.grad(f), (x,), (h,))[1],
+    "reverse over reverse": lambda f, x, h: ad.grad(lambda t: ad.sum(ad.grad(f)(t) * h))(x),
+    "reverse over forward": lambda f, x, h: ad.grad(lambda t: ad.jvp(f, (t,), (h,))[1])(x),
+    "forward over forward": lambda f, x, h: ad.jvp(lambda t: ad.jvp(f, (t,), (h,))[1], (x,), (h,))[
+        1
+    ],
+    "hvp": ad.hvp,
+    "compiled": lambda f, x, h: ad.compile(lambda t: ad.hvp(f, t, h))(x),
+    "batched": lambda f, x, h: ad.vmap(lambda t: ad.hvp(f, t, h))(ad.stack([x, x])),
+}
+
+
+@pytest.mark.parametrize("way", TWICE)
+@pytest.mark.parametrize("label", OF_VALUES)
+def test_second_derivatives_at_equal_values_are_no_wrong_numbers(label, way):
+    """That of the sum of squares along h is 2 h, which a sweep through the values cannot find."""
+    out = TWICE[way](OF_VALUES[label], ad.eye(2), ad.asarray(ALONG))
+    assert not np.isfinite(np.asarray(out)).any()
+    # Of values that differ it can, and its derivative along multiples of the matrix.
+    x = ad.asarray(np.diag([1.0, 2.0]))
+    out = np.asarray(TWICE[way](OF_VALUES["squares of singular values"], x, ad.asarray(ALONG)))
+    expected = 2 * np.sum(ALONG**2) if way == "forward over forward" else 2 * ALONG
+    np.testing.assert_allclose(out, np.broadcast_to(expected, out.shape), rtol=1e-14)
+
+
+@pytest.mark.parametrize("way", TWICE)
+def test_second_derivatives_of_equal_values_along_what_keeps_them_equal(way):
+    """Along the unit matrix nothing turns: there sum(g(w)) has the second derivative g''."""
+    q = np.linalg.qr(random(4, 4))[0]
+    x, h = ad.asarray(q @ np.diag([0.5, 0.5, 0.5, 2.0]) @ q.T), ad.eye(4)
+    bends = q @ np.diag([-4.0, -4.0, -4.0, -0.25]) @ q.T
+    for values in (ad.linalg.eigvalsh, ad.linalg.svdvals):
+        out = np.asarray(TWICE[way](lambda t, f=values: ad.sum(ad.log(f(t))), x, h))
+        expected = np.trace(bends) if way == "forward over forward" else bends
+        np.testing.assert_allclose(
+            out, np.broadcast_to(expected, out.shape), rtol=1e-12, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("values", [ad.linalg.eigvalsh, ad.linalg.svdvals])
+def test_hessian_of_a_log_determinant_by_its_values(values):
+    """log det (t0 J + t1 I) of order n is log(n t0 + t1) + (n - 1) log t1."""
+
+    def f(t):
+        return ad.sum(ad.log(values(t[0] * ad.ones((4, 4)) + t[1] * ad.eye(4))))
+
+    once = -1 / (4 * 0.7 + 0.3) ** 2
+    expected = [[16 * once, 4 * once], [4 * once, once - 3 / 0.3**2]]
+    hessian = ad.hessian(f)(ad.tensor([0.7, 0.3]))
+    np.testing.assert_allclose(hessian.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 2), (2, 3)])
+def test_second_derivatives_at_singular_values_of_0_are_no_wrong_numbers(shape):
+    h = ad.asarray(random(*shape))
+    for way in ("forward over reverse", "reverse over reverse", "reverse over forward"):
+        out = TWICE[way](lambda t: ad.sum(ad.linalg.svdvals(t) ** 2), ad.zeros(shape), h)
+        assert not np.isfinite(np.asarray(out)).any()
+
+
+def test_matrix_functions_by_equal_factors_are_no_wrong_numbers():
+    """The slope of sum(b * log(t)) at the unit matrix is b, which neither the slopes of the values
+    nor those of the vectors show."""
+    b = ad.asarray(np.array([[0.0, 1.0], [1.0, 0.0]]))
+
+    def by_eigh(t):
+        w, v = ad.linalg.eigh(t)
+        return ad.sum(b * ((v * ad.log(w)) @ v.mT))
+
+    def by_svd(t):
+        u, s, vh = ad.linalg.svd(t, full_matrices=False)
+        return ad.sum(b * ((u * ad.log(s)) @ vh))
+
+    def tall(t):  # the identity
+        u, s, vh = ad.linalg.svd(t, full_matrices=False)
+        return ad.sum(((u * s) @ vh) ** 2 + (u * s) @ vh)
+
+    for f in (by_eigh, by_svd):
+        assert not np.isfinite(ad.grad(f)(ad.eye(2)).numpy()).any()
+    assert not np.isfinite(ad.grad(tall)(ad.asarray(np.eye(3, 2) * [1.0, 0.0])).numpy()).all()
 
 
 def test_derivatives_of_vectors_of_equal_eigenvalues_are_not_finite():
@@ -482,9 +620,32 @@ def test_norms_at_zero():
         ad.linalg.norm,
         lambda t: ad.linalg.vector_norm(t, ord=3),
         lambda t: ad.linalg.vector_norm(t, ord=1),
-        lambda t: ad.linalg.matrix_norm(t, ord=1),
+        *(lambda t, p=p: ad.linalg.matrix_norm(t, ord=p) for p in ("nuc", 1, -1, 2, -2, np.inf)),
     ):
         np.testing.assert_array_equal(ad.grad(f)(zero).numpy(), np.zeros((2, 2)))
+        tangent = ad.jvp(f, (zero,), (ad.ones((2, 2)),))[1]
+        assert float(tangent) == 0
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0), (2, 0, 3)])
+@pytest.mark.parametrize("ord", ["fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf])
+def test_norms_of_nothing(shape, ord):
+    x = np.zeros(shape)
+    try:
+        expected = np.linalg.matrix_norm(x, ord=ord)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"\[matrix_norm\] there is no smallest number"):
+            ad.linalg.matrix_norm(x, ord=ord)
+        with pytest.raises(ValueError, match=r"\[norm\] there is no smallest number"):
+            ad.linalg.norm(x, ord, axis=(-2, -1))
+    else:
+        np.testing.assert_array_equal(ad.linalg.matrix_norm(x, ord=ord).numpy(), expected)
+        np.testing.assert_array_equal(ad.linalg.norm(x, ord, axis=(-2, -1)).numpy(), expected)
+    assert float(ad.linalg.vector_norm(ad.zeros(0), ord=np.inf)) == 0
+    with pytest.raises(ValueError, match=r"\[vector_norm\] there is no smallest number"):
+        ad.linalg.vector_norm(ad.zeros(0), ord=-np.inf)
+    with pytest.raises(ValueError, match=r"\[cond\] a matrix without elements"):
+        ad.linalg.cond(x)
 
 
 def test_gradients_are_symmetric_and_read_one_triangle():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -195,6 +196,34 @@ def test_derivatives_of_incomplete_gamma_functions(a: float, x: float) -> None:
         for n, slope in enumerate(orders(lambda t, f=f: f(a, t), 3)[1:]):
             wanted = sign * float(exact[n])
             assert float(slope(ad.tensor(x))) == pytest.approx(wanted, rel=1e-13), n
+
+
+@pytest.mark.parametrize(
+    ("a", "x", "order", "exact"),
+    [
+        (2.0, 0.0, 2, 1.0),
+        (1.5, 0.0, 2, math.inf),
+        (1.0, 0.0, 2, -1.0),
+        (0.5, 0.0, 2, -math.inf),
+        (3.0, 0.0, 2, 0.0),
+        (3.0, 0.0, 3, 1.0),
+        (2.0, 0.0, 3, -2.0),
+        (1.0, 0.0, 3, 1.0),
+        (1.5, 1e-300, 1, 1e-150 / math.gamma(1.5)),
+        (2.0, 1e-300, 1, 1e-300),
+        (3.0, 1e-110, 2, 1e-110),
+        (4.0, 1e-110, 2, 0.5e-220),
+        (5.0, 1e-110, 3, 0.5e-220),
+        (3.0, 1e-160, 3, 1.0),
+    ],
+)
+def test_derivatives_of_incomplete_gamma_functions_at_and_near_0(
+    a: float, x: float, order: int, exact: float
+) -> None:
+    """x^(a-1) / Gamma(a) and its derivatives, which are there where the values have vanished."""
+    for sign, f in ((1, ad.igamma), (-1, ad.igammac)):
+        slope = orders(lambda t, f=f: f(a, t), order)[order]
+        assert float(slope(ad.tensor(x))) == pytest.approx(sign * exact, rel=1e-13)
 
 
 def test_incomplete_gamma_functions_have_no_derivative_in_a() -> None:

@@ -465,13 +465,13 @@ Tensor tensordot(const Tensor& x1, const Tensor& x2, const AxisPairs& axes = 2);
 /// All products of an element of one and an element of the other.
 Tensor outer(const Tensor& x1, const Tensor& x2);
 
-/// The logarithm of the sum of exponentials, without overflow.
+/// The logarithm of the sum of exponentials, without overflow: -inf where there are none.
 Tensor logsumexp(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
 
 /// The logarithm of the softmax, without overflow.
 Tensor log_softmax(const Tensor& x, const Axes& axis = -1);
 
-/// Exponentials as shares of their sum along an axis.
+/// Exponentials as shares of their sum along an axis; nan where one of them is inf.
 Tensor softmax(const Tensor& x, const Axes& axis = -1);
 
 /// With at least one axis.

@@ -53,7 +53,7 @@ Tensor solve(const Tensor& x1, const Tensor& x2);
 Tensor solve_triangular(const Tensor& a, const Tensor& b, std::int64_t trans = 0,
                         bool lower = false, bool unit_diagonal = false);
 /// From the Cholesky factor of the matrix.
-Tensor cho_solve(const Tensor& c, const Tensor& b, bool lower = false);
+Tensor cho_solve(const Tensor& c, const Tensor& b, bool lower = true);
 /// Solutions, sums of squared residuals, ranks and singular values.
 std::tuple<Tensor, Tensor, Tensor, Tensor> lstsq(const Tensor& a, const Tensor& b,
                                                  std::optional<double> rcond = {});

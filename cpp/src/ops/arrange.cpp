@@ -1,6 +1,7 @@
 // Functions made of others that arrange, repeat, join and contract. Being made of operations, they
 // have every derivative, batch and compiled form themselves.
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <string>
 #include <tuple>
@@ -156,23 +157,30 @@ Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& repeats, std::op
   const char* const op = "repeat";
   if (!axis) return repeat(ravel(x), repeats, 0);
   const int at = normalize_axis(*axis, x.ndim(), op);
-  const auto n = static_cast<std::size_t>(x.shape()[at]);
-  if (repeats.size() != 1 && repeats.size() != n)
+  const std::int64_t n = x.shape()[at];
+  if (repeats.size() != 1 && repeats.size() != static_cast<std::size_t>(n))
     raise(ErrorKind::value, op,
           std::to_string(repeats.size()) + " numbers of repetitions for an axis of length " +
               std::to_string(n));
   constexpr std::int64_t kMost = std::int64_t{1} << 56;  // beyond any memory
+  const std::int64_t each = repeats.size() == 1 ? std::max<std::int64_t>(n, 1) : 1;
   std::int64_t sum = 0;
-  const auto count_of = [&](std::size_t i) { return repeats[repeats.size() == 1 ? 0 : i]; };
-  for (std::size_t i = 0; i < n; ++i) {
-    if (count_of(i) < 0) raise(ErrorKind::value, op, "a number of repetitions is negative");
-    if (count_of(i) > kMost || (sum += count_of(i)) > kMost)
+  for (const std::int64_t count : repeats) {
+    if (count < 0) raise(ErrorKind::value, op, "a number of repetitions is negative");
+    if (count > kMost / each || (sum += count * each) > kMost)
       raise(ErrorKind::value, op, "the repetitions are too many for any memory");
+  }
+  if (repeats.size() == 1) {
+    const std::int64_t count = repeats[0];
+    Dims wide(x.shape()), whole(x.shape());
+    wide.insert(static_cast<std::size_t>(at) + 1, count);
+    whole[at] = n * count;
+    return reshape(broadcast_to(expand_dims(x, at + 1), wide), whole);
   }
   std::vector<std::int64_t> from;
   from.reserve(static_cast<std::size_t>(sum));
-  for (std::size_t i = 0; i < n; ++i)
-    from.insert(from.end(), static_cast<std::size_t>(count_of(i)), static_cast<std::int64_t>(i));
+  for (std::size_t i = 0; i < repeats.size(); ++i)
+    from.insert(from.end(), static_cast<std::size_t>(repeats[i]), static_cast<std::int64_t>(i));
   const std::int64_t total[] = {sum};
   return take(x, Tensor::from_data(from, total), at);
 }
@@ -342,24 +350,37 @@ Tensor outer(const Tensor& x1, const Tensor& x2) {
 
 // ------------------------------------------------------------------------------ softmax and kin
 
+namespace {
+
+bool has_empty_axis(const Tensor& x, const Dims& axes) {
+  return std::ranges::any_of(axes, [&](std::int64_t a) { return x.shape()[a] == 0; });
+}
+
+}  // namespace
+
 Tensor logsumexp(const Tensor& x, const Axes& axis, bool keepdims) {
   const Tensor f = in_floating(x);
   const Dims axes = chosen_axes(axis, x.ndim(), "logsumexp");
+  if (has_empty_axis(f, axes)) return log(sum(exp(f), axes, keepdims));
   // A step: where the largest is infinite, nothing is taken away.
-  const Tensor top = held(max(f, axes, true));
+  const Tensor largest = max(f, axes, true), top = held(largest);
   const Tensor shift = where(isfinite(top), top, scalar_like(top, 0));
-  const Tensor out = log(sum(exp(f - shift), axes, true)) + shift;
+  const Tensor usual = log(sum(exp(f - shift), axes, true)) + shift;
+  const Tensor infinite = scalar_like(top, std::numeric_limits<double>::infinity());
+  const Tensor out = where(equal(top, infinite), largest, usual);
   return keepdims ? out : squeeze(out, axes);
 }
 
 Tensor log_softmax(const Tensor& x, const Axes& axis) {
   const Tensor f = in_floating(x);
+  if (has_empty_axis(f, chosen_axes(axis, x.ndim(), "log_softmax"))) return f;
   const Tensor centred = f - held(max(f, axis, true));
   return centred - log(sum(exp(centred), axis, true));
 }
 
 Tensor softmax(const Tensor& x, const Axes& axis) {
   const Tensor f = in_floating(x);
+  if (has_empty_axis(f, chosen_axes(axis, x.ndim(), "softmax"))) return f;
   const Tensor share = exp(f - held(max(f, axis, true)));
   return share / sum(share, axis, true);
 }
@@ -466,7 +487,9 @@ void register_arrange_ops() {
        .promotes = true},
       {.name = "logsumexp",
        .signature = "(x, /, axis=None, *, keepdims=False)",
-       .doc = "The logarithm of the sum of exponentials, without overflow.",
+       .doc = "The logarithm of the sum of exponentials, without overflow: -inf where there are "
+              "none.\n\n"
+              "Where entries are inf these alone have a derivative, in equal shares.",
        .entry = entry_of<logsumexp>()},
       {.name = "log_softmax",
        .signature = "(x, /, axis=-1)",
@@ -474,7 +497,7 @@ void register_arrange_ops() {
        .entry = entry_of<log_softmax>()},
       {.name = "softmax",
        .signature = "(x, /, axis=-1)",
-       .doc = "Exponentials as shares of their sum along an axis.",
+       .doc = "Exponentials as shares of their sum along an axis; nan where one of them is inf.",
        .entry = entry_of<softmax>()},
   });
 }

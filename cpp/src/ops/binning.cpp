@@ -6,6 +6,7 @@
 #include <tuple>
 #include <vector>
 
+#include "ops/check.h"
 #include "ops/indexing.h"
 #include "ops/structural.h"
 
@@ -22,11 +23,14 @@ void require_integers(const Tensor& x, const char* what, const char* op) {
               ": convert with astype");
 }
 
-/// Sums of the entries of `data` that have the same number, which is below `count`.
-Tensor sums_by_number(const Tensor& data, const Tensor& numbers, std::int64_t count) {
-  // A negative number is not counted from the end: it is out of range like one too large.
+/// Sums of the entries of `data` that have the same number, from 0 to below `count`.
+Tensor sums_by_number(const Tensor& data, const Tensor& numbers, std::int64_t count,
+                      const char* op) {
   const Tensor wide = astype(numbers, DType::int64);
-  const Tensor index = where(less(wide, whole(0)), whole(count), wide);
+  const Tensor inside = logical_and(greater_equal(wide, whole(0)), less(wide, whole(count)));
+  const std::string range = count > 0 ? "from 0 to " + std::to_string(count - 1) : "of none";
+  const Tensor index =
+      checked(wide, inside, op, "a number is out of range: it must be " + range, ErrorKind::index);
   Dims shape(data.shape().subspan(static_cast<std::size_t>(numbers.ndim())));
   shape.insert(0, count);
   return add_entries(zeros(shape, data.dtype()), index, data, 0, 0);
@@ -48,6 +52,23 @@ std::int64_t count_of(const Tensor& numbers, std::int64_t least, const char* op)
 }  // namespace
 
 // -------------------------------------------------------------------------------------- interp
+
+namespace {
+
+/// How far `at` is from `low` to `high`, as a share: of infinite points the other one is near.
+Tensor share_between(const Tensor& low, const Tensor& high, const Tensor& at) {
+  const Tensor zero = scalar_like(at, 0), one = scalar_like(at, 1);
+  // In halves where the distance of finite points overflows.
+  const Tensor unit = where(isinf(high - low), scalar_like(at, 0.5), one);
+  const Tensor step = high * unit - low * unit;
+  const Tensor none = equal(step, zero);  // of two equal points the later one
+  const Tensor share = (at * unit - low * unit) / where(none, one, step);
+  const Tensor nan = scalar_like(at, std::numeric_limits<double>::quiet_NaN());
+  const Tensor past = where(equal(at, low), zero, where(isinf(high), nan, one));
+  return where(isinf(low), past, where(isinf(high), zero, share));
+}
+
+}  // namespace
 
 Tensor interp(const Tensor& x, const Tensor& xp, const Tensor& fp,
               const std::optional<Tensor>& left, const std::optional<Tensor>& right) {
@@ -71,11 +92,8 @@ Tensor interp(const Tensor& x, const Tensor& xp, const Tensor& fp,
     const Tensor found = subtract(searchsorted(points, at, "right"), whole(1));
     const Tensor i = minimum(maximum(found, whole(0)), whole(n - 2));
     const Tensor j = add(i, whole(1));
-    const Tensor low = take(points, i, 0), f = take(values, i, 0);
-    const Tensor step = subtract(take(points, j, 0), low);
-    const Tensor none = equal(step, scalar_like(step, 0));  // of two equal points the later one
-    const Tensor share = (at - low) / where(none, scalar_like(step, 1), step);
-    inside = f + mul0(share, take(values, j, 0) - f);
+    const Tensor share = share_between(take(points, i, 0), take(points, j, 0), at);
+    inside = mix(take(values, i, 0), take(values, j, 0), share);
   }
   const Tensor most = where(equal(at, last), entry(values, n - 1), inside);
   return where(less(at, first), before, where(greater(at, last), after, most));
@@ -97,7 +115,7 @@ Tensor bincount(const Known& numbers, const std::optional<Tensor>& weights, std:
           "weights of shape " + to_string(weights->shape()) + " for " + to_string(x.shape()) +
               " numbers: one each is needed");
   const Tensor data = weights ? in_floating(*weights) : ones(Dims(x.shape()), DType::int64);
-  return sums_by_number(data, x, length ? *length : count_of(x, minlength, op));
+  return sums_by_number(data, x, length ? *length : count_of(x, minlength, op), op);
 }
 
 Tensor segment_sum(const Tensor& data, const Known& given_ids,
@@ -114,7 +132,7 @@ Tensor segment_sum(const Tensor& data, const Known& given_ids,
   if (is_bool(data.dtype()))
     raise(ErrorKind::type, op, "data must be numbers, not bool: convert with astype");
   return sums_by_number(data, segment_ids,
-                        num_segments ? *num_segments : count_of(segment_ids, 0, op));
+                        num_segments ? *num_segments : count_of(segment_ids, 0, op), op);
 }
 
 // ----------------------------------------------------------------------------------- histogram
@@ -138,12 +156,17 @@ Tensor even_edges(const Tensor& x, std::int64_t count, const std::optional<Tenso
   if (range) {
     low = bound(0);
     high = bound(1);
+    low = checked_whole(low, logical_and(less_equal(low, high), isfinite(high - low)), kHistogram,
+                        "the bounds of range must be finite numbers, the lower one first");
   } else if (x.size() == 0) {
     low = scalar_like(x, 0);
     high = scalar_like(x, 1);
   } else {
     low = min(x);
     high = max(x);
+    low = checked_whole(low, isfinite(high - low), kHistogram,
+                        "the values must be finite to find the range of the bins: give range=, or "
+                        "the edges as bins");
   }
   const Tensor same = equal(low, high);  // then the bins reach half a unit to both sides
   const Tensor half = where(same, scalar_like(x, 0.5), scalar_like(x, 0));
@@ -182,7 +205,7 @@ std::tuple<Tensor, Tensor> histogram(const Tensor& x, const Known& given_bins,
       logical_or(logical_or(less(at, whole(0)), greater(values, last)), isnan(values));
   const Tensor number = where(outside, whole(count), at);
   const Tensor data = weights ? ravel(*weights) : ones(Dims(values.shape()), DType::int64);
-  Tensor sums = entries_along(sums_by_number(data, number, count + 1), 0, 0, count);
+  Tensor sums = entries_along(sums_by_number(data, number, count + 1, kHistogram), 0, 0, count);
   if (density) {
     const Tensor wide = in_floating(sums);
     sums = wide / diff(edges) / sum(wide);

@@ -247,7 +247,15 @@ class Einsum {
     if (is_bool(x.dtype()))
       raise(ErrorKind::type, kEinsum, "operands must be numbers, not bool: convert with astype");
     Labels labels = term.with(rest);
-    for (std::size_t k = 0; k < labels.size(); ++k) note_extent(labels[k], x.shape()[k], i);
+    for (std::size_t k = 0; k < labels.size(); ++k) {
+      const auto first =
+          static_cast<std::size_t>(std::ranges::find(labels, labels[k]) - labels.begin());
+      if (x.shape()[first] != x.shape()[k])  // operands broadcast, a diagonal does not
+        raise_subscripts(text_, shown(labels[k]) + " is twice in term " + std::to_string(i) +
+                                    ", for axes of different lengths: shape " +
+                                    to_string(x.shape()));
+      note_extent(labels[k], x.shape()[k], i);
+    }
     if (term.ellipsis >= 0) rest_ = std::max(rest_, rest);
     ellipsis_ |= term.ellipsis >= 0;
     left_.push_back({x, std::move(labels)});

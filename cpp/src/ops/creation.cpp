@@ -55,6 +55,15 @@ void require_fit(const char* op, WideInt v, DType dtype) {
   });
 }
 
+/// The same of a number that is to be rounded, or cut off, to an integer.
+void require_fit(const char* op, double v, DType dtype) {
+  if (!is_integer(dtype)) return;
+  if (!std::isfinite(v))
+    raise(ErrorKind::value, op,
+          std::to_string(v) + " is no " + std::string(name(dtype)) + ": use a floating dtype");
+  require_fit(op, static_cast<WideInt>(std::clamp(v, -0x1p100, 0x1p100)), dtype);
+}
+
 /// A double in any dtype; integers wrap around, fractions are cut off.
 template <class T>
 T converted(double v) {
@@ -131,11 +140,18 @@ void run_linspace(const Op&, Node* out, std::span<Node* const>, const Attrs* att
   const double start = attrs->number;
   const double stop = from_bits(attrs->more[0]);
   const std::int64_t last = attrs->more[1];
-  const double step = (stop - start) / static_cast<double>(std::max<std::int64_t>(last, 1));
+  const auto steps = static_cast<double>(std::max<std::int64_t>(last, 1));
+  const double way = stop - start, step = way / steps;
+  // Where the way overflows, its ends are taken in shares.
+  const bool far = std::isinf(way) && std::isfinite(start) && std::isfinite(stop);
   const bool includes = attrs->flag && last > 0;
   const bool whole = is_integer(out->dtype);
   generate(out, "linspace", [=](std::int64_t i) {
-    const double v = includes && i == last ? stop : start + static_cast<double>(i) * step;
+    const auto at = static_cast<double>(i);
+    double v = start + at * step;
+    if (i == 0) v = start;  // also next to an infinite stop
+    if (far) v = start * (1 - at / steps) + stop * (at / steps);
+    if (includes && i == last) v = stop;
     return whole ? std::floor(v) : v;
   });
 }
@@ -215,6 +231,10 @@ Tensor arange(double start, double stop, double step, DType dtype) {
               std::to_string(start) + ", stop " + std::to_string(stop) + ", step " +
               std::to_string(step));
   const std::int64_t n = count > 0 ? static_cast<std::int64_t>(count) : 0;
+  if (n > 0) {
+    require_fit("arange", start, dtype);
+    require_fit("arange", start + static_cast<double>(n - 1) * step, dtype);
+  }
   return create(arange_record, Dims{n}, dtype, start, Dims{as_bits(step)});
 }
 
@@ -253,6 +273,8 @@ Tensor linspace_exact(WideInt start, WideInt stop, std::int64_t num, bool endpoi
 Tensor linspace(double start, double stop, std::int64_t num, bool endpoint, DType dtype) {
   if (num < 0)
     raise(ErrorKind::value, "linspace", "num must not be negative, got " + std::to_string(num));
+  if (num > 0) require_fit("linspace", std::floor(start), dtype);
+  if (num > 1) require_fit("linspace", std::floor(stop), dtype);
   return create(linspace_record, Dims{num}, dtype, start,
                 Dims{as_bits(stop), endpoint ? num - 1 : num}, endpoint);
 }

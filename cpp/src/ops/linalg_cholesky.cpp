@@ -272,7 +272,8 @@ void register_cholesky_ops() {
               "Parameters\n"
               "----------\n"
               "a : Tensor, shape (..., n, n)\n"
-              "    Only its upper triangle is read, or the lower one; where `unit_diagonal` is\n"
+              "    Only its upper triangle is read, or, with `lower`, the lower one; where "
+              "`unit_diagonal` is\n"
               "    given its diagonal counts as 1.\n"
               "b : Tensor, shape (n,) or (..., n, k)\n"
               "    A vector, or matrices of right sides.\n"
@@ -283,9 +284,18 @@ void register_cholesky_ops() {
               "    Where there is a 0 on a diagonal.",
        .entry = entry_of<solve_triangular>()},
       {.name = "linalg.cho_solve",
-       .signature = "(c, b, /, *, lower=False)",
-       .doc = "The solution x of a x = b, from a Cholesky factor c of a: an upper one unless\n"
-              "`lower` is given.",
+       .signature = "(c, b, /, *, lower=True)",
+       .doc = "The solution x of a x = b, from a Cholesky factor c of a as `cholesky` gives it: a\n"
+              "lower one, or an upper one where `lower` is False. The other triangle is not read.\n"
+              "\n"
+              "SciPy's pair of a factor and a flag is not taken: the flag is `lower` here.\n"
+              "\n"
+              "Examples\n"
+              "--------\n"
+              ">>> import adjoint as ad\n"
+              ">>> a = ad.tensor([[4.0, 2.0], [2.0, 5.0]])\n"
+              ">>> ad.linalg.cho_solve(ad.linalg.cholesky(a), ad.tensor([8.0, 12.0])).tolist()\n"
+              "[1.0, 2.0]",
        .entry = entry_of<cho_solve>()},
   });
 }

@@ -180,7 +180,7 @@ struct Adjugate {
 double det_of(Dense x) {
   const Index n = x.rows;
   std::vector<Index> pivots(static_cast<std::size_t>(n));
-  if (n > 0) kernels::getrf(n, x.v.data(), n, pivots.data());
+  factor_lu(x.v.data(), n, pivots.data());
   double out = 1;
   for (Index i = 0; i < n; ++i) {
     out *= x.at(i, i);
@@ -368,7 +368,7 @@ void run_det(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, s
       std::vector<Index> pivots(static_cast<std::size_t>(n));
       for (Index i = begin; i < end; ++i) {
         std::copy_n(data_of<T>(x.node()) + i * n * n, n * n, lu.begin());
-        if (n > 0) kernels::getrf(n, lu.data(), n, pivots.data());
+        factor_lu(lu.data(), n, pivots.data());
         T det = 1;
         for (Index j = 0; j < n; ++j) {
           const T d = lu[static_cast<std::size_t>(j * (n + 1))];

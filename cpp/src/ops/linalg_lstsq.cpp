@@ -18,11 +18,6 @@ namespace {
 
 Family pseudo_family;
 
-double precision_of(DType dtype) {
-  return dtype == DType::float32 ? std::numeric_limits<float>::epsilon()
-                                 : std::numeric_limits<double>::epsilon();
-}
-
 /// Singular values up to so much of the largest count as 0, unless something else is given.
 double usual_cutoff(const Tensor& a) {
   return precision_of(a.dtype()) * static_cast<double>(std::max(rows_of(a), columns_of(a)));
@@ -48,12 +43,14 @@ class PseudoInverse {
   PseudoInverse(Index m, Index n)
       : m_(m), n_(n), k_(std::min(m, n)), svd_('S', n, m), s_(k_), u_(m * k_), vh_(k_ * n) {}
 
-  /// The inverse of `a`, which is overwritten, into `out`.
-  Index operator()(T* a, T cutoff, T* out) {
+  /// The inverse of `a`, which is overwritten, into `out`; of the first singular values for which
+  /// `counts(value, its number)`.
+  template <class Counts>
+  Index operator()(T* a, Counts&& counts, T* out) {
     if (const Index info = svd_(a, s_.data(), vh_.data(), u_.data())) return info;
     for (Index i = 0; i < k_; ++i) {
       const T s = s_[static_cast<std::size_t>(i)];
-      const T factor = s > cutoff * s_.front() ? 1 / s : T(0);
+      const T factor = s > 0 && counts(s / s_.front(), i) ? 1 / s : T(0);
       for (Index j = 0; j < n_; ++j) vh_[static_cast<std::size_t>(i * n_ + j)] *= factor;
     }
     constexpr DType dtype = sizeof(T) == 4 ? DType::float32 : DType::float64;
@@ -67,6 +64,9 @@ class PseudoInverse {
   std::vector<T> s_, u_, vh_;
 };
 
+// Inputs: the matrix and, for each, the share of the largest singular value up to which others
+// count as 0, or, as int64, its rank.
+
 void run_pinv(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
   kernels::need_lapack(op.name);
   allocate_value(out, op.name);
@@ -75,7 +75,8 @@ void run_pinv(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, 
   if (out->layout.size() == 0) return;
   const Tensor work = Tensor::adopt(new_array(in[0]->dtype, shape, op.name));
   copy_value(in[0], work.node()->data());
-  const Tensor rtol = contiguous(in[1]);
+  const Tensor limits = contiguous(in[1]);
+  const bool ranks = is_integer(limits.dtype());
   const double steps = 20.0 * static_cast<double>(m * n) * static_cast<double>(std::min(m, n));
   Failure failure;
   with_floating(out->dtype, [&]<class T>(T) {
@@ -84,10 +85,15 @@ void run_pinv(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, 
       for (Index i = begin; i < end; ++i) {
         T* const a = data_of<T>(work.node()) + i * m * n;
         T* const to = data_of<T>(out) + i * m * n;
-        if (!all_finite(a, m * n))
+        if (!all_finite(a, m * n)) {
           fill_nan(to, m * n);
-        else if (const Index info = inverse(a, data_of<T>(rtol.node())[i], to))
-          failure.report(i, info);
+          continue;
+        }
+        const auto counts = [&](T value, Index number) {
+          return ranks ? number < data_of<Index>(limits.node())[i]
+                       : value > data_of<T>(limits.node())[i];
+        };
+        if (const Index info = inverse(a, counts, to)) failure.report(i, info);
       }
     });
   });
@@ -119,6 +125,7 @@ Op& pinv_record = pseudo_family.define(
     {.name = "pinv",
      .kind = OpKind::custom,
      .arity = 2,
+     .dtypes = DTypeRule::custom,
      .vjp = [](const RuleArgs& args, int,
                const Tensor& ct) { return pull_through_inverse(args.inputs[0], args.output, ct); },
      .jvp =
@@ -207,10 +214,9 @@ void run_lstsq(const Op& op, std::span<Node* const> out, std::span<Node* const> 
           "the singular values of " + failure.subject(stack_of(shape)) + " did not converge");
 }
 
+/// Of the rank that the value was found with.
 Tensor inverse_for(const RuleArgs& args) {
-  const Tensor& a = args.inputs[0];
-  const Tensor rtol = cutoffs(a, Tensor::scalar(args.attrs->number), args.op.name);
-  return apply(pinv_record, {&a, &rtol});
+  return apply(pinv_record, {&args.inputs[0], &args.outputs[1]});
 }
 
 std::vector<Tensor> pull_lstsq(const RuleArgs& args, std::span<const Tensor> cts) {
@@ -236,7 +242,7 @@ std::vector<Tensor> push_lstsq(const RuleArgs& args, std::span<const Tensor> tan
   if (tangents[0].defined()) {
     dx = plus(dx, matmul(push_through_inverse(a, p, tangents[0]), b));
     const auto [u, s, vh] = svd(a, false);
-    ds = sum(u * matmul(tangents[0], matrix_transpose(vh)), -2);
+    ds = singular_slope(tangents[0], a, u, s, vh);
   }
   return {dx, {}, ds};
 }
@@ -247,7 +253,7 @@ Op& lstsq_record = pseudo_family.define(
      .arity = 2,
      .pull = pull_lstsq,
      .push = push_lstsq,
-     .needs = {3, 3, 3},
+     .needs = {3 | kSavesOutput, 3 | kSavesOutput, 3 | kSavesOutput},
      .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
        const auto shape = in[0]->layout.shape(), stack = stack_of(shape);
        const Index m = shape[shape.size() - 2], n = shape.back();
@@ -282,12 +288,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstsq(const Tensor& left, const Tenso
           "shapes " + to_string(left.shape()) + " and " + to_string(right.shape()) +
               " make no system: a right side is a vector (m,) or matrices (..., m, k), of as many "
               "rows as the left side");
+  if (rcond && !(*rcond < 1))
+    raise(ErrorKind::value, op,
+          "rcond must be below 1, got " + std::to_string(*rcond) + ": no singular value is left");
   const Dims stack = broadcast_shapes(stack_of(a.shape()), stack_of(b.shape()), op);
   a = over_stack(a, stack);
   b = over_stack(b, stack);
   auto* attrs = new Attrs;
   const AttrsPtr held(attrs);
-  attrs->number = rcond.value_or(usual_cutoff(a));
+  attrs->number = !rcond ? usual_cutoff(a) : *rcond > 0 ? *rcond : precision_of(a.dtype());
   Node* const in[] = {a.node(), b.node()};
   const std::vector<Tensor> out = apply_all(lstsq_record, in, held);
   const Tensor residuals = rows_of(a) > columns_of(a) ? sum(square(b - matmul(a, out[0])), -2)
@@ -326,28 +335,29 @@ void register_lstsq_ops() {
        .entry = entry_of<pinv>()},
       {.name = "linalg.lstsq",
        .signature = "(a, b, /, *, rcond=None) -> (solution, residuals, rank, singular_values)",
-       .doc = "The x that minimises |b - a x|, and of several such the shortest.\n"
-              "\n"
-              "Parameters\n"
-              "----------\n"
-              "a : Tensor, shape (..., m, n)\n"
-              "b : Tensor, shape (m,) or (..., m, k)\n"
-              "    A vector, or matrices of right sides; leading axes broadcast.\n"
-              "rcond : float, optional\n"
-              "    Singular values up to so much of the largest count as 0; max(m, n) times the\n"
-              "    precision of the dtype, if it is None.\n"
-              "\n"
-              "Returns\n"
-              "-------\n"
-              "solution : Tensor, shape (n,) or (..., n, k)\n"
-              "residuals : Tensor, shape (..., k)\n"
-              "    Sums of squared residuals; none, shape (..., 0), where m <= n.\n"
-              "rank : Tensor of int64, shape (...)\n"
-              "singular_values : Tensor, shape (..., min(m, n))\n"
-              "\n"
-              "Notes\n"
-              "-----\n"
-              "The derivative is that along matrices a of the same rank.",
+       .doc =
+           "The x that minimises |b - a x|, and of several such the shortest.\n"
+           "\n"
+           "Parameters\n"
+           "----------\n"
+           "a : Tensor, shape (..., m, n)\n"
+           "b : Tensor, shape (m,) or (..., m, k)\n"
+           "    A vector, or matrices of right sides; leading axes broadcast.\n"
+           "rcond : float, optional\n"
+           "    Singular values up to so much of the largest count as 0; max(m, n) times the\n"
+           "    precision of the dtype, if it is None, and the precision if it is not positive.\n"
+           "\n"
+           "Returns\n"
+           "-------\n"
+           "solution : Tensor, shape (n,) or (..., n, k)\n"
+           "residuals : Tensor, shape (..., k)\n"
+           "    Sums of squared residuals; none, shape (..., 0), where m <= n.\n"
+           "rank : Tensor of int64, shape (...)\n"
+           "singular_values : Tensor, shape (..., min(m, n))\n"
+           "\n"
+           "Notes\n"
+           "-----\n"
+           "The derivative is that along matrices a of the rank that is given.",
        .entry = entry_of<lstsq>()},
       {.name = "linalg.matrix_rank",
        .signature = "(x, /, *, rtol=None)",

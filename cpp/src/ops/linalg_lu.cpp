@@ -34,7 +34,7 @@ void run_lu(const Op& op, std::span<Node* const> out, std::span<Node* const> in,
   with_floating(in[0]->dtype, [&]<class T>(T) {
     for_stack(product(stack_of(shape)), cubic(n), [&](Index begin, Index end) {
       for (Index i = begin; i < end; ++i)
-        kernels::getrf(n, data_of<T>(out[0]) + i * n * n, n, data_of<Index>(out[1]) + i * n);
+        factor_lu(data_of<T>(out[0]) + i * n * n, n, data_of<Index>(out[1]) + i * n);
     });
   });
 }
@@ -200,7 +200,7 @@ void run_inv(const Op& op, Node* out, std::span<Node* const> in, const Attrs* at
       std::vector<Index> pivots(static_cast<std::size_t>(n));
       for (Index i = begin; i < end; ++i) {
         T* const x = data_of<T>(out) + i * n * n;
-        kernels::getrf(n, x, n, pivots.data());
+        factor_lu(x, n, pivots.data());
         if (!has_zero_on_diagonal(x, n, n))
           inverse(x, pivots.data());
         else if (attrs->flag)

@@ -40,24 +40,40 @@ std::string shown(const Order& ord) {
   raise(ErrorKind::value, op, "ord is " + shown(ord) + ": it must be " + known);
 }
 
-/// Sums of magnitudes of columns or rows, and the largest or smallest of them.
-Tensor extreme_sum(const Tensor& x, int summed, bool largest) {
-  const Tensor sums = sum(abs(x), summed);
-  return largest ? max(sums, -1) : min(sums, -1);
+Tensor smallest(const Tensor& x, const Axes& axes, bool keepdims, const char* op) {
+  for (const std::int64_t a : axes.given())
+    if (x.shape()[normalize_axis(a, x.ndim(), op)] == 0)
+      raise(ErrorKind::value, op, "there is no smallest number of none: use a positive ord");
+  return min(x, axes, keepdims);
 }
+
+/// Of numbers that are not negative: 0 where there are none.
+Tensor largest(const Tensor& x, const Axes& axes, bool keepdims, const char* op) {
+  for (const std::int64_t a : axes.given())
+    if (x.shape()[normalize_axis(a, x.ndim(), op)] == 0) return sum(x, axes, keepdims);
+  return max(x, axes, keepdims);
+}
+
+/// The largest or smallest number along the last axis.
+Tensor extreme(const Tensor& x, bool is_largest, const char* op) {
+  return is_largest ? largest(x, Dims{-1}, false, op) : smallest(x, Dims{-1}, false, op);
+}
+
+/// Singular values, of which one that is 0 has the derivative 0: at a matrix of zeros all have.
+Tensor magnitudes_of(const Tensor& x) { return abs(svdvals(x)); }
 
 Tensor norm_of_matrices(const Tensor& x, const Order& ord, const char* op) {
   constexpr const char* known = "'fro', 'nuc', inf, -inf, 1, -1, 2 or -2";
   if (const auto* name = std::get_if<std::string>(&ord)) {
     if (*name == "fro") return squeeze(summed_powers(x, {-2, -1}, 2), {-2, -1});
-    if (*name == "nuc") return sum(svdvals(x), -1);
+    if (*name == "nuc") return sum(magnitudes_of(x), -1);
     raise_order(op, ord, known);
   }
   const double number = std::get<double>(ord);
-  if (std::abs(number) == 1) return extreme_sum(x, -2, number > 0);
-  if (std::abs(number) == kInfinite) return extreme_sum(x, -1, number > 0);
-  if (number == 2) return max(svdvals(x), -1);
-  if (number == -2) return min(svdvals(x), -1);
+  const bool positive = number > 0;
+  if (std::abs(number) == 1) return extreme(sum(abs(x), -2), positive, op);
+  if (std::abs(number) == kInfinite) return extreme(sum(abs(x), -1), positive, op);
+  if (std::abs(number) == 2) return extreme(magnitudes_of(x), positive, op);
   raise_order(op, ord, known);
 }
 
@@ -75,8 +91,8 @@ Tensor with_unit_axes(const Tensor& y, const Tensor& x, Dims axes) {
 Tensor vector_norm(const Tensor& given, const Axes& axis, bool keepdims, double ord) {
   const Tensor x = in_floating(given);
   const Dims axes = chosen_axes(axis, x.ndim(), "vector_norm");
-  if (ord == kInfinite) return max(abs(x), axes, keepdims);
-  if (ord == -kInfinite) return min(abs(x), axes, keepdims);
+  if (ord == kInfinite) return largest(abs(x), axes, keepdims, "vector_norm");
+  if (ord == -kInfinite) return smallest(abs(x), axes, keepdims, "vector_norm");
   if (ord == 0) return astype(count_nonzero(x, axes, keepdims), x.dtype());
   if (ord == 1) return sum(abs(x), axes, keepdims);
   if (std::isnan(ord)) raise_order("vector_norm", ord, "a number");
@@ -119,9 +135,12 @@ Tensor cond(const Tensor& given, const std::optional<Order>& p) {
   const Tensor x = matrices(given, op);
   const auto* number = p ? std::get_if<double>(&*p) : nullptr;
   Tensor out;
+  if (x.size() == 0)
+    raise(ErrorKind::value, op,
+          "a matrix without elements has none: shape " + to_string(x.shape()));
   if (!p || (number && std::abs(*number) == 2)) {
-    const Tensor s = svdvals(x), largest = max(s, -1), smallest = min(s, -1);
-    out = number && *number < 0 ? smallest / largest : largest / smallest;
+    const Tensor s = svdvals(x), most = max(s, -1), least = min(s, -1);
+    out = number && *number < 0 ? least / most : most / least;
   } else {
     const Tensor a = square_matrices(x, op);
     out = norm_of_matrices(a, *p, op) * norm_of_matrices(inverse_or_infinite(a), *p, op);
@@ -256,7 +275,9 @@ void register_norm_ops() {
        .signature = "(x, /, *, keepdims=False, ord='fro')",
        .doc = "The norm of matrices: 'fro', the root of the sum of squares; 'nuc', the sum of the\n"
               "singular values; 2 and -2, the largest and smallest one; 1 and -1, the largest and\n"
-              "smallest sum of magnitudes of a column; inf and -inf, of a row.",
+              "smallest sum of magnitudes of a column; inf and -inf, of a row.\n\n"
+              "The derivative at 0 is 0, and equal largest sums or singular values share it. The\n"
+              "norm of a matrix without elements is 0; a smallest of none raises ValueError.",
        .entry = entry_of<matrix_norm>()},
       {.name = "linalg.norm",
        .signature = "(x, ord=None, axis=None, keepdims=False)",

@@ -75,7 +75,10 @@ std::vector<Tensor> pull_eigh(const RuleArgs& args, std::span<const Tensor> cts)
   if (cts[0].defined()) out = eigen_sum(args.inputs[0], cts[0], w, v);
   if (cts[1].defined()) {
     const Tensor turn = antisymmetric(matmul(matrix_transpose(v), cts[1]));
-    const Tensor inner = mul0(turn, reciprocal_gaps(w)) * 0.5;
+    const Tensor gaps = reciprocal_gaps(w);
+    Tensor inner = mul0(turn, gaps) * 0.5;
+    // V g(w) V' has a slope between equal values that neither cotangent shows.
+    if (cts[0].defined()) inner = nan_where_infinite(gaps, inner);
     out = plus(out, symmetric_part(matmul(matmul(v, inner), matrix_transpose(v))));
   }
   return {out};
@@ -84,7 +87,8 @@ std::vector<Tensor> pull_eigh(const RuleArgs& args, std::span<const Tensor> cts)
 std::vector<Tensor> push_eigh(const RuleArgs& args, std::span<const Tensor> tangents) {
   const Tensor &w = args.outputs[0], &v = args.outputs[1];
   const Tensor inner = matmul(matmul(matrix_transpose(v), symmetric_part(tangents[0])), v);
-  return {adjoint::diagonal(inner, 0, -2, -1), matmul(v, mul0(inner, reciprocal_gaps(w)))};
+  return {eigen_slope(tangents[0], args.inputs[0], w, v),
+          matmul(v, mul0(inner, reciprocal_gaps(w)))};
 }
 
 Op& eigh_record = spectral_family.define(
@@ -120,8 +124,8 @@ Op& eigvalsh_record = spectral_family.define(
          },
      .jvp =
          [](const RuleArgs& args, std::span<const Tensor> tangents) {
-           const Tensor v = eigen_of(args.inputs[0])[1];
-           return sum(v * matmul(symmetric_part(tangents[0]), v), -2);
+           const std::vector<Tensor> f = eigen_of(args.inputs[0]);
+           return eigen_slope(tangents[0], args.inputs[0], f[0], f[1]);
          },
      .needs = {1, 0, 0},
      .batch = batch_stacked,
@@ -260,16 +264,21 @@ std::vector<Tensor> pull_svd(const RuleArgs& args, std::span<const Tensor> cts) 
   if (cts[1].defined()) out = singular_sum(args.inputs[0], cts[1], p.u1, p.s, vt);
   if (!cts[0].defined() && !cts[2].defined()) return {out};
   const Tensor gaps = p.gaps(), inverse = as_row(reciprocal(p.s));
+  // U g(s) V' has slopes between equal values, and beside those of 0, that no cotangent shows.
+  const auto divided = [&](const Tensor& x, const Tensor& quotients) {
+    const Tensor out = mul0(x, quotients);
+    return cts[1].defined() ? nan_where_infinite(quotients, out) : out;
+  };
   if (cts[0].defined()) {
     const SideCotangent side(p.u, p.u1, cts[0]);
-    inner = mul0(side.turn, gaps) * as_row(p.s);
-    if (side.beside.defined()) out = plus(out, matmul(mul0(side.beside, inverse), vt));
+    inner = divided(side.turn, gaps) * as_row(p.s);
+    if (side.beside.defined()) out = plus(out, matmul(divided(side.beside, inverse), vt));
   }
   if (cts[2].defined()) {
     const SideCotangent side(p.v, p.v1, matrix_transpose(cts[2]));
-    inner = plus(inner, as_column(p.s) * mul0(side.turn, gaps));
+    inner = plus(inner, as_column(p.s) * divided(side.turn, gaps));
     if (side.beside.defined())
-      out = plus(out, matmul(p.u1, matrix_transpose(mul0(side.beside, inverse))));
+      out = plus(out, matmul(p.u1, matrix_transpose(divided(side.beside, inverse))));
   }
   return {plus(out, matmul(matmul(p.u1, inner), vt))};
 }
@@ -300,7 +309,8 @@ std::vector<Tensor> push_svd(const RuleArgs& args, std::span<const Tensor> tange
       side_tangent(p.u, p.u1, mul0(right + matrix_transpose(right), gaps), mul0(forth, inverse));
   const Tensor dv =
       side_tangent(p.v, p.v1, mul0(left + matrix_transpose(left), gaps), mul0(back, inverse));
-  return {du, adjoint::diagonal(inner, 0, -2, -1), matrix_transpose(dv)};
+  const Tensor ds = singular_slope(tangents[0], args.inputs[0], p.u1, p.s, matrix_transpose(p.v1));
+  return {du, ds, matrix_transpose(dv)};
 }
 
 Op& svd_record = spectral_family.define(
@@ -341,7 +351,7 @@ Op& svdvals_record = spectral_family.define(
      .jvp =
          [](const RuleArgs& args, std::span<const Tensor> tangents) {
            const std::vector<Tensor> f = svd_of(args.inputs[0], false);
-           return sum(f[0] * matmul(tangents[0], matrix_transpose(f[2])), -2);
+           return singular_slope(tangents[0], args.inputs[0], f[0], f[1], f[2]);
          },
      .needs = {1, 0, 0},
      .batch = batch_stacked,
@@ -408,7 +418,9 @@ void register_spectral_ops() {
            "The derivative is that along symmetric matrices. Of the vectors of eigenvalues that\n"
            "are equal, to the precision of the decomposition, none exists: it is inf or nan\n"
            "there, unless what is computed from them does not change at all as they turn into\n"
-           "one another. The first derivative of the values is always finite.\n"
+           "one another. The first derivative of the values is always finite; a function of "
+           "values\n"
+           "and vectors together has nan in reverse mode where values are equal.\n"
            "\n"
            "Examples\n"
            "--------\n"
@@ -420,8 +432,13 @@ void register_spectral_ops() {
        .signature = "(x, /)",
        .doc =
            "The eigenvalues of symmetric matrices in ascending order; the lower triangle is\n"
-           "read. The gradient of their sum, and any first derivative, is finite where some are\n"
-           "equal, and so are second ones in reverse mode of what treats equal ones alike.",
+           "read.\n"
+           "\n"
+           "Any first derivative is finite, where some are equal too. There the second one of a\n"
+           "linear function of the values is finite in `hvp` and in reverse over reverse mode, "
+           "and\n"
+           "that of any other is nan, unless along a direction that keeps them equal: `slogdet`,\n"
+           "`trace` and sums of squares have theirs.",
        .entry = entry_of<eigvalsh>()},
       {.name = "linalg.svd",
        .signature = "(x, /, *, full_matrices=True) -> (U, S, Vh)",
@@ -448,8 +465,10 @@ void register_spectral_ops() {
       {.name = "linalg.svdvals",
        .signature = "(x, /)",
        .doc =
-           "The singular values of matrices in descending order. Any first derivative is finite,\n"
-           "of equal values too, and so are second ones in reverse mode of what treats them alike.",
+           "The singular values of matrices in descending order.\n"
+           "\n"
+           "Any first derivative is finite, of equal values too; for second ones see `eigvalsh`,\n"
+           "and where values are 0 they are nan likewise.",
        .entry = entry_of<svdvals>()},
   });
 }

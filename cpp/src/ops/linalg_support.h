@@ -38,6 +38,11 @@ inline Dims with_axis(Layout::Extents stack, Index length) {
   return out;
 }
 
+/// The distance from 1 to the next number of a floating dtype.
+inline double precision_of(DType dtype) {
+  return dtype == DType::float32 ? std::numeric_limits<float>::epsilon()
+                                 : std::numeric_limits<double>::epsilon();
+}
 /// As matrices of floating numbers: integers and bools are taken to float64.
 Tensor matrices(const Tensor& x, const char* op);
 /// The same, and as many rows as columns.
@@ -85,11 +90,18 @@ inline Tensor plus(const Tensor& a, const Tensor& b) {
 /// 1 / (x_j - x_i), infinite where the two are equal within the precision of the largest; 0 on the
 /// diagonal.
 Tensor reciprocal_gaps(const Tensor& x);
+/// `x`, but nan where the quotients that it is made with are infinite.
+Tensor nan_where_infinite(const Tensor& quotients, const Tensor& x);
 /// V diag(c) V', of the eigenvalues w and vectors v of a: how sum(c w) changes with a.
 Tensor eigen_sum(const Tensor& a, const Tensor& c, const Tensor& w, const Tensor& v);
-/// U diag(c) V', of as many singular vectors as there are values: the same of those.
+/// diag(V' h V): how w changes as a does by h.
+Tensor eigen_slope(const Tensor& h, const Tensor& a, const Tensor& w, const Tensor& v);
+/// U diag(c) V' and diag(U' h V), of as many singular vectors as there are values: the same of
+/// those.
 Tensor singular_sum(const Tensor& a, const Tensor& c, const Tensor& u, const Tensor& s,
                     const Tensor& vh);
+Tensor singular_slope(const Tensor& h, const Tensor& a, const Tensor& u, const Tensor& s,
+                      const Tensor& vh);
 
 /// Batching of operations whose inputs have all their leading axes in common.
 Tensor batch_stacked(const BatchArgs& args);
@@ -169,6 +181,18 @@ bool triangle_finite(const T* x, Index n, bool upper) {
 template <class T>
 void fill_nan(T* x, Index n) {
   std::fill_n(x, n, std::numeric_limits<T>::quiet_NaN());
+}
+
+/// x' = P L U in the place of x. A pivot is the largest number of a column, a search that passes
+/// over nan: so where one comes out of numbers that are not finite, all are nan.
+template <class T>
+void factor_lu(T* x, Index n, Index* pivots) {
+  if (n == 0) return;
+  const bool finite = all_finite(x, n * n);
+  kernels::getrf(n, x, n, pivots);
+  if (finite || std::none_of(x, x + n * n, [](T v) { return std::isnan(v); })) return;
+  fill_nan(x, n * n);
+  for (Index i = 0; i < n; ++i) pivots[i] = i + 1;
 }
 
 /// to[j * leading + i] = from[i * columns + j], tile by tile, as lines of a cache are shared.

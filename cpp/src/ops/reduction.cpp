@@ -348,6 +348,12 @@ Tensor sum_to_shape(Tensor x, Tensor::Shape shape) {
   return lead ? reshape(summed, shape) : summed;
 }
 
+Tensor mix(const Tensor& low, const Tensor& high, const Tensor& share) {
+  const Tensor distance = high - low;
+  const Tensor parts = mul0(1.0 - share, low) + mul0(share, high);
+  return where(isfinite(distance), low + mul0(share, distance), parts);
+}
+
 Tensor zeros_of(Tensor::Shape shape, DType dtype) {
   return broadcast_to(Tensor::scalar(0.0, dtype), shape);
 }

@@ -23,6 +23,7 @@ void register_binning_ops();
 void register_search_ops();
 void register_call_ops();
 void register_number_ops();
+void register_check_ops();
 
 void register_builtin_ops() {
   register_elementwise_ops();
@@ -44,6 +45,7 @@ void register_builtin_ops() {
   register_search_ops();
   register_call_ops();
   register_number_ops();
+  register_check_ops();
 }
 
 }  // namespace adjoint

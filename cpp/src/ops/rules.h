@@ -37,6 +37,10 @@ Tensor entries_along(const Tensor& x, int axis, std::int64_t start, std::int64_t
 /// Sums a value of a broadcast shape back to `shape`: the transpose of broadcasting.
 Tensor sum_to_shape(Tensor x, Tensor::Shape shape);
 
+/// low + share (high - low), with what follows where one is infinite or their distance overflows;
+/// at the shares 0 and 1 exactly one of the two.
+Tensor mix(const Tensor& low, const Tensor& high, const Tensor& share);
+
 /// Zeros of this shape in one element of memory.
 Tensor zeros_of(Tensor::Shape shape, DType dtype);
 

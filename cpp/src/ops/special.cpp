@@ -209,6 +209,17 @@ Op& of_shape(const char* name, const char* doc, std::uint8_t needs_x, PartialRul
                         .domain = {0.5, 4}});
 }
 
+/// The slope in x of the density y of order a, as a multiple of that of order a - 1, which is
+/// y (a - 1) / x: near 0 it is there where y has vanished. An order below 1 has none before it.
+Tensor density_slope(const Op& density, const Tensor& a, const Tensor& x, const Tensor& y) {
+  const Tensor one = scalar_like(a, 1), order = a - 1.0;
+  const Tensor above = greater(a, one);
+  const Tensor safe = where(above, order, one);
+  const Tensor rising = mul0(apply(density, {&safe, &x}), 1.0 - x / safe);
+  const Tensor falling = mul0(y, order / x - 1.0);
+  return where(above, rising, where(equal(a, one), -y, falling));
+}
+
 [[noreturn]] void raise_no_slope(const char* op) {
   raise(ErrorKind::runtime, op,
         "has no derivative in a, only in x: pass stop_gradient(a) where a is meant to be constant");
@@ -221,9 +232,7 @@ static Op& gamma_density_record = of_shape(
     [](const RuleArgs& args, int i) {
       const Tensor &a = args.inputs[0], &x = args.inputs[1];
       if (i == 0) return given(mul0(args.output, log(x) - digamma(a)));
-      const Tensor flat = equal(a, scalar_like(a, 1));  // then the power of x is 1, also at 0
-      const Tensor rise = where(flat, scalar_like(x, 0), (a - 1.0) / x);
-      return given(mul0(args.output, rise - 1.0));
+      return given(density_slope(args.op, a, x, args.output));
     },
     true);
 static Op& igamma_record = of_shape(

@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "ops/check.h"
 #include "ops/structural.h"
 
 namespace adjoint {
@@ -43,11 +44,16 @@ Tensor sorted_over(const Tensor& x, const Axes& axis, const char* op) {
     shape.push_back(f.shape()[i]);
   }
   order.append(axes.data(), axes.size());
-  shape.push_back(-1);
-  const Tensor rows = axes.empty() ? expand_dims(f, -1) : reshape(permute_dims(f, order), shape);
-  if (rows.shape()[rows.ndim() - 1] == 0)
-    raise(ErrorKind::value, op, "there is nothing to choose from in shape " + to_string(x.shape()));
-  return sort(rows);
+  std::int64_t count = 1;
+  for (const std::int64_t a : axes) {
+    count *= f.shape()[a];
+    if (count == 0)
+      raise(ErrorKind::value, op,
+            "axis " + std::to_string(a) + " of shape " + to_string(x.shape()) +
+                " is empty: there is nothing to choose from");
+  }
+  shape.push_back(count);
+  return sort(reshape(permute_dims(f, order), shape));
 }
 
 /// A result of `sorted_over`, whose last axis is gone, with the axes that were chosen if wanted.
@@ -57,6 +63,42 @@ Tensor with_axes(const Tensor& y, const Tensor& x, const Axes& axis, bool keepdi
   Dims shape(x.shape());
   for (const std::int64_t a : chosen_axes(axis, x.ndim(), op)) shape[a] = 1;
   return reshape(y, shape);
+}
+
+/// Of shares q from 0 to 1. Those of several come first.
+Tensor quantile_at(const Tensor& x, const Tensor& q, const Axes& axis, bool keepdims,
+                   const char* op) {
+  const Tensor rows = sorted_over(x, axis, op);
+  const int last = rows.ndim() - 1;
+  const std::int64_t n = rows.shape()[last];
+  const Tensor at = ravel(q) * static_cast<double>(n - 1);
+  const Tensor low = floor(at);
+  const Tensor high = minimum(low + 1.0, static_cast<double>(n - 1));
+  const auto pick = [&](const Tensor& index) {
+    return moveaxis(take(rows, astype(index, DType::int64), last), Dims{last}, Dims{0});
+  };
+  Dims wide(static_cast<std::size_t>(rows.ndim()), 1);
+  wide[0] = -1;
+  const Tensor share = astype(reshape(at - low, wide), rows.dtype());
+  const Tensor largest = moveaxis(entry(rows, last, n - 1), Dims{last}, Dims{0});
+  const Tensor found = where(isnan(largest), largest, mix(pick(low), pick(high), share));
+  if (q.ndim() == 0) return with_axes(squeeze(found, 0), x, axis, keepdims, op);
+  if (!keepdims) return found;
+  Dims shape{q.size()};
+  for (const std::int64_t e : x.shape()) shape.push_back(e);
+  for (const std::int64_t a : chosen_axes(axis, x.ndim(), op)) shape[a + 1] = 1;
+  return reshape(found, shape);
+}
+
+/// q in float64, from 0 to `most`; a nan is not.
+Tensor checked_shares(const Tensor& q, double most, const char* op) {
+  if (q.ndim() > 1)
+    raise(ErrorKind::value, op, "q must have at most one dimension, shape " + to_string(q.shape()));
+  const Tensor shares = astype(q, DType::float64);
+  const Tensor inside =
+      logical_and(greater_equal(shares, like(shares, 0)), less_equal(shares, like(shares, most)));
+  const std::string range = most == 1 ? "from 0 to 1" : "from 0 to 100";
+  return checked(shares, inside, op, "q must be " + range);
 }
 
 Tensor without_nan(const Tensor& x, double value) { return where(isnan(x), like(x, value), x); }
@@ -151,33 +193,12 @@ Tensor median(const Tensor& x, const Axes& axis, bool keepdims) {
 
 Tensor quantile(const Tensor& x, const Tensor& q, const Axes& axis, bool keepdims) {
   const char* const op = "quantile";
-  if (q.ndim() > 1)
-    raise(ErrorKind::value, op, "q must have at most one dimension, shape " + to_string(q.shape()));
-  const Tensor rows = sorted_over(x, axis, op);
-  const int last = rows.ndim() - 1;
-  const std::int64_t n = rows.shape()[last];
-  const Tensor at = ravel(astype(q, DType::float64)) * static_cast<double>(n - 1);
-  const Tensor low = floor(at);
-  const Tensor high = minimum(low + 1.0, static_cast<double>(n - 1));
-  const auto pick = [&](const Tensor& index) {
-    return moveaxis(take(rows, astype(index, DType::int64), last), Dims{last}, Dims{0});
-  };
-  Dims wide(static_cast<std::size_t>(rows.ndim()), 1);
-  wide[0] = -1;
-  const Tensor share = astype(reshape(at - low, wide), rows.dtype());
-  const Tensor below = pick(low);
-  const Tensor largest = moveaxis(entry(rows, last, n - 1), Dims{last}, Dims{0});
-  const Tensor found = where(isnan(largest), largest, below + mul0(share, pick(high) - below));
-  if (q.ndim() == 0) return with_axes(squeeze(found, 0), x, axis, keepdims, op);
-  if (!keepdims) return found;
-  Dims shape{q.size()};
-  for (const std::int64_t e : x.shape()) shape.push_back(e);
-  for (const std::int64_t a : chosen_axes(axis, x.ndim(), op)) shape[a + 1] = 1;
-  return reshape(found, shape);
+  return quantile_at(x, checked_shares(q, 1, op), axis, keepdims, op);
 }
 
 Tensor percentile(const Tensor& x, const Tensor& q, const Axes& axis, bool keepdims) {
-  return quantile(x, astype(q, DType::float64) * 0.01, axis, keepdims);
+  const char* const op = "percentile";
+  return quantile_at(x, checked_shares(q, 100, op) / 100.0, axis, keepdims, op);
 }
 
 Tensor ptp(const Tensor& x, const Axes& axis, bool keepdims) {
@@ -417,7 +438,8 @@ void register_statistics_ops() {
       {.name = "quantile",
        .signature = "(x, q, /, axis=None, *, keepdims=False)",
        .doc = "Values below which the share q lies, linear in between; nan where one is nan.\n\n"
-              "The axis of several shares comes first.",
+              "The axis of several shares comes first. Raises ValueError where a share is not from "
+              "0 to 1.",
        .entry = entry_of<quantile>()},
       {.name = "percentile",
        .signature = "(x, q, /, axis=None, *, keepdims=False)",

@@ -65,7 +65,7 @@ ADJOINT_MATH_FN double log1p_less(double u) {
   return s * fma_(2.0 * w, series, -u);
 }
 
-/// x^a e^-x / Gamma(a + 1) for a > 0 and finite x > 0.
+/// x^a e^-x / Gamma(a + 1) for a >= 0 and finite x > 0.
 ADJOINT_MATH_FN double gamma_factor(double a, double x) {
   double scale = 1.0;
   Two<double> e;
@@ -177,7 +177,8 @@ ADJOINT_MATH_FN double gamma_density(double a, double x) {
   if (!(a >= 0.0) || !(x >= 0.0)) return kNan<double>;
   if (x == 0.0) return a < 1.0 ? (a == 0.0 ? 0.0 : inf) : (a == 1.0 ? 1.0 : 0.0);
   if (x == inf || a == inf || a == 0.0) return 0.0;
-  return gamma_factor(a, x) * (a / x);
+  // The factor of a - 1 is the slope itself: that of a vanishes for a small x long before it.
+  return a >= 1.0 ? gamma_factor(a - 1.0, x) : gamma_factor(a, x) * (a / x);
 }
 
 }  // namespace adjoint::kernels::ADJOINT_ISA_NS::math

@@ -1,0 +1,102 @@
+// An operation that gives what it is given, or raises: a check of values is a part of the graph, so
+// that it is made wherever the values become known.
+#include "ops/check.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "ops/structural.h"
+
+namespace adjoint {
+
+namespace {
+
+Family check_family;
+
+struct Complaint final : Payload {
+  Complaint(ErrorKind error, const char* function, std::string text)
+      : kind(error), op(function), wrong(std::move(text)) {}
+  ErrorKind kind;
+  std::string op, wrong;
+};
+
+template <class T>
+std::string written(T x) {
+  if constexpr (std::is_integral_v<T>) {
+    return std::to_string(x);
+  } else {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.17g", static_cast<double>(x));
+    double shortest = 0;
+    for (int digits = 1; digits < 17; ++digits) {
+      char fewer[32];
+      std::snprintf(fewer, sizeof fewer, "%.*g", digits, static_cast<double>(x));
+      if (std::sscanf(fewer, "%lf", &shortest) == 1 && static_cast<T>(shortest) == x) return fewer;
+    }
+    return text;
+  }
+}
+
+// Inputs are x and bools of its shape, or one for all; payload: the complaint.
+
+void run_check(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
+  const Tensor holds = contiguous(in[1]);
+  const auto* const truth = static_cast<const std::uint8_t*>(holds.node()->data());
+  const auto count = static_cast<std::size_t>(holds.size());
+  const auto at = static_cast<std::size_t>(std::find(truth, truth + count, 0) - truth);
+  share_value(out, in[0], in[0]->layout);
+  if (at == count) return;
+  const auto& complaint = static_cast<const Complaint&>(*attrs->payload);
+  std::string shown;
+  if (!attrs->flag) {
+    const Tensor x = contiguous(in[0]);
+    with_type(x.dtype(), [&]<class T>(T) {
+      shown = ", got " + written(static_cast<const T*>(x.node()->data())[at]);
+    });
+  }
+  raise(complaint.kind, complaint.op, complaint.wrong + shown);
+}
+
+Op& check_record = check_family.define(
+    {.name = "check",
+     .kind = OpKind::structural,
+     .arity = 2,
+     .dtypes = DTypeRule::custom,
+     .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
+     .constant_inputs = 2,
+     .batch =
+         [](const BatchArgs& args) {
+           const Tensor x = mapped_input(args, 0);
+           const Tensor holds = args.attrs->flag ? args.inputs[1] : mapped_input(args, 1);
+           return apply(args.op, {&x, &holds}, same_attrs(args.attrs));
+         },
+     .infer = infer_same,
+     .run = run_check,
+     .internal = true,
+     .fallible = true});
+
+Tensor with_check(const Tensor& x, const Tensor& holds, const Complaint* complaint, bool whole) {
+  auto* attrs = new Attrs;
+  const AttrsPtr owner(attrs);
+  attrs->flag = whole;
+  attrs->payload = IntrusivePtr<const Payload>(complaint);
+  return apply(check_record, {&x, &holds}, owner);
+}
+
+}  // namespace
+
+Tensor checked(const Tensor& x, const Tensor& holds, const char* op, std::string wrong,
+               ErrorKind kind) {
+  return with_check(x, holds, new Complaint(kind, op, std::move(wrong)), false);
+}
+
+Tensor checked_whole(const Tensor& x, const Tensor& holds, const char* op, std::string wrong) {
+  return with_check(x, holds, new Complaint(ErrorKind::value, op, std::move(wrong)), true);
+}
+
+void register_check_ops() { check_family.register_all(); }
+
+}  // namespace adjoint

@@ -1,0 +1,194 @@
+"""Order statistics, interpolation and counts where values are infinite, out of range or missing."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.special
+
+import adjoint as ad
+
+INF = math.inf
+WAYS: dict[str, Callable[[Callable[..., Any], Any], Any]] = {
+    "now": lambda f, x: f(x),
+    "compiled": lambda f, x: ad.eval(ad.compile(f)(x)),
+    "batched": lambda f, x: ad.vmap(f)(ad.stack([x, x])),
+    "differentiated": lambda f, x: ad.jvp(f, (x,), (ad.ones_like(x),)),
+}
+
+
+# ---- quantiles -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("q", [-0.1, 1.5, math.nan, INF, [0.5, 2.0]])
+def test_shares_outside_raise_in_every_mode(way: str, q: Any) -> None:
+    x = ad.tensor([3.0, 1.0, 2.0])
+    with pytest.raises(ValueError, match=r"\[quantile\] q must be from 0 to 1, got"):
+        WAYS[way](lambda q: ad.quantile(x, q), ad.tensor(q))
+    with pytest.raises(ValueError, match=r"\[percentile\] q must be from 0 to 100, got"):
+        WAYS[way](lambda q: ad.percentile(x, q), 100 * ad.tensor(q))
+    assert ad.quantile(x, [0, 1]).tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("x", "q", "expected"),
+    [
+        ([-INF, 1, 2], 0.25, -INF),
+        ([-INF, 1], 0.5, -INF),
+        ([1, INF], 0.25, INF),
+        ([INF, INF], 0.5, INF),
+        ([-INF, INF], 0.0, -INF),
+        ([-INF, INF], 1.0, INF),
+        ([-INF, INF], 0.5, math.nan),
+        ([1, INF], 0.0, 1),
+        ([-INF, 1], 1.0, 1),
+    ],
+)
+def test_quantiles_of_infinities(dtype: Any, x: Any, q: float, expected: float) -> None:
+    a = np.array(x, dtype)
+    np.testing.assert_array_equal(ad.quantile(a, q).numpy(), dtype(expected))
+    if q == 0.5:
+        np.testing.assert_array_equal(ad.median(a).numpy(), dtype(expected))
+
+
+def test_quantiles_between_the_largest_numbers() -> None:
+    for dtype in (np.float32, np.float64):
+        most = np.finfo(dtype).max
+        assert float(ad.quantile(np.array([-most, most], dtype), 0.5)) == 0
+        quarter = float(ad.quantile(np.array([-most, most], dtype), 0.25))
+        assert quarter == pytest.approx(-0.5 * float(most), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["median", "quantile", "percentile"])
+def test_order_statistics_of_nothing(name: str) -> None:
+    more = () if name == "median" else (0.5,)
+    f = getattr(ad, name)
+    for shape, axis in (((4, 0), 0), ((2, 0, 3), 2), ((2, 0, 3), (0, 2))):
+        for keepdims in (False, True):
+            got = f(ad.zeros(shape), *more, axis=axis, keepdims=keepdims)
+            assert got.shape == np.sum(np.zeros(shape), axis=axis, keepdims=keepdims).shape
+    for shape, axis in (((4, 0), 1), ((0,), None), ((4, 0), None)):
+        with pytest.raises(ValueError, match=rf"\[{name}\] axis . of shape .* is empty"):
+            f(ad.zeros(shape), *more, axis=axis)
+
+
+# ---- interpolation -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "xp", "fp"),
+    [
+        ([0.2, 9.5], [0, 1, 9, 10], [-INF, 0.1, 0.9, INF]),
+        ([0.2, 9.5], [-INF, 1, 9, INF], [0, 0.1, 0.9, 1]),
+        ([0.5], [0, 1], [INF, INF]),
+        ([2.5], [2, 3], [-INF, 4]),
+        ([0.5], [0, 1], [-INF, INF]),
+        ([-INF, 0, INF], [-INF, INF], [1, 1]),
+        ([-INF, 0, INF, 1], [-INF, 1, INF], [1, 2, 3]),
+        ([0, 1, 2, math.nan], [0, 1, 2], [-INF, 3, INF]),
+        ([-INF, INF], [0, 1], [2, 3]),
+    ],
+)
+def test_interp_with_infinities_is_numpys(x: Any, xp: Any, fp: Any) -> None:
+    arrays = [np.array(a, float) for a in (x, xp, fp)]
+    with np.errstate(all="ignore"):
+        expected = np.interp(*arrays)
+    np.testing.assert_array_equal(ad.interp(*arrays).numpy(), expected)
+    np.testing.assert_array_equal(ad.compile(ad.interp)(*map(ad.asarray, arrays)), expected)
+
+
+def test_interp_between_the_largest_numbers() -> None:
+    xp, fp = ad.tensor([-1e308, 1e308]), ad.tensor([0.0, 1.0])
+    assert ad.interp(ad.tensor([0.0, 5e307]), xp, fp).tolist() == [0.5, 0.75]
+    assert float(ad.interp(0.5, [0.0, 1.0], [-1e308, 1e308])) == 0
+
+
+# ---- counts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["now", "compiled", "batched"])
+def test_numbers_outside_are_shown_as_given(way: str) -> None:
+    ids = ad.asarray([0, -1, 1])
+    with pytest.raises(IndexError, match=r"\[segment_sum\].*from 0 to 2, got -1"):
+        WAYS[way](lambda i: ad.segment_sum(ad.ones(3), i, 3), ids)
+    with pytest.raises(IndexError, match=r"\[bincount\].*from 0 to 3, got -1"):
+        WAYS[way](lambda i: ad.bincount(i, length=4), ids)
+    with pytest.raises(IndexError, match=r"\[segment_sum\].*of none, got 0"):
+        WAYS[way](lambda i: ad.segment_sum(ad.ones(3), i, 0), ids)
+
+
+@pytest.mark.parametrize("way", ["now", "compiled"])
+def test_histograms_without_a_range_raise(way: str) -> None:
+    for bad in (math.nan, INF):
+        with pytest.raises(ValueError, match=r"\[histogram\] the values must be finite"):
+            WAYS[way](lambda x: ad.histogram(x, 3).hist, ad.tensor([1.0, bad]))
+    for low, high in ((5.0, 1.0), (0.0, math.nan), (0.0, INF)):
+        with pytest.raises(ValueError, match=r"\[histogram\] the bounds of range"):
+            WAYS[way](lambda x, b=(low, high): ad.histogram(x, 3, b).hist, ad.ones(2))
+    x = np.array([1.0, math.nan, 0.5, 7.0])
+    expected = np.histogram(x, 3, (0.0, 2.0))[0]
+    np.testing.assert_array_equal(ad.histogram(x, 3, (0.0, 2.0)).hist, expected)
+
+
+# ---- log-sum-exp ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "value", "slope"),
+    [
+        ([INF, 1.0], INF, [1.0, 0.0]),
+        ([-INF, INF], INF, [0.0, 1.0]),
+        ([INF, INF, 0.0], INF, [0.5, 0.5, 0.0]),
+        ([-INF, -INF], -INF, [0.0, 0.0]),
+        ([math.nan, INF], math.nan, [math.nan, math.nan]),
+    ],
+)
+def test_log_sum_exp_of_infinities(x: Any, value: float, slope: Any) -> None:
+    """Two terms are logaddexp, whose slopes are those of the larger term."""
+    assert scipy.special.logsumexp(x) == pytest.approx(value, nan_ok=True)
+    t = ad.tensor(x)
+    for f in (ad.logsumexp, ad.compile(ad.logsumexp)):
+        np.testing.assert_array_equal(f(t), value)
+    np.testing.assert_array_equal(ad.grad(ad.logsumexp)(t), slope)
+    columns = ad.vmap(lambda h: ad.jvp(ad.logsumexp, (t,), (h,))[1])(ad.eye(len(x)))
+    np.testing.assert_array_equal(columns, slope)
+    if len(x) == 2:
+        pair = ad.grad(lambda t: ad.logaddexp(t[0], t[1]))(t)
+        if math.isfinite(min(x)):
+            np.testing.assert_array_equal(pair, slope)
+
+
+def test_log_sum_exp_and_softmax_of_nothing() -> None:
+    for shape, axis in (((0,), None), ((2, 0), 1), ((2, 0), 0), ((0, 3), (0, 1))):
+        for keepdims in (False, True):
+            got = ad.logsumexp(ad.zeros(shape), axis=axis, keepdims=keepdims).numpy()
+            with np.errstate(divide="ignore"):
+                sums = np.log(np.sum(np.exp(np.zeros(shape)), axis=axis, keepdims=keepdims))
+            np.testing.assert_array_equal(got, sums)
+    assert ad.softmax(ad.zeros((2, 0))).shape == ad.log_softmax(ad.zeros((2, 0))).shape == (2, 0)
+    assert ad.grad(lambda x: ad.sum(ad.logsumexp(x, axis=1)))(ad.zeros((2, 0))).shape == (2, 0)
+    assert np.isnan(ad.softmax(ad.tensor([INF, 1.0])).numpy()).all()  # as SciPy and PyTorch
+
+
+# ---- repetitions ---------------------------------------------------------------------------------
+
+
+def test_repetitions_are_numpys() -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    for repeats in (0, 1, 3):
+        for axis in (None, 0, 1, -1):
+            expected = np.repeat(x, repeats, axis)
+            np.testing.assert_array_equal(ad.repeat(x, repeats, axis=axis), expected)
+    np.testing.assert_array_equal(ad.repeat(x, [2, 0, 1], axis=1), np.repeat(x, [2, 0, 1], 1))
+    np.testing.assert_array_equal(ad.repeat(x, [2], axis=1), np.repeat(x, [2], 1))
+    assert ad.repeat(ad.tensor(4.0), 3).tolist() == [4.0, 4.0, 4.0]
+    assert ad.repeat(ad.zeros(0), 7).shape == (0,)
+    slope = ad.grad(lambda t: ad.sum(ad.repeat(t, 2, axis=1) * ad.arange(6.0)))(ad.asarray(x))
+    assert slope.tolist() == [[1.0, 5.0, 9.0]] * 2
+    for count in (2**60, 2**62):
+        with pytest.raises(ValueError, match=r"\[repeat\] the repetitions are too many"):
+            ad.repeat(x, count)
