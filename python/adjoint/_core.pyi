@@ -53,6 +53,9 @@ class DType:
     def __numpy_dtype__(self) -> np.dtype[Any]:
         """The same, for NumPy 2.4 and newer."""
     @property
+    def char(self) -> str:
+        """NumPy's letter for the type, as in 'd' for float64."""
+    @property
     def dtype(self) -> np.dtype[Any]:
         """The NumPy dtype; also what makes a DType acceptable to NumPy's functions."""
     @property
@@ -66,6 +69,9 @@ class DType:
     @property
     def name(self) -> str:
         """The Array API name, as in 'float64'."""
+    @property
+    def num(self) -> int:
+        """NumPy's number of the type."""
     @property
     def type(self) -> builtins.type[np.generic]:
         """The class of NumPy's scalars."""
@@ -156,6 +162,9 @@ class Tensor:
         """What NumPy calls for a ufunc with a tensor: the function of the same name in
         `adjoint`.
         """
+    def __copy__(self) -> Compiled:
+        """A leaf gives another leaf, a computed tensor its clone."""
+    def __deepcopy__(self, memo: Any, /) -> Compiled: ...
     def __dlpack__(
         self,
         *,
@@ -487,6 +496,8 @@ class _At:
 def _rebuild(
     arg0: Any, arg1: Any, arg2: Any, arg3: Any, arg4: Any, arg5: Any, arg6: Any, /
 ) -> Tensor: ...
+def _is_connected(arg0: Any, /) -> Tensor: ...
+def _connected_copy(arg0: Any, /) -> Tensor: ...
 def from_dlpack(
     x: _Array, /, *, device: Literal["cpu"] | None = None, copy: builtins.bool | None = None
 ) -> Tensor:
@@ -1755,6 +1766,7 @@ def _call_host(arg0: Any, arg1: Any, arg2: Any, arg3: Any, /) -> list[Tensor]: .
 def _is_batched(arg0: Any, /) -> builtins.bool: ...
 def _is_traced(arg0: Any, /) -> builtins.bool: ...
 def _any_true(arg0: Any, /) -> builtins.bool: ...
+def _is_number(arg0: Any, /) -> Tensor: ...
 
 class Explanation:
     """Which groups some work falls into; prints as text."""

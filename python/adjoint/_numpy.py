@@ -37,7 +37,7 @@ _OTHER_NAMES = {
     "conjugate": "conj",
     "degrees": "rad2deg",
     "expit": "sigmoid",
-    "fabs": "abs",
+    "fix": "trunc",
     "gammaln": "lgamma",
     "invert": "bitwise_invert",
     "left_shift": "bitwise_left_shift",
@@ -45,14 +45,14 @@ _OTHER_NAMES = {
     "psi": "digamma",
     "radians": "deg2rad",
     "right_shift": "bitwise_right_shift",
-    "rint": "round",
     "row_stack": "vstack",
     "trapz": "trapezoid",
     **{f"arc{rest}": f"a{rest}" for rest in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
 }
 _OTHER_PARAMETERS = {"ddof": "correction"}
-# Of NumPy only, and without a say in the result: sorting here is stable, which every kind allows.
-_IDLE_PARAMETERS = {"sort": {"kind"}, "argsort": {"kind"}}
+# Of NumPy only, and without a say in the result: sorting here is stable, which every kind allows,
+# and the order of contractions is chosen in any case.
+_IDLE_PARAMETERS = {"sort": {"kind"}, "argsort": {"kind"}, "einsum": {"optimize"}}
 
 _REDUCTIONS = {
     "add": "sum",
@@ -99,6 +99,24 @@ def _divmod(x1: Any, x2: Any, /) -> tuple[Any, Any]:
     return ad.floor_divide(x1, x2), ad.remainder(x1, x2)
 
 
+def _in_floats(name: str) -> Callable[..., Any]:
+    def of_floats(x: Any, /) -> Any:
+        t = ad.asarray(x)
+        return getattr(ad, name)(t if t.dtype.kind == "f" else ad.astype(t, ad.float64))
+
+    return of_floats
+
+
+def _of_memory(name: str) -> Callable[..., Any]:
+    """Return a function that asks for nothing but where the elements lie."""
+
+    def of_memory(a: Any, b: Any, /, max_work: Any = None) -> bool:
+        blocks = (x.numpy() if isinstance(x, Tensor) else x for x in (a, b))
+        return bool(getattr(np, name)(*blocks, max_work=max_work))
+
+    return of_memory
+
+
 def _size(a: Any, axis: int | None = None) -> int:
     return int(a.size if axis is None else a.shape[axis])
 
@@ -132,10 +150,14 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
     "cumprod": _cumulative("cumulative_prod"),
     "cumsum": _cumulative("cumulative_sum"),
     "divmod": _divmod,
+    "fabs": _in_floats("abs"),
     "iscomplexobj": lambda x: False,
     "isrealobj": lambda x: True,
+    "may_share_memory": _of_memory("may_share_memory"),
     "ndim": lambda a: a.ndim,
+    "rint": _in_floats("round"),
     "shape": lambda a: a.shape,
+    "shares_memory": _of_memory("shares_memory"),
     "size": _size,
     "squeeze": _squeeze,
     "take": _take,
@@ -237,6 +259,8 @@ class _Call:
         named: dict[str, Any],
     ) -> None:
         """Hand on one argument of NumPy's, or its default where that is not ours."""
+        if p.name in self.idle:
+            return
         own = _OTHER_PARAMETERS.get(p.name, p.name)
         target = self.named.get(p.name) or self.named.get(own)
         if target is None:
@@ -244,7 +268,7 @@ class _Call:
         value = given.get(p.name, p.default)
         stated = p.name in given and not (value is p.default and _is_absent(value))
         if target is None:
-            if stated and p.name not in self.idle and not _same(value, p.default):
+            if stated and not _same(value, p.default):
                 self._refuse(p.name)
         elif target.kind is not target.POSITIONAL_ONLY:
             if stated or not (_is_absent(p.default) or _same(p.default, target.default)):
@@ -304,17 +328,17 @@ def array_function(
     if not all(_is_known(t) for t in types):
         return NotImplemented
     if function.__name__ in _EXITS:
-        return function._implementation(*_as_arrays(args), **kwargs)  # type: ignore[attr-defined]
+        with ad.no_grad():
+            arrays = [np.asarray(a) if isinstance(a, Tensor) else a for a in args]
+            return function._implementation(*arrays, **kwargs)  # type: ignore[attr-defined]
     return _call_of(function)(args, kwargs)
-
-
-def _as_arrays(args: Any) -> tuple[Any, ...]:
-    return tuple(np.asarray(a) if isinstance(a, Tensor) else a for a in args)
 
 
 def _is_known(t: type) -> bool:
     """Whether this module speaks for a class; any other may know better what to do."""
-    return issubclass(t, Tensor) or t in (np.ndarray, np.memmap)
+    if issubclass(t, Tensor) or t in (np.ndarray, np.memmap):
+        return True
+    return issubclass(t, np.ma.MaskedArray)  # to be told that it would lose its mask
 
 
 # ---- Writing to what is given as out ------------------------------------------------------------

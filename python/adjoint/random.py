@@ -6,7 +6,10 @@ on every machine too, except that `normal`, and what is computed with functions 
 in the last digits between instruction-set levels.
 
 A `Generator` is a stream; each of its methods is also a function of this module, which draws from
-the default stream. That one starts where the operating system's entropy puts it, until `seed`.
+the default stream. That one starts where the operating system's entropy puts it, until `seed`, and
+is what `ad.nn` takes the parameters of its layers from where no generator is given. A process that
+is forked goes on with the state it was forked with: parent and children draw the same numbers,
+until each child seeds its own, or takes one of the generators that `split` made before.
 
 >>> import adjoint as ad
 >>> ad.random.Generator(0).uniform((2, 3)).shape
@@ -18,11 +21,10 @@ True
 
 from __future__ import annotations
 
-from _thread import RLock
 from collections.abc import Callable, Sequence
+from functools import wraps
 from math import prod
-from os import register_at_fork
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 from adjoint import _core
 from adjoint._arguments import check_count, check_entries, check_int
@@ -48,10 +50,35 @@ __all__ = [
 ]
 
 Shape = int | Sequence[int]
+P = ParamSpec("P")
+Draw = Callable[Concatenate["Generator", P], Tensor]
 
-# Held from reading a state to writing the next, so that two threads never draw the same numbers.
-_LOCK = RLock()
-register_at_fork(after_in_child=_LOCK._at_fork_reinit)  # type: ignore[attr-defined]
+
+def _draw_method(method: Draw[P]) -> Draw[P]:
+    """Let a method say what is meant where NumPy's or Python's own arguments come to it."""
+    name = method.__name__
+
+    @wraps(method)
+    def checked(self: Generator, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        if "size" in kwargs:
+            raise TypeError(f"[{name}] the parameter is shape=, not size=")
+        return method(self, *args, **kwargs)
+
+    return checked
+
+
+def _shape_first(method: Draw[P]) -> Draw[P]:
+    """Refuse a number for the shape before parameters: elsewhere the parameters come first."""
+    name, checked = method.__name__, _draw_method(method)
+
+    @wraps(method)
+    def told(self: Generator, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        if args and _is_number(args[0]) and (len(args) > 1 or isinstance(args[0], float)):
+            rest = "2.0" if name == "exponential" else "0, 1"
+            raise TypeError(f"[{name}] the shape comes first, as a tuple: {name}((3,), {rest})")
+        return checked(self, *args, **kwargs)
+
+    return told
 
 
 class Generator:
@@ -118,6 +145,7 @@ class Generator:
 
     # ---- Real numbers --------------------------------------------------------------------------
 
+    @_shape_first
     def uniform(
         self, shape: Shape | None = None, low: Any = 0.0, high: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
@@ -127,21 +155,33 @@ class Generator:
         Where there is no number of the dtype between the limits, all values are `low`.
         """
         _check_order("uniform", "low", low, "high", high)
+        chosen = _floating("uniform", dtype)
+        first, last = (
+            _parameter("uniform", "low", low, dtype),
+            _parameter("uniform", "high", high, dtype),
+        )
         plain = type(low) is float and type(high) is float and (low, high) == (0.0, 1.0)
-        moved = None if plain else lambda unit: _between(low, high, unit)
+        moved = None if plain else lambda unit: _between(first, last, unit)
         dims = _dims("uniform", shape, low, high)
-        return self._draw(_core._random_uniform, dims, _floating("uniform", dtype), moved=moved)
+        return self._draw(_core._random_uniform, dims, chosen, moved=moved)
 
+    @_shape_first
     def normal(
         self, shape: Shape | None = None, mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
         """Draw from the normal distribution."""
         _check_order("normal", "0", 0, "std", std)
+        chosen = _floating("normal", dtype)
+        shift, scale = (
+            _parameter("normal", "mean", mean, dtype),
+            _parameter("normal", "std", std, dtype),
+        )
         plain = type(mean) is float and type(std) is float and (mean, std) == (0.0, 1.0)
-        moved = None if plain else lambda unit: mean + std * unit
+        moved = None if plain else lambda unit: shift + scale * unit
         dims = _dims("normal", shape, mean, std)
-        return self._draw(_core._random_normal, dims, _floating("normal", dtype), moved=moved)
+        return self._draw(_core._random_normal, dims, chosen, moved=moved)
 
+    @_draw_method
     def truncated_normal(
         self, lower: Any, upper: Any, shape: Shape | None = None, *, dtype: Any = None
     ) -> Tensor:
@@ -156,17 +196,20 @@ class Generator:
         kind = _core._random_truncated_normal
         return _core.astype(self._variate(kind, dims, lower, upper), chosen)
 
+    @_shape_first
     def exponential(
         self, shape: Shape | None = None, scale: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
         """Draw from the exponential distribution of mean `scale`."""
         _check_order("exponential", "0", 0, "scale", scale)
         chosen = _floating("exponential", dtype)
+        factor = _parameter("exponential", "scale", scale, dtype)
         dims = _dims("exponential", shape, scale)
         unit: Tensor = _core.astype(self._variate(_core._random_exponential, dims), chosen)
-        drawn: Tensor = unit * scale
+        drawn: Tensor = unit * factor
         return drawn
 
+    @_draw_method
     def gamma(
         self, a: Any, scale: Any = 1.0, shape: Shape | None = None, *, dtype: Any = None
     ) -> Tensor:
@@ -177,11 +220,13 @@ class Generator:
         """
         _check_order("gamma", "0", 0, "scale", scale)
         chosen = _floating("gamma", dtype)
+        factor = _parameter("gamma", "scale", scale, dtype)
         dims = _dims("gamma", shape, a, scale)
         unit: Tensor = _core.astype(self._variate(_core._random_gamma, dims, a), chosen)
-        drawn: Tensor = unit * scale
+        drawn: Tensor = unit * factor
         return drawn
 
+    @_draw_method
     def beta(self, a: Any, b: Any, shape: Shape | None = None, *, dtype: Any = None) -> Tensor:
         """Draw from the beta distribution; not differentiable in `a` and `b`."""
         chosen = _floating("beta", dtype)
@@ -190,6 +235,7 @@ class Generator:
 
     # ---- Counts and choices --------------------------------------------------------------------
 
+    @_draw_method
     def integers(
         self, low: int, high: int | None = None, shape: Shape = (), *, dtype: Any = None
     ) -> Tensor:
@@ -205,10 +251,12 @@ class Generator:
         drawn = self._draw(_core._random_integers, _dims("integers", shape), low, high)
         return drawn if dtype is None else _core.astype(drawn, chosen)
 
+    @_draw_method
     def bernoulli(self, p: Any = 0.5, shape: Shape | None = None) -> Tensor:
         """Draw bools that are True with probability `p`."""
         return self._variate(_core._random_bernoulli, _dims("bernoulli", shape, p), p)
 
+    @_draw_method
     def binomial(self, n: Any, p: Any, shape: Shape | None = None) -> Tensor:
         """Draw how many of `n` are true, each with probability `p`, as int64; `n` up to 2**53.
 
@@ -216,6 +264,7 @@ class Generator:
         """
         return self._variate(_core._random_binomial, _dims("binomial", shape, n, p), n, p)
 
+    @_draw_method
     def poisson(self, lam: Any = 1.0, shape: Shape | None = None) -> Tensor:
         """Draw counts of mean `lam`, as int64.
 
@@ -223,6 +272,7 @@ class Generator:
         """
         return self._variate(_core._random_poisson, _dims("poisson", shape, lam), lam)
 
+    @_draw_method
     def categorical(self, logits: Any, axis: int = -1, shape: Shape | None = None) -> Tensor:
         """Draw positions along `axis`, with probabilities ``softmax(logits, axis)``, as int64.
 
@@ -235,6 +285,7 @@ class Generator:
             weights = _core.exp(rows - _core.max(rows, axis=-1, keepdims=True))
         return self._categorical(weights, shape)
 
+    @_draw_method
     def choice(
         self,
         a: Any,
@@ -250,12 +301,7 @@ class Generator:
         proportion (Efraimidis and Spirakis, 2006), and the values of `p` must be known: inside
         `vmap` and `compile` it has to be a constant. Differentiable in `a`.
         """
-        entries = None if hasattr(type(a), "__index__") and not isinstance(a, Tensor) else a
-        if entries is not None:
-            entries = _core.asarray(a)
-            if entries.ndim == 0:
-                raise TypeError("[choice] a must be an int, or a tensor that has axes")
-        n = check_count("choice", "a", a) if entries is None else entries.shape[axis]
+        n, entries = _entries("choice", "a", a, axis)
         dims = _dims("choice", shape)
         if n == 0 and prod(dims) > 0:
             raise ValueError("[choice] there is nothing to choose from")
@@ -276,11 +322,7 @@ class Generator:
 
     def permutation(self, x: Any, axis: int = 0) -> Tensor:
         """Return the integers below `x`, or a tensor's entries along `axis`, in random order."""
-        whole = hasattr(type(x), "__index__") and not isinstance(x, Tensor)
-        entries = None if whole else _core.asarray(x)
-        if entries is not None and entries.ndim == 0:
-            raise TypeError("[permutation] x must be an int, or a tensor that has axes")
-        n = check_count("permutation", "x", x) if entries is None else entries.shape[axis]
+        n, entries = _entries("permutation", "x", x, axis)
         order = _core.argsort(self.uniform((n,)))
         return order if entries is None else _core.take(entries, order, axis=axis)
 
@@ -419,6 +461,40 @@ def _check_order(op: str, what: str, low: Any, other: str, high: Any) -> None:
             )
     if isinstance(low, (int, float)) and isinstance(high, (int, float)) and not low <= high:
         raise ValueError(f"[{op}] {other} must be at least {what}, got {low} and {high}")
+
+
+def _is_number(x: Any) -> bool:
+    """Whether it is no tensor, array or sequence; of those an array has both methods too."""
+    number = hasattr(type(x), "__index__") or hasattr(type(x), "__float__")
+    return number and not isinstance(x, Tensor) and not getattr(x, "ndim", 0)
+
+
+def _parameter(op: str, name: str, value: Any, dtype: Any) -> Any:
+    """Return what moves or stretches a draw in the dtype that was asked for."""
+    if isinstance(value, (int, float)):
+        chosen = _floating(op, dtype)
+        if not abs(value) <= finfo(chosen).max:  # nan neither
+            shown = f", got {value}" if isinstance(value, float) else ""
+            raise ValueError(f"[{op}] {name} must be a finite number of {chosen}{shown}")
+    if dtype is None or type(value) in (int, float):
+        return value
+    return _core.astype(_core.asarray(value), DType(dtype))
+
+
+def _entries(op: str, name: str, a: Any, axis: Any) -> tuple[int, Tensor | None]:
+    """Return how many entries there are to choose from, and what they are if they are no ints."""
+    axis = check_int(op, "axis", axis)
+    if hasattr(type(a), "__index__") and _is_number(a):
+        return check_count(op, name, a), None
+    entries = _core.asarray(a)
+    if entries.ndim == 0:
+        raise TypeError(f"[{op}] {name} must be an int, or a tensor that has axes")
+    if not -entries.ndim <= axis < entries.ndim:
+        dimensions = "dimension" if entries.ndim == 1 else "dimensions"
+        raise IndexError(
+            f"[{op}] axis {axis} is out of range for a tensor of {entries.ndim} {dimensions}"
+        )
+    return entries.shape[axis], entries
 
 
 def _default_generator() -> Generator:

@@ -168,6 +168,15 @@ void refuse_implicit_exit(const Node* node, const char* what) {
                     "x.numpy() or x.detach()");
 }
 
+void refuse_conversion(const Node* node, const char* what) {
+  refuse_implicit_exit(node, what);
+  if (node->requires_grad && thread_state().recording)
+    raise(ErrorKind::type, what,
+          "would make a plain array of a tensor that requires grad, and its derivative would be "
+          "lost: use the function of `ad`, or say so by x.detach(), by x.numpy(), or inside "
+          "`with ad.no_grad():`");
+}
+
 Tensor host_value(Node* node, const char* what) { return known_value(node, what); }
 
 PyObject* element_to_python(Node* node) {

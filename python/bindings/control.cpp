@@ -11,6 +11,7 @@
 #include "convert.h"
 #include "graph/apply.h"
 #include "graph/trace_sink.h"
+#include "numbers.h"
 #include "ops/call.h"
 #include "ops/structural.h"
 #include "transforms.h"
@@ -164,6 +165,9 @@ void init_control(py::module_& m) {
     return innermost(read_node(as_tensor(x.ptr())))->box == Box::trace;
   });
   m.def("_any_true", &any_true);
+  m.def("_is_number", [](const py::object& x) {
+    return weak_kind(x.ptr()).has_value() || is_traced_number(x.ptr());
+  });
 }
 
 }  // namespace adjoint::python

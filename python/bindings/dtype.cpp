@@ -112,9 +112,12 @@ PyObject* get_numpy(PyObject* self, void*) noexcept {
   });
 }
 
-PyObject* get_type(PyObject* self, void*) noexcept {
-  return guarded(
-      [&] { return py::object(steal(get_numpy(self, nullptr)).attr("type")).release().ptr(); });
+// What else code that was written for arrays asks an array's dtype for.
+PyObject* get_of_numpy(PyObject* self, void* attribute) noexcept {
+  return guarded([&] {
+    const py::object dtype = steal(get_numpy(self, nullptr));
+    return PyObject_GetAttrString(dtype.ptr(), static_cast<const char*>(attribute));
+  });
 }
 
 PyGetSetDef dtype_getset[] = {
@@ -125,7 +128,10 @@ PyGetSetDef dtype_getset[] = {
      "for\n"
      "kinds by the names of the array standard.",
      nullptr},
-    {"type", get_type, nullptr, "The class of NumPy's scalars.", nullptr},
+    {"type", get_of_numpy, nullptr, "The class of NumPy's scalars.", const_cast<char*>("type")},
+    {"char", get_of_numpy, nullptr, "NumPy's letter for the type, as in 'd' for float64.",
+     const_cast<char*>("char")},
+    {"num", get_of_numpy, nullptr, "NumPy's number of the type.", const_cast<char*>("num")},
     {"dtype", get_numpy, nullptr,
      "The NumPy dtype; also what makes a DType acceptable to NumPy's functions.", nullptr},
     {"__numpy_dtype__", get_numpy, nullptr, "The same, for NumPy 2.4 and newer.", nullptr},

@@ -96,7 +96,18 @@ std::optional<ForeignBlock> block_of(const Py_buffer& view) {
   return block;
 }
 
+// Its buffer is the data alone.
+void refuse_masked(PyObject* o, const char* op) {
+  auto* type = reinterpret_cast<PyObject*>(Py_TYPE(o));
+  if (std::string_view(Py_TYPE(o)->tp_name).starts_with("numpy.")) return;
+  if (!PyObject_HasAttrString(type, "filled") || !PyObject_HasAttrString(type, "mask")) return;
+  raise(ErrorKind::type, op,
+        "a masked array would lose its mask: pass x.filled(value), with a value for what is "
+        "masked, or x.compressed(), without it");
+}
+
 Node* node_from_buffer(PyObject* o, std::optional<bool> copy, const char* op) {
+  refuse_masked(o, op);
   if (is_numpy_scalar_of_no_dtype(o)) raise_dtype(o, op);
   auto view = std::make_unique<Py_buffer>();
   if (PyObject_GetBuffer(o, view.get(), PyBUF_FULL_RO) != 0) {
@@ -207,7 +218,7 @@ PyObject* tensor_array(PyObject* self, PyObject* args, PyObject* kwargs) noexcep
     std::optional<bool> copied;
     if (copy != Py_None) copied = flag_argument(copy, "__array__", "copy");
     Node* node = read_node(as_tensor(self));
-    refuse_implicit_exit(node, "__array__");
+    refuse_conversion(node, "__array__");
     py::object plain = without_history(host_value(node, "__array__"));
     // The buffer of the memoryview, not of the tensor: NumPy would ask for __array__ again.
     py::object view = steal(PyMemoryView_FromObject(plain.ptr()));
@@ -241,7 +252,7 @@ int tensor_getbuffer(PyObject* self, Py_buffer* view, int flags) noexcept {
   return guarded_int([&] {
     refuse_write(flags);
     Node* node = read_node(as_tensor(self));
-    refuse_implicit_exit(node, "buffer");
+    refuse_conversion(node, "buffer");
     auto kept = std::make_unique<Export>();
     kept->value = host_value(node, "buffer");
     const bool any_strides = (flags & PyBUF_STRIDES) == PyBUF_STRIDES;

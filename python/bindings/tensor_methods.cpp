@@ -359,7 +359,13 @@ PyObject* format(PyObject* self, PyObject* spec) noexcept {
 PyObject* reduce(PyObject* self, PyObject*) noexcept {
   return guarded([&] {
     PyTensor* t = as_tensor(self);
-    const Tensor value = contiguous(host_value(read_node(t), "pickle").node());
+    Node* node = read_node(t);
+    refuse_implicit_exit(node, "pickle");
+    if (!t->leaf && node->requires_grad && thread_state().recording)
+      raise(ErrorKind::runtime, "pickle",
+            "would lose the derivative of a tensor that was computed from one that requires grad: "
+            "pickle x.detach()");
+    const Tensor value = contiguous(host_value(node, "pickle").node());
     py::object data =
         steal(PyBytes_FromStringAndSize(static_cast<const char*>(value.node()->data()),
                                         static_cast<Py_ssize_t>(value.node()->nbytes())));
@@ -402,6 +408,34 @@ py::object rebuild(py::object cls, py::object dtype, py::object shape, py::bytes
   if (set_name(self.ptr(), name_object.ptr(), nullptr) != 0) throw_python();
   if (!grad.is_none() && set_grad(self.ptr(), grad.ptr(), nullptr) != 0) throw_python();
   return self;
+}
+
+// Whether a derivative, a batch or a trace leads through the value. The copy of a leaf is another
+// leaf, except inside of a transform, whose arguments are leaves too.
+bool is_connected(py::object self) {
+  PyTensor* t = as_tensor(self.ptr());
+  const Node* node = read_node(t);
+  return node->level > 0 || (node->requires_grad && (!t->leaf || t_open_reverse > 0));
+}
+
+py::object connected_copy(py::object self) {
+  PyTensor* t = as_tensor(self.ptr());
+  return handle_of_type(Py_TYPE(self.ptr()), clone(Tensor::share(read_node(t))));
+}
+
+PyObject* copy_method(PyObject* self, PyObject*) noexcept {
+  return guarded([&] {
+    return py::module_::import("adjoint._copying").attr("copied")(borrow(self)).release().ptr();
+  });
+}
+
+PyObject* deepcopy_method(PyObject* self, PyObject* memo) noexcept {
+  return guarded([&] {
+    return py::module_::import("adjoint._copying")
+        .attr("copied")(borrow(self), borrow(memo))
+        .release()
+        .ptr();
+  });
 }
 
 template <class F>
@@ -473,12 +507,17 @@ PyMethodDef tensor_methods[] = {
      "__array_namespace__($self, *, api_version=None)\n--\n\nThe module `adjoint`."},
     {"__format__", format, METH_O, "__format__($self, format_spec, /)\n--\n\n"},
     {"__reduce__", reduce, METH_NOARGS, "__reduce__($self)\n--\n\nValue, requires_grad, grad."},
+    {"__copy__", copy_method, METH_NOARGS,
+     "__copy__($self)\n--\n\nA leaf gives another leaf, a computed tensor its clone."},
+    {"__deepcopy__", deepcopy_method, METH_O, "__deepcopy__($self, memo, /)\n--\n\n"},
     {nullptr, nullptr, 0, nullptr}};
 
 void init_methods(py::module_& m) {
   add_methods(tensor_buffer_methods);
   init_at(m);
   m.def("_rebuild", &rebuild);
+  m.def("_is_connected", &is_connected);
+  m.def("_connected_copy", &connected_copy);
 }
 
 }  // namespace adjoint::python

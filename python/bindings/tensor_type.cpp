@@ -175,9 +175,35 @@ bool meets_number(PyObject* a, PyObject* b) {
          (is_traced_number(a) || is_traced_number(b));
 }
 
+// What Python would go on to by itself is no arithmetic: `[1, 2] * x` would repeat the list, and
+// `x == [1, 2]` compare identities. A class with operators of its own is asked for them.
+void refuse_sequence(const Op& op, PyObject* o) {
+  const PyTypeObject* type = Py_TYPE(o);
+  if (is_tensor(o) || (type->tp_as_number && type->tp_as_number->nb_multiply)) return;
+  const bool repeats =
+      &op == g_slot_ops[kMultiply] && type->tp_as_sequence && type->tp_as_sequence->sq_repeat;
+  const bool is_list = PyList_Check(o) && type->tp_richcompare == PyList_Type.tp_richcompare;
+  const bool is_tuple = PyTuple_Check(o) && type->tp_richcompare == PyTuple_Type.tp_richcompare;
+  if (is_list || is_tuple)
+    raise(ErrorKind::type, op.name,
+          "a " + type_name(o) + " is no operand: make it a tensor by ad.asarray");
+  if (repeats) raise(ErrorKind::type, op.name, "a " + type_name(o) + " is no operand");
+}
+
+// Not an operand: another class may know better, a list does not.
+PyObject* unknown_operand(const Op& op, PyObject* a, PyObject* b) {
+  // Python's own complaint; and `entries += x` extends a list.
+  const bool extends = &op == g_slot_ops[kAdd] && !is_tensor(a);
+  if (!extends) {
+    refuse_sequence(op, a);
+    refuse_sequence(op, b);
+  }
+  Py_RETURN_NOTIMPLEMENTED;
+}
+
 PyObject* binary_general(const Op& op, PyObject* a, PyObject* b) {
   Operands operands(op.name);
-  if (!operands.add(a, false) || !operands.add(b, false)) Py_RETURN_NOTIMPLEMENTED;
+  if (!operands.add(a, false) || !operands.add(b, false)) return unknown_operand(op, a, b);
   operands.finish();
   return wrap(apply(op, operands.nodes()));
 }

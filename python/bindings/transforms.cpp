@@ -6,6 +6,7 @@
 
 #include <structmember.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -77,6 +78,21 @@ std::size_t position_of(std::int64_t argnum, std::size_t nargs, const char* op) 
           "argnums names positional argument " + std::to_string(argnum) + ", the call has " +
               std::to_string(nargs));
   return static_cast<std::size_t>(i);
+}
+
+// The positions of one call, which differ: an argument that stood for two derivatives would be
+// replaced twice, and have none by the first.
+Dims positions_of(const TransformSpec& spec, std::size_t nargs, const char* op) {
+  Dims positions;
+  for (const std::int64_t argnum : spec.argnums) {
+    const auto i = static_cast<std::int64_t>(position_of(argnum, nargs, op));
+    if (std::find(positions.begin(), positions.end(), i) != positions.end())
+      raise(ErrorKind::value, op,
+            "argnums names argument " + std::to_string(i) + " twice, of the " +
+                std::to_string(nargs) + " of the call");
+    positions.push_back(i);
+  }
+  return positions;
 }
 
 py::object call_with(const py::object& f, const py::list& args) {
@@ -392,8 +408,8 @@ PyObject* call_grad(const TransformSpec& spec, PyObject* f, PyObject* const* arg
     const RecorderScope recorder;
     const ReverseScope reverse;
     ReplacedArgs call(args, nargs, kwnames);
-    for (const std::int64_t argnum : spec.argnums) {
-      const std::size_t i = position_of(argnum, nargs, op);
+    for (const std::int64_t position : positions_of(spec, nargs, op)) {
+      const auto i = static_cast<std::size_t>(position);
       inputs.add(differentiable_argument(args[i], op, i));
       call.set(i, inputs.argument(inputs.defs.size() - 1));
     }
@@ -417,8 +433,8 @@ PyObject* call_jacobian(const TransformSpec& spec, PyObject* f, PyObject* const*
     const RecorderScope recorder;
     const ReverseScope reverse;
     ReplacedArgs call(args, nargs, kwnames);
-    for (const std::int64_t argnum : spec.argnums) {
-      const std::size_t i = position_of(argnum, nargs, op);
+    for (const std::int64_t position : positions_of(spec, nargs, op)) {
+      const auto i = static_cast<std::size_t>(position);
       inputs.add(differentiable_argument(args[i], op, i));
       call.set(i, inputs.argument(inputs.defs.size() - 1));
     }

@@ -214,7 +214,10 @@ def functions() -> dict[str, Maker]:
         make = getattr(ad, name)
         out[f"{name}(f)"] = lambda r, make=make: make(square)
     out["vmap(f, in_axes)"] = lambda r: ad.vmap(square, in_axes=bad_value(r)[1])
-    out["grad(f, argnums)"] = lambda r: ad.grad(square, argnums=r.choice([0, 1, (0, 1), -1, 5]))
+    chosen = [0, 1, (0, 1), -1, 5, (0, 0), (0, -1), (-2, 0, 1)]
+    for name in ("grad", "value_and_grad", "jacobian"):
+        make = getattr(ad, name)
+        out[f"{name}(f, argnums)"] = lambda r, make=make: make(square, argnums=r.choice(chosen))
     out["compile(f, static)"] = lambda r: ad.compile(lambda *a: a[0], static_argnums=0)
     out["pullback"] = lambda r: ad.vjp(lambda a, b: {"y": a * b}, 2.0, ad.ones(2))[1]
     out["pushforward"] = lambda r: ad.linearize(lambda a: a * a, ad.ones(2))[1]

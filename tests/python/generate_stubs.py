@@ -220,6 +220,8 @@ ATTRIBUTES = {
 DTYPE_ATTRIBUTES = {
     **dict.fromkeys(("dtype", "__numpy_dtype__"), "np.dtype[Any]"),
     "itemsize": "int",
+    "char": "str",
+    "num": "int",
     "type": "builtins.type[np.generic]",
 }
 

@@ -244,3 +244,88 @@ def test_a_body_may_not_assign_to_what_is_outside() -> None:
     with pytest.raises(RuntimeError, match=r"\[scan\] the function assigns to a tensor"):
         ad.compile(lambda x: ad.scan(step, 0.0, x))(ad.ones(3))
     assert total.item() == 0.0
+
+
+# ---- Numbers and dtypes of the carried value -----------------------------------------------------
+
+ROUNDED = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+
+
+def compiled_or_not(f: Callable[..., Any]) -> list[Callable[..., Any]]:
+    return [f, ad.compile(f)]
+
+
+def test_a_number_takes_the_dtype_of_what_it_meets() -> None:
+    sums = [np.float32(0.0)]
+    for x in ROUNDED:
+        sums.append(sums[-1] + x)
+
+    def total(xs: Any, start: Any = 0.0) -> Any:
+        return ad.scan(lambda c, x: (c + x, c), start, xs)
+
+    for run in compiled_or_not(total):
+        for args in ((ROUNDED,), (ROUNDED, 0.0)):
+            last, before = run(*map(ad.asarray, args[:1]), *args[1:])
+            assert last.dtype == before.dtype == ad.float32
+            np.testing.assert_array_equal(before.numpy(), sums[:-1])
+            assert last.item() == sums[-1]
+        wide = run(ad.asarray(ROUNDED.astype(np.float64)))[0]
+        assert wide.dtype == ad.float64 and wide.item() == np.cumsum(ROUNDED, dtype=float)[-1]
+        none, _ = run(ad.asarray(ROUNDED[:0]))
+        assert none.dtype == ad.float32 and none.item() == 0.0
+        whole = run(ad.asarray(np.arange(3, dtype=np.int16)), 2)[0]
+        assert whole.dtype == ad.int16 and whole.item() == 5
+    slope = ad.grad(lambda xs: total(xs * xs, 1.0)[0])(ad.asarray(ROUNDED))
+    np.testing.assert_array_equal(slope.numpy(), 2 * ROUNDED)
+
+
+def test_numbers_that_meet_data_later() -> None:
+    def fibonacci(xs: Any) -> Any:
+        return ad.scan(lambda c, x: ((c[1], c[0] + c[1] + x), None), (0.0, 1.0), xs)[0]
+
+    for run in compiled_or_not(fibonacci):
+        a, b = run(ad.zeros(6, dtype=ad.float32))
+        assert a.dtype == b.dtype == ad.float32 and (a.item(), b.item()) == (8.0, 13.0)
+
+    def beside(x: Any) -> Any:
+        return ad.while_loop(lambda c: c[0] < 1, lambda c: (c[0] + c[1], c[1]), (0.0, x))[0]
+
+    for run in compiled_or_not(beside):
+        y = run(ad.tensor(0.3, dtype=ad.float32))
+        three = np.float32(0.3)
+        assert y.dtype == ad.float32 and y.item() == ((three + three) + three) + three
+
+
+def test_a_number_that_meets_nothing_keeps_its_dtype() -> None:
+    def doubled(xs: Any) -> Any:
+        return ad.scan(lambda c, x: (c * 2, x), 0.1, xs)[0]
+
+    def of_tensors(xs: Any) -> Any:
+        return ad.scan(lambda c, x: (c.exp(), x), 0.0, xs[:1])[0]
+
+    for f, want in ((doubled, 1.6), (of_tensors, 1.0)):
+        for run in compiled_or_not(f):
+            y = run(ad.asarray(ROUNDED))
+            assert y.dtype == ad.float64 and y.item() == want
+
+
+def test_errors_name_the_part_of_the_carry() -> None:
+    xs = ad.asarray(ROUNDED)
+    counted = lambda xs: ad.scan(  # noqa: E731
+        lambda c, x: ({"a": c["a"], "b": c["b"] + x}, None), {"a": xs[0], "b": 0}, xs
+    )
+    text = r"carry\['b'\] is int64 in init and float32 after the step: start with .*0\.0"
+    for run in compiled_or_not(counted):
+        with pytest.raises(TypeError, match=text):
+            run(xs)
+    text = r"carry\[1\]\[0\] is float32 of shape \(\) in init and float32 of shape \(4,\) after"
+    with pytest.raises(TypeError, match=text):
+        ad.scan(lambda c, x: ((c[0], [c[1][0] + xs]), None), (1, [xs[0]]), xs)
+    with pytest.raises(
+        TypeError, match=r"\[while_loop\].*carry is int64 in init and float64 after"
+    ):
+        ad.while_loop(lambda c: c < 3, lambda c: c + 0.5, 0)
+    with pytest.raises(TypeError, match=r"y is int64 after the first step and float64 after"):
+        ad.scan(lambda c, x: (c + 1, 1 if int(c) == 0 else 1.0), 0, length=2)
+    with pytest.raises(TypeError, match=r"the result is float64 from true_fn and int64 from false"):
+        ad.compile(lambda x: ad.cond(x > 0, lambda: 1.0, lambda: 1))(1.0)

@@ -349,6 +349,17 @@ def test_singular_root_is_an_error() -> None:
     root = ad.custom_root(lambda x, a: x * 0 + a, lambda g, x: x)
     with pytest.raises(ValueError, match=r"\[custom_root\].*singular"):
         ad.grad(lambda a: root(1.0, a))(0.0)
+    fixed = ad.custom_fixed_point(lambda x, a: x + 0.0 * a, lambda g, x: x)
+    with pytest.raises(ValueError, match=r"\[custom_fixed_point\].*singular"):
+        ad.grad(lambda a: fixed(1.0, a))(0.0)
+    with pytest.raises(ValueError, match="singular"):
+        ad.compile(ad.grad(lambda a: fixed(1.0, a)))(0.0)
+
+
+def test_errors_name_the_function_that_was_called() -> None:
+    fixed = ad.custom_fixed_point(lambda x, a: x + a * ad.ones(2), lambda g, x: x)
+    with pytest.raises(ValueError, match=r"\[custom_fixed_point\] the equation must return"):
+        ad.grad(lambda a: fixed(1.0, a))(0.0)
 
 
 def test_fixed_point_of_the_cosine() -> None:

@@ -20,7 +20,20 @@ TABLE = [
     ("x + ad.ones((4,))", ValueError, r"\[add\].*\(3,\).*\(4,\)"),
     ("m @ ad.ones((5, 2))", ValueError, r"\[matmul\].*\(2, 3\).*\(5, 2\)"),
     ("x + 'a'", TypeError, "unsupported operand"),
-    ("x + [1, 2, 3]", TypeError, "unsupported operand"),
+    ("x + [1, 2, 3]", TypeError, r"\[add\] a list is no operand: .*ad.asarray"),
+    ("k * [1, 2, 3]", TypeError, r"\[multiply\] a list is no operand"),
+    ("k[1] * [1, 2, 3]", TypeError, r"\[multiply\] a list is no operand"),
+    ("[1, 2, 3] * k[1]", TypeError, r"\[multiply\] a list is no operand"),
+    ("x * (1, 2, 3)", TypeError, r"\[multiply\] a tuple is no operand"),
+    ("'a' * k[1]", TypeError, r"\[multiply\] a str is no operand"),
+    ("k[1] * b'a'", TypeError, r"\[multiply\] a bytes is no operand"),
+    ("k == [1, 2, 3]", TypeError, r"\[equal\] a list is no operand"),
+    ("(1, 2, 3) != k", TypeError, r"\[not_equal\] a tuple is no operand"),
+    ("[1, 2, 3] < k", TypeError, r"\[greater\] a list is no operand"),
+    ("[1, 2, 3] ** k", TypeError, r"\[pow\] a list is no operand"),
+    ("[1, 2, 3] - x", TypeError, r"\[subtract\] a list is no operand"),
+    ("[1, 2, 3] & k", TypeError, r"\[bitwise_and\] a list is no operand"),
+    ("[1, 2] + x", TypeError, "can only concatenate list"),
     ("x + (1 + 2j)", TypeError, "unsupported operand"),
     ("x + np.ones(3, dtype=complex)", TypeError, "complex128"),
     ("x + np.ones(3, dtype='>f8')", TypeError, "native byte order"),
@@ -334,3 +347,24 @@ def test_an_operation_that_fails_in_a_loop_of_a_compiled_function_names_both_lin
     _, inner, outer = str(caught.value).splitlines()
     assert inner.endswith(f"`take` at {line('in the loop')}")
     assert outer.endswith(f" at {line('the loop')}")
+
+
+def test_foreign_objects_compare_unequal():
+    x = ad.tensor([1, 2])
+    for other in (None, "a", object(), {1: 2}, {1}, Ellipsis):
+        assert (x == other) is False and (other == x) is False
+        assert (x != other) is True and (other != x) is True
+
+
+def test_a_class_of_sequence_with_operators_of_its_own_is_asked():
+    class Vector(tuple):
+        def __rmul__(self, other):
+            return "mine"
+
+    assert ad.tensor(2) * Vector((1, 2)) == "mine"
+
+
+def test_a_list_is_extended_by_a_tensor():
+    entries = [1]
+    entries += ad.tensor([2, 3])
+    assert [int(x) for x in entries] == [1, 2, 3]

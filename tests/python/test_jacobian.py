@@ -5,6 +5,7 @@ Expected values are formulas, or derivatives taken one direction at a time.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import NamedTuple
 
@@ -503,6 +504,44 @@ def test_constant_functions(mode):
     for f in (lambda x: 3.0, lambda x: ad.ones((3,))):
         assert not ad.jacobian(f, mode=mode)(x).numpy().any()
     assert not ad.jacobian(lambda x: ad.ones((2,)), mode=mode, sparsity=([0], [1]))(x).item()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_empty_derivatives(mode):
+    x = ad.zeros((0,))
+    for shape in ((0,), (2,)):
+        f = ad.square if shape == (0,) else lambda x: ad.zeros((2,)) + ad.sum(x)
+        pattern = np.zeros((*shape, 0), bool)
+        for given in (pattern, None):
+            assert ad.jacobian(f, mode=mode, sparsity=given)(x).shape == (*shape, 0)
+        sparse = ad.jacobian(f, mode=mode, sparsity=scipy.sparse.csr_array(pattern))(x)
+        assert sparse.shape == (*shape, 0) and sparse.nnz == 0
+        assert ad.jacobian(f, mode=mode, sparsity=([], []))(x).shape == (0,)
+    none = ad.jacobian(lambda x: x[:0], mode=mode, sparsity=np.zeros((0, 2), bool))
+    assert none(ad.ones((2,))).shape == (0, 2)
+
+
+def test_empty_hessians():
+    f, x = lambda x: ad.sum(x * x), ad.zeros((0,))
+    assert ad.hessian(f)(x).shape == (0, 0)
+    assert ad.hessian(f, sparsity=np.zeros((0, 0), bool))(x).shape == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        ad.grad,
+        ad.value_and_grad,
+        ad.hessian,
+        functools.partial(ad.jacobian, mode="reverse"),
+        functools.partial(ad.jacobian, mode="forward"),
+        ad.jacobian,
+    ],
+)
+@pytest.mark.parametrize("argnums", [(0, 0), (0, -2), [1, 0, -1]])
+def test_an_argument_is_named_once(transform, argnums):
+    with pytest.raises(ValueError, match=r"argnums names .* twice"):
+        transform(lambda a, b: a * b, argnums=argnums)(2.0, 3.0)
 
 
 def test_patterns_are_read_once():

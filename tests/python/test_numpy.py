@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.sparse
 import scipy.special
 
 import adjoint as ad
@@ -18,7 +19,7 @@ INDICES, HOLED = np.array([2, 0, 1]), np.where(A > 1, np.nan, A)
 
 UFUNCS = sorted({u for u in vars(np).values() if isinstance(u, np.ufunc)}, key=lambda u: u.__name__)
 # Of integers and bools these follow the library's rules for dtypes, not NumPy's.
-OWN_DTYPE = {"fabs", "reciprocal", "rint"}
+OWN_DTYPE = {"reciprocal"}
 
 
 def tensors(x):
@@ -108,6 +109,8 @@ FUNCTIONS = [
     ("dot", (A, B.T), {}),
     ("dot", (V,), {"b": V}),
     ("dstack", ([V, V],), {}),
+    ("einsum", ("ij,kj->ik", A, B), {}),
+    ("einsum", ("ij,kj,kl", A, B, B), {"optimize": True}),
     ("expand_dims", (A, 0), {}),
     ("flip", (A,), {}),
     ("fliplr", (A,), {}),
@@ -359,3 +362,26 @@ def test_dtypes_answer_as_numpys(name):
     assert np.issubdtype(ours, np.floating) == np.issubdtype(theirs, np.floating)
     assert np.result_type(ours, np.int8) == np.result_type(theirs, np.int8)
     assert ours != "complex128" and ours != np.dtype("complex128") and ours != 3
+
+
+def test_memory():
+    a = np.arange(6.0)
+    shared, own = ad.asarray(a, copy=False), ad.asarray(a)
+    for ask in (np.shares_memory, np.may_share_memory):
+        assert ask(shared, a) is True and ask(a, shared[2:]) is True
+        assert ask(own, a) is False and ask(shared[:2], shared[2:]) is False
+        assert ask(shared, a, max_work=1) is True
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float32", "float64"])
+def test_dtype_attributes(dtype):
+    for name in ("name", "kind", "char", "num", "itemsize", "type"):
+        assert getattr(ad.DType(dtype), name) == getattr(np.dtype(dtype), name)
+
+
+@pytest.mark.parametrize("kind", ["csr_array", "csc_array", "coo_array", "bsr_array", "dia_array"])
+def test_sparse_matrices(kind):
+    m = getattr(scipy.sparse, kind)(S)
+    for vector in (V[:3], B.T[:3]):
+        np.testing.assert_allclose(m @ ad.asarray(vector), S @ vector, rtol=1e-13)
+    np.testing.assert_allclose(ad.asarray(A[:, :3]) @ m, A[:, :3] @ S, rtol=1e-13)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +25,7 @@ class Linear(Module):
     dtype : DType, default float32
         Of the parameters and of what the layer accepts.
     generator : Generator, optional
-        Source of the initial values; a fresh unpredictable one if left out.
+        Source of the initial values; the default stream of `ad.random` if left out.
 
     Attributes
     ----------
@@ -67,7 +66,7 @@ class Linear(Module):
         if not ad.isdtype(dtype, "real floating"):
             raise TypeError(f"[Linear] dtype must be a real floating type, got {dtype}")
         if generator is None:
-            generator = ad.random.Generator(secrets.randbits(63))
+            generator = ad.random._default
         if not isinstance(generator, ad.random.Generator):
             raise TypeError(
                 "[Linear] generator must be an ad.random.Generator, not a "

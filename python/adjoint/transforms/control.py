@@ -22,27 +22,53 @@ __all__ = ["cond", "scan", "while_loop"]
 class _Shape:
     """What all results of one function must be like: the structure, the shapes and the dtypes."""
 
-    def __init__(self, who: str, value: Any, what: str) -> None:
-        self._who, self._what = who, what
+    def __init__(self, who: str, value: Any, what: str, where: tuple[str, str, str]) -> None:
+        self._who, self._what, self._where = who, what, where
         self.tensors, self.treedef = flatten_tensors(value)
 
     def like(self, value: Any) -> Tensors:
         """Return the tensors of `value`; raise unless it is like the first one."""
         tensors, treedef = flatten_tensors(value)
-        if treedef != self.treedef or self._specs(tensors) != self._specs(self.tensors):
+        if treedef != self.treedef:
             raise TypeError(
                 f"[{self._who}] {self._what}: {self._text(self.treedef, self.tensors)} and "
                 f"{self._text(treedef, tensors)}"
             )
+        for i, (x, y) in enumerate(zip(self.tensors, tensors, strict=True)):
+            if x.shape != y.shape or x.dtype != y.dtype:
+                raise TypeError(f"[{self._who}] {self._what}: {self._difference(i, x, y)}")
         return tensors
 
-    @staticmethod
-    def _specs(tensors: Tensors) -> list[Any]:
-        return [(x.shape, x.dtype) for x in tensors]
+    def _difference(self, i: int, x: Tensor, y: Tensor) -> str:
+        name, first, second = self._where
+        parts = [f"{t.dtype}{'' if x.shape == y.shape else f' of shape {t.shape}'}" for t in (x, y)]
+        hint = ""
+        if second == _CARRY[2] and x.shape == y.shape:
+            whole = x.shape == () and x.dtype.kind in "iub" and y.dtype.kind == "f"
+            hint = ": start with a float, such as 0.0" if whole else ": convert one by astype"
+        return f"{name}{_path(self.treedef, i)} is {parts[0]} {first} and {parts[1]} {second}{hint}"
 
     @staticmethod
     def _text(treedef: TreeDef, tensors: Tensors) -> str:
         return repr(tree.unflatten(treedef, [f"{x.dtype}{x.shape}" for x in tensors]))
+
+
+def _path(treedef: TreeDef, leaf: int) -> str:
+    """Return how to reach one leaf, as in ``['b'][0]``."""
+    node, path = tree.unflatten(treedef, list(range(treedef.num_leaves))), ""
+    while not isinstance(node, int):
+        entries: Any = ()
+        if isinstance(node, dict):
+            entries = [(f"[{key!r}]", part) for key, part in node.items()]
+        elif isinstance(node, (list, tuple)):
+            names = getattr(node, "_fields", None)
+            keys = [f".{n}" for n in names] if names else [f"[{i}]" for i in range(len(node))]
+            entries = list(zip(keys, node, strict=True))
+        inside = [(key, part) for key, part in entries if leaf in tree.leaves(part)]
+        if not inside:  # a class that was registered
+            return f"{path} (leaf {leaf})"
+        path, node = path + inside[0][0], inside[0][1]
+    return path
 
 
 def _predicate(value: Any, who: str) -> Tensor:
@@ -56,6 +82,46 @@ def _predicate(value: Any, who: str) -> Tensor:
 
 
 _SAME = "every step must return the carried value in the structure, shapes and dtypes of init"
+_CARRY = ("carry", "in init", "after the step")
+_ALIKE = "both functions must return values alike"
+_BRANCHES = ("the result", "from true_fn", "from false_fn")
+
+
+def _begin(who: str, init: Any, others: Tensors, step: Callable[[Any], Any]) -> Any:
+    """Return `init` with its numbers in the dtypes that a step makes of them.
+
+    A number takes the dtype of what it meets, as in Python's own loop, where the carried value is
+    the number itself in the first step. Only beside values of a narrower dtype does that matter,
+    and is a step made in advance; it assigns to nothing outside.
+    """
+    leaves, treedef = tree.flatten(init)
+    numbers = [i for i, x in enumerate(leaves) if _core._is_number(x)]
+    rest = [_core.asarray(x) for i, x in enumerate(leaves) if i not in numbers]
+    if not any(x.dtype.kind != "b" and x.dtype.itemsize < 8 for x in (*rest, *others)):
+        return init
+    for _ in range(len(numbers)):
+        try:
+            found, after = tree.flatten(
+                _core._refusing(who, lambda: step(treedef.unflatten(leaves)))
+            )
+        except Exception:  # it takes tensors only, or raises again in what follows
+            break
+        if after != treedef:
+            break
+        decided = [i for i in numbers if _is_narrower(found[i], leaves[i])]
+        for i in decided:
+            leaves[i] = _core.asarray(leaves[i], dtype=found[i].dtype)
+        numbers = [i for i in numbers if i not in decided]
+        if not decided:
+            break
+    return treedef.unflatten(leaves)
+
+
+def _is_narrower(result: Any, number: Any) -> bool:
+    if _core._is_number(result) or not isinstance(result, Tensor):
+        return False
+    own = _core.asarray(number).dtype
+    return result.dtype != own and result.dtype.kind in ("f" if own.kind == "f" else "iu")
 
 
 def cond(
@@ -94,7 +160,7 @@ def cond(
         return _core._refusing("cond", lambda: function(*frame.fill(_core._fresh(tensors))))
 
     if _core._is_batched(pred):
-        shape = _Shape("cond", run(true_fn), "both functions must return values alike")
+        shape = _Shape("cond", run(true_fn), _ALIKE, _BRANCHES)
         second = shape.like(run(false_fn))
         chosen = [_core.where(pred, a, b) for a, b in zip(shape.tensors, second, strict=True)]
         return tree.unflatten(shape.treedef, chosen)
@@ -106,7 +172,7 @@ def cond(
         def traced(values: Tensors) -> Tensors:
             out = function(*frame.fill(values))
             if not shapes:
-                shapes.append(_Shape("cond", out, "both functions must return values alike"))
+                shapes.append(_Shape("cond", out, _ALIKE, _BRANCHES))
             return shapes[0].like(out)
 
         return traced
@@ -132,7 +198,9 @@ def scan(
     f : callable
         One step, on trees of tensors.
     init : tree of tensors
-        The first `carry`; every step keeps its structure, shapes and dtypes.
+        The first `carry`; every step keeps its structure, shapes and dtypes. A Python number takes
+        the dtype that a step makes of it, as in a loop of Python's: beside values of a narrower
+        dtype than its own, `f` is called once more to find out.
     xs : tree of tensors, optional
         Each step gets one row, along axis 0, of every tensor.
     length : int, optional
@@ -161,9 +229,14 @@ def scan(
     """
     check_callable("scan", f=f)
     reverse = check_flag("scan", "reverse", reverse)
-    carry = _Shape("scan", init, _SAME)
     rows, rows_def = flatten_tensors(xs)
     steps = _scan_length(rows, length)
+
+    def first(carry: Any) -> Any:
+        row = [x[0] if steps else _core.zeros(x.shape[1:], dtype=x.dtype) for x in rows]
+        return f(carry, tree.unflatten(rows_def, _core._fresh(row)))[0]
+
+    carry = _Shape("scan", _begin("scan", init, rows, first), _SAME, _CARRY)
     ys: list[_Shape] = []
 
     def step(values: Tensors, row: Tensors) -> tuple[Tensors, Tensors]:
@@ -175,7 +248,8 @@ def scan(
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError("[scan] a step must return a pair (carry, y)")
         if not ys:
-            ys.append(_Shape("scan", result[1], "every step must return y values alike"))
+            where = ("y", "after the first step", "after another")
+            ys.append(_Shape("scan", result[1], "every step must return y values alike", where))
         return carry.like(result[0]), _core._fresh(ys[0].like(result[1]))
 
     state = carry.tensors
@@ -233,6 +307,7 @@ def while_loop(
     body_fn : callable
         One step; it keeps the structure, shapes and dtypes.
     init : tree of tensors
+        As for `scan`; a number takes the dtype that `body_fn` makes of it.
     max_steps : int, optional
         The loop ends after so many steps at the latest. Reverse mode inside of `compile` needs it,
         as it keeps the carried value of so many steps.
@@ -259,7 +334,7 @@ def while_loop(
     check_callable("while_loop", cond_fn=cond_fn, body_fn=body_fn)
     if max_steps is not None:
         max_steps = check_count("while_loop", "max_steps", max_steps)
-    carry = _Shape("while_loop", init, _SAME)
+    carry = _Shape("while_loop", _begin("while_loop", init, [], body_fn), _SAME, _CARRY)
 
     def run(function: Callable[[Any], Any], values: Tensors) -> Any:
         def call() -> Any:

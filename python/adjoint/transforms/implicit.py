@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from adjoint import _core, tree
+from adjoint import _core, linalg, tree
 from adjoint._arguments import check_at_least_zero, check_callable, check_count
 from adjoint._core import Tensor
 from adjoint._dtypes import is_differentiable
@@ -28,7 +28,6 @@ from adjoint.transforms.custom import (
     stopped,
     take_apart,
 )
-from adjoint.transforms.host import host_op
 
 __all__ = ["custom_fixed_point", "custom_root"]
 
@@ -80,7 +79,7 @@ def custom_root(
     >>> round(ad.grad(lambda a: square_root(1.0, a))(4.0).item(), 12)
     0.25
     """
-    solve = _solve_dense if linear_solve is None else linear_solve
+    solve = _dense_solve("custom_root") if linear_solve is None else linear_solve
     return _implicit("custom_root", f, f, solver, solve)
 
 
@@ -104,7 +103,7 @@ def _implicit(
         values = stopped(values)
         begun = _core._order()
         refuse_captured(take_apart(f(out.fill(values), *fixed))[1], begun, who)
-        values = _with_implicit_derivative(f, out, frame, values, given, solve)
+        values = _with_implicit_derivative(who, f, out, frame, values, given, solve)
         return out.fill(values)
 
     return root
@@ -121,6 +120,7 @@ def _check_root(who: str, start: Any, found: Any) -> None:
 
 
 def _with_implicit_derivative(
+    who: str,
     f: Callable[..., Any],
     out: Frame,
     frame: Frame,
@@ -138,14 +138,14 @@ def _with_implicit_derivative(
         leaves = take_apart(f(out.fill(x), *frame.fill(args)))[1]
         if [y.shape for y in leaves] != [shape for shape, _ in out.specs]:
             raise ValueError(
-                "[custom_root] the equation must return a tree like x: shapes "
+                f"[{who}] the equation must return a tree like x: shapes "
                 f"{[y.shape for y in leaves]} and {[shape for shape, _ in out.specs]}"
             )
         return leaves
 
     def point(inputs: Tensors) -> tuple[Tensors, Tensors]:
         args, x = inputs[:count], inputs[count:]
-        return _with_implicit_derivative(f, out, frame, x, args, solve), args
+        return _with_implicit_derivative(who, f, out, frame, x, args, solve), args
 
     def flat(parts: Maybe) -> Tensor:
         filled = [
@@ -234,33 +234,23 @@ def custom_fixed_point(
         return tree.map(lambda a, b: a - b, x, f(x, *args))
 
     solver = iterate if solver is None else solver
-    solve = _solve_dense if linear_solve is None else linear_solve
+    solve = _dense_solve("custom_fixed_point") if linear_solve is None else linear_solve
     return _implicit("custom_fixed_point", residual, f, solver, solve)
 
 
 # ---- The default linear solve --------------------------------------------------------------------
 
 
-def _solve_host(matrix: Any, vector: Any) -> Any:
-    import numpy as np
+def _dense_solve(who: str) -> LinearSolve:
+    def solve(matvec: Matvec, b: Tensor) -> Tensor:
+        identity = _core.eye(b.size, dtype=b.dtype)
+        columns = _core._directions(matvec)(identity)
+        try:
+            solved: Tensor = linalg.solve(_core.matrix_transpose(columns), b)
+        except linalg.LinAlgError:
+            raise ValueError(
+                f"[{who}] the derivative of f in x is singular at the root: it does not define x"
+            ) from None
+        return solved
 
-    try:
-        return np.linalg.solve(matrix, vector[..., None])[..., 0]
-    except np.linalg.LinAlgError:
-        raise ValueError(
-            "[custom_root] the derivative of f in x is singular at the root: it does not define x"
-        ) from None
-
-
-def _solve_vjp(inputs: Any, x: Tensor, ct: Tensor) -> tuple[Tensor, Tensor]:
-    to_vector = _solve(_core.matrix_transpose(inputs[0]), ct)
-    return -_core.expand_dims(to_vector, axis=1) * x, to_vector
-
-
-_solve = host_op(_solve_host, shape=lambda _, b: b, vjp=_solve_vjp, vectorized=True)
-
-
-def _solve_dense(matvec: Matvec, b: Tensor) -> Tensor:
-    identity = _core.eye(b.size, dtype=b.dtype)
-    columns = _core._directions(matvec)(identity)
-    return _solve(_core.matrix_transpose(columns), b)  # type: ignore[no-any-return]
+    return solve

@@ -177,6 +177,9 @@ class _Call:
                 raise TypeError(
                     f"[{name}] argnums names positional argument {i}, the call has {len(args)}"
                 )
+        named = [i % len(args) for i in self.positions]
+        if len(set(named)) < len(named):
+            raise ValueError(f"[{name}] argnums names an argument twice, of the {len(args)}")
         self.primals = tuple(args[i] for i in self.positions)
         leaves, self.structure = tree.flatten(self.primals)
         self.leaves: list[Tensor] = [self._floating("an argument is", leaf) for leaf in leaves]
@@ -347,7 +350,7 @@ def _sparse(
 
     def directions(like: Tensor) -> Tensor:
         rows = constant(seeds(like.size)).astype(like.dtype, copy=False)
-        return _core.reshape(rows, (-1, *like.shape))
+        return _core.reshape(rows, (rows.shape[0], *like.shape))
 
     @functools.wraps(f)
     def derivative(*args: Any, **kwargs: Any) -> Any:
