@@ -79,6 +79,7 @@ class Reader final : public ArgumentReader {
   std::int64_t integer(int i) const override { return int_argument(object(i), op(), name(i)); }
   std::vector<std::int64_t> integers(int i) const override {
     const Tensor given = known_from_python(object(i), std::nullopt, std::nullopt, op());
+    if (given.size() == 0 && given.ndim() == 1) return {};  // an empty list has no dtype of its own
     if (!is_integer(given.dtype()) || given.ndim() > 1)
       raise(ErrorKind::type, op(),
             std::string(name(i)) + " must be an int or a list of ints, not " +

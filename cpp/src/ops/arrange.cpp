@@ -230,6 +230,7 @@ Tensor diff(const Tensor& x, int axis, std::int64_t n, const std::optional<Tenso
             const std::optional<Tensor>& append) {
   const int at = normalize_axis(axis, x.ndim(), "diff");
   if (n < 0) raise(ErrorKind::value, "diff", "n must not be negative, got " + std::to_string(n));
+  if (n == 0) return x;
   std::vector<Tensor> parts;
   if (prepend) parts.push_back(*prepend);
   parts.push_back(x);

@@ -360,7 +360,12 @@ class Einsum {
 }  // namespace
 
 Tensor einsum(std::string_view subscripts, std::span<const Tensor> operands) {
-  return Einsum(subscripts, operands).run();
+  if (operands.empty()) return Einsum(subscripts, operands).run();
+  DType dtype = operands[0].dtype();
+  for (const Tensor& x : operands) dtype = promote(dtype, x.dtype());
+  std::vector<Tensor> alike;  // partial products would overflow in a narrower dtype
+  for (const Tensor& x : operands) alike.push_back(astype(x, dtype));
+  return Einsum(subscripts, alike).run();
 }
 
 // --------------------------------------------------------------------------------- convolution

@@ -40,7 +40,9 @@ std::vector<Tensor> between(const Tensor& x, int axis, const std::vector<std::in
 
 std::vector<Tensor> split_as(const Tensor& x, const Known& given_sections, int axis, bool even,
                              const char* op) {
-  const Tensor& sections = given_sections.value;
+  const Tensor sections = given_sections.value.size() > 0
+                              ? given_sections.value
+                              : astype(given_sections.value, DType::int64);  // of an empty list
   const int at = normalize_axis(axis, x.ndim(), op);
   if (!is_integer(sections.dtype()) || sections.ndim() > 1)
     raise(ErrorKind::type, op,
@@ -148,9 +150,9 @@ Tensor padded_with(const Tensor& x, const std::vector<std::int64_t>& widths, con
     starts.push_back(widths[at]);
     shape.push_back(widths[at] + x.shape()[i] + widths[at + 1]);
   }
-  const DType dtype = promote(x.dtype(), value.dtype());
+  const bool fits = is_floating(x.dtype()) || is_bool(value.dtype()) || is_integer(value.dtype());
   const Tensor around = broadcast_to(astype(value, x.dtype()), shape);
-  if (dtype != x.dtype())
+  if (!fits)
     raise(ErrorKind::type, kPad,
           "constant_values of dtype " + std::string(name(value.dtype())) +
               " do not fit a tensor of " + std::string(name(x.dtype())) +

@@ -309,7 +309,7 @@ Tensor var(const Tensor& x, const Axes& axis, double correction, bool keepdims) 
   const Tensor f = in_floating(x);
   const Tensor centred = f - mean(f, over, true);
   return reduce(sum_record, square(centred), over, keepdims) /
-         (static_cast<double>(reduced_count(x, over)) - correction);
+         std::max(static_cast<double>(reduced_count(x, over)) - correction, 0.0);
 }
 
 // The squares are taken of distances in units near the largest one, so that they neither vanish nor
@@ -323,7 +323,7 @@ Tensor std_(const Tensor& x, const Axes& axis, double correction, bool keepdims)
   if (count == 0) return sqrt(var(f, over, correction, keepdims));
   const Tensor unit = binade(reduce(max_record, abs(centred), over, true));
   const Tensor squares = reduce(sum_record, square(centred / unit), over, true);
-  const Tensor deviation = sqrt(squares / (count - correction)) * unit;
+  const Tensor deviation = sqrt(squares / std::max(count - correction, 0.0)) * unit;
   return keepdims ? deviation : reshape(deviation, reduced_shape(x.shape(), over, false));
 }
 

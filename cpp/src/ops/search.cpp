@@ -269,6 +269,10 @@ Tensor searchsorted(const Tensor& x1, const Tensor& x2, std::string_view side,
     raise(ErrorKind::value, op, "side must be 'left' or 'right', not '" + std::string(side) + "'");
   if (x1.ndim() != 1)
     raise(ErrorKind::value, op, "x1 must have one dimension, shape " + to_string(x1.shape()));
+  if (sorter && !std::ranges::equal(sorter->shape(), x1.shape()))
+    raise(ErrorKind::value, op,
+          "sorter of shape " + to_string(sorter->shape()) + " does not sort x1 of shape " +
+              to_string(x1.shape()));
   const DType dtype = promote(x1.dtype(), x2.dtype());
   const Tensor row = astype(sorter ? take(x1, *sorter, 0) : x1, dtype);
   const Tensor values = astype(x2, dtype);

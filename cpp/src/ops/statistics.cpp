@@ -304,20 +304,43 @@ Tensor heaviside(const Tensor& x1, const Tensor& x2) {
   return where(equal(x, like(x, 0)), x2, step);
 }
 
-Tensor xlogy(const Tensor& x, const Tensor& y) {
-  const Tensor f = in_floating(y);
-  return where(isnan(f), f, mul0(x, log(f)));
+namespace {
+
+/// 0 where x is 0, unless y is nan.
+Tensor product_or_zero(const Tensor& x, const Tensor& y) {
+  const Tensor f = in_floating(x);
+  const Tensor usual = logical_and(equal(f, like(f, 0)), logical_not(isnan(y)));
+  return where(usual, mul0(f, y), f * y);
 }
+
+/// The logarithm with the slope 1/x of numbers whose inverse overflows: theirs are taken in a unit
+/// that is not as small. It changes no bit of the others.
+Tensor log_of_tiny(const Tensor& x) {
+  constexpr double unit = 0x1p60;
+  const double least = x.dtype() == DType::float32 ? 0x1p-124 : 0x1p-1020;
+  const Tensor tiny = less(x, like(x, least));
+  return log(x * where(tiny, like(x, unit), like(x, 1))) -
+         where(tiny, like(x, std::log(unit)), like(x, 0));
+}
+
+}  // namespace
+
+Tensor xlogy(const Tensor& x, const Tensor& y) { return product_or_zero(x, log(in_floating(y))); }
 Tensor xlog1py(const Tensor& x, const Tensor& y) {
-  const Tensor f = in_floating(y);
-  return where(isnan(f), f, mul0(x, log1p(f)));
+  return product_or_zero(x, log1p(in_floating(y)));
 }
 Tensor entr(const Tensor& x) {
   const Tensor f = in_floating(x);
   const Tensor inside = where(less(f, like(f, 0)), like(f, 1), f);
-  return where(less(f, like(f, 0)), like(f, -kInf), -xlogy(inside, inside));
+  const Tensor product = product_or_zero(inside, log_of_tiny(inside));
+  return where(less(f, like(f, 0)), like(f, -kInf), like(f, 0) - product);
 }
-Tensor logit(const Tensor& x) { return log(x) - log1p(-x); }
+/// Near 1/2, where both logarithms are large against the result, they are taken of what is near 1.
+Tensor logit(const Tensor& x) {
+  const Tensor f = in_floating(x), twice = (f - 0.5) * 2.0;
+  const Tensor near = less(abs(twice), like(f, 0.4));
+  return where(near, log1p(twice) - log1p(-twice), log(f) - log1p(-f));
+}
 
 // --------------------------------------------------------------------------------- integrals etc.
 
@@ -341,8 +364,8 @@ Tensor cov(const Tensor& m, bool rowvar, bool bias, std::optional<std::int64_t> 
   if (!rowvar && m.ndim() == 2) rows = matrix_transpose(rows);
   const Tensor centred = rows - mean(rows, 1, true);
   const double taken = static_cast<double>(ddof.value_or(bias ? 0 : 1));
-  const Tensor out =
-      matmul(centred, matrix_transpose(centred)) / (static_cast<double>(rows.shape()[1]) - taken);
+  const Tensor out = matmul(centred, matrix_transpose(centred)) /
+                     std::max(static_cast<double>(rows.shape()[1]) - taken, 0.0);
   return out.size() == 1 ? reshape(out, Dims{}) : out;
 }
 

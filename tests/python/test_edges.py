@@ -1,0 +1,92 @@
+"""Values at the edges of dtypes, domains and lists, against NumPy, SciPy and mpmath."""
+
+from __future__ import annotations
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import scipy.special
+
+import adjoint as ad
+
+
+def test_einsum_sums_in_the_dtype_of_its_result():
+    narrow = np.full(4, 100, np.int8)
+    for subscripts, arrays in (
+        ("i,j->j", (narrow, np.ones(1))),
+        ("i,i,->", (narrow, narrow, np.int64(1))),
+        ("i,j->j", (np.full(2, 3e38, np.float32), np.ones(1))),
+        ("i,j->j", (np.full(3, 2**30, np.int32), np.ones(1))),
+        ("ij,j,k->k", (np.full((2, 2), 100, np.uint8), np.full(2, 200, np.uint8), np.ones(2))),
+    ):
+        wide = np.result_type(*arrays)
+        expected = np.einsum(subscripts, *(np.asarray(a, wide) for a in arrays))
+        assert np.array_equal(ad.einsum(subscripts, *map(ad.tensor, arrays)).numpy(), expected)
+
+
+@pytest.mark.parametrize("name", ["xlogy", "xlog1py"])
+def test_only_a_factor_of_zero_hides_the_logarithm(name):
+    f, peer = getattr(ad, name), getattr(scipy.special, name)
+    for x in (math.nan, math.inf, -math.inf, 0.0, -0.0, 2.0):
+        for y in (1.0, 0.0, math.nan, math.inf, 0.5):
+            with np.errstate(all="ignore"):
+                assert np.array_equal(f(x, y).item(), peer(x, y), equal_nan=True), (x, y)
+    assert math.isnan(ad.grad(f, argnums=1)(math.nan, 1.0).item())
+
+
+@pytest.mark.parametrize("x", [5e-324, 1e-310, 2.3e-308, 1e-300, 0.3, 7.0])
+def test_entropy_of_the_smallest_numbers(x):
+    slope, second = ad.grad(ad.entr), ad.grad(ad.grad(ad.entr))
+    assert math.isclose(slope(x).item(), float(-mpmath.log(x) - 1), rel_tol=1e-14)
+    expected = -1 / mpmath.mpf(x)
+    assert math.isclose(
+        second(x).item(), float(expected) if abs(expected) < 1.7e308 else -math.inf, rel_tol=1e-14
+    )
+    assert math.isclose(ad.entr(x).item(), float(-x * mpmath.log(x)), rel_tol=1e-15, abs_tol=1e-323)
+
+
+def test_entropy_and_logit_values():
+    x = np.array([0.0, -1.0, np.nan, np.inf, 0.5])
+    assert np.array_equal(ad.entr(ad.tensor(x)).numpy(), scipy.special.entr(x), equal_nan=True)
+    assert math.copysign(1.0, ad.entr(0.0).item()) == 1.0
+    for p in (1e-300, 1e-5, 0.2, 0.3, 0.4999161, 0.49999999, 0.5, 0.6, 0.7, 0.99, 1 - 1e-15):
+        value = mpmath.log(mpmath.mpf(p) / (1 - mpmath.mpf(p)))
+        assert math.isclose(ad.logit(p).item(), float(value), rel_tol=2e-15), p
+        slope = 1 / (mpmath.mpf(p) * (1 - mpmath.mpf(p)))
+        assert math.isclose(ad.grad(ad.logit)(p).item(), float(slope), rel_tol=1e-14), p
+    assert ad.logit(ad.tensor([0.0, 1.0])).tolist() == [-math.inf, math.inf]
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int16", "int32", "uint8", "uint64", "float32"])
+def test_padding_takes_the_dtype_of_the_tensor(dtype):
+    x = np.array([[1, 0], [1, 1]], dtype)
+    for value in (0, 1):
+        expected = np.pad(x, 1, constant_values=value)
+        got = ad.pad(ad.tensor(x), 1, constant_values=value).numpy()
+        assert got.dtype == expected.dtype
+        assert np.array_equal(got, expected)
+    if dtype != "float32":
+        with pytest.raises(TypeError, match="do not fit"):
+            ad.pad(ad.tensor(x), 1, constant_values=0.5)
+
+
+def test_more_degrees_of_freedom_than_numbers():
+    x = np.array([1.0, 2.0])
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning):
+        assert ad.var(ad.tensor(x), correction=3).item() == np.var(x, ddof=3)
+        assert ad.std(ad.tensor(x), correction=3).item() == np.std(x, ddof=3)
+        assert ad.cov(ad.tensor(x), ddof=3).item() == np.cov(x, ddof=3)
+    assert math.isnan(ad.cov(ad.zeros(0)).item())
+
+
+def test_nothing_to_do():
+    x = ad.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert ad.roll(x, 1, axis=()).tolist() == x.tolist()
+    assert ad.roll(x, (), axis=()).tolist() == x.tolist()
+    assert ad.diff(x, n=0, append=ad.ones((2, 1))).tolist() == x.tolist()
+    assert [part.tolist() for part in ad.split(x, [])] == [x.tolist()]
+    assert ad.delete(x, [], axis=0).tolist() == x.tolist()
+    with pytest.raises(ValueError, match="sorter of shape"):
+        ad.searchsorted(ad.tensor([1.0, 2.0]), ad.tensor([1.0]), sorter=ad.tensor([0]))
