@@ -701,7 +701,7 @@ def divide(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 / x2; integers become float64."""
 
 def pow(x1: _Array, x2: _Array, /) -> Tensor:
-    """x1 raised to x2."""
+    """x1 raised to x2; of integers a Python number x2 must not be negative."""
 
 def hypot(x1: _Array, x2: _Array, /) -> Tensor:
     """sqrt(x1**2 + x2**2); the derivative at 0 is 0."""

@@ -405,6 +405,17 @@ bool Operands::add(PyObject* o, bool sequences) {
   return true;
 }
 
+void check_exponent(PyObject* exponent, const char* op) {
+  if (weak_kind(exponent) != WeakKind::integer) return;
+  int overflow = 0;
+  const long long v = PyLong_AsLongLongAndOverflow(exponent, &overflow);
+  if (overflow > 0 || (overflow == 0 && v >= 0)) return;
+  raise(ErrorKind::value, op,
+        "integers to the negative power " + shown_int(exponent) +
+            " are fractions: convert with ad.astype(x, ad.float64), or write the exponent as a "
+            "float");
+}
+
 void Operands::finish(bool condition) {
   const int first = condition ? 1 : 0;
   std::optional<DType> strong;
@@ -425,6 +436,7 @@ void Operands::finish(bool condition) {
     const DType t = i < first ? default_dtype(own)
                     : strong  ? promote_weak(*strong, own)
                               : default_dtype(weak);
+    if (i == 1 && is_integer(t) && op_ == std::string_view("pow")) check_exponent(scalars_[i], op_);
     nodes_[i] = scalar_node(scalars_[i], t, op_);
     held_ |= 1u << i;
     scalars_[i] = nullptr;

@@ -98,6 +98,9 @@ bool is_numpy_bool(PyObject* o) noexcept;
 
 /// A tensor argument of a function: any tensor, number, sequence of numbers or foreign array.
 Tensor tensor_argument(PyObject* o, const char* op);
+/// Raises where a Python int is negative, as integers to that power are fractions, which integers
+/// do not hold. Of a tensor of exponents it is known too late.
+void check_exponent(PyObject* exponent, const char* op);
 std::int64_t int_argument(PyObject* o, const char* op, const char* what);
 /// A number that shapes a result without being part of it; raises for a tensor whose derivative, or
 /// whose value in a trace or batch, would be lost.

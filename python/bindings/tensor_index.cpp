@@ -74,6 +74,7 @@ struct AtPlace {
   }
   py::object updated(const py::object& values, IndexUpdate how) const {
     return changed([&](const Tensor& x, IndexKey items) {
+      if (how == IndexUpdate::power && is_integer(x.dtype())) check_exponent(values.ptr(), "power");
       return index_update(x, items, how, assigned_value(values.ptr(), x.dtype()));
     });
   }

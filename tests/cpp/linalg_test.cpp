@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "adjoint/transforms.h"
+#include "kernels/blas_library.h"
 #include "kernels/lapack.h"
 
 using namespace adjoint;
@@ -72,6 +73,53 @@ TEST_CASE("linalg: without a LAPACK the error says what to install") {
   const std::string text = message_of([] { linalg::inv(eye(2)); }, ErrorKind::runtime);
   CHECK(text.starts_with("[inv] needs LAPACK"));
   CHECK(text.find("ADJOINT_BLAS") != std::string::npos);
+}
+
+TEST_CASE("linalg: room is counted in 64 bits") {
+  // By hand, from the documentation of dsyevd, dgesdd and dgelsd.
+  CHECK(kernels::eigen_work(1, true).numbers == 1);
+  CHECK(kernels::eigen_work(100, false).numbers == 201);
+  CHECK(kernels::eigen_work(33000, true).numbers == 2178198001);
+  CHECK(kernels::eigen_work(33000, true).integers == 165003);
+  CHECK(kernels::svd_work('N', 10, 200).numbers == 230);
+  CHECK(kernels::svd_work('S', 40000, 40000).numbers == 6400280000);
+  CHECK(kernels::svd_work('A', 10, 200).numbers == 660);
+  CHECK(kernels::svd_work('A', 10, 200).integers == 80);
+  CHECK(kernels::least_squares_work(10, 20, 3).numbers == 120 + 500 + 30 + 676);
+  CHECK(kernels::least_squares_work(104, 300, 2).numbers == 1248 + 5200 + 2496 + 208 + 676);
+  CHECK(kernels::least_squares_work(104, 300, 2).integers == 936 + 1144);
+  if (!kernels::has_lapack() || kernels::lapack_library()->ilp64) return;
+  // A routine of 32 bits would answer with a size that has wrapped around.
+  const auto refused = [](auto make) {
+    try {
+      make();
+    } catch (const Error& e) {
+      CHECK(e.kind() == ErrorKind::overflow);
+      CHECK(std::string(e.what()).find("ADJOINT_BLAS") != std::string::npos);
+      return true;
+    }
+    return false;
+  };
+  CHECK(refused([] { kernels::SymmetricEigen<double>('U', 33000, true); }));
+  CHECK(refused([] { kernels::SymmetricEigen<float>('U', 33000, true); }));
+  CHECK(refused([] { kernels::Svd<double>('S', 40000, 40000); }));
+  double a = 1, b = 2;
+  CHECK(refused([&] { kernels::trsm_right<double>('U', 'N', 'N', 1, 1, &a, 1, &b, 1L << 32); }));
+  CHECK(refused([&] { kernels::trsv<double>('U', 'N', 'N', 1, &a, 1L << 32, &b); }));
+}
+
+TEST_CASE("linalg: an argument that a routine refuses is an error of ours") {
+  if (!kernels::has_lapack()) return;
+  // The reference's XERBLA ends the program.
+  if (kernels::lapack_library()->path.find("openblas") == std::string::npos) return;
+  double a[4] = {1, 0, 0, 1};
+  try {
+    kernels::potrf('U', 2, a, 1);  // the leading dimension is less than the order
+    FAIL("no error");
+  } catch (const Error& e) {
+    CHECK(e.kind() == ErrorKind::runtime);
+    CHECK(std::string(e.what()).find("refuses its argument 4") != std::string::npos);
+  }
 }
 
 TEST_CASE("linalg: factors multiply to the matrix") {

@@ -453,3 +453,33 @@ def test_import_is_light():
         [sys.executable, "-S", "-E", "-c", f"import sys; sys.path = {sys.path!r}\n{code}"],
         check=True,
     )
+
+
+INTEGERS_TO = {
+    "operator": lambda x, n: x**n,
+    "function": ad.pow,
+    "NumPy": np.power,
+    "compiled": lambda x, n: ad.compile(lambda t: t**n)(x),
+    "traced exponent": lambda x, n: ad.compile(lambda t, k: t**k)(x, n),
+    "batched": lambda x, n: ad.vmap(lambda t: t**n)(x),
+    "in place": lambda x, n: operator.ipow(x.copy(), n),
+    "places": lambda x, n: x.at[:].power(n),
+}
+
+
+@pytest.mark.parametrize("way", INTEGERS_TO)
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64"])
+def test_integers_to_a_negative_number_are_refused(way, dtype):
+    """As in NumPy; of a tensor of exponents it is known too late, and they give 0."""
+    values = np.array([1, 2, 3], dtype)
+    x = ad.asarray(values)
+    for n in (-1, -(2**70)):
+        with pytest.raises(ValueError, match=r"negative power -\d+ are fractions: convert with"):
+            INTEGERS_TO[way](x, n)
+    np.testing.assert_array_equal(INTEGERS_TO[way](x, 2).numpy(), values**2)
+    np.testing.assert_allclose((x**-1.0).numpy(), [1, 1 / 2, 1 / 3], rtol=1e-15)
+
+
+def test_integers_to_negative_tensors_are_as_documented():
+    x = ad.asarray([-2, -1, 1, 2])
+    assert (x ** ad.tensor(-1)).tolist() == [0, -1, 1, 0]

@@ -150,7 +150,7 @@ Tensor multiply(const Tensor& x1, const Tensor& x2);
 /// x1 / x2; integers become float64.
 Tensor divide(const Tensor& x1, const Tensor& x2);
 
-/// x1 raised to x2.
+/// x1 raised to x2; of integers a Python number x2 must not be negative.
 Tensor pow(const Tensor& x1, const Tensor& x2);
 
 /// sqrt(x1**2 + x2**2); the derivative at 0 is 0.

@@ -60,6 +60,14 @@ class Written {
  public:
   Index* at() { return &value_; }
   Index get() const { return static_cast<std::int32_t>(value_); }
+  /// Of what a routine reports: an argument it refuses is an error of ours.
+  Index info(const char* routine) const {
+    if (get() < 0)
+      raise(ErrorKind::runtime, "linalg",
+            std::string(routine) + " of " + lapack_library()->path + " refuses its argument " +
+                std::to_string(-get()) + ", which is an error of this library");
+    return get();
+  }
 
  private:
   Index value_ = 0;
@@ -75,11 +83,15 @@ Index counted(Index n) {
   return n;
 }
 
-/// The size of a workspace as a routine gives it: rounded to a floating number, maybe down.
+/// The size of a workspace that a routine asks for, given as a floating number, maybe rounded down.
+/// Where its integers have 32 bits it may have wrapped; then `least`, which is documented, serves.
 template <class T>
-Index work_size(T given) {
-  return std::max<Index>(
-      1, static_cast<Index>(std::nextafter(given, std::numeric_limits<T>::infinity())));
+Index work_size(T asked, Index least) {
+  counted<T>(least);
+  const T up = std::nextafter(asked, std::numeric_limits<T>::infinity());
+  const T most = static_cast<T>(routines<T>().wide ? std::numeric_limits<std::int64_t>::max()
+                                                   : std::numeric_limits<std::int32_t>::max());
+  return up < most ? std::max(static_cast<Index>(up), least) : least;
 }
 
 template <class E>
@@ -91,6 +103,29 @@ Workspace<E> buffer(Index n) {
 Index ld(Index rows) { return std::max<Index>(rows, 1); }
 
 }  // namespace
+
+WorkSize eigen_work(Index n, bool vectors) {
+  if (n <= 1) return {1, 1};
+  return vectors ? WorkSize{1 + 6 * n + 2 * n * n, 3 + 5 * n} : WorkSize{2 * n + 1, 1};
+}
+
+WorkSize svd_work(char job, Index m, Index n) {
+  const Index least = std::min(m, n), most = std::max(m, n);
+  const Index numbers = job == 'N'   ? 3 * least + std::max(most, 7 * least)
+                        : job == 'S' ? 4 * least * least + 7 * least
+                                     : 4 * least * least + 6 * least + most;
+  return {ld(numbers), ld(8 * least)};
+}
+
+WorkSize least_squares_work(Index m, Index n, Index k) {
+  constexpr Index leaf = 25;  // the order of the systems at the end of the recursion
+  const Index least = ld(std::min(m, n));
+  Index levels = 0;
+  for (Index order = least; order >= leaf + 1; order /= 2) ++levels;
+  const Index numbers =
+      12 * least + 2 * least * leaf + 8 * least * levels + least * k + (leaf + 1) * (leaf + 1);
+  return {numbers, 3 * least * levels + 11 * least};
+}
 
 bool has_lapack() { return lapack_library() != nullptr; }
 
@@ -106,15 +141,15 @@ void need_lapack(const char* op) {
 template <class T>
 Index potrf(char uplo, Index n, T* a, Index lda) {
   Written info;
-  counted<T>(n);
+  counted<T>(std::max(n, lda));
   call(routines<T>().potrf, &uplo, &n, a, &lda, info.at(), kOne);
-  return info.get();
+  return info.info("potrf");
 }
 
 template <class T>
 Index getrf(Index n, T* a, Index lda, Index* pivots) {
   Written info;
-  counted<T>(n);
+  counted<T>(std::max(n, lda));
   call(routines<T>().getrf, &n, &n, a, &lda, pivots, info.at());
   if (!routines<T>().wide)  // from the last on, since they lie in the same memory
     for (Index i = n - 1; i >= 0; --i) {
@@ -122,7 +157,7 @@ Index getrf(Index n, T* a, Index lda, Index* pivots) {
       std::memcpy(&narrow, reinterpret_cast<const char*>(pivots) + i * 4, sizeof narrow);
       pivots[i] = narrow;
     }
-  return info.get();
+  return info.info("getrf");
 }
 
 template <class T>
@@ -134,6 +169,7 @@ T gecon(Index n, const T* a, Index lda, T norm) {
   const auto iwork = buffer<Index>(n);
   call(routines<T>().gecon, &one, &n, a, &lda, &norm, &reciprocal, work.get(), iwork.get(),
        info.at(), kOne);
+  info.info("gecon");
   return reciprocal;
 }
 
@@ -142,7 +178,7 @@ void trsm_right(char uplo, char trans, char diag, Index m, Index n, const T* a, 
                 Index ldb) {
   const char right = 'R';
   const T one = 1;
-  counted<T>(std::max(m, n));
+  counted<T>(std::max({m, n, lda, ldb}));
   call(routines<T>().trsm, &right, &uplo, &trans, &diag, &m, &n, &one, a, &lda, b, &ldb, kOne, kOne,
        kOne, kOne);
 }
@@ -150,7 +186,7 @@ void trsm_right(char uplo, char trans, char diag, Index m, Index n, const T* a, 
 template <class T>
 void trsv(char uplo, char trans, char diag, Index n, const T* a, Index lda, T* x) {
   const Index one = 1;
-  counted<T>(n);
+  counted<T>(std::max(n, lda));
   call(routines<T>().trsv, &uplo, &trans, &diag, &n, a, &lda, x, &one, kOne, kOne, kOne);
 }
 
@@ -163,7 +199,8 @@ Inverse<T>::Inverse(Index n) : n_(counted<T>(n)), pivots_(buffer<Index>(n)) {
   Written info;
   call(routines<T>().getri, &n_, static_cast<T*>(nullptr), &lda, static_cast<Index*>(nullptr),
        &wanted, &ask, info.at());
-  size_ = counted<T>(work_size(wanted));
+  info.info("getri");
+  size_ = work_size(wanted, ld(n));
   work_ = buffer<T>(size_);
 }
 
@@ -179,7 +216,7 @@ Index Inverse<T>::operator()(T* a, const Index* pivots) {
       std::memcpy(reinterpret_cast<char*>(pivots_.get()) + i * 4, &narrow, sizeof narrow);
   }
   call(routines<T>().getri, &n_, a, &lda, pivots_.get(), work_.get(), &size_, info.at());
-  return info.get();
+  return info.info("getri");
 }
 
 // ---- Q R ----------------------------------------------------------------------------------------
@@ -194,7 +231,9 @@ QrFactors<T>::QrFactors(Index m, Index n, Index columns)
        &wanted[0], &ask, info.at());
   call(routines<T>().orgqr, &m_, &columns_, &k, static_cast<T*>(nullptr), &lda,
        static_cast<T*>(nullptr), &wanted[1], &ask, info.at());
-  size_ = counted<T>(std::max(work_size(wanted[0]), work_size(wanted[1])));
+  info.info("orgqr");
+  const Index least = ld(std::max(n, columns));
+  size_ = std::max(work_size(wanted[0], least), work_size(wanted[1], least));
   work_ = buffer<T>(size_);
 }
 
@@ -203,7 +242,7 @@ Index QrFactors<T>::factor(T* q) {
   Written info;
   const Index lda = ld(m_);
   call(routines<T>().geqrf, &m_, &n_, q, &lda, scales_.get(), work_.get(), &size_, info.at());
-  return info.get();
+  return info.info("geqrf");
 }
 
 template <class T>
@@ -212,7 +251,7 @@ Index QrFactors<T>::form(T* q) {
   const Index lda = ld(m_), k = std::min(m_, n_);
   call(routines<T>().orgqr, &m_, &columns_, &k, q, &lda, scales_.get(), work_.get(), &size_,
        info.at());
-  return info.get();
+  return info.info("orgqr");
 }
 
 // ---- Eigenvalues --------------------------------------------------------------------------------
@@ -220,13 +259,16 @@ Index QrFactors<T>::form(T* q) {
 template <class T>
 SymmetricEigen<T>::SymmetricEigen(char uplo, Index n, bool vectors)
     : uplo_(uplo), job_(vectors ? 'V' : 'N'), n_(counted<T>(n)) {
+  const WorkSize least = eigen_work(n, vectors);
+  counted<T>(std::max(least.numbers, least.integers));
   T wanted = 0;
   Written integers, info;
   const Index ask = -1, lda = ld(n);
   call(routines<T>().syevd, &job_, &uplo_, &n_, static_cast<T*>(nullptr), &lda,
        static_cast<T*>(nullptr), &wanted, &ask, integers.at(), &ask, info.at(), kOne, kOne);
-  size_ = counted<T>(work_size(wanted));
-  integers_ = std::max<Index>(integers.get(), 1);
+  info.info("syevd");
+  size_ = work_size(wanted, least.numbers);
+  integers_ = std::max(integers.get(), least.integers);
   work_ = buffer<T>(size_);
   iwork_ = buffer<Index>(integers_);
 }
@@ -237,21 +279,24 @@ Index SymmetricEigen<T>::operator()(T* a, T* values) {
   const Index lda = ld(n_);
   call(routines<T>().syevd, &job_, &uplo_, &n_, a, &lda, values, work_.get(), &size_, iwork_.get(),
        &integers_, info.at(), kOne, kOne);
-  return info.get();
+  return info.info("syevd");
 }
 
 // ---- Singular values ----------------------------------------------------------------------------
 
 template <class T>
-Svd<T>::Svd(char job, Index m, Index n)
-    : job_(job), m_(counted<T>(m)), n_(counted<T>(n)), iwork_(buffer<Index>(8 * std::min(m, n))) {
+Svd<T>::Svd(char job, Index m, Index n) : job_(job), m_(counted<T>(m)), n_(counted<T>(n)) {
+  const WorkSize least = svd_work(job, m, n);
+  counted<T>(least.numbers);
+  iwork_ = buffer<Index>(least.integers);
   T wanted = 0;
   Written info;
   const Index ask = -1, rows = ld(m), vt = ld(job == 'A' ? n : std::min(m, n));
   T* const none = nullptr;
   call(routines<T>().gesdd, &job_, &m_, &n_, none, &rows, none, none, &rows, none, &vt, &wanted,
        &ask, iwork_.get(), info.at(), kOne);
-  size_ = counted<T>(work_size(wanted));
+  info.info("gesdd");
+  size_ = work_size(wanted, least.numbers);
   work_ = buffer<T>(size_);
 }
 
@@ -261,7 +306,7 @@ Index Svd<T>::operator()(T* a, T* s, T* u, T* vt) {
   const Index rows = ld(m_), ldvt = ld(job_ == 'A' ? n_ : std::min(m_, n_));
   call(routines<T>().gesdd, &job_, &m_, &n_, a, &rows, s, u, &rows, vt, &ldvt, work_.get(), &size_,
        iwork_.get(), info.at(), kOne);
-  return info.get();
+  return info.info("gesdd");
 }
 
 // ---- Least squares ------------------------------------------------------------------------------
@@ -269,15 +314,18 @@ Index Svd<T>::operator()(T* a, T* s, T* u, T* vt) {
 template <class T>
 LeastSquares<T>::LeastSquares(Index m, Index n, Index k, T rcond)
     : m_(counted<T>(m)), n_(counted<T>(n)), k_(counted<T>(k)), rcond_(rcond) {
+  const WorkSize least = least_squares_work(m, n, k);
+  counted<T>(std::max(least.numbers, least.integers));
   T wanted = 0;
   Written rank, integers, info;
   const Index ask = -1, lda = ld(m), ldb = ld(std::max(m, n));
   T* const none = nullptr;
   call(routines<T>().gelsd, &m_, &n_, &k_, none, &lda, none, &ldb, none, &rcond_, rank.at(),
        &wanted, &ask, integers.at(), info.at());
-  size_ = counted<T>(work_size(wanted));
+  info.info("gelsd");
+  size_ = work_size(wanted, least.numbers);
   work_ = buffer<T>(size_);
-  iwork_ = buffer<Index>(integers.get());
+  iwork_ = buffer<Index>(std::max(integers.get(), least.integers));
 }
 
 template <class T>
@@ -287,7 +335,7 @@ Index LeastSquares<T>::operator()(T* a, T* b, T* s, Index* rank) {
   call(routines<T>().gelsd, &m_, &n_, &k_, a, &lda, b, &ldb, s, &rcond_, found.at(), work_.get(),
        &size_, iwork_.get(), info.at());
   *rank = found.get();
-  return info.get();
+  return info.info("gelsd");
 }
 
 #define ADJOINT_INSTANTIATE(T)                                                             \

@@ -2,7 +2,7 @@
 // precisions. The routines come from the library that `lapack_library` finds, at the first call.
 //
 // What a routine reports is given on: 0, or a number that says where it stopped (`info`). A
-// negative one, a bad argument, is an error of ours.
+// negative one, a bad argument, is an error of ours, and raises.
 //
 // A matrix in row-major order is the transpose in column-major order. The callers make use of that
 // in place of copies: of the transpose, the lower triangle is the upper one, and the factors of a
@@ -28,6 +28,15 @@ struct FreeWorkspace {
 };
 template <class T>
 using Workspace = std::unique_ptr<T[], FreeWorkspace>;
+
+/// How much room a routine needs at least, by its documentation. Counted in 64 bits: what a routine
+/// of 32 bits says of it wraps around.
+struct WorkSize {
+  Index numbers, integers;
+};
+WorkSize eigen_work(Index n, bool vectors);
+WorkSize svd_work(char job, Index m, Index n);
+WorkSize least_squares_work(Index m, Index n, Index k);
 
 /// A = L L' or U' U in the triangle `uplo`; the other one is left alone.
 template <class T>

@@ -291,8 +291,9 @@ Tensor hypot_slope(const Tensor& a, const Tensor& b) { return apply(hypot_slope_
 
 }  // namespace
 
-ADJOINT_BINARY(pow, numeric, 3, 3 | kY, "x1 raised to x2.", 0.3, 2, value(mul0(b, pow(a, b - 1.0))),
-               value(power_slope(a, b, y)))
+ADJOINT_BINARY(pow, numeric, 3, 3 | kY,
+               "x1 raised to x2; of integers a Python number x2 must not be negative.", 0.3, 2,
+               value(mul0(b, pow(a, b - 1.0))), value(power_slope(a, b, y)))
 ADJOINT_BINARY(hypot, floating, 3, 3, "sqrt(x1**2 + x2**2); the derivative at 0 is 0.", 0.3, 2,
                value(hypot_slope(a, b)), value(hypot_slope(b, a)))
 ADJOINT_BINARY(atan2, floating, 3, 3,
