@@ -360,6 +360,8 @@ class Tensor:
         """
     def reciprocal(self) -> Tensor:
         """1 / x."""
+    def relu(self) -> Tensor:
+        """x where it is positive, else 0; a nan stays one. The derivative at 0 is 0."""
     def repeat(
         self,
         repeats: int | Sequence[int] | Tensor | npt.NDArray[Any],
@@ -496,7 +498,7 @@ class _At:
 def _rebuild(
     arg0: Any, arg1: Any, arg2: Any, arg3: Any, arg4: Any, arg5: Any, arg6: Any, /
 ) -> Tensor: ...
-def _is_connected(arg0: Any, /) -> Tensor: ...
+def _is_connected(arg0: Any, /) -> builtins.bool: ...
 def _connected_copy(arg0: Any, /) -> Tensor: ...
 def from_dlpack(
     x: _Array, /, *, device: Literal["cpu"] | None = None, copy: builtins.bool | None = None
@@ -1393,6 +1395,58 @@ def vander(x: _Array, /, n: int | None = None, increasing: builtins.bool = False
     increasing.
     """
 
+def relu(x: _Array, /) -> Tensor:
+    """x where it is positive, else 0; a nan stays one. The derivative at 0 is 0."""
+
+def norm(
+    x: _Array,
+    ord: float | str | None = None,
+    axis: _Axes | None = None,
+    keepdims: builtins.bool = False,
+) -> Tensor:
+    """`linalg.norm` by a shorter name."""
+
+def array_equal(x1: _Array, x2: _Array, /, equal_nan: builtins.bool = False) -> Tensor:
+    """Whether the shapes are the same and all elements equal, as one bool; with
+    `equal_nan` a nan equals a nan.
+    """
+
+def array_equiv(x1: _Array, x2: _Array, /) -> Tensor:
+    """Whether the shapes broadcast and all elements are equal then, as one bool."""
+
+def argwhere(x: _Array, /) -> Tensor:
+    """The places of what is not zero, one row of indices for each."""
+
+def flatnonzero(x: _Array, /) -> Tensor:
+    """The places of what is not zero among all elements in one axis."""
+
+def column_stack(arrays: Sequence[_Array] | Tensor, /) -> Tensor:
+    """Vectors as the columns of a matrix; what has two dimensions or more is joined along axis
+    1.
+    """
+
+def vdot(x1: _Array, x2: _Array, /) -> Tensor:
+    """The sum of the products of all elements of one and the other, in one axis each."""
+
+def logspace(
+    start: float,
+    stop: float,
+    num: int = 50,
+    *,
+    endpoint: builtins.bool = True,
+    base: float = 10.0,
+    dtype: _DTypeLike | None = None,
+) -> Tensor:
+    """Powers of `base` whose exponents are evenly spaced from `start` to `stop`."""
+
+def unwrap(
+    x: _Array, discont: float | None = None, axis: int = -1, *, period: float = 6.283185307179586
+) -> Tensor:
+    """Angles without jumps: where neighbours along an axis differ by more than half a
+    period, and not less than `discont`, whole periods are added to what follows.
+    Its derivative is that of x, as the periods are constants.
+    """
+
 def interp(
     x: _Array, xp: _Array, fp: _Array, /, left: _Array | None = None, right: _Array | None = None
 ) -> Tensor:
@@ -1766,7 +1820,7 @@ def _call_host(arg0: Any, arg1: Any, arg2: Any, arg3: Any, /) -> list[Tensor]: .
 def _is_batched(arg0: Any, /) -> builtins.bool: ...
 def _is_traced(arg0: Any, /) -> builtins.bool: ...
 def _any_true(arg0: Any, /) -> builtins.bool: ...
-def _is_number(arg0: Any, /) -> Tensor: ...
+def _is_number(arg0: Any, /) -> builtins.bool: ...
 
 class Explanation:
     """Which groups some work falls into; prints as text."""

@@ -145,6 +145,8 @@ def _where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
 
 
 _SPECIAL: dict[str, Callable[..., Any]] = {
+    "array_equal": lambda a1, a2, equal_nan=False: bool(ad.array_equal(a1, a2, equal_nan)),
+    "array_equiv": lambda a1, a2: bool(ad.array_equiv(a1, a2)),
     "clip": _clip,
     "copy": lambda a: ad.asarray(a, copy=True),
     "cumprod": _cumulative("cumulative_prod"),

@@ -26,8 +26,10 @@ HEADER = """\
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <tuple>
+#include <variant>
 #include <vector>
 
 #include "adjoint/axes.h"
@@ -52,6 +54,7 @@ TYPES = {
     "flag": ("bool", "bool"),
     "dtype": ("DType", "DType"),
     "text": ("std::string_view", "std::string_view"),
+    "order": ("const std::variant<double, std::string>&", "std::variant<double, std::string>"),
 }
 IN_PLACE = ("int", "std::int64_t", "double", "bool", "DType", "std::string_view")
 KEPT_BY_CPP = (

@@ -149,6 +149,8 @@ RESULTS = {
         (
             "_tracing",
             "_is_batched",
+            "_is_connected",
+            "_is_number",
             "_is_traced",
             "_recorders_open",
             "_recorders_anywhere",

@@ -606,6 +606,34 @@ def _searches() -> list[Sample]:
     return out
 
 
+def _other_names() -> list[Sample]:
+    x, m, v = floats(2, 3), floats(4, 3), floats(3)
+    angles = 9 * floats(3, 6)
+    nearly = np.where(rng.random((4, 3)) < 0.1, 0.0, m)
+    return [
+        Sample("relu", "3-d", ad.relu, lambda a: np.where(a > 0, a, 0.0), (floats(2, 3, 4),)),
+        Sample("norm", "all", ad.norm, np.linalg.norm, (x,)),
+        Sample("norm", "axis", partial(ad.norm, axis=1), partial(np.linalg.norm, axis=1), (x,)),
+        *(
+            replace(_same(name, label, (m, other)), smooth=False)
+            for name in ("array_equal", "array_equiv")
+            for label, other in (("same", m), ("other", nearly), ("row", m[:1]), ("misfit", x))
+        ),
+        Sample(
+            "column_stack",
+            "mixed",
+            lambda *t: ad.column_stack(t),
+            lambda *a: np.column_stack(a),
+            (floats(4), m, floats(4)),
+        ),
+        _same("vdot", "vectors", (v, floats(3))),
+        _same("vdot", "matrices", (m, floats(2, 6))),
+        _same("unwrap", "last", (angles,)),
+        _same("unwrap", "axis", (angles,), axis=0, period=3.0),
+        _same("unwrap", "discont", (angles,), discont=4.5),
+    ]
+
+
 SAMPLES = [
     *_arrangements(),
     *_accumulations(),
@@ -623,4 +651,5 @@ SAMPLES = [
     *_einsums(),
     *_bins(),
     *_averages(),
+    *_other_names(),
 ]

@@ -33,7 +33,7 @@ ALL = ("bool", *NUMBERS)
 # them.
 NOT_OPERATIONS = frozenset(
     """tensor asarray zeros ones empty full zeros_like ones_like empty_like full_like arange
-    nonzero unique_all unique_counts unique_inverse unique_values
+    nonzero argwhere flatnonzero logspace unique_all unique_counts unique_inverse unique_values
     tri tril_indices triu_indices diag_indices indices
     linspace eye from_dlpack grad value_and_grad jacobian hessian vjp jvp hvp vmap compile
     stop_gradient checkpoint eval is_grad_enabled blas_name memory_stats reset_peak_memory

@@ -254,3 +254,66 @@ def test_a_clone_is_connected_and_apart() -> None:
     other = z.copy()
     z[0] = 9.0
     assert other.tolist() == [1.0, 2.0]
+
+
+# ---- Names of a few lines ------------------------------------------------------------------------
+
+
+def test_relu_keeps_nan_and_dtypes():
+    x = ad.tensor([-1.0, 0.0, 2.0, float("nan")])
+    np.testing.assert_array_equal(ad.relu(x).numpy(), [0.0, 0.0, 2.0, np.nan])
+    np.testing.assert_array_equal(ad.grad(lambda x: ad.sum(x.relu()))(x).numpy(), [0, 0, 1, 1])
+    for dtype in (ad.int8, ad.int64, ad.float32):
+        y = ad.relu(ad.asarray([-3, 5], dtype=dtype))
+        assert y.dtype == dtype and y.tolist() == [0, 5]
+
+
+def test_arrays_are_equal():
+    x = np.array([1.0, np.nan])
+    assert not ad.array_equal(x, x) and ad.array_equal(x, x, equal_nan=True)
+    assert not ad.array_equal([1.0, 2.0], x, equal_nan=True)
+    assert ad.array_equal([1, 2], [1.0, 2.0]) and not ad.array_equal([1, 2], [1, 2, 3])
+    assert ad.array_equal([np.nan], [np.nan], True)
+    both = ad.vmap(ad.array_equal)(ad.tensor([[1, 2], [3, 4]]), ad.tensor([[1, 2], [3, 5]]))
+    assert both.tolist() == [True, False]
+    t = ad.asarray(x)
+    assert np.array_equal(t, x, equal_nan=True) is True and np.array_equal(t, x) is False
+    assert np.array_equiv(t[:1], np.ones((3, 1))) is True
+
+
+def test_places():
+    x = rng.integers(0, 2, (3, 4, 2))
+    np.testing.assert_array_equal(ad.argwhere(x).numpy(), np.argwhere(x))
+    np.testing.assert_array_equal(ad.flatnonzero(x).numpy(), np.flatnonzero(x))
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"num": 5}, {"num": 4, "base": 2.0}, {"num": 3, "endpoint": False}, {"num": 0}]
+)
+def test_logspace(kwargs):
+    got, want = ad.logspace(-1, 2, **kwargs), np.logspace(-1, 2, **kwargs)
+    assert got.dtype == ad.float64
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-14)
+    assert ad.logspace(0, 2, 3, dtype=ad.int32).tolist() == [1, 10, 100]
+
+
+def test_unwrap():
+    steps = rng.integers(-9, 10, (5, 200)).astype(float)
+    for kwargs in ({"period": 4.0}, {"period": 4.0, "discont": 3.0}, {"period": 3.5, "axis": 0}):
+        got = ad.unwrap(ad.asarray(steps), **kwargs)
+        np.testing.assert_allclose(got.numpy(), np.unwrap(steps, **kwargs), atol=1e-11)
+    with pytest.raises(ValueError, match=r"\[unwrap\] period must be positive"):
+        ad.unwrap([1.0, 2.0], period=0.0)
+
+
+def test_vdot_needs_equal_sizes():
+    with pytest.raises(ValueError, match=r"\[vdot\].*\(2,\) and \(1,\)"):
+        ad.vdot(ad.ones(2), ad.ones(1))
+
+
+def test_relu_at_zero():
+    at = ad.tensor(0.0)
+    assert ad.grad(ad.relu)(at).item() == 0.0
+    assert ad.jvp(ad.relu, (at,), (ad.tensor(1.0),))[1].item() == 0.0
+    assert ad.grad(ad.grad(lambda x: ad.relu(x) ** 2))(at).item() == 0.0
+    assert ad.grad(ad.compile(ad.relu))(at).item() == 0.0

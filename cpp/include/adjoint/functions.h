@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <tuple>
+#include <variant>
 #include <vector>
 
 #include "adjoint/axes.h"
@@ -662,6 +664,42 @@ Tensor indices(Tensor::Shape dimensions);
 
 /// The Vandermonde matrix: powers of a vector as columns, the highest first unless increasing.
 Tensor vander(const Tensor& x, std::optional<std::int64_t> n = {}, bool increasing = false);
+
+/// x where it is positive, else 0; a nan stays one. The derivative at 0 is 0.
+Tensor relu(const Tensor& x);
+
+/// `linalg.norm` by a shorter name.
+Tensor norm(const Tensor& x, const std::optional<std::variant<double, std::string>>& ord = {},
+            const Axes& axis = {}, bool keepdims = false);
+
+/// Whether the shapes are the same and all elements equal, as one bool; with `equal_nan` a nan
+/// equals a nan.
+Tensor array_equal(const Tensor& x1, const Tensor& x2, bool equal_nan = false);
+
+/// Whether the shapes broadcast and all elements are equal then, as one bool.
+Tensor array_equiv(const Tensor& x1, const Tensor& x2);
+
+/// The places of what is not zero, one row of indices for each.
+Tensor argwhere(const Tensor& x);
+
+/// The places of what is not zero among all elements in one axis.
+Tensor flatnonzero(const Tensor& x);
+
+/// Vectors as the columns of a matrix; what has two dimensions or more is joined along axis 1.
+Tensor column_stack(std::span<const Tensor> arrays);
+
+/// The sum of the products of all elements of one and the other, in one axis each.
+Tensor vdot(const Tensor& x1, const Tensor& x2);
+
+/// Powers of `base` whose exponents are evenly spaced from `start` to `stop`.
+Tensor logspace(double start, double stop, std::int64_t num = 50, bool endpoint = true,
+                double base = 10.0, std::optional<DType> dtype = {});
+
+/// Angles without jumps: where neighbours along an axis differ by more than half a period, and not
+/// less than `discont`, whole periods are added to what follows. Its derivative is that of x, as
+/// the periods are constants.
+Tensor unwrap(const Tensor& x, std::optional<double> discont = {}, int axis = -1,
+              double period = 6.283185307179586);
 
 /// The piecewise linear function through the points (xp, fp), of ascending xp, at x.
 Tensor interp(const Tensor& x, const Tensor& xp, const Tensor& fp,

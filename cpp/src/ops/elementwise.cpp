@@ -411,11 +411,6 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   return apply(where_record, {&condition, &a, &b});
 }
 
-Tensor relu(const Tensor& x) {
-  const Tensor nothing = scalar_like(x, 0);
-  return where(greater(x, nothing), x, nothing);
-}
-
 static Op& astype_record =
     family.define({.name = "astype",
                    .signature = "(x, dtype, /)",

@@ -19,6 +19,7 @@ void register_arrange_ops();
 void register_statistics_ops();
 void register_contract_ops();
 void register_pieces_ops();
+void register_names_ops();
 void register_binning_ops();
 void register_search_ops();
 void register_call_ops();
@@ -41,6 +42,7 @@ void register_builtin_ops() {
   register_statistics_ops();
   register_contract_ops();
   register_pieces_ops();
+  register_names_ops();
   register_binning_ops();
   register_search_ops();
   register_call_ops();

@@ -117,9 +117,7 @@ class ReLU(Module):
 
     def forward(self, x: ad.Tensor) -> ad.Tensor:
         """Return `x` where it is positive, and 0 elsewhere; of the same shape."""
-        # Not maximum(x, 0), which shares the gradient of a tie equally. `x <= 0` rather than
-        # `x > 0` lets a nan through.
-        return ad.where(ad.less_equal(x, 0), 0, x)
+        return ad.relu(x)
 
 
 class Tanh(Module):
