@@ -180,8 +180,7 @@ Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& repeats, std::op
   from.reserve(static_cast<std::size_t>(sum));
   for (std::size_t i = 0; i < repeats.size(); ++i)
     from.insert(from.end(), static_cast<std::size_t>(repeats[i]), static_cast<std::int64_t>(i));
-  const std::int64_t total[] = {sum};
-  return take(x, Tensor::from_data(from, total), at);
+  return take(x, integers_of(from), at);
 }
 
 std::vector<Tensor> unstack(const Tensor& x, int axis) {

@@ -103,7 +103,7 @@ Tensor vector_norm(const Tensor& given, const Axes& axis, bool keepdims, double 
 Tensor matrix_norm(const Tensor& given, bool keepdims, const Order& ord) {
   const Tensor x = matrices(given, "matrix_norm");
   const Tensor out = norm_of_matrices(x, ord, "matrix_norm");
-  return keepdims ? as_column(as_column(out)) : out;
+  return keepdims ? as_matrix(out) : out;
 }
 
 Tensor norm(const Tensor& given, const std::optional<Order>& ord, const Axes& axis, bool keepdims) {

@@ -29,8 +29,7 @@ std::vector<Tensor> each(std::span<const Tensor> arrays, Tensor (*f)(const Tenso
 
 /// Entry `index` of a sorted axis, which stays with length one.
 Tensor entry(const Tensor& sorted, int axis, std::int64_t index) {
-  const std::int64_t one[] = {1};
-  return take(sorted, Tensor::from_data(std::span<const std::int64_t>(&index, 1), one), axis);
+  return take(sorted, integers_of({index}), axis);
 }
 
 /// The axes as one, the last, in order; nan is last.
