@@ -60,23 +60,24 @@ void run_check(const Op&, Node* out, std::span<Node* const> in, const Attrs* att
   raise(complaint.kind, complaint.op, complaint.wrong + shown);
 }
 
-Op& check_record = check_family.define(
-    {.name = "check",
-     .kind = OpKind::structural,
-     .arity = 2,
-     .dtypes = DTypeRule::custom,
-     .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
-     .constant_inputs = 2,
-     .batch =
-         [](const BatchArgs& args) {
-           const Tensor x = mapped_input(args, 0);
-           const Tensor holds = args.attrs->flag ? args.inputs[1] : mapped_input(args, 1);
-           return apply(args.op, {&x, &holds}, same_attrs(args.attrs));
-         },
-     .infer = infer_same,
-     .run = run_check,
-     .internal = true,
-     .fallible = true});
+Op& check_record =
+    check_family.define({.name = "check",
+                         .kind = OpKind::structural,
+                         .arity = 2,
+                         .dtypes = DTypeRule::custom,
+                         .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
+                         .constant_inputs = 2,
+                         .batch =
+                             [](const BatchArgs& args) {
+                               const Tensor x = mapped_input(args, 0);
+                               const Tensor holds =
+                                   args.attrs->flag ? args.inputs[1] : mapped_input(args, 1);
+                               return apply(args.op, {&x, &holds}, same_attrs(args.attrs));
+                             },
+                         .infer = infer_same,
+                         .run = run_check,
+                         .internal = true,
+                         .fallible = true});
 
 Tensor with_check(const Tensor& x, const Tensor& holds, const Complaint* complaint, bool whole) {
   auto* attrs = new Attrs;
