@@ -1,5 +1,5 @@
-"""Derivatives where eigenvalues or singular values are equal: those that exist, and no wrong numbers
-for those that do not, or that no sweep can find.
+"""Derivatives where eigenvalues or singular values are equal: those that exist, and no wrong
+numbers for those that do not, or that no sweep can find.
 
 References are functions of the entries with the same values, and formulas by hand.
 """
