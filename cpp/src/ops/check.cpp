@@ -3,9 +3,8 @@
 #include "ops/check.h"
 
 #include <algorithm>
-#include <cstdio>
+#include <charconv>
 #include <string>
-#include <type_traits>
 #include <utility>
 
 #include "ops/structural.h"
@@ -24,20 +23,9 @@ struct Complaint final : Payload {
 };
 
 template <class T>
-std::string written(T x) {
-  if constexpr (std::is_integral_v<T>) {
-    return std::to_string(x);
-  } else {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.17g", static_cast<double>(x));
-    double shortest = 0;
-    for (int digits = 1; digits < 17; ++digits) {
-      char fewer[32];
-      std::snprintf(fewer, sizeof fewer, "%.*g", digits, static_cast<double>(x));
-      if (std::sscanf(fewer, "%lf", &shortest) == 1 && static_cast<T>(shortest) == x) return fewer;
-    }
-    return text;
-  }
+std::string written(T x) {  // a floating number in the fewest digits that give it back
+  char text[64];
+  return {text, std::to_chars(text, text + sizeof text, x).ptr};
 }
 
 // Inputs are x and bools of its shape, or one for all; payload: the complaint.
