@@ -358,6 +358,12 @@ def cond(x: _Array, p: float | str | None = None) -> Tensor:
     2, for which a matrix need not be square. Infinite where a matrix is singular.
     """
 
+def diagonal(x: _Array, /, *, offset: int = 0) -> Tensor:
+    """The diagonals of matrices, as the last axis."""
+
+def trace(x: _Array, /, *, offset: int = 0, dtype: _DTypeLike | None = None) -> Tensor:
+    """The sums of the diagonals of matrices."""
+
 def matrix_power(x: _Array, n: int, /) -> Tensor:
     """Square matrices to the power of an integer; a negative one is a power of the
     inverse, and raises LinAlgError where a matrix is singular.
@@ -370,12 +376,6 @@ def multi_dot(arrays: Sequence[_Array] | Tensor, /) -> Tensor:
 
 def block_diag(*arrays: _Array) -> Tensor:
     """Matrices that have the given ones along the diagonal, and zeros elsewhere."""
-
-def diagonal(x: _Array, /, *, offset: int = 0) -> Tensor:
-    """The diagonals of matrices, as the last axis."""
-
-def trace(x: _Array, /, *, offset: int = 0, dtype: _DTypeLike | None = None) -> Tensor:
-    """The sums of the diagonals of matrices."""
 
 def matmul(x1: _Array, x2: _Array, /) -> Tensor:
     """The matrix product; leading axes are stacks and broadcast."""

@@ -104,8 +104,9 @@ TEST_CASE("linalg: room is counted in 64 bits") {
   CHECK(refused([] { kernels::SymmetricEigen<float>('U', 33000, true); }));
   CHECK(refused([] { kernels::Svd<double>('S', 40000, 40000); }));
   double a = 1, b = 2;
-  CHECK(refused([&] { kernels::trsm_right<double>('U', 'N', 'N', 1, 1, &a, 1, &b, 1L << 32); }));
-  CHECK(refused([&] { kernels::trsv<double>('U', 'N', 'N', 1, &a, 1L << 32, &b); }));
+  CHECK(refused(
+      [&] { kernels::trsm_right<double>('U', 'N', 'N', 1, 1, &a, 1, &b, std::int64_t{1} << 32); }));
+  CHECK(refused([&] { kernels::trsv<double>('U', 'N', 'N', 1, &a, std::int64_t{1} << 32, &b); }));
 }
 
 TEST_CASE("linalg: an argument that a routine refuses is an error of ours") {

@@ -14,6 +14,8 @@ namespace adjoint {
 
 namespace {
 
+Family arrange_family;
+
 Tensor zero_like(const Tensor& x) {
   return zeros_view(Dims(static_cast<std::size_t>(x.ndim()), 1), x.dtype());
 }
@@ -82,7 +84,18 @@ Tensor held(const Tensor& x) {
 // ------------------------------------------------------------------------------- arrangement
 
 Tensor tril(const Tensor& x, std::int64_t k) { return triangle(x, k, true, "tril"); }
+[[maybe_unused]] static const FunctionRecord& tril_function =
+    arrange_family.offer({.name = "tril",
+                          .signature = "(x, /, *, k=0)",
+                          .doc = "The lower triangles of matrices: zeros above the k-th diagonal.",
+                          .entry = entry_of<tril>()});
+
 Tensor triu(const Tensor& x, std::int64_t k) { return triangle(x, k, false, "triu"); }
+[[maybe_unused]] static const FunctionRecord& triu_function =
+    arrange_family.offer({.name = "triu",
+                          .signature = "(x, /, *, k=0)",
+                          .doc = "The upper triangles of matrices: zeros below the k-th diagonal.",
+                          .entry = entry_of<triu>()});
 
 Tensor swapaxes(const Tensor& x, int axis1, int axis2) {
   Dims order = counting(x.ndim());
@@ -90,11 +103,45 @@ Tensor swapaxes(const Tensor& x, int axis1, int axis2) {
             order[normalize_axis(axis2, x.ndim(), "swapaxes")]);
   return permute_dims(x, order);
 }
+[[maybe_unused]] static const FunctionRecord& swapaxes_function =
+    arrange_family.offer({.name = "swapaxes",
+                          .signature = "(x, axis1, axis2, /)",
+                          .doc = "Two axes exchanged.",
+                          .entry = entry_of<swapaxes>(),
+                          .method = true});
 
 Tensor ravel(const Tensor& x) { return reshape(x, Dims{-1}); }
+[[maybe_unused]] static const FunctionRecord& ravel_function =
+    arrange_family.offer({.name = "ravel",
+                          .signature = "(x, /)",
+                          .doc = "All elements in one axis.",
+                          .entry = entry_of<ravel>(),
+                          .method = true});
+
 Tensor flatten(const Tensor& x) { return ravel(x); }
+[[maybe_unused]] static const FunctionRecord& flatten_function =
+    arrange_family.offer({.name = "flatten",
+                          .signature = "(x, /)",
+                          .doc = "All elements in one axis, NumPy's and PyTorch's method.",
+                          .entry = entry_of<flatten>(),
+                          .method = true});
+
 Tensor copy(const Tensor& x) { return positive(x); }
+[[maybe_unused]] static const FunctionRecord& copy_function = arrange_family.offer(
+    {.name = "copy",
+     .signature = "(x, /)",
+     .doc = "The same elements in memory of their own; derivatives pass. As values never change, "
+            "a copy is needed only to give memory back.",
+     .entry = entry_of<copy>(),
+     .method = true});
+
 Tensor clone(const Tensor& x) { return positive(x); }
+[[maybe_unused]] static const FunctionRecord& clone_function =
+    arrange_family.offer({.name = "clone",
+                          .signature = "(x, /)",
+                          .doc = "`copy` by PyTorch's name; derivatives pass.",
+                          .entry = entry_of<clone>(),
+                          .method = true});
 
 Tensor diagonal(const Tensor& x, std::int64_t offset, int axis1, int axis2) {
   const char* const op = "diagonal";
@@ -105,11 +152,23 @@ Tensor diagonal(const Tensor& x, std::int64_t offset, int axis1, int axis2) {
   if (first == second) raise(ErrorKind::value, op, "axis1 and axis2 must differ");
   return last_diagonal(moveaxis(x, Dims{first, second}, Dims{-2, -1}), offset);
 }
+[[maybe_unused]] static const FunctionRecord& diagonal_function =
+    arrange_family.offer({.name = "diagonal",
+                          .signature = "(x, /, offset=0, axis1=0, axis2=1)",
+                          .doc = "Diagonals of the matrices in two axes, as a new last axis.",
+                          .entry = entry_of<diagonal>(),
+                          .method = true});
 
 Tensor trace(const Tensor& x, std::int64_t offset, int axis1, int axis2,
              std::optional<DType> dtype) {
   return sum(diagonal(x, offset, axis1, axis2), -1, false, dtype);
 }
+[[maybe_unused]] static const FunctionRecord& trace_function =
+    arrange_family.offer({.name = "trace",
+                          .signature = "(x, /, offset=0, axis1=0, axis2=1, *, dtype=None)",
+                          .doc = "Sums of the diagonals of the matrices in two axes.",
+                          .entry = entry_of<trace>(),
+                          .method = true});
 
 Tensor roll(const Tensor& x, Tensor::Shape shift, const Axes& axis) {
   const char* const op = "roll";
@@ -134,6 +193,11 @@ Tensor roll(const Tensor& x, Tensor::Shape shift, const Axes& axis) {
   }
   return out;
 }
+[[maybe_unused]] static const FunctionRecord& roll_function = arrange_family.offer(
+    {.name = "roll",
+     .signature = "(x, /, shift, *, axis=None)",
+     .doc = "Elements moved along axes; those that leave at one end enter at the other.",
+     .entry = entry_of<roll>()});
 
 Tensor tile(const Tensor& x, Tensor::Shape repetitions) {
   Dims shape(x.shape());
@@ -152,6 +216,11 @@ Tensor tile(const Tensor& x, Tensor::Shape repetitions) {
   }
   return reshape(broadcast_to(reshape(x, apart), wide), whole);
 }
+[[maybe_unused]] static const FunctionRecord& tile_function =
+    arrange_family.offer({.name = "tile",
+                          .signature = "(x, repetitions, /)",
+                          .doc = "The whole tensor repeated along each axis.",
+                          .entry = entry_of<tile>()});
 
 Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& repeats, std::optional<int> axis) {
   const char* const op = "repeat";
@@ -181,9 +250,15 @@ Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& repeats, std::op
   from.reserve(static_cast<std::size_t>(sum));
   for (std::size_t i = 0; i < repeats.size(); ++i)
     from.insert(from.end(), static_cast<std::size_t>(repeats[i]), static_cast<std::int64_t>(i));
-  const std::int64_t total[] = {sum};
-  return take(x, Tensor::from_data(from, total), at);
+  return take(x, integers_of(from), at);
 }
+[[maybe_unused]] static const FunctionRecord& repeat_function = arrange_family.offer(
+    {.name = "repeat",
+     .signature = "(x, repeats, /, *, axis=None)",
+     .doc = "Each entry repeated along an axis; of all elements where it is None. `tile` repeats "
+            "the whole.",
+     .entry = entry_of<repeat>(),
+     .method = true});
 
 std::vector<Tensor> unstack(const Tensor& x, int axis) {
   const int at = normalize_axis(axis, x.ndim(), "unstack");
@@ -192,6 +267,11 @@ std::vector<Tensor> unstack(const Tensor& x, int axis) {
     out.push_back(squeeze(entries_along(x, at, i, 1), at));
   return out;
 }
+[[maybe_unused]] static const FunctionRecord& unstack_function =
+    arrange_family.offer({.name = "unstack",
+                          .signature = "(x, /, *, axis=0) -> tuple",
+                          .doc = "The entries along an axis, one tensor each.",
+                          .entry = entry_of<unstack>()});
 
 std::vector<Tensor> broadcast_arrays(std::span<const Tensor> arrays) {
   const Dims shape = broadcast_shape_of(arrays, "broadcast_arrays");
@@ -200,6 +280,11 @@ std::vector<Tensor> broadcast_arrays(std::span<const Tensor> arrays) {
   for (const Tensor& x : arrays) out.push_back(broadcast_to(x, shape));
   return out;
 }
+[[maybe_unused]] static const FunctionRecord& broadcast_arrays_function =
+    arrange_family.offer({.name = "broadcast_arrays",
+                          .signature = "(*arrays) -> list",
+                          .doc = "Each tensor repeated to the shape that all of them broadcast to.",
+                          .entry = entry_of<broadcast_arrays>()});
 
 std::vector<Tensor> meshgrid(std::span<const Tensor> arrays, std::string_view indexing) {
   const char* const op = "meshgrid";
@@ -223,6 +308,11 @@ std::vector<Tensor> meshgrid(std::span<const Tensor> arrays, std::string_view in
   }
   return out;
 }
+[[maybe_unused]] static const FunctionRecord& meshgrid_function =
+    arrange_family.offer({.name = "meshgrid",
+                          .signature = "(*arrays, indexing='xy') -> list",
+                          .doc = "Coordinates of a grid, from those of each axis.",
+                          .entry = entry_of<meshgrid>()});
 
 // ------------------------------------------------------------------------------- along an axis
 
@@ -245,10 +335,20 @@ Tensor diff(const Tensor& x, int axis, std::int64_t n, const std::optional<Tenso
   }
   return out;
 }
+[[maybe_unused]] static const FunctionRecord& diff_function =
+    arrange_family.offer({.name = "diff",
+                          .signature = "(x, /, *, axis=-1, n=1, prepend=None, append=None)",
+                          .doc = "Differences of neighbours along an axis, taken n times.",
+                          .entry = entry_of<diff>()});
 
 Tensor count_nonzero(const Tensor& x, const Axes& axis, bool keepdims) {
   return sum(astype(astype(x, DType::boolean), DType::int64), axis, keepdims);
 }
+[[maybe_unused]] static const FunctionRecord& count_nonzero_function =
+    arrange_family.offer({.name = "count_nonzero",
+                          .signature = "(x, /, *, axis=None, keepdims=False)",
+                          .doc = "How many elements are not zero.",
+                          .entry = entry_of<count_nonzero>()});
 
 Tensor take_along_axis(const Tensor& x, const Tensor& indices, int axis) {
   const char* const op = "take_along_axis";
@@ -281,6 +381,11 @@ Tensor take_along_axis(const Tensor& x, const Tensor& indices, int axis) {
       take(reshape(rows, Dims{lines * extent}), reshape(index, Dims{lines * count}), 0);
   return permute_dims(reshape(flat, picked.shape()), inverse_permutation(order));
 }
+[[maybe_unused]] static const FunctionRecord& take_along_axis_function =
+    arrange_family.offer({.name = "take_along_axis",
+                          .signature = "(x, indices, /, *, axis=-1)",
+                          .doc = "Entries along an axis, each row by indices of its own.",
+                          .entry = entry_of<take_along_axis>()});
 
 // --------------------------------------------------------------------------------- contraction
 
@@ -297,6 +402,12 @@ Tensor vecdot(const Tensor& x1, const Tensor& x2, int axis) {
   const DType dtype = products.dtype();  // which sum() would widen
   return sum(products, -1, false, is_bool(dtype) ? std::nullopt : std::optional(dtype));
 }
+[[maybe_unused]] static const FunctionRecord& vecdot_function =
+    arrange_family.offer({.name = "vecdot",
+                          .signature = "(x1, x2, /, *, axis=-1)",
+                          .doc = "Sums of products along an axis; the other axes broadcast.",
+                          .entry = entry_of<vecdot>(),
+                          .promotes = true});
 
 Tensor tensordot(const Tensor& x1, const Tensor& x2, const AxisPairs& axes) {
   const char* const op = "tensordot";
@@ -344,10 +455,23 @@ Tensor tensordot(const Tensor& x1, const Tensor& x2, const AxisPairs& axes) {
   const Tensor b = reshape(permute_dims(x2, order2), Dims{summed, columns});
   return reshape(matmul(a, b), shape);
 }
+[[maybe_unused]] static const FunctionRecord& tensordot_function = arrange_family.offer(
+    {.name = "tensordot",
+     .signature = "(x1, x2, /, *, axes=2)",
+     .doc = "Sums of products over pairs of axes: the last `axes` of x1 with the first of x2, or "
+            "two lists.",
+     .entry = entry_of<tensordot>(),
+     .promotes = true});
 
 Tensor outer(const Tensor& x1, const Tensor& x2) {
   return multiply(reshape(x1, Dims{-1, 1}), reshape(x2, Dims{1, -1}));
 }
+[[maybe_unused]] static const FunctionRecord& outer_function =
+    arrange_family.offer({.name = "outer",
+                          .signature = "(x1, x2, /)",
+                          .doc = "All products of an element of one and an element of the other.",
+                          .entry = entry_of<outer>(),
+                          .promotes = true});
 
 // ------------------------------------------------------------------------------ softmax and kin
 
@@ -371,6 +495,13 @@ Tensor logsumexp(const Tensor& x, const Axes& axis, bool keepdims) {
   const Tensor out = where(equal(top, infinite), largest, usual);
   return keepdims ? out : squeeze(out, axes);
 }
+[[maybe_unused]] static const FunctionRecord& logsumexp_function = arrange_family.offer(
+    {.name = "logsumexp",
+     .signature = "(x, /, axis=None, *, keepdims=False)",
+     .doc = "The logarithm of the sum of exponentials, without overflow: -inf where there are "
+            "none.\n\n"
+            "Where entries are inf these alone have a derivative, in equal shares.",
+     .entry = entry_of<logsumexp>()});
 
 Tensor log_softmax(const Tensor& x, const Axes& axis) {
   const Tensor f = in_floating(x);
@@ -378,6 +509,11 @@ Tensor log_softmax(const Tensor& x, const Axes& axis) {
   const Tensor centred = f - held(max(f, axis, true));
   return centred - log(sum(exp(centred), axis, true));
 }
+[[maybe_unused]] static const FunctionRecord& log_softmax_function =
+    arrange_family.offer({.name = "log_softmax",
+                          .signature = "(x, /, axis=-1)",
+                          .doc = "The logarithm of the softmax, without overflow.",
+                          .entry = entry_of<log_softmax>()});
 
 Tensor softmax(const Tensor& x, const Axes& axis) {
   const Tensor f = in_floating(x);
@@ -385,122 +521,12 @@ Tensor softmax(const Tensor& x, const Axes& axis) {
   const Tensor share = exp(f - held(max(f, axis, true)));
   return share / sum(share, axis, true);
 }
+[[maybe_unused]] static const FunctionRecord& softmax_function = arrange_family.offer(
+    {.name = "softmax",
+     .signature = "(x, /, axis=-1)",
+     .doc = "Exponentials as shares of their sum along an axis; nan where one of them is inf.",
+     .entry = entry_of<softmax>()});
 
-void register_arrange_ops() {
-  register_functions({
-      {.name = "tril",
-       .signature = "(x, /, *, k=0)",
-       .doc = "The lower triangles of matrices: zeros above the k-th diagonal.",
-       .entry = entry_of<tril>()},
-      {.name = "triu",
-       .signature = "(x, /, *, k=0)",
-       .doc = "The upper triangles of matrices: zeros below the k-th diagonal.",
-       .entry = entry_of<triu>()},
-      {.name = "swapaxes",
-       .signature = "(x, axis1, axis2, /)",
-       .doc = "Two axes exchanged.",
-       .entry = entry_of<swapaxes>(),
-       .method = true},
-      {.name = "ravel",
-       .signature = "(x, /)",
-       .doc = "All elements in one axis.",
-       .entry = entry_of<ravel>(),
-       .method = true},
-      {.name = "flatten",
-       .signature = "(x, /)",
-       .doc = "All elements in one axis, NumPy's and PyTorch's method.",
-       .entry = entry_of<flatten>(),
-       .method = true},
-      {.name = "copy",
-       .signature = "(x, /)",
-       .doc = "The same elements in memory of their own; derivatives pass. As values never change, "
-              "a copy is needed only to give memory back.",
-       .entry = entry_of<copy>(),
-       .method = true},
-      {.name = "clone",
-       .signature = "(x, /)",
-       .doc = "`copy` by PyTorch's name; derivatives pass.",
-       .entry = entry_of<clone>(),
-       .method = true},
-      {.name = "diagonal",
-       .signature = "(x, /, offset=0, axis1=0, axis2=1)",
-       .doc = "Diagonals of the matrices in two axes, as a new last axis.",
-       .entry = entry_of<diagonal>(),
-       .method = true},
-      {.name = "trace",
-       .signature = "(x, /, offset=0, axis1=0, axis2=1, *, dtype=None)",
-       .doc = "Sums of the diagonals of the matrices in two axes.",
-       .entry = entry_of<trace>(),
-       .method = true},
-      {.name = "roll",
-       .signature = "(x, /, shift, *, axis=None)",
-       .doc = "Elements moved along axes; those that leave at one end enter at the other.",
-       .entry = entry_of<roll>()},
-      {.name = "tile",
-       .signature = "(x, repetitions, /)",
-       .doc = "The whole tensor repeated along each axis.",
-       .entry = entry_of<tile>()},
-      {.name = "repeat",
-       .signature = "(x, repeats, /, *, axis=None)",
-       .doc = "Each entry repeated along an axis; of all elements where it is None. `tile` repeats "
-              "the whole.",
-       .entry = entry_of<repeat>(),
-       .method = true},
-      {.name = "unstack",
-       .signature = "(x, /, *, axis=0) -> tuple",
-       .doc = "The entries along an axis, one tensor each.",
-       .entry = entry_of<unstack>()},
-      {.name = "broadcast_arrays",
-       .signature = "(*arrays) -> list",
-       .doc = "Each tensor repeated to the shape that all of them broadcast to.",
-       .entry = entry_of<broadcast_arrays>()},
-      {.name = "meshgrid",
-       .signature = "(*arrays, indexing='xy') -> list",
-       .doc = "Coordinates of a grid, from those of each axis.",
-       .entry = entry_of<meshgrid>()},
-      {.name = "diff",
-       .signature = "(x, /, *, axis=-1, n=1, prepend=None, append=None)",
-       .doc = "Differences of neighbours along an axis, taken n times.",
-       .entry = entry_of<diff>()},
-      {.name = "count_nonzero",
-       .signature = "(x, /, *, axis=None, keepdims=False)",
-       .doc = "How many elements are not zero.",
-       .entry = entry_of<count_nonzero>()},
-      {.name = "take_along_axis",
-       .signature = "(x, indices, /, *, axis=-1)",
-       .doc = "Entries along an axis, each row by indices of its own.",
-       .entry = entry_of<take_along_axis>()},
-      {.name = "vecdot",
-       .signature = "(x1, x2, /, *, axis=-1)",
-       .doc = "Sums of products along an axis; the other axes broadcast.",
-       .entry = entry_of<vecdot>(),
-       .promotes = true},
-      {.name = "tensordot",
-       .signature = "(x1, x2, /, *, axes=2)",
-       .doc = "Sums of products over pairs of axes: the last `axes` of x1 with the first of x2, or "
-              "two lists.",
-       .entry = entry_of<tensordot>(),
-       .promotes = true},
-      {.name = "outer",
-       .signature = "(x1, x2, /)",
-       .doc = "All products of an element of one and an element of the other.",
-       .entry = entry_of<outer>(),
-       .promotes = true},
-      {.name = "logsumexp",
-       .signature = "(x, /, axis=None, *, keepdims=False)",
-       .doc = "The logarithm of the sum of exponentials, without overflow: -inf where there are "
-              "none.\n\n"
-              "Where entries are inf these alone have a derivative, in equal shares.",
-       .entry = entry_of<logsumexp>()},
-      {.name = "log_softmax",
-       .signature = "(x, /, axis=-1)",
-       .doc = "The logarithm of the softmax, without overflow.",
-       .entry = entry_of<log_softmax>()},
-      {.name = "softmax",
-       .signature = "(x, /, axis=-1)",
-       .doc = "Exponentials as shares of their sum along an axis; nan where one of them is inf.",
-       .entry = entry_of<softmax>()},
-  });
-}
+void register_arrange_ops() { arrange_family.register_all(); }
 
 }  // namespace adjoint

@@ -40,9 +40,13 @@ class Callee : public Payload {
   Batch batch_;
 };
 
+/// All results on each input.
+struct AllDepend {
+  std::vector<bool> operator()(const std::vector<bool>&) const { return {}; }
+};
 /// A batching rule made of C++ functions.
-template <class F, class Depends>
-Callee::Batch make_batch(F f, Depends depends) {
+template <class F, class Depends = AllDepend>
+Callee::Batch make_batch(F f, Depends depends = {}) {
   class Made final : public Callee::BatchFunction {
    public:
     Made(F f, Depends depends) : f_(std::move(f)), depends_(std::move(depends)) {}

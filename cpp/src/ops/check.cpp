@@ -3,9 +3,8 @@
 #include "ops/check.h"
 
 #include <algorithm>
-#include <cstdio>
+#include <charconv>
 #include <string>
-#include <type_traits>
 #include <utility>
 
 #include "ops/structural.h"
@@ -24,20 +23,9 @@ struct Complaint final : Payload {
 };
 
 template <class T>
-std::string written(T x) {
-  if constexpr (std::is_integral_v<T>) {
-    return std::to_string(x);
-  } else {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.17g", static_cast<double>(x));
-    double shortest = 0;
-    for (int digits = 1; digits < 17; ++digits) {
-      char fewer[32];
-      std::snprintf(fewer, sizeof fewer, "%.*g", digits, static_cast<double>(x));
-      if (std::sscanf(fewer, "%lf", &shortest) == 1 && static_cast<T>(shortest) == x) return fewer;
-    }
-    return text;
-  }
+std::string written(T x) {  // a floating number in the fewest digits that give it back
+  char text[64];
+  return {text, std::to_chars(text, text + sizeof text, x).ptr};
 }
 
 // Inputs are x and bools of its shape, or one for all; payload: the complaint.
@@ -60,23 +48,24 @@ void run_check(const Op&, Node* out, std::span<Node* const> in, const Attrs* att
   raise(complaint.kind, complaint.op, complaint.wrong + shown);
 }
 
-Op& check_record = check_family.define(
-    {.name = "check",
-     .kind = OpKind::structural,
-     .arity = 2,
-     .dtypes = DTypeRule::custom,
-     .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
-     .constant_inputs = 2,
-     .batch =
-         [](const BatchArgs& args) {
-           const Tensor x = mapped_input(args, 0);
-           const Tensor holds = args.attrs->flag ? args.inputs[1] : mapped_input(args, 1);
-           return apply(args.op, {&x, &holds}, same_attrs(args.attrs));
-         },
-     .infer = infer_same,
-     .run = run_check,
-     .internal = true,
-     .fallible = true});
+Op& check_record =
+    check_family.define({.name = "check",
+                         .kind = OpKind::structural,
+                         .arity = 2,
+                         .dtypes = DTypeRule::custom,
+                         .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
+                         .constant_inputs = 2,
+                         .batch =
+                             [](const BatchArgs& args) {
+                               const Tensor x = mapped_input(args, 0);
+                               const Tensor holds =
+                                   args.attrs->flag ? args.inputs[1] : mapped_input(args, 1);
+                               return apply(args.op, {&x, &holds}, same_attrs(args.attrs));
+                             },
+                         .infer = infer_same,
+                         .run = run_check,
+                         .internal = true,
+                         .fallible = true});
 
 Tensor with_check(const Tensor& x, const Tensor& holds, const Complaint* complaint, bool whole) {
   auto* attrs = new Attrs;

@@ -34,13 +34,6 @@ Tensor triangle_read(const Tensor& x, const TriangularForm& form) {
   return form.lower ? tril(x, -k) : triu(x, k);
 }
 
-template <class T>
-bool has_zero_pivot(const T* a, Index n, Index leading) {
-  for (Index i = 0; i < n; ++i)
-    if (a[i * (leading + 1)] == T(0)) return true;
-  return false;
-}
-
 /// X takes the place of B, contiguous in row-major order: as LAPACK sees it, X' op(A)' = B'.
 template <class T>
 void solve_in_place(const TriangularForm& form, Index n, Index k, const T* a,
@@ -71,7 +64,7 @@ void run_solve_triangular(const Op& op, Node* out, std::span<Node* const> in, co
     for_stack(product(stack), static_cast<double>(n * n * k), [&](Index begin, Index end) {
       for (Index i = begin; i < end; ++i) {
         const T* a = reader.at<T>(i);
-        if (!form.unit && has_zero_pivot(a, n, reader.leading()))
+        if (!form.unit && has_zero_on_diagonal(a, n, reader.leading()))
           failure.report(i, 1);
         else
           solve_in_place(form, n, k, a, reader, data_of<T>(out) + i * n * k);
@@ -89,7 +82,7 @@ std::vector<Tensor> pull_solve_triangular(const RuleArgs& args, std::span<const 
   Tensor of_a, of_b = apply(args.op, {&args.inputs[0], &cts[0]}, form.transposed().attrs());
   if (is_wanted(args, 0)) {
     const Tensor both =
-        form.trans ? matmul(x, transposed_matrix(of_b)) : matmul(of_b, transposed_matrix(x));
+        form.trans ? matmul(x, matrix_transpose(of_b)) : matmul(of_b, matrix_transpose(x));
     of_a = triangle_read(negative(both), form);
   }
   return {of_a, of_b};
@@ -100,7 +93,7 @@ std::vector<Tensor> push_solve_triangular(const RuleArgs& args, std::span<const 
   Tensor right = tangents[1];
   if (tangents[0].defined()) {
     const Tensor moved = triangle_read(tangents[0], form);
-    right = plus(negative(matmul(form.trans ? transposed_matrix(moved) : moved, result_of(args))),
+    right = plus(negative(matmul(form.trans ? matrix_transpose(moved) : moved, result_of(args))),
                  right);
   }
   return {apply(args.op, {&args.inputs[0], &right}, form.attrs())};
@@ -177,22 +170,22 @@ Tensor lower_half(const Tensor& x) {
 
 /// The lower factor, whichever was given.
 Tensor lower_factor(const RuleArgs& args, const Tensor& x) {
-  return args.attrs->flag ? transposed_matrix(x) : x;
+  return args.attrs->flag ? matrix_transpose(x) : x;
 }
 
 Tensor vjp_cholesky(const RuleArgs& args, int, const Tensor& given) {
   const Tensor l = lower_factor(args, args.output), ct = lower_factor(args, given);
   const TriangularForm back(true, true, false);
-  const Tensor inner = lower_half(matmul(transposed_matrix(l), ct));
+  const Tensor inner = lower_half(matmul(matrix_transpose(l), ct));
   const Tensor left = triangular_solution(l, inner, back);
-  return symmetric_part(triangular_solution(l, transposed_matrix(left), back));
+  return symmetric_part(triangular_solution(l, matrix_transpose(left), back));
 }
 
 Tensor jvp_cholesky(const RuleArgs& args, std::span<const Tensor> tangents) {
   const Tensor l = lower_factor(args, args.output);
   const TriangularForm forth(true, false, false);
   const Tensor left = triangular_solution(l, symmetric_part(tangents[0]), forth);
-  const Tensor inner = triangular_solution(l, transposed_matrix(left), forth);
+  const Tensor inner = triangular_solution(l, matrix_transpose(left), forth);
   return lower_factor(args, matmul(l, lower_half(inner)));
 }
 

@@ -380,15 +380,13 @@ void run_det(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, s
   });
 }
 
-Tensor as_square(const Tensor& x) { return as_column(as_column(x)); }
-
 Op& det_record = det_family.define(
     {.name = "det",
      .kind = OpKind::custom,
      .arity = 1,
      .vjp =
          [](const RuleArgs& args, int, const Tensor& ct) {
-           return as_square(ct) * apply(det_slope_record, {&args.inputs[0]});
+           return as_matrix(ct) * apply(det_slope_record, {&args.inputs[0]});
          },
      .jvp =
          [](const RuleArgs& args, std::span<const Tensor> tangents) {

@@ -61,13 +61,6 @@ std::vector<Tensor> lu_of(const Tensor& a) {
 
 // attrs.flag: the transposed system. Inputs are a, b, the factors of a and their pivots.
 
-template <class T>
-bool has_zero_on_diagonal(const T* a, Index n, Index leading) {
-  for (Index i = 0; i < n; ++i)
-    if (a[i * (leading + 1)] == T(0)) return true;
-  return false;
-}
-
 /// Exchanges rows of x, k entries each, in the order of the factorisation or the reverse one.
 template <class T>
 void exchange_rows(T* x, Index n, Index k, const Index* pivots, bool forward) {
@@ -140,8 +133,8 @@ std::vector<Tensor> pull_solve(const RuleArgs& args, std::span<const Tensor> cts
   const Tensor of_b = solution(in[0], cts[0], in[2], in[3], !trans);
   Tensor of_a;
   if (is_wanted(args, 0))
-    of_a = negative(trans ? matmul(result_of(args), transposed_matrix(of_b))
-                          : matmul(of_b, transposed_matrix(result_of(args))));
+    of_a = negative(trans ? matmul(result_of(args), matrix_transpose(of_b))
+                          : matmul(of_b, matrix_transpose(result_of(args))));
   return {of_a, of_b, {}, {}};
 }
 
@@ -149,7 +142,7 @@ std::vector<Tensor> push_solve(const RuleArgs& args, std::span<const Tensor> tan
   const bool trans = args.attrs->flag;
   Tensor right = tangents[1];
   if (tangents[0].defined()) {
-    const Tensor moved = trans ? transposed_matrix(tangents[0]) : tangents[0];
+    const Tensor moved = trans ? matrix_transpose(tangents[0]) : tangents[0];
     right = plus(negative(matmul(moved, result_of(args))), right);
   }
   return {solution(args.inputs[0], right, args.inputs[2], args.inputs[3], trans)};
@@ -221,7 +214,7 @@ Op& inv_record =
                       .arity = 1,
                       .vjp =
                           [](const RuleArgs& args, int, const Tensor& ct) {
-                            const Tensor back = transposed_matrix(args.output);
+                            const Tensor back = matrix_transpose(args.output);
                             return negative(matmul(matmul(back, ct), back));
                           },
                       .jvp =
@@ -267,8 +260,6 @@ Tensor logdet_slope(const RuleArgs& args) {
   const Tensor& a = args.inputs[0];
   return solution(a, unit_matrix(a, columns_of(a)), args.inputs[1], args.inputs[2], true);
 }
-
-Tensor as_matrix(const Tensor& x) { return as_column(as_column(x)); }
 
 Op& slogdet_record = lu_family.define(
     {.name = "slogdet",

@@ -14,6 +14,8 @@ Tensor inverse_or_infinite(const Tensor& x);  // linalg_lu.cpp
 
 namespace {
 
+Family norms_family;
+
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 Tensor number_like(const Tensor& x, double value) { return Tensor::scalar(value, x.dtype()); }
@@ -99,12 +101,29 @@ Tensor vector_norm(const Tensor& given, const Axes& axis, bool keepdims, double 
   const Tensor out = summed_powers(x, axes, ord);
   return keepdims ? out : squeeze(out, axes);
 }
+[[maybe_unused]] static const FunctionRecord& vector_norm_function = norms_family.offer(
+    {.name = "linalg.vector_norm",
+     .signature = "(x, /, *, axis=None, keepdims=False, ord=2)",
+     .doc = "The norm of vectors: the sum of |x|**ord over the axes, or all of them, to the power\n"
+            "1 / ord; the largest or smallest |x| of inf or -inf; how many are not 0 of 0.\n"
+            "\n"
+            "The derivative at 0 is 0, and equal largest entries share it.",
+     .entry = entry_of<vector_norm>()});
 
 Tensor matrix_norm(const Tensor& given, bool keepdims, const Order& ord) {
   const Tensor x = matrices(given, "matrix_norm");
   const Tensor out = norm_of_matrices(x, ord, "matrix_norm");
-  return keepdims ? as_column(as_column(out)) : out;
+  return keepdims ? as_matrix(out) : out;
 }
+[[maybe_unused]] static const FunctionRecord& matrix_norm_function = norms_family.offer(
+    {.name = "linalg.matrix_norm",
+     .signature = "(x, /, *, keepdims=False, ord='fro')",
+     .doc = "The norm of matrices: 'fro', the root of the sum of squares; 'nuc', the sum of the\n"
+            "singular values; 2 and -2, the largest and smallest one; 1 and -1, the largest and\n"
+            "smallest sum of magnitudes of a column; inf and -inf, of a row.\n\n"
+            "The derivative at 0 is 0, and equal largest sums or singular values share it. The\n"
+            "norm of a matrix without elements is 0; a smallest of none raises ValueError.",
+     .entry = entry_of<matrix_norm>()});
 
 Tensor norm(const Tensor& given, const std::optional<Order>& ord, const Axes& axis, bool keepdims) {
   const char* const op = "norm";
@@ -129,6 +148,12 @@ Tensor norm(const Tensor& given, const std::optional<Order>& ord, const Axes& ax
   const Tensor out = norm_of_matrices(last, ord.value_or("fro"), op);
   return keepdims ? with_unit_axes(out, x, axes) : out;
 }
+[[maybe_unused]] static const FunctionRecord& norm_function = norms_family.offer(
+    {.name = "linalg.norm",
+     .signature = "(x, ord=None, axis=None, keepdims=False)",
+     .doc = "The norm of vectors along one axis or of matrices in two, as NumPy has it; of all\n"
+            "elements where neither `ord` nor `axis` is given.",
+     .entry = entry_of<norm>()});
 
 Tensor cond(const Tensor& given, const std::optional<Order>& p) {
   const char* const op = "cond";
@@ -148,16 +173,32 @@ Tensor cond(const Tensor& given, const std::optional<Order>& p) {
   const Tensor unknown = any(isnan(x), {-2, -1});
   return where(logical_and(isnan(out), logical_not(unknown)), number_like(out, kInfinite), out);
 }
+[[maybe_unused]] static const FunctionRecord& cond_function = norms_family.offer(
+    {.name = "linalg.cond",
+     .signature = "(x, p=None)",
+     .doc = "Condition numbers of matrices in the norm p, one of those of `matrix_norm`; None is\n"
+            "2, for which a matrix need not be square. Infinite where a matrix is singular.",
+     .entry = entry_of<cond>()});
 
 // ------------------------------------------------------------------------------------ products
 
 Tensor diagonal(const Tensor& x, std::int64_t offset) {
   return adjoint::diagonal(x, offset, -2, -1);
 }
+[[maybe_unused]] static const FunctionRecord& diagonal_function =
+    norms_family.offer({.name = "linalg.diagonal",
+                        .signature = "(x, /, *, offset=0)",
+                        .doc = "The diagonals of matrices, as the last axis.",
+                        .entry = entry_of<diagonal>()});
 
 Tensor trace(const Tensor& x, std::int64_t offset, std::optional<DType> dtype) {
   return adjoint::trace(x, offset, -2, -1, dtype);
 }
+[[maybe_unused]] static const FunctionRecord& trace_function =
+    norms_family.offer({.name = "linalg.trace",
+                        .signature = "(x, /, *, offset=0, dtype=None)",
+                        .doc = "The sums of the diagonals of matrices.",
+                        .entry = entry_of<trace>()});
 
 Tensor matrix_power(const Tensor& x, std::int64_t n) {
   square_matrices(x, "matrix_power");
@@ -170,6 +211,12 @@ Tensor matrix_power(const Tensor& x, std::int64_t n) {
   }
   return out.defined() ? out : unit_matrix(x, columns_of(x));
 }
+[[maybe_unused]] static const FunctionRecord& matrix_power_function = norms_family.offer(
+    {.name = "linalg.matrix_power",
+     .signature = "(x, n, /)",
+     .doc = "Square matrices to the power of an integer; a negative one is a power of the\n"
+            "inverse, and raises LinAlgError where a matrix is singular.",
+     .entry = entry_of<matrix_power>()});
 
 namespace {
 
@@ -234,6 +281,12 @@ Tensor multi_dot(std::span<const Tensor> arrays) {
   if (!column) shape.push_back(out.shape()[1]);
   return reshape(out, shape);
 }
+[[maybe_unused]] static const FunctionRecord& multi_dot_function = norms_family.offer(
+    {.name = "linalg.multi_dot",
+     .signature = "(arrays, /)",
+     .doc = "The product of several matrices in the order that costs least. The first and the\n"
+            "last may be vectors.",
+     .entry = entry_of<multi_dot>()});
 
 Tensor block_diag(std::span<const Tensor> arrays) {
   const char* const op = "block_diag";
@@ -259,61 +312,17 @@ Tensor block_diag(std::span<const Tensor> arrays) {
   }
   return concat(bands, -2);
 }
+[[maybe_unused]] static const FunctionRecord& block_diag_function = norms_family.offer(
+    {.name = "linalg.block_diag",
+     .signature = "(*arrays)",
+     .doc = "Matrices that have the given ones along the diagonal, and zeros elsewhere.",
+     .entry = entry_of<block_diag>()});
 
 void register_norm_ops() {
-  constexpr const char* pair = "(x1, x2, /)";
+  norms_family.register_all();
   register_functions({
-      {.name = "linalg.vector_norm",
-       .signature = "(x, /, *, axis=None, keepdims=False, ord=2)",
-       .doc =
-           "The norm of vectors: the sum of |x|**ord over the axes, or all of them, to the power\n"
-           "1 / ord; the largest or smallest |x| of inf or -inf; how many are not 0 of 0.\n"
-           "\n"
-           "The derivative at 0 is 0, and equal largest entries share it.",
-       .entry = entry_of<vector_norm>()},
-      {.name = "linalg.matrix_norm",
-       .signature = "(x, /, *, keepdims=False, ord='fro')",
-       .doc = "The norm of matrices: 'fro', the root of the sum of squares; 'nuc', the sum of the\n"
-              "singular values; 2 and -2, the largest and smallest one; 1 and -1, the largest and\n"
-              "smallest sum of magnitudes of a column; inf and -inf, of a row.\n\n"
-              "The derivative at 0 is 0, and equal largest sums or singular values share it. The\n"
-              "norm of a matrix without elements is 0; a smallest of none raises ValueError.",
-       .entry = entry_of<matrix_norm>()},
-      {.name = "linalg.norm",
-       .signature = "(x, ord=None, axis=None, keepdims=False)",
-       .doc = "The norm of vectors along one axis or of matrices in two, as NumPy has it; of all\n"
-              "elements where neither `ord` nor `axis` is given.",
-       .entry = entry_of<norm>()},
-      {.name = "linalg.cond",
-       .signature = "(x, p=None)",
-       .doc =
-           "Condition numbers of matrices in the norm p, one of those of `matrix_norm`; None is\n"
-           "2, for which a matrix need not be square. Infinite where a matrix is singular.",
-       .entry = entry_of<cond>()},
-      {.name = "linalg.matrix_power",
-       .signature = "(x, n, /)",
-       .doc = "Square matrices to the power of an integer; a negative one is a power of the\n"
-              "inverse, and raises LinAlgError where a matrix is singular.",
-       .entry = entry_of<matrix_power>()},
-      {.name = "linalg.multi_dot",
-       .signature = "(arrays, /)",
-       .doc = "The product of several matrices in the order that costs least. The first and the\n"
-              "last may be vectors.",
-       .entry = entry_of<multi_dot>()},
-      {.name = "linalg.block_diag",
-       .signature = "(*arrays)",
-       .doc = "Matrices that have the given ones along the diagonal, and zeros elsewhere.",
-       .entry = entry_of<block_diag>()},
-      {.name = "linalg.diagonal",
-       .signature = "(x, /, *, offset=0)",
-       .doc = "The diagonals of matrices, as the last axis.",
-       .entry = entry_of<diagonal>()},
-      {.name = "linalg.trace",
-       .signature = "(x, /, *, offset=0, dtype=None)",
-       .doc = "The sums of the diagonals of matrices.",
-       .entry = entry_of<trace>()},
       {.name = "linalg.matmul",
-       .signature = pair,
+       .signature = "(x1, x2, /)",
        .doc = "The matrix product; leading axes are stacks and broadcast.",
        .entry = entry_of<adjoint::matmul>()},
       {.name = "linalg.matrix_transpose",
@@ -326,7 +335,7 @@ void register_norm_ops() {
        .entry = entry_of<adjoint::cross>(),
        .promotes = true},
       {.name = "linalg.outer",
-       .signature = pair,
+       .signature = "(x1, x2, /)",
        .doc = "All products of an element of one and an element of the other.",
        .entry = entry_of<adjoint::outer>(),
        .promotes = true},

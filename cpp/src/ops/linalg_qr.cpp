@@ -22,13 +22,6 @@ Family qr_family;
 
 // attrs.flag: Q is complete. R has as many rows as Q has columns.
 
-Tensor leading_columns(const Tensor& x, Index first, Index count) {
-  return entries_along(x, x.ndim() - 1, first, count);
-}
-Tensor leading_rows(const Tensor& x, Index first, Index count) {
-  return entries_along(x, x.ndim() - 2, first, count);
-}
-
 template <class T>
 Index factor_one(kernels::QrFactors<T>& factors, Index m, Index n, Index columns, T* work, T* q,
                  T* r) {
@@ -81,7 +74,7 @@ struct QrParts {
 
   explicit QrParts(const RuleArgs& args)
       : q(args.outputs[0]), r(args.outputs[1]), n(columns_of(args.outputs[1])) {
-    r1 = rows_of(r) == n ? r : leading_rows(r, 0, n);
+    r1 = rows_of(r) == n ? r : rows_from(r, 0, n);
   }
   bool complete() const { return columns_of(q) != n; }
   /// x R^-1, or x R'^-1.
@@ -102,21 +95,21 @@ std::vector<Tensor> pull_qr(const RuleArgs& args, std::span<const Tensor> cts) {
     const Tensor k = matmul(matrix_transpose(q), cts[0]);
     if (p.complete()) {
       const Index more = columns_of(q) - p.n;
-      inner = skew_below(leading_columns(leading_rows(k, 0, p.n), 0, p.n));
-      const Tensor down = leading_columns(leading_rows(k, p.n, more), 0, p.n);
-      const Tensor across = leading_columns(leading_rows(k, 0, p.n), p.n, more);
-      beside = matmul(leading_columns(q, p.n, more), down - matrix_transpose(across));
+      inner = skew_below(columns_from(rows_from(k, 0, p.n), 0, p.n));
+      const Tensor down = columns_from(rows_from(k, p.n, more), 0, p.n);
+      const Tensor across = columns_from(rows_from(k, 0, p.n), p.n, more);
+      beside = matmul(columns_from(q, p.n, more), down - matrix_transpose(across));
     } else {
       inner = skew_below(k);
       beside = cts[0] - matmul(q, k);
     }
   }
   if (cts[1].defined()) {
-    const Tensor given = p.complete() ? leading_rows(cts[1], 0, p.n) : cts[1];
+    const Tensor given = p.complete() ? rows_from(cts[1], 0, p.n) : cts[1];
     const Tensor both = matmul(triu(given), matrix_transpose(p.r1));
     inner = plus(inner, both - skew_below(both));
   }
-  const Tensor q1 = p.complete() ? leading_columns(q, 0, p.n) : q;
+  const Tensor q1 = p.complete() ? columns_from(q, 0, p.n) : q;
   return {p.over_r(plus(matmul(q1, inner), beside), true)};
 }
 
@@ -124,14 +117,14 @@ std::vector<Tensor> push_qr(const RuleArgs& args, std::span<const Tensor> tangen
   const QrParts p(args);
   const Tensor moved = p.over_r(tangents[0], false);
   const Tensor within = matmul(matrix_transpose(p.q), moved);
-  const Tensor top = p.complete() ? leading_rows(within, 0, p.n) : within;
+  const Tensor top = p.complete() ? rows_from(within, 0, p.n) : within;
   const Tensor lower = tril(top, -1);
   const Tensor turn = lower - matrix_transpose(lower);
   Tensor dr = triu(matmul(top - turn, p.r1));
   if (!p.complete()) return {moved - matmul(p.q, top - turn), dr};
   const Index more = columns_of(p.q) - p.n;
-  const Tensor down = leading_rows(within, p.n, more);
-  const Tensor q1 = leading_columns(p.q, 0, p.n), q2 = leading_columns(p.q, p.n, more);
+  const Tensor down = rows_from(within, p.n, more);
+  const Tensor q1 = columns_from(p.q, 0, p.n), q2 = columns_from(p.q, p.n, more);
   const Tensor parts[] = {matmul(q1, turn) + matmul(q2, down),
                           negative(matmul(q1, matrix_transpose(down)))};
   const Tensor rows[] = {dr, zeros_of(with_matrix(stack_of(dr.shape()), more, p.n), dr.dtype())};
@@ -166,11 +159,11 @@ std::tuple<Tensor, Tensor> qr(const Tensor& x, std::string_view mode) {
   const Tensor a = matrices(x, op);
   const Index m = rows_of(a), n = columns_of(a);
   const AttrsPtr attrs = make_attrs({}, mode == "complete");
-  const Tensor first = m < n ? leading_columns(a, 0, m) : a;
+  const Tensor first = m < n ? columns_from(a, 0, m) : a;
   Node* const in[] = {first.node()};
   std::vector<Tensor> out = apply_all(qr_record, in, attrs);
   if (m < n) {
-    const Tensor rest = matmul(matrix_transpose(out[0]), leading_columns(a, m, n - m));
+    const Tensor rest = matmul(matrix_transpose(out[0]), columns_from(a, m, n - m));
     out[1] = concat(std::vector{out[1], rest}, -1);
   }
   return {std::move(out[0]), std::move(out[1])};

@@ -209,14 +209,6 @@ void run_svd(const Op& op, std::span<Node* const> out, std::span<Node* const> in
           "the singular values of " + failure.subject(stack_of(shape)) + " did not converge");
 }
 
-/// The first k columns, and the others.
-Tensor columns_from(const Tensor& x, Index first, Index count) {
-  return entries_along(x, x.ndim() - 1, first, count);
-}
-Tensor rows_from(const Tensor& x, Index first, Index count) {
-  return entries_along(x, x.ndim() - 2, first, count);
-}
-
 struct SvdParts {
   Tensor u, s, v;  // all columns that there are
   Tensor u1, v1;   // as many as there are values

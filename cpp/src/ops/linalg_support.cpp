@@ -49,7 +49,7 @@ System::System(const Tensor& left, const Tensor& right, const char* op)
   b = over_stack(b, stack);
 }
 
-Tensor symmetric_part(const Tensor& x) { return (x + transposed_matrix(x)) * 0.5; }
+Tensor symmetric_part(const Tensor& x) { return (x + matrix_transpose(x)) * 0.5; }
 
 Tensor unit_matrix(const Tensor& like, Index n) {
   return over_stack(eye(n, {}, 0, like.dtype()), stack_of(like.shape()));

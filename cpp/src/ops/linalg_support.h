@@ -66,7 +66,6 @@ Tensor over_stack(const Tensor& x, Layout::Extents stack);
 
 // ------------------------------------------------------------------------------ parts of rules
 
-inline Tensor transposed_matrix(const Tensor& x) { return matrix_transpose(x); }
 /// (x + x') / 2.
 Tensor symmetric_part(const Tensor& x);
 /// The unit matrix of the same order and dtype.
@@ -74,6 +73,15 @@ Tensor unit_matrix(const Tensor& like, Index n);
 /// A vector of each stack as a matrix of one row or column: what a diagonal matrix multiplies by.
 inline Tensor as_row(const Tensor& x) { return expand_dims(x, -2); }
 inline Tensor as_column(const Tensor& x) { return expand_dims(x, -1); }
+/// A number of each stack as a matrix of one entry.
+inline Tensor as_matrix(const Tensor& x) { return as_column(as_column(x)); }
+/// `count` columns or rows, from `first` on.
+inline Tensor columns_from(const Tensor& x, Index first, Index count) {
+  return entries_along(x, x.ndim() - 1, first, count);
+}
+inline Tensor rows_from(const Tensor& x, Index first, Index count) {
+  return entries_along(x, x.ndim() - 2, first, count);
+}
 /// A rule gives cotangents of several inputs together; those that nobody asks for cost nothing.
 inline bool is_wanted(const RuleArgs& args, std::size_t i) {
   return args.inputs[i].node()->requires_grad;
@@ -181,6 +189,13 @@ bool triangle_finite(const T* x, Index n, bool upper) {
 template <class T>
 void fill_nan(T* x, Index n) {
   std::fill_n(x, n, std::numeric_limits<T>::quiet_NaN());
+}
+
+template <class T>
+bool has_zero_on_diagonal(const T* a, Index n, Index leading) {
+  for (Index i = 0; i < n; ++i)
+    if (a[i * (leading + 1)] == T(0)) return true;
+  return false;
 }
 
 /// x' = P L U in the place of x. A pivot is the largest number of a column, a search that passes

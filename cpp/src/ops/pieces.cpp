@@ -14,11 +14,6 @@ namespace adjoint {
 
 namespace {
 
-Tensor integers_of(const std::vector<std::int64_t>& values) {
-  const std::int64_t shape[] = {static_cast<std::int64_t>(values.size())};
-  return Tensor::from_data(values, shape);
-}
-
 // ---------------------------------------------------------------------------------------- split
 
 /// Entries between neighbouring bounds along an axis, the bounds as a slice takes them.

@@ -348,6 +348,11 @@ Tensor sum_to_shape(Tensor x, Tensor::Shape shape) {
   return lead ? reshape(summed, shape) : summed;
 }
 
+Tensor integers_of(const std::vector<std::int64_t>& values) {
+  const std::int64_t shape[] = {static_cast<std::int64_t>(values.size())};
+  return Tensor::from_data(values, shape);
+}
+
 Tensor mix(const Tensor& low, const Tensor& high, const Tensor& share) {
   const Tensor distance = high - low;
   const Tensor parts = mul0(1.0 - share, low) + mul0(share, high);

@@ -1,6 +1,7 @@
 // What the derivative rules of several families share.
 #pragma once
 
+#include <deque>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,9 @@ Tensor in_floating(const Tensor& x);
 
 /// Integers whose values are known; raises for `op` where a trace or a batch has none yet.
 std::vector<std::int64_t> known_integers(const Tensor& x, const char* op);
+
+/// A vector of integers.
+Tensor integers_of(const std::vector<std::int64_t>& values);
 
 /// The value without its derivative.
 Tensor held(const Tensor& x);
@@ -54,12 +58,19 @@ class Family {
     records_.push_back(new Op(op));
     return *records_.back();
   }
+  /// A function, whose record stands beside it.
+  const FunctionRecord& offer(FunctionRecord f) {
+    functions_.push_back(std::move(f));
+    return functions_.back();
+  }
   void register_all() const {
     for (Op* op : records_) register_op(*op);
+    for (const FunctionRecord& f : functions_) register_function(f);
   }
 
  private:
   std::vector<Op*>& records_ = *new std::vector<Op*>;  // records live as long as the process
+  std::deque<FunctionRecord>& functions_ = *new std::deque<FunctionRecord>;
 };
 
 }  // namespace adjoint

@@ -174,11 +174,6 @@ std::vector<std::int64_t> known_integers(const Tensor& x, const char* op) {
 
 namespace {
 
-Tensor of_integers(const std::vector<std::int64_t>& values) {
-  const std::int64_t shape[] = {static_cast<std::int64_t>(values.size())};
-  return Tensor::from_data(values, shape);
-}
-
 /// The elements in order, and which of them are equal. Every nan differs from every other.
 struct Unique {
   std::vector<std::int64_t> first, inverse, counts;  // places in the flattened tensor
@@ -203,8 +198,8 @@ struct Unique {
       inverse[static_cast<std::size_t>(order[i])] = static_cast<std::int64_t>(first.size()) - 1;
     }
   }
-  Tensor values(const Tensor& x) const { return take(reshape(x, Dims{-1}), of_integers(first)); }
-  Tensor places(const Tensor& x) const { return reshape(of_integers(inverse), x.shape()); }
+  Tensor values(const Tensor& x) const { return take(reshape(x, Dims{-1}), integers_of(first)); }
+  Tensor places(const Tensor& x) const { return reshape(integers_of(inverse), x.shape()); }
 };
 
 }  // namespace
@@ -292,17 +287,17 @@ std::vector<Tensor> nonzero(const Tensor& x) {
       places[a].push_back(static_cast<std::int64_t>(i) / dense.strides()[a] % x.shape()[a]);
   }
   std::vector<Tensor> out;
-  for (const auto& along : places) out.push_back(of_integers(along));
+  for (const auto& along : places) out.push_back(integers_of(along));
   return out;
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> unique_all(const Tensor& x) {
   const Unique u(x, "unique_all");
-  return {u.values(x), of_integers(u.first), u.places(x), of_integers(u.counts)};
+  return {u.values(x), integers_of(u.first), u.places(x), integers_of(u.counts)};
 }
 std::tuple<Tensor, Tensor> unique_counts(const Tensor& x) {
   const Unique u(x, "unique_counts");
-  return {u.values(x), of_integers(u.counts)};
+  return {u.values(x), integers_of(u.counts)};
 }
 std::tuple<Tensor, Tensor> unique_inverse(const Tensor& x) {
   const Unique u(x, "unique_inverse");
