@@ -253,6 +253,10 @@ void read_parameters(Callable& f) {
     }
     ++at;
   }
+  if (at > Arguments::kMax)
+    raise(ErrorKind::runtime, f.function.name,
+          "has " + std::to_string(at) + " parameters, and a call has room for " +
+              std::to_string(Arguments::kMax));
 }
 
 std::string method_signature(const std::string& name, std::string_view signature) {
