@@ -114,7 +114,12 @@ def __getattr__(name: str) -> "Any":
         value = getattr(import_module(f"adjoint.{_NAMES[name]}"), name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module 'adjoint' has no attribute {name!r}")
+    advice = ""
+    if not name.startswith("_"):
+        from adjoint._words import advise
+
+        advice = advise(name)
+    raise AttributeError(f"module 'adjoint' has no attribute {name!r}{advice}")
 
 
 def __dir__() -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numbers
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 from adjoint import _core
@@ -21,6 +22,7 @@ __all__ = [
     "check_int",
     "check_kind",
     "check_number",
+    "check_words",
 ]
 
 
@@ -98,3 +100,10 @@ def check_at_least_zero(who: str, name: str, value: Any, *, positive: bool = Fal
     if not (number > 0 if positive else number >= 0):
         least = "above 0" if positive else "at least 0"
         raise ValueError(f"[{who}] {name} must be {least}, got {number!r}")
+
+
+def check_words(who: str, given: Iterable[str], **words: str) -> None:
+    """Raise where a parameter is given by another library's word for it."""
+    for word in given:
+        if word in words:
+            raise TypeError(f"[{who}] the parameter is {words[word]}=, not {word}=")

@@ -22,33 +22,10 @@ import numpy as np
 
 import adjoint as ad
 from adjoint._core import DType, Tensor
+from adjoint._words import NUMPY_NAMES
 
 __all__ = ["array_function", "array_ufunc"]
 
-# What a function is called here, where nothing here has NumPy's or SciPy's name of it.
-_OTHER_NAMES = {
-    "absolute": "abs",
-    "amax": "max",
-    "amin": "min",
-    "around": "round",
-    "array": "asarray",
-    "asanyarray": "asarray",
-    "concatenate": "concat",
-    "conjugate": "conj",
-    "degrees": "rad2deg",
-    "expit": "sigmoid",
-    "fix": "trunc",
-    "gammaln": "lgamma",
-    "invert": "bitwise_invert",
-    "left_shift": "bitwise_left_shift",
-    "power": "pow",
-    "psi": "digamma",
-    "radians": "deg2rad",
-    "right_shift": "bitwise_right_shift",
-    "row_stack": "vstack",
-    "trapz": "trapezoid",
-    **{f"arc{rest}": f"a{rest}" for rest in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
-}
 _OTHER_PARAMETERS = {"ddof": "correction"}
 # Of NumPy only, and without a say in the result: sorting here is stable, which every kind allows,
 # and the order of contractions is chosen in any case.
@@ -148,6 +125,7 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
     "array_equal": lambda a1, a2, equal_nan=False: bool(ad.array_equal(a1, a2, equal_nan)),
     "array_equiv": lambda a1, a2: bool(ad.array_equiv(a1, a2)),
     "clip": _clip,
+    "conjugate": lambda x, /: ad.positive(x),  # there are real numbers only
     "copy": lambda a: ad.asarray(a, copy=True),
     "cumprod": _cumulative("cumulative_prod"),
     "cumsum": _cumulative("cumulative_sum"),
@@ -173,7 +151,7 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
 
 def _find(name: str, home: ModuleType) -> tuple[str, Callable[..., Any]] | None:
     """Return the function that NumPy calls `name`, from a namespace here, and its name."""
-    for own in (name, _OTHER_NAMES.get(name, name)):
+    for own in (name, NUMPY_NAMES.get(name, name)):
         found = getattr(home, own, None)
         if callable(found) and not isinstance(found, type):
             return f"{home.__name__}.{own}".replace("adjoint", "ad", 1), found

@@ -106,7 +106,7 @@ def _followed(path: str) -> str:
 View = tuple[str, Tensor, memoryview]
 
 
-def _views(tensors: Mapping[str, Tensor]) -> list[View]:
+def _views(tensors: Mapping[str, Any]) -> list[View]:
     if not isinstance(tensors, Mapping):
         raise TypeError(
             f"[io.save] tensors must map str to Tensor, not be a {type(tensors).__name__}: name a "
@@ -117,7 +117,17 @@ def _views(tensors: Mapping[str, Tensor]) -> list[View]:
         _check_text("a name", name)
         if name == "__metadata__":
             raise ValueError("[io.save] '__metadata__' cannot name a tensor: use metadata=")
-        value = _core.asarray(tensor).detach()
+        if isinstance(tensor, Mapping):
+            raise TypeError(
+                f"[io.save] {name!r} holds a {type(tensor).__name__}, not a tensor: a file has one "
+                f"level of names, such as '{name}.weight'"
+            )
+        try:
+            value = _core.asarray(tensor).detach()
+        except (TypeError, ValueError) as error:
+            if isinstance(error, _core.TracedValueError):
+                raise
+            raise type(error)(f"[io.save] {name!r} is no tensor: {error}") from None
         views.append((name, value, memoryview(value)))
     return views
 

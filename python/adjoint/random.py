@@ -27,7 +27,7 @@ from math import prod
 from typing import Any, Concatenate, ParamSpec
 
 from adjoint import _core
-from adjoint._arguments import check_count, check_entries, check_int
+from adjoint._arguments import check_count, check_entries, check_int, check_words
 from adjoint._core import DType, Tensor
 from adjoint._dtypes import finfo, iinfo
 
@@ -60,8 +60,8 @@ def _draw_method(method: Draw[P]) -> Draw[P]:
 
     @wraps(method)
     def checked(self: Generator, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        if "size" in kwargs:
-            raise TypeError(f"[{name}] the parameter is shape=, not size=")
+        if kwargs:
+            check_words(name, kwargs, size="shape", dim="axis")
         return method(self, *args, **kwargs)
 
     return checked

@@ -154,9 +154,15 @@ PyObject* constant_result(PyObject* result) {
 
 void refuse_rebind_of_leaf(const PyTensor* t, const char* what) {
   if (!t->leaf || !t->leaf->requires_grad || !thread_state().recording) return;
+  std::string written;
+  if (std::string sign = what; sign.ends_with('=')) {
+    sign.pop_back();
+    written = "write a = a " + sign + " b for a " + what + " b, ";
+  }
   raise(ErrorKind::runtime, what,
-        "would replace the value of a tensor that requires grad while operations are recorded: "
-        "do it inside `with ad.no_grad():`, use assign on a Variable, or work on x.detach()");
+        "would replace the value of a tensor that requires grad while operations are recorded: " +
+            written +
+            "do it inside `with ad.no_grad():`, use assign on a Variable, or work on x.detach()");
 }
 
 void refuse_implicit_exit(const Node* node, const char* what) {

@@ -155,6 +155,11 @@ Tensor stack_items(const Nested& nested, std::optional<DType> dtype, const char*
   parts.reserve(held.size());
   for (const py::object& item : held)
     parts.push_back(known_from_python(item.ptr(), dtype, std::nullopt, op));
+  for (const Tensor& part : parts)
+    if (!part.node()->layout.same_shape(parts[0].node()->layout))
+      raise(ErrorKind::value, op,
+            "the entries of the list have the shapes " + to_string(parts[0].shape()) + " and " +
+                to_string(part.shape()) + ": to be one tensor all must be equal");
   Dims shape(nested.shape);
   shape.append(parts[0].shape().data(), parts[0].shape().size());
   return reshape(stack(parts, 0), shape);

@@ -274,6 +274,10 @@ void read_parameters(Callable& f) {
     }
     ++at;
   }
+  if (at > Arguments::kMax)
+    raise(ErrorKind::runtime, f.function.name,
+          "has " + std::to_string(at) + " parameters, and a call has room for " +
+              std::to_string(Arguments::kMax));
 }
 
 std::string method_signature(const std::string& name, std::string_view signature) {
@@ -353,6 +357,48 @@ void bind(py::module_& m, std::unique_ptr<Callable> owned) {
 
 // ---- Arguments ----------------------------------------------------------------------------------
 
+namespace {
+
+bool is_plain_int(PyObject* o) { return PyLong_Check(o) && !PyBool_Check(o); }
+
+/// What to do with positional arguments that are too many: extents one by one are meant as a tuple,
+/// others go by name.
+std::string advice_on_surplus(const Arguments::Signature& signature, PyObject* const* args,
+                              std::size_t nargs) {
+  const auto limit = static_cast<std::size_t>(signature.keyword_only);
+  for (std::size_t i = 0; i < limit; ++i) {
+    const std::string_view name = signature.names[i];
+    if (name != "shape" && name != "axes") continue;
+    const std::size_t after = signature.required - std::min<std::size_t>(signature.required, i + 1);
+    std::string tuple;
+    std::size_t k = i;
+    for (; k + after < nargs && is_plain_int(args[k]); ++k)
+      tuple += (k > i ? ", " : "") + shown_int(args[k]);
+    if (k < i + 2) continue;
+    return ": pass the " + std::string(name) + " as a tuple: " + signature.op +
+           (i > 0 ? "(x, (" : "((") + tuple + ")" + (k < nargs ? ", ...)" : ")");
+  }
+  std::string names;
+  for (std::size_t i = limit; i < signature.names.size(); ++i)
+    names += (names.empty() ? "" : ", ") + std::string(signature.names[i]) + "=";
+  return names.empty() ? "" : ": the rest goes by name, " + names;
+}
+
+/// What a parameter is called here, where NumPy, SciPy or PyTorch have another word for it.
+std::string advice_on_name(const Arguments::Signature& signature, std::string_view given) {
+  static constexpr std::pair<std::string_view, std::string_view> words[] = {
+      {"dim", "axis"},  {"dims", "axis"},        {"dims", "axes"},       {"axes", "axis"},
+      {"axis", "axes"}, {"keepdim", "keepdims"}, {"size", "shape"},      {"newshape", "shape"},
+      {"a_min", "min"}, {"a_max", "max"},        {"ddof", "correction"}, {"unbiased", "correction"},
+      {"p", "ord"},     {"diagonal", "k"},       {"reps", "repetitions"}};
+  for (const auto& [word, own] : words)
+    if (word == given && std::ranges::find(signature.names, own) != signature.names.end())
+      return ": here it is called " + std::string(own) + "=";
+  return "";
+}
+
+}  // namespace
+
 Arguments::Arguments(const Signature& signature, PyObject* const* args, std::size_t nargs,
                      PyObject* kwnames)
     : signature_(signature) {
@@ -360,8 +406,7 @@ Arguments::Arguments(const Signature& signature, PyObject* const* args, std::siz
   if (nargs > limit)
     raise(ErrorKind::type, signature.op,
           "takes " + std::to_string(limit) + " positional argument" + (limit == 1 ? "" : "s") +
-              ", got " + std::to_string(nargs) +
-              (limit < signature.names.size() ? ": the rest goes by name" : ""));
+              ", got " + std::to_string(nargs) + advice_on_surplus(signature, args, nargs));
   for (std::size_t i = 0; i < nargs; ++i) values_[i] = args[i];
   const Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
   for (Py_ssize_t k = 0; k < nkw; ++k) {
@@ -371,7 +416,9 @@ Arguments::Arguments(const Signature& signature, PyObject* const* args, std::siz
            PyUnicode_CompareWithASCIIString(name, signature.names[i]) != 0)
       ++i;
     if (i == signature.names.size())
-      raise(ErrorKind::type, signature.op, "has no keyword argument '" + text_of(name) + "'");
+      raise(ErrorKind::type, signature.op,
+            "has no keyword argument '" + text_of(name) + "'" +
+                advice_on_name(signature, text_of(name)));
     if (values_[i])
       raise(ErrorKind::type, signature.op,
             std::string("got two values for '") + signature.names[i] + "'");

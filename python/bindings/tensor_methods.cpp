@@ -412,7 +412,7 @@ py::object rebuild(py::object cls, py::object dtype, py::object shape, py::bytes
 
 // Whether a derivative, a batch or a trace leads through the value. The copy of a leaf is another
 // leaf, except inside of a transform, whose arguments are leaves too.
-bool is_connected(py::object self) {
+bool handle_is_connected(py::object self) {
   PyTensor* t = as_tensor(self.ptr());
   const Node* node = read_node(t);
   return node->level > 0 || (node->requires_grad && (!t->leaf || t_open_reverse > 0));
@@ -516,7 +516,7 @@ void init_methods(py::module_& m) {
   add_methods(tensor_buffer_methods);
   init_at(m);
   m.def("_rebuild", &rebuild);
-  m.def("_is_connected", &is_connected);
+  m.def("_is_connected", &handle_is_connected);
   m.def("_connected_copy", &connected_copy);
 }
 

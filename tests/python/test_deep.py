@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import numpy as np
@@ -11,6 +12,12 @@ import adjoint as ad
 
 LENGTH = 1_000_000
 STACK = 512 * 1024
+
+
+@pytest.fixture(autouse=True)
+def no_garbage_of_others():
+    """What earlier tests left in cycles is not freed, and counted, in the middle of these."""
+    gc.collect()
 
 
 def in_small_thread(f):

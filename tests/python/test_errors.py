@@ -1,11 +1,15 @@
 """Bad input: the exception, the words that help, and that nothing was changed by it."""
 
+import inspect
+import operator
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import adjoint as ad
+from adjoint import _words
 
 FLOATS = [1.0, 2.0, 3.0]
 
@@ -34,6 +38,34 @@ TABLE = [
     ("[1, 2, 3] - x", TypeError, r"\[subtract\] a list is no operand"),
     ("[1, 2, 3] & k", TypeError, r"\[bitwise_and\] a list is no operand"),
     ("[1, 2] + x", TypeError, "can only concatenate list"),
+    ("ad.ones(2, 3)", TypeError, r"pass the shape as a tuple: ones\(\(2, 3\)\)"),
+    ("ad.zeros(2, 3, dtype=ad.int8)", TypeError, r": zeros\(\(2, 3\)\)"),
+    ("ad.full(2, 3, 1.5)", TypeError, r"pass the shape as a tuple: full\(\(2, 3\), \.\.\.\)"),
+    ("ad.reshape(m, 3, 2)", TypeError, r": reshape\(x, \(3, 2\)\)"),
+    ("ad.broadcast_to(x, 2, 3)", TypeError, r": broadcast_to\(x, \(2, 3\)\)"),
+    ("ad.permute_dims(m, 1, 0)", TypeError, r"pass the axes as a tuple: permute_dims\(x, \(1, 0\)"),
+    ("ad.tril(m, -1)", TypeError, r"\[tril\].*the rest goes by name, k="),
+    ("ad.roll(m, 1, 0)", TypeError, r"\[roll\].*the rest goes by name, axis="),
+    ("ad.sum(x, dim=0)", TypeError, r"\[sum\] .*'dim': here it is called axis="),
+    ("m.mean(keepdim=True)", TypeError, "'keepdim': here it is called keepdims="),
+    ("x.std(ddof=1)", TypeError, "'ddof': here it is called correction="),
+    ("ad.permute_dims(m, dims=(1, 0))", TypeError, "'dims': here it is called axes="),
+    ("ad.sum(x, what=1)", TypeError, r"'what'$"),
+    ("ad.optim.Adam(lr=0.1)", TypeError, r"\[Adam\] the parameter is learning_rate=, not lr="),
+    ("ad.optim.SGD(lr=0.1)", TypeError, r"\[SGD\] the parameter is learning_rate=, not lr="),
+    ("ad.random.categorical([1.0], dim=0)", TypeError, "the parameter is axis=, not dim="),
+    ("ad.sum((x, m))", ValueError, r"\[sum\] the entries of the list have .* \(3,\) and \(2, 3\)"),
+    ("ad.sin([x, x[:2]])", ValueError, r"\[sin\] the entries of the list have the shapes"),
+    (
+        "ad.io.save('x', {'model': {'w': x}})",
+        TypeError,
+        r"\[io.save\] 'model' holds a dict.*model\.",
+    ),
+    ("ad.io.save('x', {'name': 'a'})", TypeError, r"\[io.save\] 'name' is no tensor"),
+    ("ad.compile(lambda v: v[v > 0])(x)", TypeError, r"mask.*NumPy array of bools.*ad\.where"),
+    ("ad.vmap(lambda v: v[v > 0])(m)", TypeError, r"mask.*NumPy array of bools.*ad\.where"),
+    ("ad.grad(lambda v: v.__iadd__(1))(2.0)", RuntimeError, r"write a = a \+ b for a \+= b"),
+    ("w.__imul__(2)", RuntimeError, r"write a = a \* b for a \*= b"),
     ("x + (1 + 2j)", TypeError, "unsupported operand"),
     ("x + np.ones(3, dtype=complex)", TypeError, "complex128"),
     ("x + np.ones(3, dtype='>f8')", TypeError, "native byte order"),
@@ -368,3 +400,41 @@ def test_a_list_is_extended_by_a_tensor():
     entries = [1]
     entries += ad.tensor([2, 3])
     assert [int(x) for x in entries] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("concatenate", "the name here is ad.concat"),
+        ("array", "the name here is ad.tensor or ad.asarray"),
+        ("jacfwd", r"the name here is ad.jacobian\(f, mode='forward'\)"),
+        ("manual_seed", "the name here is ad.random.seed"),
+        ("det", "the name here is ad.linalg.det"),
+        ("Adam", "the name here is ad.optim.Adam"),
+        ("logsumexpp", "the nearest names are ad.logsumexp"),
+        ("zzzzzz", "has no attribute 'zzzzzz'$"),
+        ("__wrapped__", "has no attribute '__wrapped__'$"),
+    ],
+)
+def test_names_of_other_libraries(name, text):
+    assert not hasattr(ad, name) and name not in dir(ad)
+    with pytest.raises(AttributeError, match=text):
+        getattr(ad, name)
+
+
+def test_every_name_that_is_told_of_exists():
+    for theirs, told in _words._OTHER_NAMES.items():
+        assert not hasattr(ad, theirs)
+        for own in re.findall(r"ad\.[\w.]+", told):
+            assert callable(operator.attrgetter(own[3:])(ad))
+
+
+def test_optimizers_keep_their_signatures():
+    parameters = inspect.signature(ad.optim.Adam).parameters
+    assert list(parameters)[:2] == ["params", "learning_rate"]
+
+    class Own(ad.optim.SGD):
+        def __init__(self, lr):
+            super().__init__(learning_rate=2 * lr)
+
+    assert float(Own(lr=0.5).learning_rate) == 1.0

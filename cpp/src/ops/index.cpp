@@ -208,6 +208,11 @@ bool is_known(const Node* n) {
 
 /// The positions, among all elements, where a mask is true.
 Tensor positions_of(const Tensor& given) {
+  if (given.ndim() > 0 && !is_known(given.node()))
+    raise(ErrorKind::traced, "index by a mask",
+          "a mask decides how many elements there are, and inside vmap and compile the values of a "
+          "tensor are not known: use a NumPy array of bools as a constant mask, or choose by "
+          "ad.where(mask, x, other)");
   const Tensor mask = contiguous(known_value(given.node(), "index by a mask").node());
   const auto* bits = static_cast<const std::uint8_t*>(mask.node()->data());
   const std::int64_t hits = mask.size() - std::count(bits, bits + mask.size(), 0);

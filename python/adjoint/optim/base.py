@@ -10,13 +10,15 @@ pair; no optimizer has a second implementation of its rule.
 from __future__ import annotations
 
 import abc
+import functools
+import inspect
 import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import adjoint as ad
-from adjoint._arguments import check_number
+from adjoint._arguments import check_number, check_words
 
 __all__ = ["Optimizer", "apply_updates"]
 
@@ -131,6 +133,21 @@ class Optimizer(abc.ABC, Generic[StateT]):
     In the loop habit a parameter that is frozen or whose ``grad`` is None is left alone, as is
     everything the state keeps for it; counts of steps are shared by all parameters.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the constructor tell those who come from PyTorch what `lr` is called here."""
+        super().__init_subclass__(**options)
+        if "__init__" not in vars(cls):
+            return
+        make, name = vars(cls)["__init__"], cls.__name__
+
+        @functools.wraps(make)
+        def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
+            check_words(name, kwargs.keys() - own, lr="learning_rate")
+            make(self, *args, **kwargs)
+
+        own = inspect.signature(make).parameters.keys()
+        cls.__init__ = init  # type: ignore[assignment, method-assign]
 
     def __init__(self, params: Any = None, *, learning_rate: float) -> None:
         self._rate = ad.tensor(self._checked_rate(learning_rate), dtype=ad.float64)
