@@ -165,7 +165,18 @@ RESULTS = {
     **dict.fromkeys(("get_num_threads", "_order", "_mark_order"), "int"),
     **dict.fromkeys(("__array_ufunc__", "__array_function__"), "Any"),
     **dict.fromkeys(
-        ("item", "tolist", "hvp", "unflatten", "map", "_refusing", "run", "_constant"), "Any"
+        (
+            "item",
+            "tolist",
+            "hvp",
+            "unflatten",
+            "map",
+            "_refusing",
+            "run",
+            "_constant",
+            "_own_result",
+        ),
+        "Any",
     ),
     **dict.fromkeys(("read", "written"), "list[Any]"),
     "again": "Callable[..., Any]",

@@ -475,10 +475,10 @@ class custom_jvp(_Custom):
         return rule
 
     def _by_rule(self, frame: Frame, tensors: Tensors) -> Any:
-        who = self._who
-        if self._rule is None:
+        who, now = self._who, self._rule
+        if now is None:
             raise RuntimeError(f"[{who}] has no rule: call defjvp(rule) first")
-        later = snapshot(self._rule)
+        later = snapshot(now)
         count = len(tensors)
 
         def run(given: Tensors, moving: Maybe, rule: Callable[..., Any] = later) -> tuple[Any, Any]:
@@ -486,7 +486,7 @@ class custom_jvp(_Custom):
 
         still: Maybe = [None for _ in floats(tensors)]
         once = _Run(who)
-        (result, _), read = once.first(lambda given: run(given, still, self._rule), tensors)
+        (result, _), read = once.first(lambda given: run(given, still, now), tensors)
         out, values = take_apart(result)
         values = once.without_history(values)
 
