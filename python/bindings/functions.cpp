@@ -115,23 +115,20 @@ class Reader final : public ArgumentReader {
   bool is_text(int i) const override { return PyUnicode_Check(object(i)); }
 
  private:
-  /// A list of tensors is stacked. Tensors beside numbers that cannot be, as SciPy's pair of a
-  /// factor and a flag, are arguments of their own.
+  // A list of numbers, or of tensors that are alike. A tensor and a number are a pair of another
+  // library's, as SciPy's factor and whether it is lower.
   Tensor one_of_parts(PyObject* o, int i) const {
-    try {
-      return tensor_argument(o, op());
-    } catch (const Error& error) {
-      const std::string_view text = error.what();
-      constexpr std::string_view by = "[stack] ";
-      const py::tuple parts = entries_of(o);
-      const bool beside = std::ranges::any_of(
-          parts, [](py::handle part) { return weak_kind(part.ptr()).has_value(); });
-      if (!beside || !text.starts_with(by)) throw;
+    const py::tuple parts = entries_of(o);
+    const auto is_number = [](py::handle part) { return weak_kind(part.ptr()).has_value(); };
+    const auto has_axes = [](py::handle part) {
+      return is_tensor(part.ptr()) && read_node(as_tensor(part.ptr()))->layout.ndim() > 0;
+    };
+    if (std::ranges::any_of(parts, is_number) && std::ranges::any_of(parts, has_axes))
       raise(ErrorKind::type, op(),
-            std::string(name(i)) + " must be one tensor, not a " + type_name(o) + " of parts (" +
-                std::string(text.substr(by.size())) +
-                "): give each part as the argument that it is, " + op() + f_.function.signature);
-    }
+            std::string(name(i)) + " must be one tensor, not a " + type_name(o) +
+                " of parts: give each part as the argument that it is, " + op() +
+                f_.function.signature);
+    return tensor_argument(o, op());
   }
   const char* op() const { return f_.name.c_str(); }
   int at(int i) const { return f_.position[static_cast<std::size_t>(i)]; }

@@ -7,20 +7,21 @@
 namespace adjoint {
 
 Tensor SeveredValues::stand_in_for(Node* value) {
-  if (const auto it = known_.find(value); it != known_.end()) return it->second.second;
+  if (const auto it = places_.find(value); it != places_.end()) return pairs_[it->second].second;
   Tensor out = Tensor::adopt(alias(value, nullptr, false));
   out.node()->requires_grad = true;
   ThreadState& state = thread_state();
   state.order = out.node()->order = state.last_order() + 1;
-  known_.emplace(value, std::pair(Tensor::share(value), out));
+  places_.emplace(value, pairs_.size());
+  pairs_.emplace_back(Tensor::share(value), out);
   return out;
 }
 
 std::vector<Tensor> SeveredValues::stand_ins_of(const Tensor& source) const {
   std::vector<Tensor> out;
-  for (const auto& [value, pair] : known_)
-    if (value == source.node() || (source.leaf() && value->leaf == source.leaf()))
-      out.push_back(pair.second);
+  for (const auto& [value, stand_in] : pairs_)
+    if (value.node() == source.node() || (source.leaf() && value.node()->leaf == source.leaf()))
+      out.push_back(stand_in);
   return out;
 }
 

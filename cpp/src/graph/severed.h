@@ -18,7 +18,8 @@ class SeveredValues {
   std::vector<Tensor> stand_ins_of(const Tensor& source) const;
 
  private:
-  std::unordered_map<const Node*, std::pair<Tensor, Tensor>> known_;  // value, stand-in
+  std::vector<std::pair<Tensor, Tensor>> pairs_;  // value, stand-in; in the order they were met
+  std::unordered_map<const Node*, std::size_t> places_;
 };
 
 /// The inputs of an application that is recorded, with others in the place of the values that are
