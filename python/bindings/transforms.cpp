@@ -323,8 +323,10 @@ py::tuple vector_jacobian(py::object f, py::args primals) {
                   to_string(outputs[i].shape()));
       tensors.push_back(std::move(c));
     }
-    py::object result = py::tuple(inputs.trees(sweep(outputs, tensors, inputs.leaves)));
-    return constant_tree(std::move(result));
+    std::vector<Tensor> found = sweep(outputs, tensors, inputs.leaves);
+    for (Tensor& g : found)  // it may be a cotangent itself, with its own history
+      if (thread_state().open_recorders == 0 && g.requires_grad()) g = g.detach();
+    return constant_tree(py::tuple(inputs.trees(std::move(found))));
   };
   const bool nested = is_recorded_outside(out.leaves, inputs.leaves);
   std::vector<Tensor> values;

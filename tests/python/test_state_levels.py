@@ -566,6 +566,10 @@ assert x.tolist() == [1.0, 2.0]
 nested = lambda x: (lambda g, a: ad.sum(g * a))(*ad.grad(f, has_aux=True)(x))
 assert ad.grad(nested)(x).tolist() == [4.0, 8.0]
 assert ad.jvp(nested, (x,), (ad.ones(2),))[1].item() == 12.0
+w = ad.tensor([1.0, 2.0], requires_grad=True)
+for same in (lambda u: u, lambda u: u * 1.0):
+    assert not ad.vjp(same, x)[1](w)[0].requires_grad
+    assert ad.grad(lambda w: ad.sum(ad.vjp(same, x)[1](w)[0] * w))(w).tolist() == [2.0, 4.0]
 """,
     "an assignment that a loop refuses in a transform is an error and no end of the process": """
 import adjoint as ad

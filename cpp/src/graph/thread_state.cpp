@@ -31,6 +31,13 @@ namespace {
 
 std::atomic<std::uint32_t> g_level_serial{0};
 
+/// 0 is no level's, also when the numbers begin again.
+std::uint32_t next_level_serial() noexcept {
+  std::uint32_t serial = 0;
+  while (serial == 0) serial = g_level_serial.fetch_add(1, std::memory_order_relaxed) + 1;
+  return serial;
+}
+
 std::mutex g_states_mutex;
 std::int64_t g_live_of_ended_threads = 0;
 std::uint64_t g_order_of_ended_threads = 0;
@@ -156,7 +163,7 @@ UnaffectedScope::~UnaffectedScope() {
 
 LevelScope::LevelScope(Box kind, Interpreter interpret, std::int64_t batch_size, TraceSink* trace,
                        bool hidden, std::uint32_t stands_for)
-    : serial_(g_level_serial.fetch_add(1, std::memory_order_relaxed) + 1) {
+    : serial_(next_level_serial()) {
   ThreadState& state = thread_state();
   level_ = static_cast<std::uint16_t>(state.levels.size() + 1);
   state.levels.push_back({kind, level_, serial_, stands_for ? stands_for : serial_, batch_size,
