@@ -7,16 +7,21 @@ the first has seen.
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable
 from typing import Any
+
+
+# What statements read of the globals without asking for a missing name.
+_OF_MODULES = ("__builtins__", "__name__", "__package__", "__spec__", "__loader__")
 
 
 class _Globals(dict[str, Any]):
     """Some globals of a module as they were; all others as they are."""
 
     def __init__(self, module: dict[str, Any]) -> None:
-        super().__init__()
+        super().__init__({name: module[name] for name in _OF_MODULES if name in module})
         self._module = module
 
     def __missing__(self, name: str) -> Any:
@@ -54,6 +59,10 @@ class _Snapshot:
         if isinstance(value, types.MethodType):
             function = self._of(value.__func__)
             return types.MethodType(function, value.__self__)
+        if type(value) is functools.partial:
+            return functools.partial(
+                self._of(value.func), *map(self._of, value.args), **value.keywords
+            )
         if not isinstance(value, types.FunctionType):
             return value
         if value not in self._functions:
@@ -95,6 +104,6 @@ class _Snapshot:
 def snapshot(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return `f` with the variables that it and the functions it calls by name see as they are now.
 
-    Another callable than a function or method is returned as it is.
+    Another callable than a function, a method or a `functools.partial` is returned as it is.
     """
     return _Snapshot().take(f)
