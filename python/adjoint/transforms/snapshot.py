@@ -12,7 +12,6 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-
 # What statements read of the globals without asking for a missing name.
 _OF_MODULES = ("__builtins__", "__name__", "__package__", "__spec__", "__loader__")
 
@@ -28,14 +27,15 @@ class _Globals(dict[str, Any]):
         return self._module[name]
 
 
-def _names(code: types.CodeType) -> set[str]:
+@functools.lru_cache(maxsize=1024)
+def _names(code: types.CodeType) -> frozenset[str]:
     """Return the names that the code, and functions inside of it, take from outside."""
     found, codes = set[str](), [code]
     while codes:
         code = codes.pop()
         found.update(code.co_names)
         codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    return found
+    return frozenset(found)
 
 
 def _is_of_library(f: types.FunctionType) -> bool:
