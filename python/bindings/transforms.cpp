@@ -324,8 +324,10 @@ py::tuple vector_jacobian(py::object f, py::args primals) {
       tensors.push_back(std::move(c));
     }
     std::vector<Tensor> found = sweep(outputs, tensors, inputs.leaves);
-    for (Tensor& g : found)  // it may be a cotangent itself, with its own history
-      if (thread_state().open_recorders == 0 && g.requires_grad()) g = g.detach();
+    const ThreadState& state = thread_state();
+    if (state.open_recorders == 0 && !state.elsewhere_open())
+      for (Tensor& g : found)  // it may be a cotangent itself, with its own history
+        if (g.requires_grad()) g = g.detach();
     return constant_tree(py::tuple(inputs.trees(std::move(found))));
   };
   const bool nested = is_recorded_outside(out.leaves, inputs.leaves);

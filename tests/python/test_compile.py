@@ -214,7 +214,7 @@ def test_the_cache_is_bounded_and_holds_no_values():
         once(big * 1.0)
     del big
     gc.collect()
-    assert ad.memory_stats()["live"] == before["live"]
+    assert ad.memory_stats()["live"] <= before["live"]
 
 
 def test_arguments_by_number():

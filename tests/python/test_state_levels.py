@@ -640,6 +640,32 @@ for f in (by_scan, by_while, by_cond):
               ad.vmap(ad.jacobian(ad.compile(first), mode="forward"))):
         assert np.allclose(d(ad.tensor(X)).numpy(), [slope(x) for x in X], rtol=1e-14)
 """,
+    "a loop's only value that does not depend on a batch has its own history": """
+import adjoint as ad
+x, rows, c = ad.tensor([1.0, 2.0, 4.0]), ad.ones(4), ad.tensor([3.0, 5.0])
+def by_cond(v):  # one result, which a branch does not compute from what it takes
+    return ad.cond(c[0] > 0, lambda o: o, lambda o: (v, o)[1], c)
+def by_scan(v):
+    def step(carry, row):
+        carry.rebind_(ad.asarray(0.76))
+        return carry, carry
+    return ad.scan(step, v, rows)[1]
+for f, value in ((by_cond, [3.0, 5.0]), (by_scan, [0.76] * 4)):
+    for g in (ad.vmap(f), ad.vmap(ad.compile(f)), ad.compile(ad.vmap(f))):
+        assert g(x).tolist() == [value] * 3
+        total = lambda x, c: ad.sum(g(x))
+        assert ad.grad(total)(x, c).tolist() == [0.0] * 3
+        assert ad.compile(ad.grad(total))(x, c).tolist() == [0.0] * 3
+        assert ad.jvp(lambda x: total(x, c), (x,), (ad.ones(3),))[1].item() == 0.0
+def outer(c):
+    pick = lambda v: ad.cond(v > 9, lambda o: o * v, lambda o: o * c, c)
+    fixed = lambda v: ad.scan(lambda s, r: (s * 2.0, (s * c, v)), c, rows)[0]
+    return ad.sum(ad.vmap(fixed)(x) + ad.vmap(pick)(x))
+for g in (outer, ad.compile(outer)):  # 3 (16 c + c^2), summed
+    assert ad.grad(g)(c).tolist() == [3 * (16 + 2 * 3.0), 3 * (16 + 2 * 5.0)]
+    assert ad.jvp(g, (c,), (ad.ones(2),))[1].item() == 3 * (32 + 16.0)
+    assert ad.hessian(g)(c).tolist() == [[6.0, 0.0], [0.0, 6.0]]
+""",
 }
 
 

@@ -248,10 +248,14 @@ std::vector<bool> Graph::depending_on(const std::vector<bool>& inputs) const {
     if (e.kind == Kind::input) out[i] = inputs[e.first];
     for (const Index in : inputs_of(i)) out[i] = out[i] || out[in];
     if (!out[i]) continue;
-    if (e.tuple && e.op->depends) {
+    if (e.op && e.op->depends) {
       std::vector<bool> marks;
       for (const Index in : inputs_of(i)) marks.push_back(out[in]);
-      results.emplace(i, e.op->depends(e.attrs.get(), marks));
+      std::vector<bool> found = e.op->depends(e.attrs.get(), marks);
+      if (e.tuple)
+        results.emplace(i, std::move(found));
+      else
+        out[i] = found[0];  // the only one
     } else if (e.kind == Kind::apply && e.op->part) {
       const auto it = results.find(inputs_of(i)[0]);
       if (it != results.end()) out[i] = it->second[part_index(e.attrs.get())];

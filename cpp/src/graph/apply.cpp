@@ -453,10 +453,13 @@ Node* apply_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
 }
 
 /// Records an application of several results: their values go to a tuple, and each of `out` that
-/// has a derivative becomes a part of it.
+/// has a derivative becomes a part of it. A result that does not depend on the batch that its level stands for comes from the application
+/// below, and has its history from there.
 void record_all(ThreadState& state, std::vector<Tensor>& out, const Op& op,
-                std::span<Node* const> inputs, const AttrsPtr& attrs) {
+                std::span<Node* const> inputs, const AttrsPtr& attrs, std::uint16_t level) {
   const bool shadow = state.shadow == state.open_recorders;
+  const auto is_here = [&](const Tensor& t) { return !op.depends || t.node()->level >= level; };
+  if (std::ranges::none_of(out, is_here)) return;
   if (!shadow && out.size() == 1) return record(state, out[0].node(), op, inputs, attrs);
   Tensor tuple;
   if (!shadow) {
@@ -464,7 +467,7 @@ void record_all(ThreadState& state, std::vector<Tensor>& out, const Op& op,
     record(state, tuple.node(), op, inputs, attrs);
   }
   for (std::size_t i = 0; i < out.size(); ++i) {
-    if (!is_differentiable(out[i].dtype())) continue;
+    if (!is_differentiable(out[i].dtype()) || !is_here(out[i])) continue;
     if (shadow)
       record(state, out[i].node(), op, inputs, attrs);
     else
@@ -494,7 +497,7 @@ std::vector<Tensor> apply_several(const Op& op, std::span<Node* const> inputs,
   const auto moves = [](const Tensor& t) { return is_differentiable(t.dtype()); };
   if (op.differentiable() && thread_state().recording && wants_record(op, inputs) &&
       std::ranges::any_of(out, moves))
-    record_all(thread_state(), out, op, inputs, attrs);
+    record_all(thread_state(), out, op, inputs, attrs, level);
   return out;
 }
 
