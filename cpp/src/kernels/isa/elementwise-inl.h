@@ -59,14 +59,26 @@ ADJOINT_TRAITS(double, double, double, double)
 template <class T>
 using Mem = typename Traits<T>::Mem;
 
+/// Whether a function has a loop of its own, or calls one of the C library: a compiler that is told
+/// to take several elements at a time says that it cannot.
+template <class F>
+inline constexpr bool kIterates = false;
+
+#define ADJOINT_EACH(F, ...)                          \
+  if constexpr (kIterates<F>) {                       \
+    for (std::int64_t i = 0; i < n; ++i) __VA_ARGS__; \
+  } else {                                            \
+    ADJOINT_INDEPENDENT                               \
+    for (std::int64_t i = 0; i < n; ++i) __VA_ARGS__; \
+  }
+
 // Never inlined: they are called through the table, and by few wrappers that need no own copy.
 
 template <class F, class A, class R>
 [[gnu::noinline]] void unary_loop(const void* const* in, void* out, std::int64_t n) {
   const Mem<A>* a = static_cast<const Mem<A>*>(in[0]);
   Mem<R>* o = static_cast<Mem<R>*>(out);
-  ADJOINT_INDEPENDENT
-  for (std::int64_t i = 0; i < n; ++i) o[i] = F::apply(static_cast<A>(a[i]));
+  ADJOINT_EACH(F, o[i] = F::apply(static_cast<A>(a[i])))
 }
 
 template <class F, class A, class R>
@@ -74,8 +86,7 @@ template <class F, class A, class R>
   const Mem<A>* a = static_cast<const Mem<A>*>(in[0]);
   const Mem<A>* b = static_cast<const Mem<A>*>(in[1]);
   Mem<R>* o = static_cast<Mem<R>*>(out);
-  ADJOINT_INDEPENDENT
-  for (std::int64_t i = 0; i < n; ++i) o[i] = F::apply(static_cast<A>(a[i]), static_cast<A>(b[i]));
+  ADJOINT_EACH(F, o[i] = F::apply(static_cast<A>(a[i]), static_cast<A>(b[i])))
 }
 
 template <class F, class A, class R>
@@ -83,8 +94,7 @@ template <class F, class A, class R>
   const A a = *static_cast<const Mem<A>*>(in[0]);
   const Mem<A>* b = static_cast<const Mem<A>*>(in[1]);
   Mem<R>* o = static_cast<Mem<R>*>(out);
-  ADJOINT_INDEPENDENT
-  for (std::int64_t i = 0; i < n; ++i) o[i] = F::apply(a, static_cast<A>(b[i]));
+  ADJOINT_EACH(F, o[i] = F::apply(a, static_cast<A>(b[i])))
 }
 
 template <class F, class A, class R>
@@ -92,8 +102,7 @@ template <class F, class A, class R>
   const Mem<A>* a = static_cast<const Mem<A>*>(in[0]);
   const A b = *static_cast<const Mem<A>*>(in[1]);
   Mem<R>* o = static_cast<Mem<R>*>(out);
-  ADJOINT_INDEPENDENT
-  for (std::int64_t i = 0; i < n; ++i) o[i] = F::apply(static_cast<A>(a[i]), b);
+  ADJOINT_EACH(F, o[i] = F::apply(static_cast<A>(a[i]), b))
 }
 
 template <class F, class A, class T>

@@ -97,6 +97,11 @@ struct NextAfter {
   }
 };
 
+template <>
+inline constexpr bool kIterates<LdExp> = true;
+template <>
+inline constexpr bool kIterates<NextAfter> = true;
+
 // Maximum and minimum are no `commutative` rows: max(0, -0) depends on the order.
 #define ADJOINT_ROWS(D, T)                                                                      \
   commutative<Add, T>("add", D, D, 1), binary<Subtract, T>("subtract", D, D, 1),                \

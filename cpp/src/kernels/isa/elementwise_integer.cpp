@@ -150,7 +150,7 @@ struct TruncatedRemainder {
   ADJOINT_INLINE T apply(T a, T b) {
     const T r = Remainder::apply(a, b);
     if constexpr (Traits<T>::is_signed)
-      return (r != T{0}) & ((a ^ b) < 0) ? Subtract::apply(r, b) : r;
+      return ((r != T{0}) & ((a ^ b) < 0)) ? Subtract::apply(r, b) : r;
     return r;
   }
 };
@@ -183,6 +183,11 @@ struct Lcm {
     return static_cast<T>(static_cast<U>(static_cast<Wide<T>>(part) * magnitude(second)));
   }
 };
+
+template <>
+inline constexpr bool kIterates<Gcd> = true;
+template <>
+inline constexpr bool kIterates<Lcm> = true;
 
 // Wraps. A negative exponent gives the integer part of the true power: 0 unless the base is 1 or
 // -1 (and 0 for base 0).

@@ -47,6 +47,19 @@ ADJOINT_BINARY(IGammaC, igammac)
 ADJOINT_BINARY(GammaDensity, gamma_density)
 #undef ADJOINT_BINARY
 
+template <>
+inline constexpr bool kIterates<Ndtri> = true;
+template <>
+inline constexpr bool kIterates<SincSlope> = true;
+template <>
+inline constexpr bool kIterates<I0Slope> = true;
+template <>
+inline constexpr bool kIterates<I0eSlope> = true;
+template <>
+inline constexpr bool kIterates<IGamma> = true;
+template <>
+inline constexpr bool kIterates<IGammaC> = true;
+
 #define ADJOINT_ROWS(D, T)                                                                       \
   unary<Sinc, T>("sinc", D, D, 16), unary<Ndtr, T>("ndtr", D, D, 32),                            \
       unary<LogNdtr, T>("log_ndtr", D, D, 100),                                                  \
