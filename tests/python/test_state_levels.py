@@ -666,6 +666,34 @@ for g in (outer, ad.compile(outer)):  # 3 (16 c + c^2), summed
     assert ad.jvp(g, (c,), (ad.ones(2),))[1].item() == 3 * (32 + 16.0)
     assert ad.hessian(g)(c).tolist() == [[6.0, 0.0], [0.0, 6.0]]
 """,
+    "a cotangent that comes once for all members of a batch is counted once": """
+import adjoint as ad
+w, X = ad.tensor(0.5), ad.tensor([1.0, 2.0])
+def by_cond(w, x):  # w x + w^2
+    h, a = ad.cond(w > 0.2, lambda: (w * x, w * w), lambda: (x, w))
+    return h + a
+def by_scan(w, x):
+    (h, a), _ = ad.scan(lambda c, _: ((c[0] * w + c[1] * x, c[1] * w), 0.0), (x, w), None, 2)
+    return h + a  # x w^2 + 2 x w^2 + w^3
+def by_while(w, x):
+    z = ad.while_loop(lambda z: z[1] > 0.2, lambda z: (z[0] * w + x, z[1] * w), (x, w), 5)
+    return z[0] * z[1]  # two steps: (x w^2 + x w + x) w^3
+slopes = {
+    by_cond: lambda w: 3 + 4 * w,
+    by_scan: lambda w: 18 * w + 6 * w**2,
+    by_while: lambda w: 3 * (5 * w**4 + 4 * w**3 + 3 * w**2),
+}
+for f, slope in slopes.items():
+    v = ad.vmap(f, in_axes=(None, 0))
+    for g in (v, ad.compile(v), ad.vmap(ad.compile(f), in_axes=(None, 0))):
+        total = lambda w: ad.sum(g(w, X))
+        for d in (ad.grad(total)(w), ad.compile(ad.grad(total))(w),
+                  ad.jvp(total, (w,), (ad.tensor(1.0),))[1], ad.jacobian(total)(w)):
+            assert abs(d.item() - slope(0.5)) < 1e-14, (f.__name__, d)
+        e = 1e-5
+        second = (slope(0.5 + e) - slope(0.5 - e)) / (2 * e)
+        assert abs(ad.hessian(total)(w).item() - second) < 1e-8
+""",
 }
 
 

@@ -59,17 +59,10 @@ class BatchedRule final : public DerivativeRule {
 
   std::vector<Tensor> pull(std::span<const Tensor> inputs,
                            std::span<const Tensor> cotangents) const override {
-    const TransformLevel level = open();
-    stand_in_for(outer_);
-    std::vector<Tensor> given(cotangents.begin(), cotangents.end());
-    for (std::size_t i = 0; i < given.size(); ++i)
-      if (has_[i] && given[i].defined()) given[i] = level.make_batched(given[i], 0);
-    std::vector<Tensor> out = rule_->pull(boxed(level, inputs), given);
-    for (std::size_t i = 0; i < out.size(); ++i) {
-      if (!out[i].defined() || (!mapped_[i] && !level.holds(out[i]))) continue;
-      out[i] = opened(level, out[i]);
-      if (!mapped_[i]) out[i] = sum(out[i], 0);
-    }
+    std::vector<Tensor> out = pull_from(inputs, cotangents, true);
+    const std::vector<Tensor> shared = pull_from(inputs, cotangents, false);
+    for (std::size_t i = 0; i < out.size(); ++i)
+      if (shared[i].defined()) out[i] = out[i].defined() ? out[i] + shared[i] : shared[i];
     return out;
   }
 
@@ -89,6 +82,37 @@ class BatchedRule final : public DerivativeRule {
   void list(Holdings& out) const override { out.add(rule_.get()); }
 
  private:
+  /// The cotangents of the values that have the batch, or of those that do not: these come once for
+  /// all members, and must not be counted for each.
+  std::vector<Tensor> pull_from(std::span<const Tensor> inputs, std::span<const Tensor> cotangents,
+                                bool along) const {
+    std::vector<Tensor> given(cotangents.size());
+    bool any = false;
+    for (std::size_t i = 0; i < given.size(); ++i) {
+      if (has_[i] != along || !cotangents[i].defined()) continue;
+      given[i] = cotangents[i];
+      any = true;
+    }
+    if (!any) return std::vector<Tensor>(inputs.size());
+    const TransformLevel level = open();
+    stand_in_for(outer_);
+    for (Tensor& ct : given)
+      if (along && ct.defined()) ct = level.make_batched(ct, 0);
+    std::vector<Tensor> out = rule_->pull(boxed(level, inputs), given);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      if (!out[i].defined()) continue;
+      if (along) {
+        out[i] = opened(level, out[i]);
+        if (!mapped_[i]) out[i] = sum(out[i], 0);
+      } else if (mapped_[i]) {
+        out[i] = Tensor();  // the value does not depend on it
+      } else if (level.holds(out[i])) {
+        out[i] = take(opened(level, out[i]), Tensor::scalar(0.0, DType::int64), 0);
+      }
+    }
+    return out;
+  }
+
   TransformLevel open() const {
     return directions_ ? TransformLevel::directions(size_) : TransformLevel::batch(size_);
   }
