@@ -101,18 +101,12 @@ struct CallKey {
   int recording;
 };
 
-/// What the function puts into an attribute or variable: each call puts the same of its own there.
-struct Left {
-  struct Leaf {
-    py::object object;  // the traced handle, or what is no tensor
-    std::uint32_t output = kNone;
-    std::uint32_t result = kNone;    // the leaf of the result that it is
-    std::uint32_t argument = kNone;  // the leaf of the arguments that it is
-  };
+/// A traced tensor among what the function leaves in attributes, variables and containers.
+struct LeftHandle {
+  py::object handle;
+  std::uint32_t output;    // its value
+  std::uint32_t argument;  // the leaf of the arguments that it is, or kNone
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
-  Spot spot;
-  TreeDef def;
-  std::vector<Leaf> leaves;
 };
 
 /// One program for a key; several differ in what they captured.
@@ -133,7 +127,8 @@ struct Variant {
   std::vector<py::object> leaves;      // null for tensors
   std::vector<std::uint32_t> same;     // by leaf: the first that is this very object
   std::vector<bool> own;               // by leaf: made by the function, copied for each call
-  std::vector<Left> left;              // what it puts into attributes and variables
+  std::vector<LeftValue> left;         // what it puts into attributes and variables
+  std::vector<LeftHandle> left_handles;
 
   bool accepts(const Call& call) const;
   int traverse(visitproc visit, void* arg) const;

@@ -281,11 +281,10 @@ bool Variant::accepts(const Call& call) const {
 
 int Variant::traverse(visitproc visit, void* arg) const {
   for (const py::object& leaf : leaves) Py_VISIT(leaf.ptr());
-  for (const Left& l : left) {
-    for (const py::object* part : {&l.spot.where, &l.spot.key, &l.spot.owner})
+  for (const LeftValue& l : left)
+    for (const py::object* part : {&l.spot.where, &l.spot.key, &l.spot.owner, &l.value, &l.before})
       Py_VISIT(part->ptr());
-    for (const Left::Leaf& leaf : l.leaves) Py_VISIT(leaf.object.ptr());
-  }
+  for (const LeftHandle& l : left_handles) Py_VISIT(l.handle.ptr());
   return around.traverse(visit, arg);
 }
 

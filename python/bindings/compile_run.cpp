@@ -192,32 +192,22 @@ std::vector<py::object> result_leaves(const Variant& v, const Outputs& outputs) 
   return leaves;
 }
 
-// What the function has left behind, with values of this call: one handle for all places of what
-// is one to the function.
-void put_left(const Variant& v, const Call& call, const Outputs& outputs,
-              const std::vector<py::object>& results) {
+// What the function has left behind, with values of this call: one handle in all places of what is
+// one to the function.
+void put_left(const Variant& v, const Call& call, const Outputs& outputs) {
   std::map<PyObject*, py::object> made;
-  for (const Left& left : v.left) {
-    std::vector<py::object> leaves;
-    for (const Left::Leaf& l : left.leaves) {
-      py::object& leaf = made[l.object.ptr()];
-      if (!leaf && l.argument != Left::kNone)
-        leaf = borrow(call.leaves()[l.argument].object);
-      else if (!leaf && l.result != Left::kNone)
-        leaf = results[l.result];
-      else if (!leaf && l.output != Left::kNone)
-        leaf = copy_of_handle(as_tensor(l.object.ptr()), outputs[l.output]);
-      leaves.push_back(leaf ? leaf : l.object);
-    }
-    left.spot.put(left.def.unflatten(leaves).ptr());
-  }
+  for (const LeftHandle& l : v.left_handles)
+    made.emplace(l.handle.ptr(),
+                 l.argument != LeftHandle::kNone
+                     ? borrow(call.leaves()[l.argument].object)
+                     : copy_of_handle(as_tensor(l.handle.ptr()), outputs[l.output]));
+  for (const LeftValue& left : v.left) left.spot.put(with_replaced(left.value.ptr(), made).ptr());
 }
 
 PyObject* build_result(const Variant& v, const Call& call, const Outputs& outputs) {
-  if (v.single && v.left.empty()) return wrap(outputs[0].detach_node());
-  const std::vector<py::object> leaves = result_leaves(v, outputs);
-  put_left(v, call, outputs, leaves);
-  return v.single ? py::object(leaves[0]).release().ptr() : v.def.unflatten(leaves).release().ptr();
+  put_left(v, call, outputs);
+  if (v.single) return wrap(outputs[0].detach_node());
+  return v.def.unflatten(result_leaves(v, outputs)).release().ptr();
 }
 
 bool rebinds(const Variant& v) {

@@ -4,7 +4,6 @@
 // caller's at every call. A captured handle that is an argument too is one with its copy.
 #include <algorithm>
 #include <deque>
-#include <optional>
 
 #include "compile.h"
 #include "graph/thread_state.h"
@@ -54,7 +53,7 @@ class TracedArguments {
   std::uint32_t leaf_of(PyObject* handle) const {
     for (const Copy& c : copies_)
       if (values_[c.leaf].ptr() == handle) return c.leaf;
-    return Left::kNone;
+    return LeftHandle::kNone;
   }
 
   void take_bound(Variant& variant) const {
@@ -118,8 +117,7 @@ class TracedArguments {
 };
 
 // What the function returned: tensors become outputs, everything else is part of the program.
-std::vector<Tensor> take_results(py::object result, Variant& variant,
-                                 std::vector<py::object>& handles) {
+std::vector<Tensor> take_results(py::object result, Variant& variant) {
   std::vector<py::object> leaves;
   variant.def = TreeDef::flatten(result, leaves);
   variant.single = is_tensor(result.ptr());
@@ -129,10 +127,8 @@ std::vector<Tensor> take_results(py::object result, Variant& variant,
     if (is_tensor(leaf.ptr())) {
       tensors.push_back(Tensor::share(read_node(as_tensor(leaf.ptr()))));
       variant.leaves.emplace_back();
-      handles.push_back(std::move(leaf));
     } else {
       variant.leaves.push_back(std::move(leaf));
-      handles.emplace_back();
     }
   }
   return tensors;
@@ -180,17 +176,14 @@ class Sight {
   // What the function has put where it can be seen; `replaced`: tensors that were there.
   std::vector<LeftValue> take_back(std::vector<py::object>& replaced) {
     taken_ = true;
-    now_.emplace(f_, given_);
-    std::vector<LeftValue> left = before_.take_back(*now_, replaced);
-    if (!left.empty() || !replaced.empty()) now_.reset();  // it is no more what there is
-    return left;
+    return before_.take_back(Surroundings(f_, given_), replaced);
   }
 
   // What the function has set while it was traced is watched as it left it, but not what every
   // trace changes: that is a count, or a cache, which would make each kind of call trace anew after
   // every other. What it has added to may grow.
-  Surroundings after(std::vector<StatePlace>& changed, const std::vector<LeftValue>& left) {
-    Surroundings out = now_ ? std::move(*now_) : Surroundings(f_, given_);
+  Surroundings after(std::vector<StatePlace>& changed, const std::vector<LeftValue>& left) const {
+    Surroundings out(f_, given_);
     out.accept_tensors(left);
     std::vector<StatePlace> again;
     for (StatePlace& now : before_.changes()) {
@@ -209,33 +202,28 @@ class Sight {
   PyObject* f_;
   std::vector<PyObject*> given_;
   Surroundings before_;
-  std::optional<Surroundings> now_;
   bool taken_ = false;
 };
 
 // The values of what the function has left behind are further outputs.
-void take_left(Variant& variant, const TracedArguments& arguments,
-               const std::vector<LeftValue>& left, const std::vector<py::object>& results,
+void take_left(Variant& variant, const TracedArguments& arguments, std::vector<LeftValue> left,
                std::vector<Tensor>& outputs) {
-  for (const LeftValue& l : left) {
-    std::vector<py::object> leaves;
-    Left& out = variant.left.emplace_back(Left{l.spot, TreeDef::flatten(l.value, leaves), {}});
-    for (py::object& leaf : leaves) {
-      Left::Leaf& own = out.leaves.emplace_back(Left::Leaf{leaf});
-      if (!is_tensor(leaf.ptr())) continue;
-      const PyTensor* handle = as_tensor(leaf.ptr());
-      if (handle->node->box != Box::trace) continue;
-      own.argument = arguments.leaf_of(leaf.ptr());
-      if (handle->leaf && own.argument == Left::kNone)
-        raise(ErrorKind::runtime, "compile",
-              "the function makes a tensor that requires grad and keeps it in an attribute or "
-              "variable: make it before the first call");
-      const auto same = std::ranges::find_if(results, [&](const auto& r) { return r.is(leaf); });
-      if (same != results.end()) own.result = static_cast<std::uint32_t>(same - results.begin());
-      own.output = static_cast<std::uint32_t>(outputs.size());
-      outputs.push_back(Tensor::share(read_node(as_tensor(leaf.ptr()))));
-    }
+  std::vector<py::object> traced;
+  for (const LeftValue& l : left) add_traced(l.value.ptr(), traced);
+  const std::vector<std::uint32_t> same = first_of_same(traced);
+  for (std::size_t i = 0; i < traced.size(); ++i) {
+    if (same[i] != i) continue;
+    PyTensor* handle = as_tensor(traced[i].ptr());
+    const std::uint32_t argument = arguments.leaf_of(traced[i].ptr());
+    if (handle->leaf && argument == LeftHandle::kNone)
+      raise(ErrorKind::runtime, "compile",
+            "the function makes a tensor that requires grad and keeps it in an attribute or "
+            "variable: make it before the first call");
+    variant.left_handles.push_back(
+        {traced[i], static_cast<std::uint32_t>(outputs.size()), argument});
+    outputs.push_back(Tensor::share(read_node(handle)));
   }
+  variant.left = std::move(left);
 }
 
 // Whether the value of a place is used; the function may have asked no more than whether it
@@ -298,6 +286,7 @@ void finish_variant(Variant& variant, Traced traced, const CompiledFunction& c, 
   if (!copied || traced.sweeps_outside || traced.graph.captures_levels()) {
     variant.leaves.clear();
     variant.left.clear();
+    variant.left_handles.clear();
     return;
   }
   for (Graph::Index i = 0; i < traced.graph.size(); ++i)
@@ -329,18 +318,17 @@ std::shared_ptr<const Variant> trace_call(CompiledFunction& c, PyObject* f, cons
     raise(ErrorKind::type, "compile",
           "the function is a generator or a coroutine, whose body runs after the call: return a "
           "list or another tree of tensors");
-  std::vector<py::object> handles, replaced;
-  std::vector<Tensor> outputs = take_results(std::move(result), *variant, handles);
+  std::vector<py::object> replaced;
+  std::vector<Tensor> outputs = take_results(std::move(result), *variant);
   const std::size_t results = outputs.size();
   arguments.take_rebound(*variant, outputs);
-  const std::vector<LeftValue> left = sight.take_back(replaced);
-  take_left(*variant, arguments, left, handles, outputs);
+  take_left(*variant, arguments, sight.take_back(replaced), outputs);
   Traced traced = trace.finish(outputs);
   arguments.take_bound(*variant);
   variant->arguments = arguments.inputs();
   variant->places = std::move(traced.places);
   refuse_lost_state(traced.graph, variant->places, replaced);
-  variant->around = sight.after(c.changed, left);
+  variant->around = sight.after(c.changed, variant->left);
   finish_variant(*variant, std::move(traced), c, call, results);
   return variant;
 }

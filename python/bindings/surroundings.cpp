@@ -13,6 +13,8 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "convert.h"
+
 namespace adjoint::python {
 
 namespace {
@@ -32,12 +34,7 @@ bool holds_tensor(PyObject* o, bool (*is)(PyObject*)) {
 }
 
 bool holds_traced(PyObject* o) { return holds_tensor(o, is_traced_tensor); }
-
-void add_tensors(PyObject* o, std::vector<py::object>& out) {
-  if (is_tensor(o)) return out.push_back(borrow(o));
-  for (Py_ssize_t i = 0; PyTuple_Check(o) && i < PyTuple_GET_SIZE(o); ++i)
-    add_tensors(PyTuple_GET_ITEM(o, i), out);
-}
+bool holds_any(PyObject* o) { return holds_tensor(o, is_tensor); }
 
 PyObject* item_of(PyObject* dict, PyObject* key) {
   PyObject* found = PyDict_GetItemWithError(dict, key);
@@ -364,52 +361,79 @@ py::object Surroundings::Shelf::key_of(const Entry& e) const {
 }
 
 Spot Surroundings::Shelf::spot(std::size_t i) const {
-  return {kind, where, kind == Kind::slot ? py::object() : entries[i].key, borrow(owner.get()), i};
+  if (is_sequence()) return {kind, where, {}, {}};
+  return {kind, where, kind == Kind::slot ? py::object() : entries[i].key, borrow(owner.get())};
+}
+
+py::object Surroundings::Shelf::contents() const {
+  py::tuple out(entries.size());
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    PyObject* was = entries[i].value.get();
+    out[i] = was ? borrow(was) : py::none();
+  }
+  return out;
+}
+
+py::object Surroundings::Shelf::contents_now() const {
+  return py::reinterpret_steal<py::object>(PySequence_Tuple(where.ptr()));
 }
 
 bool Spot::operator<(const Spot& other) const noexcept {
   const auto parts = [](const Spot& s) {
-    return std::tuple(s.where.ptr(), s.key.ptr(), s.owner.ptr(), s.key ? 0 : s.index);
+    return std::tuple(s.where.ptr(), s.key.ptr(), s.owner.ptr());
   };
   return parts(*this) < parts(other);
 }
 
 namespace {
 
-void put_in_deque(PyObject* deque, Py_ssize_t i, PyObject* value) {
-  if (value && i < PySequence_Size(deque)) {
-    if (PySequence_SetItem(deque, i, value)) throw_python();
-  } else if (value) {
-    py::handle(deque).attr("append")(py::handle(value));
-  } else {
-    while (PySequence_Size(deque) > i) py::handle(deque).attr("pop")();
-  }
+int put_all(PyObject* sequence, PyObject* items) {
+  if (PyList_Check(sequence)) return PyList_SetSlice(sequence, 0, PyList_GET_SIZE(sequence), items);
+  const py::handle deque(sequence);
+  deque.attr("clear")();
+  if (items) deque.attr("extend")(py::handle(items));
+  return 0;
+}
+
+int put_item(PyObject* dict, PyObject* key, PyObject* value) {
+  if (PyDict_CheckExact(dict))
+    return value ? PyDict_SetItem(dict, key, value) : PyDict_DelItem(dict, key);
+  return value ? PyObject_SetItem(dict, key, value) : PyObject_DelItem(dict, key);
 }
 
 }  // namespace
 
 void Spot::put(PyObject* value) const {
   PyObject* at = where.ptr();
-  const auto i = static_cast<Py_ssize_t>(index);
   int failed = 0;
   switch (kind) {
     case ShelfKind::cell: failed = PyCell_Set(at, value); break;
-    case ShelfKind::list: {
-      const Py_ssize_t size = PyList_GET_SIZE(at);
-      if (!value)
-        failed = i < size ? PyList_SetSlice(at, i, size, nullptr) : 0;
-      else
-        failed = i < size ? PyList_SetItem(at, i, Py_NewRef(value)) : PyList_Append(at, value);
-      break;
-    }
+    case ShelfKind::list:
+    case ShelfKind::referents: failed = put_all(at, value); break;
     case ShelfKind::slot: failed = Py_TYPE(at)->tp_descr_set(at, owner.ptr(), value); break;
-    case ShelfKind::referents: put_in_deque(at, i, value); break;
     case ShelfKind::type:
       failed = value ? PyObject_SetAttr(at, key.ptr(), value) : PyObject_DelAttr(at, key.ptr());
       break;
-    default: failed = value ? PyDict_SetItem(at, key.ptr(), value) : PyDict_DelItem(at, key.ptr());
+    default: failed = put_item(at, key.ptr(), value);
   }
   if (failed) throw_python();
+}
+
+void add_traced(PyObject* value, std::vector<py::object>& out) {
+  if (is_traced_tensor(value)) return out.push_back(borrow(value));
+  for (Py_ssize_t i = 0; PyTuple_Check(value) && i < PyTuple_GET_SIZE(value); ++i)
+    add_traced(PyTuple_GET_ITEM(value, i), out);
+}
+
+py::object with_replaced(PyObject* value, const std::map<PyObject*, py::object>& others) {
+  if (const auto it = others.find(value); it != others.end()) return it->second;
+  if (!holds_traced(value)) return borrow(value);
+  py::tuple items(static_cast<std::size_t>(PyTuple_GET_SIZE(value)));
+  for (std::size_t i = 0; i < items.size(); ++i)
+    items[i] = with_replaced(PyTuple_GET_ITEM(value, static_cast<Py_ssize_t>(i)), others);
+  if (PyTuple_CheckExact(value)) return items;
+  const auto make = optional_attribute(reinterpret_cast<PyObject*>(Py_TYPE(value)), "_make");
+  return make ? make(items) : py::object(items);
 }
 
 void Surroundings::hold() {
@@ -418,70 +442,99 @@ void Surroundings::hold() {
       if (PyObject* o = e.value.get()) held_.push_back(borrow(o));
 }
 
-std::vector<LeftValue> Surroundings::take_back(const Surroundings& now,
-                                               std::vector<py::object>& replaced) {
-  std::vector<LeftValue> out;
-  // What moves on in a sequence goes back as a whole, and stays as it was.
-  for (const Shelf& s : shelves_) {
-    if (!s.is_sequence() || !s.has_places()) continue;
-    std::vector<std::pair<std::size_t, py::object>> moved;  // and what stood there
-    bool displaced = false, plain = true;
-    for (std::size_t i = 0; i < s.entries.size(); ++i) {
-      PyObject* was = s.entries[i].value.get();
-      const py::object found = s.now(i);
-      if (!was || !is_tensor(was) || found.ptr() == was) continue;
-      const bool traced = is_traced_tensor(found.ptr());
-      displaced |= traced;
-      plain &= traced;
-      moved.emplace_back(i, borrow(was));
-    }
-    if (!displaced) continue;
-    for (const auto& [i, was] : moved) {
-      if (plain) out.push_back({s.spot(i), s.now(i), was});
-      replaced.push_back(was);
-      s.spot(i).put(was.ptr());
-    }
-  }
-  const std::vector<LeftValue> fresh = found_in(now);
-  for (const LeftValue& left : fresh) {
-    if (left.before) add_tensors(left.before.ptr(), replaced);
-    left.spot.put(left.before.ptr());
-  }
-  std::ranges::copy(fresh, std::back_inserter(out));
-  return out;
-}
-
-std::vector<LeftValue> Surroundings::found_in(const Surroundings& now) const {
+std::vector<LeftValue> Surroundings::moved_in(const Surroundings& now) const {
   std::map<Spot, LeftValue> found;
   for (const Shelf& s : now.shelves_) {
     if (!s.has_places()) continue;
+    if (s.is_sequence()) {
+      const py::object value = s.contents_now();
+      if (holds_traced(value.ptr()))
+        found.try_emplace(s.spot(0), LeftValue{s.spot(0), value, py::tuple()});
+      continue;
+    }
     for (std::size_t i = 0; i < s.entries.size(); ++i)
       if (s.entries[i].watched)
-        if (const py::object value = s.now(i); holds_traced(value.ptr()))
+        if (const py::object value = s.now(i); holds_any(value.ptr()))
           found.try_emplace(s.spot(i), LeftValue{s.spot(i), value});
   }
+  std::map<Spot, bool> known;  // whether it is as it was
   for (const Shelf& s : shelves_) {
-    if (found.empty()) break;
-    for (std::size_t i = 0; s.has_places() && i < s.entries.size(); ++i) {
+    if (!s.has_places()) continue;
+    if (s.is_sequence()) {
+      const py::object before = s.contents(), value = s.contents_now();
+      const bool same = std::ranges::equal(s.entries, py::tuple(value), [](const Entry& e, auto o) {
+        return e.value.get() == py::handle(o).ptr();
+      });
+      known[s.spot(0)] = same;
+      if (!same && (holds_any(before.ptr()) || holds_any(value.ptr())))
+        found.insert_or_assign(s.spot(0), LeftValue{s.spot(0), value, before});
+      continue;
+    }
+    for (std::size_t i = 0; i < s.entries.size(); ++i) {
       const auto at = found.find(s.spot(i));
       if (at == found.end()) continue;
       at->second.before = borrow(s.entries[i].value.get());
-      if (!s.entries[i].watched || at->second.before.is(at->second.value)) found.erase(at);
+      known[at->first] = !s.entries[i].watched || at->second.before.is(at->second.value);
     }
   }
   std::vector<LeftValue> out;
-  for (auto& [spot, left] : found) out.push_back(std::move(left));
+  for (auto& [spot, left] : found) {
+    const auto at = known.find(spot);
+    if (at == known.end() ? holds_traced(left.value.ptr()) : !at->second)
+      out.push_back(std::move(left));
+  }
+  return out;
+}
+
+namespace {
+
+/// Calls `use` for each tensor in the one value that a traced one replaces in the other.
+template <class F>
+void each_replaced(const LeftValue& left, const F& use) {
+  PyObject *was = left.before.ptr(), *now = left.value.ptr();
+  const bool whole = left.spot.kind == ShelfKind::list || left.spot.kind == ShelfKind::referents;
+  if (!whole) {
+    if (was && holds_any(was) && holds_traced(now)) use(was, std::size_t{0});
+    return;
+  }
+  const Py_ssize_t size = PyTuple_GET_SIZE(now);
+  if (PyTuple_GET_SIZE(was) != size) return;
+  for (Py_ssize_t i = 0; i < size; ++i)
+    if (PyTuple_GET_ITEM(was, i) != PyTuple_GET_ITEM(now, i) &&
+        !(holds_any(PyTuple_GET_ITEM(was, i)) && holds_traced(PyTuple_GET_ITEM(now, i))))
+      return;  // something has moved
+  for (Py_ssize_t i = 0; i < size; ++i)
+    if (PyTuple_GET_ITEM(was, i) != PyTuple_GET_ITEM(now, i))
+      use(PyTuple_GET_ITEM(was, i), static_cast<std::size_t>(i));
+}
+
+void add_tensors(PyObject* o, std::vector<py::object>& out) {
+  if (is_tensor(o)) return out.push_back(borrow(o));
+  for (Py_ssize_t i = 0; PyTuple_Check(o) && i < PyTuple_GET_SIZE(o); ++i)
+    add_tensors(PyTuple_GET_ITEM(o, i), out);
+}
+
+}  // namespace
+
+std::vector<LeftValue> Surroundings::take_back(const Surroundings& now,
+                                               std::vector<py::object>& replaced) {
+  std::vector<LeftValue> out = moved_in(now);
+  for (const LeftValue& left : out) {
+    each_replaced(left, [&](PyObject* was, std::size_t) { add_tensors(was, replaced); });
+    left.spot.put(left.before.ptr());
+  }
   return out;
 }
 
 void Surroundings::accept_tensors(const std::vector<LeftValue>& places) {
-  std::set<Spot> spots;
+  std::map<Spot, std::set<std::size_t>> spots;
   for (const LeftValue& left : places)
-    if (left.before && holds_tensor(left.before.ptr(), is_tensor)) spots.insert(left.spot);
+    each_replaced(left, [&](PyObject*, std::size_t i) { spots[left.spot].insert(i); });
   if (spots.empty()) return;
   for (Shelf& s : shelves_)
     for (std::size_t i = 0; s.has_places() && i < s.entries.size(); ++i)
-      if (spots.contains(s.spot(i))) s.entries[i].any_tensor = true;
+      if (const auto at = spots.find(s.spot(i)); at != spots.end())
+        s.entries[i].any_tensor |= at->second.contains(s.is_sequence() ? i : 0);
 }
 
 std::vector<StatePlace> Surroundings::changes() const {

@@ -3,6 +3,7 @@
 // were when it was traced.
 #pragma once
 
+#include <map>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -61,24 +62,27 @@ enum class ShelfKind : std::uint8_t {
   array
 };
 
-/// One variable or entry, as something that can be set.
+/// One variable or entry, or all of a list or deque, as something that can be set.
 struct Spot {
   ShelfKind kind;
   py::object where, key;  // no key in cells and sequences
   py::object owner;       // of a slot
-  std::size_t index = 0;  // in a sequence
-  /// A null value: nothing stands there. In a list that is the end of it.
+  /// A null value: nothing stands there. A sequence is given a tuple.
   void put(PyObject* value) const;
   bool operator<(const Spot& other) const noexcept;  // tells different ones apart
 };
 
-/// What the function has put where something else was or nothing: a traced tensor, or a tuple that
-/// holds such.
+/// What the function has put where something else was or nothing, if tensors are in it.
 struct LeftValue {
   Spot spot;
   py::object value;
   py::object before = {};  // null for nothing
 };
+
+/// The traced tensors in a value: itself, or in a tuple.
+void add_traced(PyObject* value, std::vector<py::object>& out);
+/// The value with other objects in the place of these.
+py::object with_replaced(PyObject* value, const std::map<PyObject*, py::object>& others);
 
 class Surroundings {
  public:
@@ -88,11 +92,10 @@ class Surroundings {
   bool unchanged() const;
   /// Keeps what is seen here, which is held weakly otherwise.
   void hold();
-  void let_go() { held_.clear(); }
-  /// Takes the traced values away that the function has put into these, `now`, which were not there
-  /// when `this` was found. Where tensors were, `replaced` is told.
+  /// What has been put into these places, as they are `now`; they get back what they held. Told are
+  /// tensors that traced ones have `replaced`.
   std::vector<LeftValue> take_back(const Surroundings& now, std::vector<py::object>& replaced);
-  /// In these places, where tensors were, any will do.
+  /// Where a traced tensor has replaced another, any will do.
   void accept_tensors(const std::vector<LeftValue>& places);
   /// What holds something else by now, other than what was empty.
   std::vector<StatePlace> changes() const;
@@ -132,6 +135,9 @@ class Surroundings {
     /// What stands in the place of an entry.
     py::object now(std::size_t i) const;
     Spot spot(std::size_t i) const;
+    /// All that a list or deque held, and what it holds now.
+    py::object contents() const;
+    py::object contents_now() const;
     bool has_places() const noexcept;
     bool has_grown() const;
     /// Watches what was there and not what is added; false if nothing is left to watch.
@@ -140,7 +146,7 @@ class Surroundings {
     py::object key_of(const Entry& e) const;
   };
 
-  std::vector<LeftValue> found_in(const Surroundings& now) const;
+  std::vector<LeftValue> moved_in(const Surroundings& now) const;
 
   Names names_;
   mutable std::vector<Shelf> shelves_;  // follow what changes without being seen

@@ -112,9 +112,10 @@ def test_what_a_call_leaves_behind_is_one_handle_in_all_places():
         x = ad.tensor(v)
         first, pair = g(x)
         assert s.x is x
-        assert s.first is first
         assert pair[0] is first
-        assert s.pair[0] is first
+        assert s.pair[0] is s.first
+        assert s.first is not first  # what is returned is a handle of its own
+        assert s.first.item() == v + 1
         assert (first.item(), s.pair[1], s.pair[2].item()) == (v + 1, "name", v * 2)
 
 
@@ -190,12 +191,85 @@ def test_a_parameter_made_while_tracing_is_refused():
     assert not hasattr(s, "w")
 
 
-def test_a_queue_of_tensors_goes_back_as_a_whole():
+def test_a_queue_of_tensors_moves_on():
     q = collections.deque([ad.tensor(1.0), ad.tensor(2.0)], maxlen=2)
 
     def f(x):
         q.append(x * 2)
         return x
 
-    assert ad.compile(f)(ad.tensor(3.0)).item() == 3.0
-    assert [t.item() for t in q] == [1.0, 2.0]
+    g = ad.compile(f)
+    for x, expected in ((3.0, [2.0, 6.0]), (4.0, [6.0, 8.0]), (5.0, [8.0, 10.0])):
+        assert g(ad.tensor(x)).item() == x
+        assert [t.item() for t in q] == expected
+
+
+def test_handles_that_move_between_places():
+    s = types.SimpleNamespace(cur=ad.tensor(10.0), old=ad.tensor(20.0), rows=[ad.tensor(7.0)])
+
+    def swap(x):
+        s.cur, s.old = s.old, s.cur
+        return s.cur + x
+
+    def shift(x):
+        s.old, s.cur = s.cur, x * 2
+        return x
+
+    def insert(x):
+        s.rows.insert(0, x * 2)
+        return x
+
+    def rotate(x):
+        s.rows.append(s.rows.pop(0))
+        return s.rows[0] + x
+
+    g = ad.compile(swap)
+    assert [g(0.0).item() for _ in range(5)] == [20.0, 10.0, 20.0, 10.0, 20.0]
+    g = ad.compile(shift)
+    for x, expected in ((1.0, (20.0, 2.0)), (2.0, (2.0, 4.0)), (3.0, (4.0, 6.0))):
+        g(x)
+        assert (s.old.item(), s.cur.item()) == expected
+    g = ad.compile(insert)
+    for x in (1.0, 2.0):
+        g(x)
+    assert [t.item() for t in s.rows] == [4.0, 2.0, 7.0]
+    g = ad.compile(rotate)
+    assert [g(0.0).item() for _ in range(7)] == [2.0, 7.0, 4.0, 2.0, 7.0, 4.0, 2.0]
+
+
+def test_containers_in_what_is_left():
+    s, memo = types.SimpleNamespace(table={}), collections.OrderedDict()
+
+    def f(x):
+        s.h, s.e = (x, [x * 2]), (x, {"a": x * 3})
+        s.table["k"] = [x, [x * 2]]
+        memo["a"] = x * 2
+        return x
+
+    g = ad.compile(f)
+    for v in (1.0, 2.0, 3.0):
+        g(ad.tensor(v))
+        assert s.h[0].item() == v
+        assert [t.item() for t in s.h[1]] == [2 * v]
+        assert s.e[1]["a"].item() == 3 * v
+        assert (s.table["k"][0].item(), s.table["k"][1][0].item()) == (v, 2 * v)
+        assert [(key, t.item()) for key, t in memo.items()] == [("a", 2 * v)]
+
+
+def test_a_call_that_raises_puts_everything_back():
+    s = types.SimpleNamespace(p=ad.tensor(1.0), q=ad.tensor(2.0), rows=[ad.tensor(3.0)])
+    p, q, row = s.p, s.q, s.rows[0]
+
+    def f(x):
+        s.q, s.r = s.p, x * 2
+        s.rows[0] = s.p
+        s.rows.append(x)
+        raise KeyError("inside")
+
+    with pytest.raises(KeyError, match="inside"):
+        ad.compile(f)(ad.tensor(1.0))
+    assert s.p is p
+    assert s.q is q
+    assert len(s.rows) == 1
+    assert s.rows[0] is row
+    assert not hasattr(s, "r")

@@ -481,7 +481,10 @@ class custom_jvp(_Custom):
         later = snapshot(now)
         count = len(tensors)
 
-        def run(given: Tensors, moving: Maybe, rule: Callable[..., Any] = later) -> tuple[Any, Any]:
+        def run(
+            given: Tensors, moving: Maybe, rule: Callable[..., Any] | None = None
+        ) -> tuple[Any, Any]:
+            rule = rule or snapshot(later)
             return _pair(rule(frame.fill(given), frame.spread(moving)), f"{who}: rule")
 
         still: Maybe = [None for _ in floats(tensors)]
@@ -537,9 +540,9 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
         later = snapshot(f)
 
-        def run(given: Tensors, f: Callable[..., Any] = later) -> tuple[Frame, Tensors]:
+        def run(given: Tensors, now: Callable[..., Any] | None = None) -> tuple[Frame, Tensors]:
             args, kwargs = frame.fill([given[i] for i in order])
-            out, values = take_apart(f(*args, **kwargs))
+            out, values = take_apart((now or snapshot(later))(*args, **kwargs))
             return out, _core._fresh(values)
 
         try:

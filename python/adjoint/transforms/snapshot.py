@@ -12,20 +12,6 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-# What statements read of the globals without asking for a missing name.
-_OF_MODULES = ("__builtins__", "__name__", "__package__", "__spec__", "__loader__")
-
-
-class _Globals(dict[str, Any]):
-    """Some globals of a module as they were; all others as they are."""
-
-    def __init__(self, module: dict[str, Any]) -> None:
-        super().__init__({name: module[name] for name in _OF_MODULES if name in module})
-        self._module = module
-
-    def __missing__(self, name: str) -> Any:
-        return self._module[name]
-
 
 @functools.lru_cache(maxsize=1024)
 def _names(code: types.CodeType) -> frozenset[str]:
@@ -45,7 +31,8 @@ def _is_of_library(f: types.FunctionType) -> bool:
 class _Snapshot:
     def __init__(self) -> None:
         self._functions: dict[types.FunctionType, types.FunctionType] = {}
-        self._globals: dict[int, _Globals] = {}
+        self._cells: dict[int, types.CellType] = {}  # functions may share one
+        self._globals: dict[int, dict[str, Any]] = {}
         self._waiting: list[types.FunctionType] = []
 
     def take(self, f: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,7 +48,9 @@ class _Snapshot:
             return types.MethodType(function, value.__self__)
         if type(value) is functools.partial:
             return functools.partial(
-                self._of(value.func), *map(self._of, value.args), **value.keywords
+                self._of(value.func),
+                *map(self._of, value.args),
+                **{name: self._of(v) for name, v in value.keywords.items()},
             )
         if not isinstance(value, types.FunctionType):
             return value
@@ -72,9 +61,8 @@ class _Snapshot:
 
     def _copy(self, f: types.FunctionType) -> types.FunctionType:
         seen = self._seen_by(f)
-        cells = tuple(types.CellType() for _ in f.__closure__ or ())
+        cells = tuple(self._cells.setdefault(id(c), types.CellType()) for c in f.__closure__ or ())
         copy = types.FunctionType(f.__code__, seen, f.__name__, f.__defaults__, cells)
-        copy.__kwdefaults__ = f.__kwdefaults__
         copy.__qualname__, copy.__module__ = f.__qualname__, f.__module__
         copy.__dict__.update(f.__dict__)
         return copy
@@ -82,10 +70,15 @@ class _Snapshot:
     def _seen_by(self, f: types.FunctionType) -> dict[str, Any]:
         if _is_of_library(f):
             return f.__globals__
-        return self._globals.setdefault(id(f.__globals__), _Globals(f.__globals__))
+        module = f.__globals__
+        if id(module) not in self._globals:
+            self._globals[id(module)] = dict(module)
+        return self._globals[id(module)]
 
     def _fill(self, f: types.FunctionType) -> None:
-        copy = self._functions[f]
+        copy, named = self._functions[f], f.__kwdefaults__
+        copy.__defaults__ = f.__defaults__ and tuple(map(self._of, f.__defaults__))
+        copy.__kwdefaults__ = named and {name: self._of(value) for name, value in named.items()}
         for before, now in zip(f.__closure__ or (), copy.__closure__ or (), strict=True):
             try:
                 now.cell_contents = self._of(before.cell_contents)
@@ -95,10 +88,9 @@ class _Snapshot:
             return
         module, seen = f.__globals__, self._globals[id(f.__globals__)]
         for name in _names(f.__code__):
-            if name in module and name not in seen:
-                value = module[name]
-                own = isinstance(value, types.FunctionType) and value.__globals__ is module
-                dict.__setitem__(seen, name, self._of(value) if own else value)
+            value = module.get(name)
+            if isinstance(value, types.FunctionType) and value.__globals__ is module:
+                seen[name] = self._of(value)
 
 
 def snapshot(f: Callable[..., Any]) -> Callable[..., Any]:
