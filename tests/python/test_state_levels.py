@@ -694,6 +694,42 @@ for f, slope in slopes.items():
         second = (slope(0.5 + e) - slope(0.5 - e)) / (2 * e)
         assert abs(ad.hessian(total)(w).item() - second) < 1e-8
 """,
+    "each further run of a checkpoint begins with the variables of the first": """
+import adjoint as ad
+import functools, math
+SCALE = 2.0
+x, one = ad.tensor(0.37), ad.tensor(1.0)
+def by_nonlocal(x):
+    n = 1.0
+    def bump():
+        nonlocal n
+        n += 1.0
+    def layer(a):
+        bump()
+        return ad.sin(a * n)
+    return ad.checkpoint(layer)(x)
+def by_partial(x):
+    for k in (2.0,):
+        y = ad.checkpoint(functools.partial(lambda a, b: ad.sin(a * b * k), b=1.0))(x)
+    k = 7.0
+    return y
+def by_default(x):
+    for k in (2.0,):
+        g = lambda a: ad.sin(a * k)
+        y = ad.checkpoint(lambda a, g=g: g(a))(x)
+    k = 7.0
+    return y
+def by_globals(x):
+    return ad.checkpoint(lambda a: ad.sin(a * globals().get("SCALE", 1.0)))(x)
+slope, second = 2 * math.cos(0.74), -4 * math.sin(0.74)
+for f in (by_nonlocal, by_partial, by_default, by_globals):
+    pull = ad.vjp(f, x)[1]
+    for _ in range(3):
+        assert abs(pull(one)[0].item() - slope) < 1e-15
+    assert abs(ad.hvp(f, x, one).item() - second) < 1e-14
+    assert abs(ad.hessian(f)(x).item() - second) < 1e-14
+    assert abs(ad.compile(ad.grad(f))(x).item() - slope) < 1e-15
+""",
 }
 
 

@@ -453,8 +453,8 @@ Node* apply_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
 }
 
 /// Records an application of several results: their values go to a tuple, and each of `out` that
-/// has a derivative becomes a part of it. A result that does not depend on the batch that its level stands for comes from the application
-/// below, and has its history from there.
+/// has a derivative becomes a part of it. A result that does not depend on the batch that its level
+/// stands for comes from the application below, and has its history from there.
 void record_all(ThreadState& state, std::vector<Tensor>& out, const Op& op,
                 std::span<Node* const> inputs, const AttrsPtr& attrs, std::uint16_t level) {
   const bool shadow = state.shadow == state.open_recorders;
