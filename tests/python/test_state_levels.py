@@ -721,6 +721,20 @@ def by_default(x):
     return y
 def by_globals(x):
     return ad.checkpoint(lambda a: ad.sin(a * globals().get("SCALE", 1.0)))(x)
+def lost(x):
+    total = 0.0
+    def layer(a):
+        nonlocal total
+        total = total + a * a
+        return ad.sin(a)
+    return ad.checkpoint(layer)(x) + total
+for derivative in (lambda f: ad.grad(f)(x), lambda f: ad.jvp(f, (x,), (one,))):
+    try:
+        derivative(lost)
+    except RuntimeError as error:
+        assert "[checkpoint] the function gives the variable 'total'" in str(error)
+    else:
+        raise AssertionError("did not raise")
 slope, second = 2 * math.cos(0.74), -4 * math.sin(0.74)
 for f in (by_nonlocal, by_partial, by_default, by_globals):
     pull = ad.vjp(f, x)[1]

@@ -19,7 +19,7 @@ from adjoint import _core, tree
 from adjoint._arguments import check_callable
 from adjoint._core import Tensor, TreeDef
 from adjoint._dtypes import is_differentiable
-from adjoint.transforms.snapshot import snapshot
+from adjoint.transforms.snapshot import Snapshot, snapshot
 
 __all__ = ["checkpoint", "custom_jvp", "custom_vjp"]
 
@@ -538,7 +538,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         order = [places[id(x)] for x in tensors]
         apart = _core._Apart("checkpoint", True)
 
-        later = snapshot(f)
+        taken = Snapshot(f)
+        later = taken.function
 
         def run(given: Tensors, now: Callable[..., Any] | None = None) -> tuple[Frame, Tensors]:
             args, kwargs = frame.fill([given[i] for i in order])
@@ -550,6 +551,12 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         except BaseException:  # what was assigned before an error stays, as without a checkpoint
             apart.write([x if x is None else _core.stop_gradient(x) for x in apart.written()])
             raise
+        for name, value in taken.assigned():
+            if isinstance(value, Tensor) and value.requires_grad:
+                raise RuntimeError(
+                    f"[checkpoint] the function gives the variable {name!r} a value whose "
+                    "derivative would be lost outside of it: return the value, or detach it"
+                )
         again, alone = apart.again(), not _core._recorded_outside(apart.read())
         moving = [True for _ in values]
         written = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -28,18 +28,39 @@ def _is_of_library(f: types.FunctionType) -> bool:
     return (f.__module__ or "").partition(".")[0] == "adjoint"
 
 
-class _Snapshot:
-    def __init__(self) -> None:
+class Snapshot:
+    """A function with the variables that it and the functions it calls by name see as they are now.
+
+    Another callable than a function, a method or a `functools.partial` is taken as it is.
+    """
+
+    def __init__(self, f: Callable[..., Any]) -> None:
         self._functions: dict[types.FunctionType, types.FunctionType] = {}
         self._cells: dict[int, types.CellType] = {}  # functions may share one
         self._globals: dict[int, dict[str, Any]] = {}
+        self._before: dict[int, Any] = {}  # by cell
         self._waiting: list[types.FunctionType] = []
-
-    def take(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        copy: Callable[..., Any] = self._of(f)
+        self.function: Callable[..., Any] = self._of(f)
         while self._waiting:
             self._fill(self._waiting.pop())
-        return copy
+
+    def assigned(self) -> Iterator[tuple[str, Any]]:
+        """Yield the variables that hold another object by now, and what they hold."""
+        for f in self._functions:
+            for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+                try:
+                    now = cell.cell_contents
+                except ValueError:  # an empty cell
+                    continue
+                if now is not self._before.get(id(cell), self):
+                    yield name, now
+            if id(f.__globals__) not in self._globals:
+                continue
+            before = self._globals[id(f.__globals__)]
+            for name in _names(f.__code__):
+                now = f.__globals__.get(name)
+                if not isinstance(now, types.FunctionType) and now is not before.get(name):
+                    yield name, now
 
     def _of(self, value: Any) -> Any:
         """Return what stands for a value that a variable holds."""
@@ -81,6 +102,7 @@ class _Snapshot:
         copy.__kwdefaults__ = named and {name: self._of(value) for name, value in named.items()}
         for before, now in zip(f.__closure__ or (), copy.__closure__ or (), strict=True):
             try:
+                self._before[id(before)] = before.cell_contents
                 now.cell_contents = self._of(before.cell_contents)
             except ValueError:  # an empty cell
                 continue
@@ -94,8 +116,5 @@ class _Snapshot:
 
 
 def snapshot(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `f` with the variables that it and the functions it calls by name see as they are now.
-
-    Another callable than a function, a method or a `functools.partial` is returned as it is.
-    """
-    return _Snapshot().take(f)
+    """Return `f` with its variables as they are now."""
+    return Snapshot(f).function
