@@ -4,6 +4,7 @@
 // caller's at every call. A captured handle that is an argument too is one with its copy.
 #include <algorithm>
 #include <deque>
+#include <optional>
 
 #include "compile.h"
 #include "graph/thread_state.h"
@@ -176,14 +177,17 @@ class Sight {
   // What the function has put where it can be seen; `replaced`: tensors that were there.
   std::vector<LeftValue> take_back(std::vector<py::object>& replaced) {
     taken_ = true;
-    return before_.take_back(Surroundings(f_, given_), replaced);
+    now_.emplace(f_, given_);
+    std::vector<LeftValue> left = before_.take_back(*now_, replaced);
+    if (!left.empty()) now_.reset();  // it is no more what there is
+    return left;
   }
 
   // What the function has set while it was traced is watched as it left it, but not what every
   // trace changes: that is a count, or a cache, which would make each kind of call trace anew after
   // every other. What it has added to may grow.
-  Surroundings after(std::vector<StatePlace>& changed, const std::vector<LeftValue>& left) const {
-    Surroundings out(f_, given_);
+  Surroundings after(std::vector<StatePlace>& changed, const std::vector<LeftValue>& left) {
+    Surroundings out = now_ ? std::move(*now_) : Surroundings(f_, given_);
     out.accept_tensors(left);
     std::vector<StatePlace> again;
     for (StatePlace& now : before_.changes()) {
@@ -202,6 +206,7 @@ class Sight {
   PyObject* f_;
   std::vector<PyObject*> given_;
   Surroundings before_;
+  std::optional<Surroundings> now_;
   bool taken_ = false;
 };
 

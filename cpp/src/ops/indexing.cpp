@@ -344,6 +344,17 @@ ResultList infer_at(const Op& op, std::span<Node* const> in, const Attrs* attrs)
   return {in[0]->dtype, Dims(in[0]->layout.shape())};
 }
 
+/// Calls `put(to, from)` for each row that is put somewhere, in order. A row has `inner` units.
+template <class T, class F>
+void each_put(const AxisView& v, std::span<const std::int64_t> index, std::int64_t inner, T* base,
+              const T* from, F&& put) {
+  for (std::int64_t o = 0; o < v.outer; ++o, base += v.extent * inner)
+    for (const std::int64_t i : index) {
+      put(base + i * inner, from);
+      from += inner;
+    }
+}
+
 void run_add_at(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
                 std::uint32_t donated) {
   const std::int64_t axis = attrs->ints[0];
@@ -352,16 +363,11 @@ void run_add_at(const Op&, Node* out, std::span<Node* const> in, const Attrs* at
   const Tensor value = contiguous(in[2]);
   start_from(out, in[0], donated & 1, "add_at");
   with_type(out->dtype, [&]<class T>(T) {
-    const auto* src = static_cast<const T*>(value.node()->data());
-    auto* base = static_cast<T*>(out->data());
-    for (std::int64_t o = 0; o < v.outer; ++o, base += v.extent * v.inner) {
-      for (const std::int64_t i : index) {
-        T* to = base + i * v.inner;
-        for (std::int64_t j = 0; j < v.inner; ++j)
-          to[j] = static_cast<T>(Wrapping<T>(to[j]) + Wrapping<T>(src[j]));
-        src += v.inner;
-      }
-    }
+    each_put(v, index, v.inner, static_cast<T*>(out->data()),
+             static_cast<const T*>(value.node()->data()), [&](T* to, const T* from) {
+               for (std::int64_t j = 0; j < v.inner; ++j)
+                 to[j] = static_cast<T>(Wrapping<T>(to[j]) + Wrapping<T>(from[j]));
+             });
   });
 }
 
@@ -374,14 +380,9 @@ void run_put_rows(const Op&, Node* out, std::span<Node* const> in, const Attrs* 
   start_from(out, in[0], donated & 1, "put_rows");
   const std::size_t bytes = static_cast<std::size_t>(v.inner) * itemsize(out->dtype);
   if (bytes == 0) return;
-  const auto* src = static_cast<const char*>(value.node()->data());
-  auto* base = static_cast<char*>(out->data());
-  for (std::int64_t o = 0; o < v.outer; ++o, base += v.extent * bytes) {
-    for (const std::int64_t i : index) {
-      std::memcpy(base + i * bytes, src, bytes);
-      src += bytes;
-    }
-  }
+  each_put(v, index, static_cast<std::int64_t>(bytes), static_cast<char*>(out->data()),
+           static_cast<const char*>(value.node()->data()),
+           [&](char* to, const char* from) { std::memcpy(to, from, bytes); });
 }
 
 // For floating types a nan stays, as in maximum and minimum.
@@ -393,18 +394,13 @@ void run_extreme_at(const Op& op, Node* out, std::span<Node* const> in, const At
   const Tensor value = contiguous(in[2]);
   start_from(out, in[0], donated & 1, op.name);
   with_type(out->dtype, [&]<class T>(T) {
-    const auto* src = static_cast<const T*>(value.node()->data());
-    auto* base = static_cast<T*>(out->data());
-    for (std::int64_t o = 0; o < v.outer; ++o, base += v.extent * v.inner) {
-      for (const std::int64_t i : index) {
-        T* to = base + i * v.inner;
-        for (std::int64_t j = 0; j < v.inner; ++j) {
-          const bool wins = largest ? src[j] > to[j] : src[j] < to[j];
-          if (wins || src[j] != src[j]) to[j] = src[j];
-        }
-        src += v.inner;
-      }
-    }
+    each_put(v, index, v.inner, static_cast<T*>(out->data()),
+             static_cast<const T*>(value.node()->data()), [&](T* to, const T* from) {
+               for (std::int64_t j = 0; j < v.inner; ++j) {
+                 const bool wins = largest ? from[j] > to[j] : from[j] < to[j];
+                 if (wins || from[j] != from[j]) to[j] = from[j];
+               }
+             });
   });
 }
 

@@ -402,24 +402,32 @@ Tensor batch_categorical(const BatchArgs& args) {
 
 // -------------------------------------------------------------------------------- the records
 
-#define ADJOINT_VARIATE(id, inputs, parameters, result, text) \
-  [[maybe_unused]] Op& random_##id##_record =                 \
-      family.define({.name = "random_" #id,                   \
-                     .signature = parameters,                 \
-                     .doc = text,                             \
-                     .kind = OpKind::structural,              \
-                     .arity = inputs,                         \
-                     .dtypes = DTypeRule::custom,             \
-                     .batch = batch_variates,                 \
-                     .infer = infer_variate<DType::result>,   \
-                     .run = run_##id,                         \
-                     .internal = true,                        \
+Tensor refuse_vjp(const RuleArgs& args, int, const Tensor&) { raise_no_slope(args.op); }
+Tensor refuse_jvp(const RuleArgs& args, std::span<const Tensor>) { raise_no_slope(args.op); }
+
+// Further fields stand between those of all.
+#define ADJOINT_VARIATE(id, inputs, parameters, result, text, ...) \
+  [[maybe_unused]] Op& random_##id##_record =                      \
+      family.define({.name = "random_" #id,                        \
+                     .signature = parameters,                      \
+                     .doc = text,                                  \
+                     .kind = OpKind::structural,                   \
+                     .arity = inputs,                              \
+                     .dtypes = DTypeRule::custom,                  \
+                     __VA_ARGS__.batch = batch_variates,           \
+                     .infer = infer_variate<DType::result>,        \
+                     .run = run_##id,                              \
+                     .internal = true,                             \
                      .fallible = true});
 
 ADJOINT_VARIATE(bernoulli, 2, "(bits, p, /)", boolean, "True with probability p.")
 ADJOINT_VARIATE(binomial, 3, "(bits, n, p, /)", int64, "How many of n are true.")
 ADJOINT_VARIATE(exponential, 1, "(bits, /)", float64, "Of mean 1.")
 ADJOINT_VARIATE(poisson, 2, "(bits, lam, /)", int64, "Counts of this mean.")
+ADJOINT_VARIATE(gamma, 2, "(bits, a, /)", float64, "Gamma variates of scale 1.", .vjp = refuse_vjp,
+                .jvp = refuse_jvp, .constant_inputs = 1, )
+ADJOINT_VARIATE(beta, 3, "(bits, a, b, /)", float64, "Beta variates.", .vjp = refuse_vjp,
+                .jvp = refuse_jvp, .constant_inputs = 1, )
 #undef ADJOINT_VARIATE
 
 [[maybe_unused]] Op& categorical_record =
@@ -434,39 +442,6 @@ ADJOINT_VARIATE(poisson, 2, "(bits, lam, /)", int64, "Counts of this mean.")
                    .run = run_categorical,
                    .internal = true,
                    .fallible = true});
-
-Tensor refuse_vjp(const RuleArgs& args, int, const Tensor&) { raise_no_slope(args.op); }
-Tensor refuse_jvp(const RuleArgs& args, std::span<const Tensor>) { raise_no_slope(args.op); }
-
-[[maybe_unused]] Op& gamma_record = family.define({.name = "random_gamma",
-                                                   .signature = "(bits, a, /)",
-                                                   .doc = "Gamma variates of scale 1.",
-                                                   .kind = OpKind::structural,
-                                                   .arity = 2,
-                                                   .dtypes = DTypeRule::custom,
-                                                   .vjp = refuse_vjp,
-                                                   .jvp = refuse_jvp,
-                                                   .constant_inputs = 1,
-                                                   .batch = batch_variates,
-                                                   .infer = infer_variate<DType::float64>,
-                                                   .run = run_gamma,
-                                                   .internal = true,
-                                                   .fallible = true});
-
-[[maybe_unused]] Op& beta_record = family.define({.name = "random_beta",
-                                                  .signature = "(bits, a, b, /)",
-                                                  .doc = "Beta variates.",
-                                                  .kind = OpKind::structural,
-                                                  .arity = 3,
-                                                  .dtypes = DTypeRule::custom,
-                                                  .vjp = refuse_vjp,
-                                                  .jvp = refuse_jvp,
-                                                  .constant_inputs = 1,
-                                                  .batch = batch_variates,
-                                                  .infer = infer_variate<DType::float64>,
-                                                  .run = run_beta,
-                                                  .internal = true,
-                                                  .fallible = true});
 
 [[maybe_unused]] Op& truncated_normal_record =
     family.define({.name = "random_truncated_normal",
