@@ -34,6 +34,13 @@ bool may_be_recorded(const Node* n) {
   return n && n->requires_grad;
 }
 
+Tensor unmarked(Node* shadow) {
+  Tensor out = Tensor::adopt(alias(shadow, nullptr, false));
+  out.node()->requires_grad = true;
+  out.node()->order = shadow->order;
+  return out;
+}
+
 }  // namespace
 
 bool Place::accepts(const Tensor& held) const noexcept {
@@ -162,6 +169,8 @@ Graph::Index Trace::index_of(Node* n) {
     raise(ErrorKind::runtime, "compile",
           "a value belongs to a transform that has ended: return it from the function instead of "
           "storing it");
+  // Inside of the first run of a checkpoint, of which the program may keep work that nobody needs.
+  if (n->is_shadow()) return graph_.add_constant(unmarked(n).node());
   return graph_.add_constant(n);
 }
 

@@ -199,8 +199,7 @@ void hold_inputs(Node* out, const Op& op, std::span<Node* const> inputs, std::ui
 void record(ThreadState& state, Node* out, const Op& op, std::span<Node* const> inputs,
             const AttrsPtr& attrs) {
   if (state.shadow == state.open_recorders) {
-    state.order = out->order = state.last_order() + 1;
-    out->requires_grad = true;
+    mark_shadow(state, out);
     return;
   }
   std::uint64_t order = state.last_order();
@@ -256,6 +255,17 @@ Level level_of(const Op& op, std::span<Node* const> inputs, std::uint16_t number
   return level;
 }
 
+/// A sweep tells when it comes to a value that has left; tangents and what a trace keeps of it are
+/// gone where it is used.
+void check_present(const Op& op, std::span<Node* const> inputs, const Level& level,
+                   std::uint16_t number) {
+  const ThreadState& state = thread_state();
+  for (const Node* in : inputs)
+    if (has_left(state, in) && (in->saved == Node::kShadow ? !state.constant : state.recording) &&
+        (level.trace || (in->level == number && in->box == Box::dual)))
+      raise_left(op.name);
+}
+
 /// Levels opened inside the one that interprets do not see its work: a trace inside of it would
 /// take what a rule makes anew for its own.
 class InnerLevelsHidden {
@@ -283,6 +293,7 @@ auto interpret(const Op& op, std::span<Node* const> inputs, std::uint16_t number
       break;
     }
   const Level level = level_of(op, inputs, number);
+  if (op.differentiable()) check_present(op, inputs, level, number);
   std::optional<InnerLevelsHidden> hidden;
   if (thread_state().levels.size() > number) hidden.emplace(thread_state(), number);
   return run(level);
@@ -648,6 +659,12 @@ void share_state(Node* out, Node* node, const Op& op) {
 }
 
 }  // namespace
+
+void raise_left(const char* what) {
+  raise(ErrorKind::runtime, what,
+        "a value was computed in a function under checkpoint and left it by an attribute, an entry "
+        "or a variable, so its derivative would be lost: return it, or detach it");
+}
 
 Node* alias(Node* node, Leaf* leaf, bool keep_history) {
   static const Op& op = find_op("alias");

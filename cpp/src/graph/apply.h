@@ -43,6 +43,9 @@ Tensor known_value(Node* node, const char* what);
 /// Ensures the value is contiguous in memory; returns a handle to it (possibly the same node).
 Tensor contiguous(Node* node);
 
+/// Raises for `what` that the derivative of a shadow is wanted outside of the first run (node.h).
+[[noreturn]] void raise_left(const char* what);
+
 /// A new node with the same value and no history; with `leaf`, a leaf of it. The alias keeps an
 /// edge to the original when that requires grad and `keep_history` is set.
 Node* alias(Node* node, Leaf* leaf, bool keep_history);

@@ -165,6 +165,11 @@ struct Node {
   std::span<Node* const> inputs() const noexcept {
     return {input_count <= kInlineInputs ? inline_inputs : heap_inputs, input_count};
   }
+  /// In `saved` of a shadow, a value whose history a first run has not kept (ThreadState::shadow);
+  /// one that is made under `no_grad` is a constant outside of that.
+  static constexpr std::uint8_t kShadow = 1;
+  static constexpr std::uint8_t kInnerShadow = 2;
+  bool is_shadow() const noexcept { return requires_grad && !recorded && saved != 0; }
   std::uint32_t uses() const noexcept {
     return static_cast<std::uint32_t>(counts.load(std::memory_order_acquire) >> 32);
   }

@@ -143,18 +143,33 @@ inline bool is_severed(const ThreadState& state, const Node* n) noexcept {
   return n->order <= state.constant_order && n->requires_grad && state.recording;
 }
 
+/// Marks a value of a first run.
+inline void mark_shadow(ThreadState& state, Node* n) noexcept {
+  n->requires_grad = true;
+  n->saved = state.constant ? Node::kInnerShadow : Node::kShadow;
+  state.order = n->order = state.last_order() + 1;
+}
+
+/// Whether the value has left the first run that made it, other than as a result of the function,
+/// and has a history which nobody has kept.
+inline bool has_left(const ThreadState& state, const Node* n) noexcept {
+  return n->is_shadow() && state.shadow < 0 && (n->saved == Node::kShadow || state.constant);
+}
+
 /// Whether and how deep work was recorded when something was opened, and asking as it was then.
 class Opening {
  public:
   Opening()
       : recording_(thread_state().recording),
         levels_(thread_state().constant_levels),
-        order_(thread_state().constant_order) {}
+        order_(thread_state().constant_order),
+        shadow_(thread_state().shadow) {}
   template <class F>
   auto as_then(F&& f) const {
     const RecordingScope recording(recording_);
     const FieldScope<&ThreadState::constant_levels> levels(levels_);
     const FieldScope<&ThreadState::constant_order> order(order_);
+    const FieldScope<&ThreadState::shadow> shadow(shadow_);
     return f();
   }
   bool recording() const noexcept { return recording_; }
@@ -163,6 +178,7 @@ class Opening {
   bool recording_;
   std::uint16_t levels_;
   std::uint64_t order_;
+  int shadow_;
 };
 
 /// What is made once and used by many must not depend on what was open around its first use: work

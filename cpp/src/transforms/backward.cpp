@@ -98,6 +98,7 @@ class Sweep {
       : ranges_(ranges), to_leaves_(to_leaves), results_(sources.size()) {
     for (std::size_t i = 0; i < sources.size(); ++i) {
       want(sources[i].node(), i);
+      earliest_ = std::min(earliest_, sources[i].node()->order);
       if (sources[i].leaf()) want(sources[i].leaf(), i);
     }
     std::sort(wanted_.begin(), wanted_.end(), before);
@@ -195,6 +196,7 @@ class Sweep {
     const auto push = [&](Node* n) {
       if (!n->requires_grad || marks_.find(n)) return;
       if (to_leaves_ && n->box == Box::trace && !n->recorded && !n->leaf) tell_trace(n);
+      if (n->is_shadow() && is_missed(n)) raise_left(to_leaves_ ? "backward" : "gradient");
       found_.push_back({n->order, n});
       marks_.set(n, 1);
       if (expands(n)) stack.push_back(n);
@@ -207,6 +209,11 @@ class Sweep {
     }
     if (!std::is_sorted(found_.begin(), found_.end(), descending))
       std::sort(found_.begin(), found_.end(), descending);
+  }
+
+  /// Of a value without the history it had: whether a source may be in that.
+  bool is_missed(const Node* n) const {
+    return has_left(thread_state(), n) && in_range(n) && (to_leaves_ || n->order > earliest_);
   }
 
   /// A value from outside of a trace with a history outside, to which this sweep cannot go on.
@@ -363,6 +370,7 @@ class Sweep {
   std::vector<std::vector<Tensor>> several_;  // cotangents of the results of tuples
   SmallVector<Wanted, 8> wanted_;             // by key
   std::uint64_t wanted_filter_ = 0;
+  std::uint64_t earliest_ = UINT64_MAX;  // order among the sources
   std::vector<Tensor> results_;
   std::vector<std::pair<Leaf*, Tensor>> leaf_cotangents_;
 };

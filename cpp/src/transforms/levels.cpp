@@ -310,7 +310,14 @@ Tensor TransformLevel::make_dual(const Tensor& x, const Tensor& tangent) const {
 
 std::pair<Tensor, Tensor> TransformLevel::split_dual(const Tensor& y) const {
   Node* n = y.node();
-  if (!holds(y)) return {y, Tensor()};
+  if (n->box == Box::dual && has_left(thread_state(), n)) raise_left("jvp");
+  if (!holds(y)) {
+    if (n->level >= level_)
+      raise(ErrorKind::runtime, "jvp",
+            "the result belongs to a transform that has ended: return it from the transformed "
+            "function instead of storing it");
+    return {y, Tensor()};
+  }
   return {Tensor::share(n->primal), n->tangent ? Tensor::share(n->tangent) : Tensor()};
 }
 

@@ -13,9 +13,7 @@ Tensor shadow_of(const Tensor& x) {
   Tensor out = stop_gradient(x);
   if (!is_differentiated(x) && !is_in_body(x)) return out;
   out = Tensor::adopt(alias(out.node(), nullptr, false));
-  out.node()->requires_grad = true;
-  ThreadState& state = thread_state();
-  state.order = out.node()->order = state.last_order() + 1;
+  mark_shadow(thread_state(), out.node());
   return out;
 }
 

@@ -10,6 +10,7 @@ A rule must not keep tensors alive: what it needs is among its inputs.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
@@ -49,6 +50,16 @@ class Frame:
         for i, x in zip(self._places, tensors, strict=True):
             leaves[i] = x
         return tree.unflatten(self._treedef, leaves)
+
+    def others(self) -> list[Any]:
+        """Return what stands in the tree beside tensors; None in their places."""
+        return self._leaves
+
+    def with_others(self, others: list[Any]) -> Frame:
+        """Return the same frame with these in the places of `others`."""
+        frame = copy.copy(self)
+        frame._leaves = others
+        return frame
 
     def spread(self, floats: Sequence[Tensor | None]) -> Any:
         """Return the tree with these values for the floating tensors; None and others are zeros."""
@@ -538,16 +549,20 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         order = [places[id(x)] for x in tensors]
         apart = _core._Apart("checkpoint", True)
 
-        taken = Snapshot(f)
-        later = taken.function
+        now = [f, *frame.others()]
+        taken = Snapshot(now)
+        later = taken.values
 
-        def run(given: Tensors, now: Callable[..., Any] | None = None) -> tuple[Frame, Tensors]:
-            args, kwargs = frame.fill([given[i] for i in order])
-            out, values = take_apart((now or snapshot(later))(*args, **kwargs))
+        def run_with(now: list[Any], given: Tensors) -> tuple[Frame, Tensors]:
+            args, kwargs = frame.with_others(now[1:]).fill([given[i] for i in order])
+            out, values = take_apart(now[0](*args, **kwargs))
             return out, _core._fresh(values)
 
+        def run(given: Tensors) -> tuple[Frame, Tensors]:
+            return run_with(Snapshot(later).values, given)
+
         try:
-            out, values = apart.run(lambda: run(handles, f), handles)
+            out, values = apart.run(lambda: run_with(now, handles), handles)
         except BaseException:  # what was assigned before an error stays, as without a checkpoint
             apart.write([x if x is None else _core.stop_gradient(x) for x in apart.written()])
             raise

@@ -1,4 +1,4 @@
-"""A function as it is now, for a run that comes later.
+"""Functions as they are now, for a run that comes later.
 
 Variables of a closure, and globals, may be given other values before a checkpoint computes again:
 `for layer in layers: h = ad.checkpoint(lambda x: layer(x + h))(x)`. The second run has to see what
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
@@ -29,18 +29,18 @@ def _is_of_library(f: types.FunctionType) -> bool:
 
 
 class Snapshot:
-    """A function with the variables that it and the functions it calls by name see as they are now.
+    """Functions with the variables that they, and those they call by name, see as they are now.
 
-    Another callable than a function, a method or a `functools.partial` is taken as it is.
+    What is no function, method or `functools.partial` is taken as it is.
     """
 
-    def __init__(self, f: Callable[..., Any]) -> None:
+    def __init__(self, values: Iterable[Any]) -> None:
         self._functions: dict[types.FunctionType, types.FunctionType] = {}
         self._cells: dict[int, types.CellType] = {}  # functions may share one
         self._globals: dict[int, dict[str, Any]] = {}
         self._before: dict[int, Any] = {}  # by cell
         self._waiting: list[types.FunctionType] = []
-        self.function: Callable[..., Any] = self._of(f)
+        self.values: list[Any] = [self._of(value) for value in values]
         while self._waiting:
             self._fill(self._waiting.pop())
 
@@ -117,4 +117,5 @@ class Snapshot:
 
 def snapshot(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return `f` with its variables as they are now."""
-    return Snapshot(f).function
+    function: Callable[..., Any] = Snapshot([f]).values[0]
+    return function

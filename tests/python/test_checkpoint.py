@@ -1,0 +1,180 @@
+"""What leaves a function under checkpoint, and what its runs see.
+
+The second run computes what the first has; a value that leaves by another way than as a result has
+no history outside, so that using it where a derivative is wanted is an error. References are by
+hand: of sin(x), times numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import adjoint as ad
+
+X = 0.37
+
+Kept = Callable[[SimpleNamespace, ad.Tensor], None]
+KEEPERS: dict[str, tuple[Kept, Callable[[SimpleNamespace], ad.Tensor]]] = {
+    "attribute": (lambda m, h: setattr(m, "hidden", h), lambda m: m.hidden),
+    "list": (lambda m, h: m.items.append(h), lambda m: m.items[0]),
+    "dict": (lambda m, h: m.table.update(h=h), lambda m: m.table["h"]),
+    "derived": (lambda m, h: setattr(m, "hidden", h[None]), lambda m: m.hidden[0]),
+}
+
+
+def leaving(how: str, use: Callable[[ad.Tensor, ad.Tensor], ad.Tensor]) -> Callable[..., Any]:
+    """Return x -> use(2 sin(x), sin(x)), of which the second leaves a checkpoint in this way."""
+    keep, kept = KEEPERS[how]
+
+    def f(x: ad.Tensor) -> ad.Tensor:
+        m = SimpleNamespace(items=[], table={})
+
+        def layer(a: ad.Tensor) -> ad.Tensor:
+            h = ad.sin(a)
+            keep(m, h)
+            return 2 * h
+
+        y = ad.checkpoint(layer)(x)
+        return use(y, kept(m))
+
+    return f
+
+
+def backward(f: Callable[..., ad.Tensor]) -> ad.Tensor:
+    v = ad.Variable(X)
+    f(v).backward()
+    assert v.grad is not None
+    return v.grad
+
+
+def taped(f: Callable[..., ad.Tensor]) -> Any:
+    v = ad.Variable(X)
+    with ad.GradientTape() as tape:
+        y = f(v)
+    return tape.gradient(y, v)
+
+
+MODES: dict[str, Callable[[Callable[..., Any]], ad.Tensor]] = {
+    "grad": lambda f: ad.grad(f)(X),
+    "backward": backward,
+    "tape": taped,
+    "jvp": lambda f: ad.jvp(f, (ad.tensor(X),), (ad.tensor(1.0),))[1],
+    "compiled": lambda f: ad.compile(ad.grad(f))(X),
+    "batched": lambda f: ad.vmap(ad.grad(f))(ad.tensor([X, X]))[0],
+    "vjp": lambda f: ad.vjp(f, ad.tensor(X))[1](ad.tensor(1.0))[0],
+}
+USES: dict[str, Callable[[ad.Tensor, ad.Tensor], ad.Tensor]] = {
+    "with the result": lambda y, h: y + 10 * h,
+    "alone": lambda y, h: 10 * h,
+    "as it is": lambda y, h: h,
+    "in a view": lambda y, h: y + h[None][0],
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("how", KEEPERS)
+def test_a_value_that_has_left_is_no_constant(how: str, use: str, mode: str) -> None:
+    with pytest.raises(RuntimeError, match=r"left it by an attribute|transform that has ended"):
+        MODES[mode](leaving(how, USES[use]))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("how", ["attribute", "list", "dict"])
+def test_a_detached_value_is_a_constant(how: str, mode: str) -> None:
+    def under_no_grad(y: ad.Tensor, h: ad.Tensor) -> ad.Tensor:
+        with ad.no_grad():
+            twice = 2 * h
+        return y * ad.stop_gradient(twice)
+
+    if mode == "jvp" and how != "list":
+        pytest.skip("the second run has put a value of its own in the place")
+    by_hand = 2 * math.cos(X) * 2 * math.sin(X)
+    assert float(MODES[mode](leaving(how, under_no_grad))) == pytest.approx(by_hand, rel=1e-14)
+
+
+@pytest.mark.parametrize("how", KEEPERS)
+def test_values_that_leave_are_there_where_nothing_is_differentiated(how: str) -> None:
+    f = leaving(how, lambda y, h: y + 10 * h)
+    assert f(ad.tensor(X)).item() == pytest.approx(12 * math.sin(X), rel=1e-15)
+    assert ad.compile(f)(ad.tensor(X)).item() == pytest.approx(12 * math.sin(X), rel=1e-15)
+    batch = ad.vmap(f)(ad.tensor([X, 1.0])).tolist()
+    assert batch == pytest.approx([12 * math.sin(X), 12 * math.sin(1.0)], rel=1e-15)
+
+
+def slope_of_a_loop(step: Callable[[ad.Tensor, float], ad.Tensor]) -> float:
+    def f(x: ad.Tensor) -> ad.Tensor:
+        for k in (1.0, 2.0, 3.0):
+            x = step(x, k)
+        return x
+
+    return float(ad.grad(f)(X))
+
+
+def by_hand() -> float:
+    """d/dx of sin(3 sin(2 sin(x)))."""
+    a = math.sin(X)
+    b = math.sin(2 * a)
+    return math.cos(3 * b) * 3 * math.cos(2 * a) * 2 * math.cos(X)
+
+
+def late(wrap: Callable[[Any], Any]) -> Callable[[], float]:
+    """Checkpoints in a loop whose function reads the loop's variable through `wrap`."""
+
+    def run() -> float:
+        def f(x: ad.Tensor) -> ad.Tensor:
+            for k in (1.0, 2.0, 3.0):
+                g = wrap(lambda a: ad.sin(a * k))  # noqa: B023
+                x = ad.checkpoint(lambda a: g(a))(x)  # noqa: B023
+            return x
+
+        return float(ad.grad(f)(X))
+
+    return run
+
+
+def argument() -> float:
+    return slope_of_a_loop(
+        lambda x, k: ad.checkpoint(lambda a, g: g(a))(x, lambda a: ad.sin(a * k))
+    )
+
+
+def argument_of_a_later_value() -> float:
+    def f(x: ad.Tensor) -> ad.Tensor:
+        for k in (1.0, 2.0, 3.0):
+            x = ad.checkpoint(lambda a, fs: fs["g"][0](a))(x, {"g": [lambda a: ad.sin(a * k)]})  # noqa: B023
+        return x
+
+    return float(ad.grad(f)(X))
+
+
+def partial() -> float:
+    def f(x: ad.Tensor) -> ad.Tensor:
+        for k in (1.0, 2.0, 3.0):
+            x = ad.checkpoint(functools.partial(lambda a, b: ad.sin(a * b * k), b=1.0))(x)  # noqa: B023
+        return x
+
+    return float(ad.grad(f)(X))
+
+
+LATE = {
+    "a function": late(lambda g: g),
+    "compile": late(ad.compile),
+    "vmap": late(lambda g: lambda a, v=ad.vmap(g): v(ad.stack([a, a]))[0]),
+    "value_and_grad": late(lambda g: lambda a, v=ad.value_and_grad(g): v(a)[0]),
+    "checkpoint": late(ad.checkpoint),
+    "partial": partial,
+    "an argument": argument,
+    "a later value in an argument": argument_of_a_later_value,
+}
+
+
+@pytest.mark.parametrize("way", LATE)
+def test_the_second_run_sees_the_variables_of_the_first(way: str) -> None:
+    assert LATE[way]() == pytest.approx(by_hand(), rel=1e-13)
