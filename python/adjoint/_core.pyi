@@ -1863,7 +1863,7 @@ def explain(*args: Any) -> Explanation:
       %2 = memory : float64 ()
       %1 = exp %0 : float64 (10000,)
       %3 = multiply %1 %2 : float64 (10000,)
-      %4 = sum %3 : float64 ()  # stored
+      %4 = sum %3 axes=[0] : float64 ()  # stored
     """
 
 def _ask_numbers(arg0: Any, /) -> None: ...
