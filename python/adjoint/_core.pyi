@@ -560,8 +560,8 @@ def _promote_weak(a: DType, number: float, /) -> DType:
     """The dtype that meets a Python number."""
 
 def _records() -> list[tuple[Any, ...]]:
-    """Name, documentation, parameters (name, type, optional, default) and kind of result of each
-    function that has a record.
+    """Name, documentation, parameters (name, type, optional, default), kind of result, and the
+    function outside of the namespace that is the same, of each that has a record.
     """
 
 def exp(x: _Array, /) -> Tensor:
@@ -1863,7 +1863,7 @@ def explain(*args: Any) -> Explanation:
       %2 = memory : float64 ()
       %1 = exp %0 : float64 (10000,)
       %3 = multiply %1 %2 : float64 (10000,)
-      %4 = sum %3 : float64 ()  # stored
+      %4 = sum %3 axes=[0] : float64 ()  # stored
     """
 
 def _ask_numbers(arg0: Any, /) -> None: ...

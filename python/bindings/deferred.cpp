@@ -110,7 +110,7 @@ void init_deferred(py::module_& m) {
         "  %2 = memory : float64 ()\n"
         "  %1 = exp %0 : float64 (10000,)\n"
         "  %3 = multiply %1 %2 : float64 (10000,)\n"
-        "  %4 = sum %3 : float64 ()  # stored");
+        "  %4 = sum %3 axes=[0] : float64 ()  # stored");
 }
 
 }  // namespace adjoint::python

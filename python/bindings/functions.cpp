@@ -4,6 +4,7 @@
 #include "functions.h"
 
 #include <array>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -513,6 +514,16 @@ const char* word(ParameterType type) {
   return "";
 }
 
+// The function outside of namespaces that a record inside of one enters too; empty: there is none.
+const char* entered_outside(const FunctionRecord& f) {
+  const auto inside = [](const FunctionRecord& g) { return std::strchr(g.name, '.') != nullptr; };
+  for (const FunctionRecord* other : all_functions())
+    if (inside(f) && !inside(*other) && other->entry.one == f.entry.one &&
+        other->entry.several == f.entry.several)
+      return other->name;
+  return "";
+}
+
 PyObject* records_body(const Arguments&) {
   static constexpr const char* kResults[] = {"one", "list", "tuple", "fields"};
   py::list out;
@@ -521,7 +532,7 @@ PyObject* records_body(const Arguments&) {
     for (const Parameter& p : f->parameters)
       parameters.append(py::make_tuple(p.name, word(p.type.type), p.type.optional, p.fallback));
     out.append(py::make_tuple(f->name, f->doc, parameters,
-                              kResults[static_cast<std::size_t>(f->results)]));
+                              kResults[static_cast<std::size_t>(f->results)], entered_outside(*f)));
   }
   return out.release().ptr();
 }
@@ -532,10 +543,11 @@ void init_functions(py::module_& m) {
   add_function(m, "_promote", "(a, b, /)", "The dtype two dtypes meet in.", promote_body);
   add_function(m, "_promote_weak", "(a, number, /)", "The dtype that meets a Python number.",
                promote_weak_body);
-  add_function(m, "_records", "()",
-               "Name, documentation, parameters (name, type, optional, default) and kind of result "
-               "of each function that has a record.",
-               records_body);
+  add_function(
+      m, "_records", "()",
+      "Name, documentation, parameters (name, type, optional, default), kind of result, and "
+      "the function outside of the namespace that is the same, of each that has a record.",
+      records_body);
   for (const FunctionRecord* function : all_functions()) {
     auto f = std::make_unique<Callable>();
     f->function = *function;

@@ -7,6 +7,7 @@
 
 #include "functions.h"
 #include "graph/apply.h"
+#include "ops/random.h"
 
 namespace adjoint::python {
 
@@ -18,36 +19,29 @@ const Op& record(const char* name) {
   return *op;
 }
 
-// state, shape, dtype: attrs.ints is the shape.
-PyObject* draw(const Arguments& a, const char* name, Dims bounds) {
-  auto* attrs = new Attrs;
-  const AttrsPtr held(attrs);
-  attrs->ints = a.dims(1);
-  attrs->more = std::move(bounds);
-  if (attrs->more.empty())
-    attrs->dtype = a.dtype(2).value_or(DType::float64);
-  else
-    attrs->dtype = DType::int64;
-  const Tensor state = a.tensor(0);
-  return wrap(apply(record(name), {&state}, held));
+PyObject* uniform_body(const Arguments& a) {
+  const Dims shape = a.dims(1);
+  const DType dtype = a.dtype(2).value_or(DType::float64);
+  return wrap(random_uniform(a.tensor(0), shape, dtype));
 }
-
-PyObject* uniform_body(const Arguments& a) { return draw(a, "random_uniform", {}); }
-PyObject* normal_body(const Arguments& a) { return draw(a, "random_normal", {}); }
+PyObject* normal_body(const Arguments& a) {
+  const Dims shape = a.dims(1);
+  const DType dtype = a.dtype(2).value_or(DType::float64);
+  return wrap(random_normal(a.tensor(0), shape, dtype));
+}
 PyObject* integers_body(const Arguments& a) {
-  return draw(a, "random_integers", Dims{a.integer(2), a.integer(3)});
+  const Dims shape = a.dims(1);
+  const std::int64_t low = a.integer(2), high = a.integer(3);
+  return wrap(random_integers(a.tensor(0), shape, low, high));
 }
 
 // Steps over what a draw of n elements uses, before the draw and in one step with reading the
 // state: two threads never get the same numbers. (the state to draw from, the state now).
 py::tuple reserve(const py::object& handle, std::int64_t n) {
   PyTensor* t = as_tensor(handle.ptr());
-  auto* attrs = new Attrs;
-  const AttrsPtr held(attrs);
-  attrs->ints.push_back(n);
   for (;;) {
     const Tensor state = Tensor::share(read_node(t));
-    const Tensor next = apply(record("random_advance"), {&state}, held);
+    const Tensor next = random_advance(state, n);
     if (read_node(t) != state.node()) continue;  // whoever computes may let other threads run
     py::tuple both = py::make_tuple(wrapped(Tensor(state)), wrapped(Tensor(next)));
     rebind_cell(t, Tensor(next).detach_node());
@@ -63,11 +57,8 @@ void give_back(const py::object& handle, const py::object& before, const py::obj
 }
 
 PyObject* bits_body(const Arguments& a) {
-  auto* attrs = new Attrs;
-  const AttrsPtr held(attrs);
-  attrs->ints = a.dims(1);
-  const Tensor state = a.tensor(0);
-  return wrap(apply(record("random_bits"), {&state}, held));
+  const Dims shape = a.dims(1);
+  return wrap(random_bits(a.tensor(0), shape));
 }
 
 // Applies "random_gamma" and the like to bits and parameters.

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "adjoint/ops.h"
 #include "call_errors.h"
 #include "functions.h"
 #include "graph/apply.h"
@@ -278,12 +279,10 @@ std::vector<Tensor> jacobian_of(const Tensor& y, std::span<const Tensor> inputs)
     for (const Tensor& g : sweep({&y, 1}, {&cotangent, 1}, inputs))
       out.push_back(level.split_batched(g, 0));
   }
-  static const Op& reshape = find_op("reshape");
   for (std::size_t i = 0; i < out.size(); ++i) {
-    auto* attrs = new Attrs;
-    attrs->ints = Dims(y.shape());
-    attrs->ints.append(inputs[i].shape().data(), inputs[i].shape().size());
-    out[i] = apply(reshape, {&out[i]}, AttrsPtr(attrs));
+    Dims full(y.shape());
+    full.append(inputs[i].shape().data(), inputs[i].shape().size());
+    out[i] = reshape(out[i], full);
   }
   return out;
 }

@@ -316,9 +316,8 @@ Graph checked_graph() {
   const Dims square{40, 40};
   const Graph::Index x = graph.add_input(DType::float64, square);
   const auto add = [&](const char* op, std::vector<Graph::Index> in, Dims shape, Dims axes = {}) {
-    auto* attrs = new Attrs;
-    attrs->ints = std::move(axes);
-    return graph.add(find_op(op), in, AttrsPtr(attrs), {DType::float64, std::move(shape)});
+    const AttrsPtr attrs = axes.empty() ? AttrsPtr() : make_attrs(ReduceAttrs{std::move(axes)});
+    return graph.add(find_op(op), in, attrs, {DType::float64, std::move(shape)});
   };
   const Graph::Index e = add("exp", {x}, square);
   const Graph::Index rows = add("sum", {e}, Dims{40}, Dims{1});

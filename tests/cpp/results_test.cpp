@@ -435,7 +435,7 @@ TEST_CASE("graphs say what the results are, and merge equal applications") {
       {&x, 1});
   const std::string text = program->text();
   CHECK(text.find("%1 = test_powers %0 : float64 (3,), float32 ()") != std::string::npos);
-  CHECK(text.find("= part %1 [1] : float32 ()") != std::string::npos);
+  CHECK(text.find("= part %1 index=1 : float32 ()") != std::string::npos);
   CHECK(text.find("test_powers", text.find("test_powers") + 1) == std::string::npos);
   CHECK(program->stats().instructions == 3);
 }

@@ -58,11 +58,7 @@ Tensor pick_of(const Tensor& x, Index... index) {
 
 Tensor entry_of(const Tensor& x, int index) { return squeeze(pick_of(x, index), kLast); }
 
-Tensor sort_of(const Tensor& x) {
-  auto* attrs = new Attrs;
-  attrs->ints = Dims{static_cast<std::int64_t>(x.shape().size()) - 1};
-  return apply(find_op("sort"), {&x}, AttrsPtr(attrs));
-}
+Tensor sort_of(const Tensor& x) { return sort(x, -1); }
 
 Tensor number(const Tensor& condition) { return astype(condition, DType::float32); }
 Tensor whole(const Tensor& x) { return astype(astype(x, DType::int64), DType::float32); }

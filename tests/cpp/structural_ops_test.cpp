@@ -17,6 +17,8 @@
 #include "graph/apply.h"
 #include "graph/op.h"
 #include "kernels/philox.h"
+#include "ops/indexing.h"
+#include "ops/random.h"
 
 using namespace adjoint;
 
@@ -40,11 +42,8 @@ Tensor integers(std::vector<std::int64_t> data, Dims shape) {
   return Tensor::from_data(data, shape);
 }
 
-AttrsPtr with_ints(Dims ints, bool flag = false) {
-  auto* attrs = new Attrs;
-  attrs->ints = std::move(ints);
-  attrs->flag = flag;
-  return AttrsPtr(attrs);
+AttrsPtr along(std::int64_t axis) {
+  return make_attrs(EntryAttrs{.axis = axis, .named_axis = axis});
 }
 
 double inner_product(const Tensor& a, const Tensor& b) {
@@ -279,10 +278,8 @@ TEST_CASE("derivatives and batches of slices") {
   check_derivatives(f, {sample({4, 3}), sample({2, 2}, 0.6)});
   check_batches(f, {sample({3, 4, 3}), sample({3, 2, 2}, 0.6)});
   const Op& add_slice = find_op("add_slice");
-  auto* attrs = new Attrs;
-  const AttrsPtr held(attrs);
-  attrs->ints = {1, 2};
-  attrs->more = {2, 2, 1, -2};
+  const AttrsPtr held =
+      make_attrs(SliceAttrs{.starts = {1, 2}, .counts = {2, 2}, .steps = {1, -2}});
   const auto g = [&](std::span<const Tensor> x) { return apply(add_slice, {&x[0], &x[1]}, held); };
   check_derivatives(g, {sample({4, 3}), sample({2, 2}, 0.6)});
   check_batches(g, {sample({3, 4, 3}), sample({3, 2, 2}, 0.6)});
@@ -360,9 +357,7 @@ TEST_CASE("derivatives of gathers and scatters, repeated indices included") {
       const Dims value = axis == 0 ? Dims{2, 2, 4} : Dims{3, 2, 2};
       const Dims shape = axis == 0 ? Dims{3, 4} : Dims{3, 3};
       check_derivatives(
-          [&](std::span<const Tensor> x) {
-            return apply(*op, {&x[0], &i, &x[1]}, with_ints({axis}));
-          },
+          [&](std::span<const Tensor> x) { return apply(*op, {&x[0], &i, &x[1]}, along(axis)); },
           {sample(shape), sample(value, 0.6)});
     }
   }
@@ -392,7 +387,7 @@ TEST_CASE("batches of gathers and scatters") {
       check_batches(
           [&](std::span<const Tensor> x) {
             const Tensor i = astype(x[1], DType::int64);
-            return apply(find_op(name), {&x[0], &i, &x[2]}, with_ints({axis}));
+            return apply(find_op(name), {&x[0], &i, &x[2]}, along(axis));
           },
           {sample(xs), numbers, sample(vs, 0.4)});
     }
@@ -579,15 +574,6 @@ Tensor state(std::uint64_t key, std::uint64_t counter) {
   return Tensor::adopt(n);
 }
 
-Tensor draw(const char* name, const Tensor& from, Dims shape, DType dtype, Dims more = {}) {
-  auto* attrs = new Attrs;
-  const AttrsPtr held(attrs);
-  attrs->ints = std::move(shape);
-  attrs->dtype = dtype;
-  attrs->more = std::move(more);
-  return apply(find_op(name), {&from}, held);
-}
-
 }  // namespace
 
 TEST_CASE("Philox gives the known answers of the Random123 distribution") {
@@ -604,8 +590,8 @@ TEST_CASE("Philox gives the known answers of the Random123 distribution") {
 
 TEST_CASE("uniform draws take their bits from the blocks at the counter") {
   const std::uint64_t key = 0x299f31d0a4093822, counter = 0x1ffffffff;
-  const Values y = draw("random_uniform", state(key, counter), {5}, DType::float64).to_vector();
-  const Values z = draw("random_uniform", state(key, counter), {5}, DType::float32).to_vector();
+  const Values y = random_uniform(state(key, counter), Dims{5}, DType::float64).to_vector();
+  const Values z = random_uniform(state(key, counter), Dims{5}, DType::float32).to_vector();
   for (std::size_t i = 0; i < 5; ++i) {
     const std::uint64_t number = counter + i / 2;
     const auto w = kernels::philox4x32_10(
@@ -623,29 +609,29 @@ TEST_CASE("uniform draws take their bits from the blocks at the counter") {
 
 TEST_CASE("draws do not depend on threads, and streams continue after an advance") {
   const int before = num_threads();
-  for (const char* name : {"random_uniform", "random_normal"}) {
+  for (const auto draw : {random_uniform, random_normal}) {
     for (const DType dtype : {DType::float32, DType::float64}) {
       set_num_threads(1);
-      const Values one = draw(name, state(3, 9), {300001}, dtype).to_vector();
+      const Values one = draw(state(3, 9), Dims{300001}, dtype).to_vector();
       set_num_threads(4);
-      CHECK(draw(name, state(3, 9), {300001}, dtype).to_vector() == one);
-      CHECK(draw(name, state(3, 9), {777}, dtype).to_vector() ==
+      CHECK(draw(state(3, 9), Dims{300001}, dtype).to_vector() == one);
+      CHECK(draw(state(3, 9), Dims{777}, dtype).to_vector() ==
             Values(one.begin(), one.begin() + 777));
     }
   }
   set_num_threads(before);
   const Tensor first = state(3, 9);
-  const Tensor next = apply(find_op("random_advance"), {&first}, with_ints({10}));
+  const Tensor next = random_advance(first, 10);
   CHECK(next.to_vector() == Values{3, 15});
-  check_values(draw("random_uniform", state(1, 1), {0, 3}, DType::float32), {0, 3}, {});
-  check_error([] { draw("random_uniform", sample({2}), {1}, DType::float64); }, ErrorKind::value,
+  check_values(random_uniform(state(1, 1), Dims{0, 3}, DType::float32), {0, 3}, {});
+  check_error([] { random_uniform(sample({2}), Dims{1}, DType::float64); }, ErrorKind::value,
               {"[random_uniform]", "uint64", "float64"});
 }
 
 TEST_CASE("normal draws are Box and Muller's, with the right moments") {
   const std::int64_t n = 200000;
-  const Values u = draw("random_bits", state(5, 0), {n}, DType::uint64).to_vector();
-  const Values z = draw("random_normal", state(5, 0), {n}, DType::float64).to_vector();
+  const Values u = random_bits(state(5, 0), Dims{n}).to_vector();
+  const Values z = random_normal(state(5, 0), Dims{n}, DType::float64).to_vector();
   double m1 = 0, m2 = 0, m4 = 0, worst = 0;
   for (std::size_t i = 0; i < z.size(); i += 2) {
     const double a = (std::floor(std::ldexp(u[i], -11)) + 1) * 0x1p-53;
@@ -657,7 +643,7 @@ TEST_CASE("normal draws are Box and Muller's, with the right moments") {
   CHECK(worst < 1e-9);  // the bits pass through a double above and lose the last of 64
   for (const DType dtype : {DType::float32, DType::float64}) {
     m1 = m2 = m4 = 0;
-    for (const double v : draw("random_normal", state(6, 0), {n}, dtype).to_vector()) {
+    for (const double v : random_normal(state(6, 0), Dims{n}, dtype).to_vector()) {
       m1 += v / n;
       m2 += v * v / n;
       m4 += v * v * v * v / n;
@@ -671,22 +657,20 @@ TEST_CASE("normal draws are Box and Muller's, with the right moments") {
 TEST_CASE("integer draws are in range and even") {
   const std::int64_t n = 60000;
   std::vector<std::int64_t> seen(6, 0);
-  for (const double v :
-       draw("random_integers", state(8, 0), {n}, DType::int64, {-2, 4}).to_vector())
+  for (const double v : random_integers(state(8, 0), Dims{n}, -2, 4).to_vector())
     ++seen.at(static_cast<std::size_t>(v + 2));
   double chi = 0;
   for (const std::int64_t k : seen) chi += (k - n / 6.0) * (k - n / 6.0) / (n / 6.0);
   CHECK(chi < 20.5);  // 0.1 % of draws exceed this at 5 degrees of freedom
-  check_error([] { draw("random_integers", state(1, 1), {2}, DType::int64, {3, 3}); },
-              ErrorKind::value, {"3"});
+  check_error([] { random_integers(state(1, 1), Dims{2}, 3, 3); }, ErrorKind::value, {"3"});
 }
 
 TEST_CASE("a batch of states draws what each would draw") {
   const TransformLevel level = TransformLevel::batch(2);
   const std::vector<Tensor> states{state(1, 5), state(9, 2)};
   const Tensor y = level.split_batched(
-      draw("random_normal", level.make_batched(stack(states, 0), 0), {3}, DType::float64), 0);
-  check_close(entry(y, 1), draw("random_normal", states[1], {3}, DType::float64), 0);
+      random_normal(level.make_batched(stack(states, 0), 0), Dims{3}, DType::float64), 0);
+  check_close(entry(y, 1), random_normal(states[1], Dims{3}, DType::float64), 0);
 }
 
 // ----------------------------------------------------------------------------------------- sort
@@ -694,18 +678,14 @@ TEST_CASE("a batch of states draws what each would draw") {
 TEST_CASE("sort and argsort are stable, with nan at the upper end") {
   const double nan = std::nan("");
   const Tensor x = Tensor::from_data(Values{2, nan, 1, 2, -1}, Dims{5});
-  const auto order = [&](bool descending) {
-    return apply(find_op("argsort"), {&x}, with_ints({0}, descending)).to_vector();
-  };
+  const auto order = [&](bool descending) { return argsort(x, 0, descending).to_vector(); };
   CHECK(order(false) == Values{4, 2, 0, 3, 1});
   CHECK(order(true) == Values{1, 0, 3, 2, 4});
   const Tensor m = integers({3, 1, 2, 0, 5, 4}, {2, 3});
-  check_values(apply(find_op("sort"), {&m}, with_ints({0})), {2, 3}, {0, 1, 2, 3, 5, 4});
-  check_values(apply(find_op("sort"), {&m}, with_ints({1}, true)), {2, 3}, {3, 2, 1, 5, 4, 0});
-  for (const std::int64_t axis : {0, 1, 2}) {
-    const auto f = [&](std::span<const Tensor> t) {
-      return apply(find_op("sort"), {&t[0]}, with_ints({axis}, axis == 1));
-    };
+  check_values(sort(m, 0), {2, 3}, {0, 1, 2, 3, 5, 4});
+  check_values(sort(m, 1, true), {2, 3}, {3, 2, 1, 5, 4, 0});
+  for (const int axis : {0, 1, 2}) {
+    const auto f = [&](std::span<const Tensor> t) { return sort(t[0], axis, axis == 1); };
     check_derivatives(f, {sample({3, 4, 2})});
     check_batches(f, {sample({2, 3, 4, 2})});
   }

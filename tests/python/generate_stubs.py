@@ -71,7 +71,7 @@ RECORDED = {
 RECORDED_RESULTS = {"one": "Tensor", "list": "list[Tensor]", "tuple": "tuple[Tensor, ...]"}
 RECORDS = {
     name: ({p[0]: RECORDED[p[1]] for p in parameters}, RECORDED_RESULTS.get(results, ""))
-    for name, _, parameters, results in _core._records()
+    for name, _, parameters, results, _ in _core._records()
 }
 
 # Modules of the package that hold the functions of a namespace, and how their stubs begin.

@@ -69,7 +69,8 @@ def test_the_architecture_names_files_that_exist() -> None:
 
 def test_the_records_shown_in_the_architecture_are_those_of_the_sources() -> None:
     text = (ROOT / "cpp" / "README.md").read_text(encoding="utf-8")
-    files = ["elementwise.cpp", "statistics.cpp", "../../../tests/cpp/custom_op/main.cpp"]
+    files = ["elementwise.cpp", "shape.cpp", "statistics.cpp"]
+    files.append("../../../tests/cpp/custom_op/main.cpp")
     source = "".join((ROOT / "cpp/src/ops" / file).read_text(encoding="utf-8") for file in files)
     [*records] = re.findall(r"^```cpp\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert records

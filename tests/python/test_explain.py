@@ -56,7 +56,7 @@ def test_the_text():
         f"group 1 over ({ROWS}, {COLS}), reducing the last axis: 3 operations\n"
         f"  %0 = memory : float64 ({ROWS}, {COLS})\n"
         f"  %1 = exp %0 : float64 ({ROWS}, {COLS})\n"
-        f"  %2 = sum %1 : float64 ({ROWS}, 1)\n"
+        f"  %2 = sum %1 axes=[1] keepdims=true : float64 ({ROWS}, 1)\n"
         f"  %3 = divide %1 %2 : float64 ({ROWS}, {COLS})  # stored"
     )
     ad.eval(z)

@@ -260,6 +260,7 @@ Tensor igammac(const Tensor& a, const Tensor& x);
 Tensor ldexp(const Tensor& x1, const Tensor& x2);
 
 /// x as mantissa * 2**exponent, the mantissa in [0.5, 1) in magnitude and the exponent of int32.
+/// Gives (mantissa, exponent).
 std::tuple<Tensor, Tensor> frexp(const Tensor& x);
 
 /// x1 raised to x2, in float64 whatever the dtypes.
@@ -533,7 +534,7 @@ Tensor average(const Tensor& x, const Axes& axis = {}, const std::optional<Tenso
                bool keepdims = false);
 
 /// The k largest entries along an axis in descending order, or the k smallest in ascending order,
-/// and where they are.
+/// and where they are. Gives (values, indices).
 std::tuple<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis = -1,
                                 bool largest = true);
 
@@ -713,7 +714,8 @@ Tensor bincount(const Known& x, const std::optional<Tensor>& weights = {},
 Tensor segment_sum(const Tensor& data, const Known& segment_ids,
                    std::optional<std::int64_t> num_segments = {});
 
-/// How many values fall into each bin, or the sum of their weights, and the edges.
+/// How many values fall into each bin, or the sum of their weights, and the edges. Gives (hist,
+/// bin_edges).
 std::tuple<Tensor, Tensor> histogram(const Tensor& x, const Known& bins = 10,
                                      const std::optional<Tensor>& range = {},
                                      const std::optional<Tensor>& weights = {},
@@ -747,13 +749,15 @@ Tensor searchsorted(const Tensor& x1, const Tensor& x2, std::string_view side = 
 std::vector<Tensor> nonzero(const Tensor& x);
 
 /// The distinct values in order, where each is first, the number of each element's value, and how
-/// often each occurs. Every nan is a value of its own.
+/// often each occurs. Every nan is a value of its own. Gives (values, indices, inverse_indices,
+/// counts).
 std::tuple<Tensor, Tensor, Tensor, Tensor> unique_all(const Tensor& x);
 
-/// The distinct values in order, and how often each occurs.
+/// The distinct values in order, and how often each occurs. Gives (values, counts).
 std::tuple<Tensor, Tensor> unique_counts(const Tensor& x);
 
-/// The distinct values in order, and the number of each element's value.
+/// The distinct values in order, and the number of each element's value. Gives (values,
+/// inverse_indices).
 std::tuple<Tensor, Tensor> unique_inverse(const Tensor& x);
 
 /// The distinct values in order.

@@ -36,6 +36,7 @@ class Explainer {
     ExplainedGroup out{step.space.full, step.space.reduced, step.space.lead, {}, {}};
     for (const Index i : step.members) {
       ExplainedValue v = value_of(i, graph_[i].op->name, parts_.crosses[i] ? "stored" : "");
+      if (graph_[i].attrs) v.attrs = to_string(*graph_[i].attrs);
       for (const Index in : graph_.inputs_of(i)) {
         v.inputs.push_back(in);
         if (parts_.step_of[in] == s || read_by_[in] == s) continue;

@@ -72,18 +72,6 @@ void print_value(std::ostream& out, Node* value) {
   out << ' ' << number;
 }
 
-void print_attrs(std::ostream& out, const Attrs& a) {
-  const auto list = [&out](const Dims& d, const char* open, const char* close) {
-    out << open;
-    for (std::size_t i = 0; i < d.size(); ++i) out << (i ? ", " : "") << d[i];
-    out << close;
-  };
-  if (!a.ints.empty()) list(a.ints, " [", "]");
-  if (!a.more.empty()) list(a.more, " [", "]");
-  if (a.number != 0) out << ' ' << a.number;
-  if (a.flag) out << " true";
-}
-
 }  // namespace
 
 std::int64_t Graph::Entry::size() const noexcept {
@@ -281,9 +269,11 @@ void Reach::exclude(std::uint32_t input) {
 }
 
 bool Reach::passes(const Graph& graph, Graph::Index i, std::size_t operand) {
-  if (mode_ == Mode::forward ? graph[i].op->no_forward && !graph[i].attrs : graph[i].op->no_reverse)
+  const Op& op = *graph[i].op;
+  if (mode_ == Mode::forward ? op.no_forward && attrs_as<KeptAttrs>(graph[i].attrs.get()).everywhere
+                             : op.no_reverse)
     return false;
-  if (operand < 8 && graph[i].op->constant_inputs >> operand & 1) return false;
+  if (operand < 8 && op.constant_inputs >> operand & 1) return false;
   return reaches(graph, graph.inputs_of(i)[operand]);
 }
 
@@ -389,7 +379,7 @@ std::string Graph::text(const std::function<std::string(const std::string&)>& qu
     } else {
       out << e.op->name;
       for (const Index in : inputs_of(i)) out << " %" << in;
-      if (e.attrs) print_attrs(out, *e.attrs);
+      if (e.attrs) out << to_string(*e.attrs);
     }
     out << " :";
     if (!e.tuple) out << ' ' << name(e.dtype) << ' ' << to_string(e.shape);

@@ -69,7 +69,7 @@ Making Partitioner::making(Index i) const {
     return Making::single;
   // Trailing or leading axes of more than one element altogether.
   const Dims& shape = graph_[inputs[0]].shape;
-  const Dims& axes = e.attrs->ints;
+  const Dims& axes = attrs_as<ReduceAttrs>(e.attrs.get()).axes;
   const bool columns = reduces_columns(shape.size(), axes);
   const std::size_t first = columns ? 0 : shape.size() - axes.size();
   std::int64_t reduced = 1;
@@ -97,7 +97,7 @@ GroupValue Partitioner::value_of(Index i, Making as) const {
   const Entry& e = graph_[i];
   if (as != Making::reduction && as != Making::columns) return {as, e.shape};
   return {as, e.shape, graph_[graph_.inputs_of(i)[0]].shape,
-          static_cast<int>(e.attrs->ints.size())};
+          static_cast<int>(attrs_as<ReduceAttrs>(e.attrs.get()).axes.size())};
 }
 
 /// Joins the groups of the latest inputs, merged into one, or tells why not.

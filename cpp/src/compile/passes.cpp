@@ -27,7 +27,7 @@ std::int64_t stored_size(const Node* value) {
 bool foldable(const Graph& graph, Graph::Index i) {
   const Graph::Entry& e = graph[i];
   if (e.op->fallible || e.op->run_all || e.op->kind == OpKind::custom ||
-      (e.attrs && e.attrs->payload))
+      (e.attrs && e.attrs->has_payload()))
     return false;
   std::int64_t room = kFoldSize;
   for (const Graph::Index in : graph.inputs_of(i)) room += 2 * stored_size(graph.value_of(in));

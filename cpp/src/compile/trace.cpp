@@ -214,7 +214,7 @@ SmallVector<Graph::Index, 8> Trace::operands_of(std::span<Node* const> inputs) {
 }
 
 Node* Trace::record(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
-  if (op.casts) check_cast(inputs[0], attrs->dtype);
+  if (op.casts) check_cast(inputs[0], attrs_as<CastAttrs>(attrs.get()).dtype);
   const ResultList specs = infer_results(op, inputs, attrs.get());
   const ResultSpec& spec = specs.only();
   return box(graph_.add(op, operands_of(inputs), attrs, spec, source()), spec.dtype, spec.shape);

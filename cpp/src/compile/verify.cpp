@@ -124,8 +124,8 @@ void verify(const Graph& graph) {
     if (e.kind != Graph::Kind::apply) continue;
     const ResultList given = infer_results(*e.op, operands, e.attrs.get());
     if (!std::ranges::equal(given.all(), wanted, same_spec))
-      broken(numbered("node", i) + " is " + text_of(wanted) + ", and " + e.op->name + " gives " +
-             text_of(given.all()));
+      broken(numbered("node", i) + " is " + text_of(wanted) + ", and " + e.op->name +
+             (e.attrs ? to_string(*e.attrs) : "") + " gives " + text_of(given.all()));
   }
   for (const Index o : graph.outputs())
     if (o >= graph.size()) broken(numbered("an output is not there: node", o));

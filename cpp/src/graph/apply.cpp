@@ -327,15 +327,19 @@ Node* apply_scalars(const Op& op, std::span<Node* const> inputs) {
   return out;
 }
 
+/// Attributes are of the type that the record names, or there are none.
+void check_attrs(const Op& op, const AttrsPtr& attrs) {
+  if ((attrs ? &attrs->type() : nullptr) != op.attrs) [[unlikely]]
+    raise_wrong_attrs(op.name, op.attrs, attrs.get());
+}
+
 Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs);
 
 /// The application on its inputs converted to the dtype it computes in.
 Node* apply_converted(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
                       DType working) {
   static const Op& cast = find_op("astype");
-  auto* to = new Attrs;
-  to->dtype = working;
-  const AttrsPtr cast_attrs(to);
+  const AttrsPtr cast_attrs = make_attrs(CastAttrs{.dtype = working});
   Tensor converted[3];
   Node* nodes[3];
   for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -348,6 +352,7 @@ Node* apply_converted(const Op& op, std::span<Node* const> inputs, const AttrsPt
 }
 
 Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs) {
+  check_attrs(op, attrs);
   const DType working = working_dtype(op, inputs);
   for (std::size_t i = op.dtypes == DTypeRule::where ? 1 : 0; i < inputs.size(); ++i)
     if (inputs[i]->dtype != working && !op.casts)
@@ -395,7 +400,7 @@ bool joins_groups(const Op& op, std::span<Node* const> inputs, const AttrsPtr& a
   if (!in->is_pending() &&
       (in->layout.size() < kDeferSize || (in->storage && in->storage->is_foreign())))
     return false;
-  const Dims& axes = attrs->ints;
+  const Dims& axes = attrs_as<ReduceAttrs>(attrs.get()).axes;
   if (reduces_columns(static_cast<std::size_t>(in->layout.ndim()), axes)) return true;
   const auto first = in->layout.ndim() - static_cast<std::int64_t>(axes.size());
   for (std::size_t i = 0; i < axes.size(); ++i)
@@ -437,6 +442,7 @@ Node* apply_general(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
                     std::uint32_t donate) {
   if (op.run_all) [[unlikely]]
     return apply_rarely(nullptr, op, inputs, attrs, donate);
+  check_attrs(op, attrs);
   std::uint16_t level = 0;
   bool grad = false;
   for (const Node* in : inputs) {
@@ -488,6 +494,7 @@ void record_all(ThreadState& state, std::vector<Tensor>& out, const Op& op,
 
 std::vector<Tensor> apply_several(const Op& op, std::span<Node* const> inputs,
                                   const AttrsPtr& attrs, std::uint32_t donate) {
+  check_attrs(op, attrs);
   if (has_severed(inputs)) {
     const std::vector<Tensor> others = severed_inputs(inputs);
     return apply_several(op, nodes_of(others), attrs, donate);
@@ -596,7 +603,7 @@ const kernels::TileKernel* tile_kernel(const Op& op, DType operand, const Attrs*
         table[a][b] = kernels::find_cast(static_cast<DType>(a), static_cast<DType>(b));
     return table;
   }();
-  return casts[static_cast<int>(operand)][static_cast<int>(attrs->dtype)];
+  return casts[static_cast<int>(operand)][static_cast<int>(attrs_as<CastAttrs>(attrs).dtype)];
 }
 
 ResultList infer_results(const Op& op, std::span<Node* const> inputs, const Attrs* attrs) {

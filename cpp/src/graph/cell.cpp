@@ -188,11 +188,8 @@ Standing CellScope::standing(const Cell& cell) const {
 }
 
 AttrsPtr Standing::kept() const {
-  if (!inside) return {};
-  auto* attrs = new Attrs;
-  AttrsPtr out(attrs);
-  for (const std::uint32_t level : levels) attrs->ints.push_back(level);
-  return out;
+  if (!inside) return make_attrs(KeptAttrs{.everywhere = true, .levels = {}});
+  return make_attrs(KeptAttrs{.levels = Dims(levels.begin(), levels.end())});
 }
 
 Cell CellScope::resolved(Cell cell) const {

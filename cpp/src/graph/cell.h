@@ -60,8 +60,7 @@ struct Standing {
   bool inside = false;   // from inside of some level, whose tangents stay with what it holds
   bool outside = false;  // from outside of some level
   std::vector<std::uint32_t> levels;  // the identities of these
-  /// The attributes of what a value goes through when the cell keeps it: which tangents end, null
-  /// for all.
+  /// The attributes of what a value goes through when the cell keeps it: which tangents end.
   AttrsPtr kept() const;
 };
 

@@ -21,8 +21,9 @@ GroupValue value_of(const Node* n) {
   if (is_view(n)) return {Making::view, n->layout.shape()};
   if (!n->op->reduces) return {Making::pointwise, n->layout.shape()};
   const Layout::Extents operand = n->inputs()[0]->layout.shape();
-  return {reduces_columns(operand.size(), n->attrs->ints) ? Making::columns : Making::reduction,
-          n->layout.shape(), operand, static_cast<int>(n->attrs->ints.size())};
+  const Dims& axes = attrs_as<ReduceAttrs>(n->attrs).axes;
+  return {reduces_columns(operand.size(), axes) ? Making::columns : Making::reduction,
+          n->layout.shape(), operand, static_cast<int>(axes.size())};
 }
 
 /// What computing the value costs per element, in adds, where its operands are there.

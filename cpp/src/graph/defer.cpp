@@ -285,7 +285,9 @@ bool withdraw_deferred(Node* node) noexcept {
 
 void run_fused_now(Node* out, const Op& op, std::span<Node* const> inputs, const Attrs* attrs) {
   GroupSpace space{Dims(out->layout.shape()), 0};
-  if (op.reduces) space = {Dims(inputs[0]->layout.shape()), static_cast<int>(attrs->ints.size())};
+  if (op.reduces)
+    space = {Dims(inputs[0]->layout.shape()),
+             static_cast<int>(attrs_as<ReduceAttrs>(attrs).axes.size())};
   GroupBuilder builder(space);
   GroupBuilder::Operand operands[3];
   for (std::size_t i = 0; i < inputs.size(); ++i)

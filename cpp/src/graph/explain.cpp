@@ -25,6 +25,7 @@ class Explainer {
     for (const PlannedGroup::Member& m : plan.members) {
       ExplainedValue v = value_of(m.node);
       v.made_by = m.node->op->name;
+      if (m.node->attrs) v.attrs = to_string(*m.node->attrs);
       for (const Node* in : m.node->inputs()) v.inputs.push_back(number_of(in));
       v.note = m.stored ? "stored" : m.remains ? "recomputed when asked for" : "";
       if (m.node->computed_once) v.note += v.note.empty() ? "recomputed" : ", recomputed";
@@ -60,7 +61,7 @@ class Explainer {
 void print(std::ostream& out, const ExplainedValue& v) {
   out << "\n  %" << v.number << " = " << v.made_by;
   for (const std::size_t in : v.inputs) out << " %" << in;
-  out << " : " << name(v.dtype) << ' ' << to_string(v.shape);
+  out << v.attrs << " : " << name(v.dtype) << ' ' << to_string(v.shape);
   if (!v.note.empty()) out << "  # " << v.note;
 }
 

@@ -20,6 +20,7 @@ struct ExplainedValue {
   DType dtype;
   Dims shape;
   std::string note;  // what becomes of it; of a value that is read, why it is not computed here
+  std::string attrs = {};  // as text; only of what a group computes
 };
 
 struct ExplainedGroup {

@@ -167,7 +167,7 @@ int GroupBuilder::add(const Op& op, const Attrs* attrs, Layout::Extents shape,
   const DType operand_type = operands[op.dtypes == DTypeRule::where ? 1 : 0].dtype;
   if (op.reduces) {
     m.reduce = op.reducers[static_cast<int>(operand_type)];
-    m.columns = reduces_columns(space_.full.size(), attrs->ints);
+    m.columns = reduces_columns(space_.full.size(), attrs_as<ReduceAttrs>(attrs).axes);
   } else if (op.kind == OpKind::elementwise) {
     m.tile = tile_kernel(op, operand_type, attrs);
   }

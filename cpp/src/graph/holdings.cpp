@@ -3,9 +3,9 @@
 namespace adjoint {
 
 void Holdings::add(const AttrsPtr& attrs) {
-  if (!attrs || !attrs->payload) return;
+  if (!attrs || !attrs->has_payload()) return;
   const std::uint32_t held = attrs->count_.load(std::memory_order_acquire);
-  if (++met_[attrs.get()] == held) add(attrs->payload.get());
+  if (++met_[attrs.get()] == held) attrs->type().list(*this, *attrs);
 }
 
 void Holdings::add(const Payload* payload) {

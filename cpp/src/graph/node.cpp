@@ -340,17 +340,4 @@ void release_owner(Leaf* leaf) noexcept {
   release(leaf);
 }
 
-// ------------------------------------------------------------------------------------- attrs
-
-std::size_t Attrs::hash() const noexcept {
-  std::size_t h = std::hash<double>{}(number);
-  const auto mix = [&h](std::size_t v) { h ^= v + 0x9e3779b97f4a7c15ull + (h << 6) + (h >> 2); };
-  for (const std::int64_t v : ints) mix(static_cast<std::size_t>(v));
-  mix(ints.size());
-  for (const std::int64_t v : more) mix(static_cast<std::size_t>(v));
-  mix(static_cast<std::size_t>(dtype) * 2 + flag);
-  mix(reinterpret_cast<std::size_t>(payload.get()));
-  return h;
-}
-
 }  // namespace adjoint

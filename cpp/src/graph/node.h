@@ -12,7 +12,6 @@
 #pragma once
 
 #include <atomic>
-#include <bit>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -20,70 +19,14 @@
 
 #include "adjoint/dtype.h"
 #include "adjoint/tensor.h"
-#include "base/intrusive_ptr.h"
 #include "base/small_vector.h"
+#include "graph/attributes.h"
 #include "tensor/layout.h"
 #include "tensor/storage.h"
 
 namespace adjoint {
 
 struct Op;
-class Holdings;
-
-/// Base of what an operation carries beside numbers: a callback, a sub-graph.
-class Payload {
- public:
-  virtual ~Payload() = default;
-  /// Adds what it holds of an embedding language, and of other payloads.
-  virtual void list(Holdings&) const {}
-  friend void retain(const Payload* p) noexcept {
-    p->count_.fetch_add(1, std::memory_order_relaxed);
-  }
-  friend void release(const Payload* p) noexcept {
-    if (p->count_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete p;
-  }
-
- private:
-  friend class Holdings;
-  mutable std::atomic<std::uint32_t> count_{0};
-};
-
-/// The non-tensor parameters of an application; what each field means is the op's own affair.
-struct Attrs {
-  Dims ints;
-  Dims more;
-  double number = 0;
-  DType dtype = DType::float64;
-  bool flag = false;
-  IntrusivePtr<const Payload> payload;
-
-  friend bool operator==(const Attrs& a, const Attrs& b) noexcept {
-    return a.ints == b.ints && a.more == b.more &&
-           std::bit_cast<std::uint64_t>(a.number) == std::bit_cast<std::uint64_t>(b.number) &&
-           a.dtype == b.dtype && a.flag == b.flag && a.payload == b.payload;
-  }
-  std::size_t hash() const noexcept;
-
-  friend void retain(const Attrs* a) noexcept { a->count_.fetch_add(1, std::memory_order_relaxed); }
-  friend void release(const Attrs* a) noexcept {
-    if (a->count_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete a;
-  }
-
-  Attrs() = default;
-  Attrs(const Attrs& o)
-      : ints(o.ints),
-        more(o.more),
-        number(o.number),
-        dtype(o.dtype),
-        flag(o.flag),
-        payload(o.payload) {}
-  Attrs& operator=(const Attrs&) = delete;
-
- private:
-  friend class Holdings;
-  mutable std::atomic<std::uint32_t> count_{0};
-};
-using AttrsPtr = IntrusivePtr<const Attrs>;
 
 /// What a handle owns when it wants gradients. Nodes point to it weakly: when the last handle is
 /// gone the gradient is dropped, so no cycle can form at any order of differentiation.

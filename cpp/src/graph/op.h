@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <span>
+#include <tuple>
 #include <vector>
 
 #include "adjoint/tensor.h"
+#include "graph/attributes.h"
 #include "graph/node.h"
 #include "kernels/table.h"
 
@@ -15,11 +17,49 @@ namespace adjoint {
 
 enum class OpKind : std::uint8_t {
   elementwise,  // a tile kernel over broadcast inputs
-  reduction,    // attrs.ints = axes in ascending order, attrs.flag = keepdims
+  reduction,    // attributes: ReduceAttrs
   view,         // shares the storage of input 0
   structural,   // moves or creates elements
   contraction,  // matmul
   custom,       // anything else
+};
+
+// The attributes that the library itself reads: the kind and the flags of a record say which it
+// has.
+
+/// Of a reduction.
+struct ReduceAttrs {
+  Dims axes;  // in ascending order
+  bool keepdims = false;
+
+  static constexpr auto fields() {
+    return std::tuple(field("axes", &ReduceAttrs::axes), field("keepdims", &ReduceAttrs::keepdims));
+  }
+};
+
+/// Of a record that `casts`.
+struct CastAttrs {
+  DType dtype;
+
+  static constexpr auto fields() { return std::tuple(field("dtype", &CastAttrs::dtype)); }
+};
+
+/// Of a record that is a `part`.
+struct PartAttrs {
+  std::int64_t index;  // among the results
+
+  static constexpr auto fields() { return std::tuple(field("index", &PartAttrs::index)); }
+};
+
+/// Of a record with `no_forward`: the identities of the levels whose tangents end.
+struct KeptAttrs {
+  bool everywhere = false;  // of all levels
+  Dims levels;
+
+  static constexpr auto fields() {
+    return std::tuple(field("everywhere", &KeptAttrs::everywhere),
+                      field("levels", &KeptAttrs::levels));
+  }
 };
 
 /// Shape and dtype of a result.
@@ -110,6 +150,7 @@ struct Op {
   OpKind kind;
   std::uint8_t arity;  // 0xff: any number
   DTypeRule dtypes = DTypeRule::same;
+  const AttrsType* attrs = nullptr;  // what every application carries; null: nothing
 
   // Derivatives: exactly one of `partial`, `transpose`, `vjp` and `pull`, or none (the results are
   // constant).
@@ -153,7 +194,7 @@ struct Op {
   std::vector<bool> (*depends)(const Attrs* attrs, const std::vector<bool>& inputs) = nullptr;
 
   const char* kernel = nullptr;  // tile or reduction kernel, `name` when null
-  bool casts = false;            // elementwise: converts to attrs.dtype
+  bool casts = false;            // elementwise: converts to CastAttrs::dtype
   bool reduces = false;          // the kernel is a reduction that may join a fused group
   bool fuses = false;            // view: broadcast or reshape, may be a name inside a group
   bool method = false;           // also a method of Tensor
@@ -163,7 +204,7 @@ struct Op {
   bool transparent = false;      // the value is that of input 0; matters to derivatives
   bool draws = false;            // random numbers: each member of a batch gets its own
   bool no_reverse = false;       // no cotangent passes, tangents do
-  /// No tangent passes, cotangents do; of one level, where the attributes name its serial.
+  /// No tangent passes of the levels that KeptAttrs name; cotangents do.
   bool no_forward = false;
   bool by_hand = false;    // the rule comes from the user, and its work has lines of its own
   bool part = false;       // one of the results of the application that is its input

@@ -26,6 +26,14 @@ Registry& table() {
   return *registry;
 }
 
+/// The attributes that kind and flags of a record ask for, or those it has.
+const AttrsType* attributes_asked_of(const Op& op) {
+  if (op.kind == OpKind::reduction || op.reduces) return attrs_type<ReduceAttrs>();
+  if (op.casts) return attrs_type<CastAttrs>();
+  if (op.part) return attrs_type<PartAttrs>();
+  return op.no_forward ? attrs_type<KeptAttrs>() : op.attrs;
+}
+
 /// A record that is refused ends the program, as where statics are initialised.
 void register_waiting() noexcept {
   for (Op* op : table().waiting) register_op(*op);
@@ -51,6 +59,10 @@ void register_op(Op& op) {
           (op.pull != nullptr) >
       1)
     raise(ErrorKind::value, op.name, "an operation carries one kind of derivative rule");
+  if (op.attrs != attributes_asked_of(op))
+    raise(ErrorKind::value, op.name,
+          "its attributes are to be " + attributes_asked_of(op)->names() +
+              ", as its kind and flags say");
   op.index = static_cast<std::uint16_t>(registry.ops.size());
   const char* kernel = op.kernel ? op.kernel : op.name;
   for (int t = 0; t < kDTypeCount; ++t) {

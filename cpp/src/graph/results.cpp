@@ -26,9 +26,7 @@ const Op& part_op() {
 
 AttrsPtr part_attrs(std::size_t i) {
   const auto make = [](std::size_t number) {
-    auto* attrs = new Attrs;
-    attrs->ints.push_back(static_cast<std::int64_t>(number));
-    return AttrsPtr(attrs);
+    return make_attrs(PartAttrs{.index = static_cast<std::int64_t>(number)});
   };
   static const auto* const first = [&] {
     auto* list = new std::vector<AttrsPtr>;

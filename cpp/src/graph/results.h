@@ -34,8 +34,8 @@ Tensor part_of(Node* tuple, std::size_t i);
 Tensor outline_of(const Node* value);
 /// The attributes that say which result a part is.
 AttrsPtr part_attrs(std::size_t i);
-inline std::size_t part_index(const Attrs* attrs) noexcept {
-  return static_cast<std::size_t>(attrs->ints[0]);
+inline std::size_t part_index(const Attrs* attrs) {
+  return static_cast<std::size_t>(attrs_as<PartAttrs>(attrs).index);
 }
 /// The record of parts.
 const Op& part_op();

@@ -8,7 +8,13 @@ namespace adjoint {
 
 namespace {
 
-const Callee& callee_of(const Attrs* attrs) { return static_cast<const Callee&>(*attrs->payload); }
+struct CallAttrs {
+  IntrusivePtr<const Callee> callee;
+
+  static constexpr auto fields() { return std::tuple(field("callee", &CallAttrs::callee)); }
+};
+
+const Callee& callee_of(const Attrs* attrs) { return *attrs_as<CallAttrs>(attrs).callee; }
 
 Family family;
 
@@ -20,6 +26,7 @@ Family family;
      .kind = OpKind::view,
      .arity = 1,
      .dtypes = DTypeRule::custom,
+     .attrs = attrs_type<PartAttrs>(),
      .infer = [](const Op&, std::span<Node* const> in, const Attrs* attrs) -> ResultList {
        const Node* value = results_of(in[0])[part_index(attrs)];
        return {value->dtype, Dims(value->layout.shape())};
@@ -39,6 +46,7 @@ Op& call_record = family.define(
      .kind = OpKind::custom,
      .arity = 0xff,
      .dtypes = DTypeRule::custom,
+     .attrs = attrs_type<CallAttrs>(),
      .infer = [](const Op&, std::span<Node* const>, const Attrs* attrs) -> ResultList {
        return ResultList::held(callee_of(attrs).results());
      },
@@ -56,12 +64,9 @@ Op& call_record = family.define(
 }  // namespace
 
 std::vector<Tensor> call(const IntrusivePtr<const Callee>& callee, std::span<const Tensor> inputs) {
-  auto* attrs = new Attrs;
-  const AttrsPtr held(attrs);
-  attrs->payload = IntrusivePtr<const Payload>(callee.get());
   std::vector<Node*> nodes;
   for (const Tensor& x : inputs) nodes.push_back(x.node());
-  return apply_all(call_record, nodes, held);
+  return apply_all(call_record, nodes, make_attrs(CallAttrs{callee}));
 }
 
 void register_call_ops() { family.register_all(); }

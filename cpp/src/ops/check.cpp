@@ -28,7 +28,16 @@ std::string written(T x) {  // a floating number in the fewest digits that give 
   return {text, std::to_chars(text, text + sizeof text, x).ptr};
 }
 
-// Inputs are x and bools of its shape, or one for all; payload: the complaint.
+// Inputs are x and bools of its shape, or one for all.
+struct CheckAttrs {
+  IntrusivePtr<const Complaint> complaint;
+  bool whole;  // one bool
+
+  static constexpr auto fields() {
+    return std::tuple(field("complaint", &CheckAttrs::complaint),
+                      field("whole", &CheckAttrs::whole));
+  }
+};
 
 void run_check(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
   const Tensor holds = contiguous(in[1]);
@@ -37,15 +46,15 @@ void run_check(const Op&, Node* out, std::span<Node* const> in, const Attrs* att
   const auto at = static_cast<std::size_t>(std::find(truth, truth + count, 0) - truth);
   share_value(out, in[0], in[0]->layout);
   if (at == count) return;
-  const auto& complaint = static_cast<const Complaint&>(*attrs->payload);
+  const auto& [complaint, whole] = attrs_as<CheckAttrs>(attrs);
   std::string shown;
-  if (!attrs->flag) {
+  if (!whole) {
     const Tensor x = contiguous(in[0]);
     with_type(x.dtype(), [&]<class T>(T) {
       shown = ", got " + written(static_cast<const T*>(x.node()->data())[at]);
     });
   }
-  raise(complaint.kind, complaint.op, complaint.wrong + shown);
+  raise(complaint->kind, complaint->op, complaint->wrong + shown);
 }
 
 Op& check_record =
@@ -53,13 +62,15 @@ Op& check_record =
                          .kind = OpKind::structural,
                          .arity = 2,
                          .dtypes = DTypeRule::custom,
+                         .attrs = attrs_type<CheckAttrs>(),
                          .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
                          .constant_inputs = 2,
                          .batch =
                              [](const BatchArgs& args) {
                                const Tensor x = mapped_input(args, 0);
-                               const Tensor holds =
-                                   args.attrs->flag ? args.inputs[1] : mapped_input(args, 1);
+                               const Tensor holds = attrs_as<CheckAttrs>(args.attrs).whole
+                                                        ? args.inputs[1]
+                                                        : mapped_input(args, 1);
                                return apply(args.op, {&x, &holds}, same_attrs(args.attrs));
                              },
                          .infer = infer_same,
@@ -68,11 +79,8 @@ Op& check_record =
                          .fallible = true});
 
 Tensor with_check(const Tensor& x, const Tensor& holds, const Complaint* complaint, bool whole) {
-  auto* attrs = new Attrs;
-  const AttrsPtr owner(attrs);
-  attrs->flag = whole;
-  attrs->payload = IntrusivePtr<const Payload>(complaint);
-  return apply(check_record, {&x, &holds}, owner);
+  return apply(check_record, {&x, &holds},
+               make_attrs(CheckAttrs{IntrusivePtr<const Complaint>(complaint), whole}));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Tensors made from nothing. They are operations without inputs, so that a trace records how they
-// are made instead of holding them as constants. attrs.ints is the shape; doubles beyond
-// attrs.number travel as bits in attrs.more. Where all bounds are integers nothing passes through
-// a double, which holds them up to 2^53 only; such bounds travel in attrs.more in two halves each.
+// are made instead of holding them as constants. Where all bounds are integers nothing passes
+// through a double, which holds them up to 2^53 only: that is what `arange_exact` and
+// `linspace_exact` are for.
 #include "ops/creation.h"
 
 #include <algorithm>
@@ -16,30 +16,57 @@ namespace {
 
 Family family;
 
-std::int64_t as_bits(double v) { return std::bit_cast<std::int64_t>(v); }
-double from_bits(std::int64_t v) { return std::bit_cast<double>(v); }
+template <class T>
+struct ArangeAttrs {
+  Dims shape;
+  DType dtype;
+  T start, step;
 
-void append_wide(Dims& to, WideInt v) {
-  to.push_back(static_cast<std::int64_t>(static_cast<std::uint64_t>(v)));
-  to.push_back(static_cast<std::int64_t>(v >> 64));
-}
-WideInt wide_at(const Dims& from, std::size_t i) {
-  return static_cast<WideInt>(from[i + 1]) * (static_cast<WideInt>(1) << 64) +
-         static_cast<std::uint64_t>(from[i]);
-}
+  static constexpr auto fields() {
+    return std::tuple(field("shape", &ArangeAttrs::shape), field("dtype", &ArangeAttrs::dtype),
+                      field("start", &ArangeAttrs::start), field("step", &ArangeAttrs::step));
+  }
+};
 
-std::string to_string(WideInt v) {
-  const bool negative = v < 0;
-  std::string digits;
-  do {
-    const int digit = static_cast<int>(v % 10);
-    digits += static_cast<char>('0' + (negative ? -digit : digit));
-    v /= 10;
-  } while (v != 0);
-  if (negative) digits += '-';
-  std::ranges::reverse(digits);
-  return digits;
-}
+struct LinspaceAttrs {
+  Dims shape;
+  DType dtype;
+  double start, stop;
+  std::int64_t steps;  // on the way from start to stop
+  bool endpoint;
+
+  static constexpr auto fields() {
+    return std::tuple(field("shape", &LinspaceAttrs::shape), field("dtype", &LinspaceAttrs::dtype),
+                      field("start", &LinspaceAttrs::start), field("stop", &LinspaceAttrs::stop),
+                      field("steps", &LinspaceAttrs::steps),
+                      field("endpoint", &LinspaceAttrs::endpoint));
+  }
+};
+
+struct ExactLinspaceAttrs {
+  Dims shape;
+  DType dtype;
+  WideInt start, way;  // to the stop
+  std::int64_t steps;
+
+  static constexpr auto fields() {
+    return std::tuple(
+        field("shape", &ExactLinspaceAttrs::shape), field("dtype", &ExactLinspaceAttrs::dtype),
+        field("start", &ExactLinspaceAttrs::start), field("way", &ExactLinspaceAttrs::way),
+        field("steps", &ExactLinspaceAttrs::steps));
+  }
+};
+
+struct EyeAttrs {
+  Dims shape;
+  DType dtype;
+  std::int64_t diagonal;
+
+  static constexpr auto fields() {
+    return std::tuple(field("shape", &EyeAttrs::shape), field("dtype", &EyeAttrs::dtype),
+                      field("diagonal", &EyeAttrs::diagonal));
+  }
+};
 
 /// Raises when an integer dtype does not hold the value.
 void require_fit(const char* op, WideInt v, DType dtype) {
@@ -88,8 +115,10 @@ void generate(Node* out, const char* op, F&& f) {
   });
 }
 
-ResultList infer_from_attrs(const Op&, std::span<Node* const>, const Attrs* attrs) {
-  return {attrs->dtype, attrs->ints};
+template <class A>
+ResultList infer_made(const Op&, std::span<Node* const>, const Attrs* attrs) {
+  const A& made = attrs_as<A>(attrs);
+  return {made.dtype, made.shape};
 }
 
 void run_zeros(const Op&, Node* out, std::span<Node* const>, const Attrs*, std::uint32_t) {
@@ -113,38 +142,30 @@ void generate_integers(Node* out, const char* op, F&& f) {
   });
 }
 
-/// attrs.number = start, attrs.more[0] = step; attrs.flag: attrs.more = start and step, integers.
 void run_arange(const Op&, Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
-  if (attrs->flag) {
-    const WideInt first = wide_at(attrs->more, 0);
-    const WideInt by = wide_at(attrs->more, 2);
-    return generate_integers(out, "arange", [=](std::int64_t i) { return first + i * by; });
-  }
-  const double start = attrs->number;
-  const double step = from_bits(attrs->more[0]);
+  const double start = attrs_as<ArangeAttrs<double>>(attrs).start;
+  const double step = attrs_as<ArangeAttrs<double>>(attrs).step;
   generate(out, "arange", [=](std::int64_t i) { return start + static_cast<double>(i) * step; });
 }
 
-/// attrs.number = start, attrs.more = stop, number of steps; attrs.flag: stop is included. Of
-/// integers: attrs.more = number of steps, start and the way to stop. An integer dtype rounds down.
+void run_arange_exact(const Op&, Node* out, std::span<Node* const>, const Attrs* attrs,
+                      std::uint32_t) {
+  const WideInt start = attrs_as<ArangeAttrs<WideInt>>(attrs).start;
+  const WideInt step = attrs_as<ArangeAttrs<WideInt>>(attrs).step;
+  generate_integers(out, "arange", [=](std::int64_t i) { return start + i * step; });
+}
+
+/// An integer dtype rounds down.
 void run_linspace(const Op&, Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
-  if (attrs->more.size() > 2) {
-    const WideInt steps = std::max<std::int64_t>(attrs->more[0], 1);
-    const WideInt first = wide_at(attrs->more, 1);
-    const WideInt way = wide_at(attrs->more, 3);
-    return generate_integers(out, "linspace", [=](std::int64_t i) {
-      const WideInt part = i * way;
-      return first + part / steps - (part % steps < 0);
-    });
-  }
-  const double start = attrs->number;
-  const double stop = from_bits(attrs->more[0]);
-  const std::int64_t last = attrs->more[1];
+  const auto& made = attrs_as<LinspaceAttrs>(attrs);
+  const double start = made.start;
+  const double stop = made.stop;
+  const std::int64_t last = made.steps;
   const auto steps = static_cast<double>(std::max<std::int64_t>(last, 1));
   const double way = stop - start, step = way / steps;
   // Where the way overflows, its ends are taken in shares.
   const bool far = std::isinf(way) && std::isfinite(start) && std::isfinite(stop);
-  const bool includes = attrs->flag && last > 0;
+  const bool includes = made.endpoint && last > 0;
   const bool whole = is_integer(out->dtype);
   generate(out, "linspace", [=](std::int64_t i) {
     const auto at = static_cast<double>(i);
@@ -156,62 +177,55 @@ void run_linspace(const Op&, Node* out, std::span<Node* const>, const Attrs* att
   });
 }
 
-/// attrs.more[0] = the diagonal.
+void run_linspace_exact(const Op&, Node* out, std::span<Node* const>, const Attrs* attrs,
+                        std::uint32_t) {
+  const auto& made = attrs_as<ExactLinspaceAttrs>(attrs);
+  const WideInt start = made.start, way = made.way;
+  const WideInt steps = std::max<std::int64_t>(made.steps, 1);
+  generate_integers(out, "linspace", [=](std::int64_t i) {
+    const WideInt part = i * way;
+    return start + part / steps - (part % steps < 0);
+  });
+}
+
 void run_eye(const Op&, Node* out, std::span<Node* const>, const Attrs* attrs, std::uint32_t) {
-  const std::int64_t cols = attrs->ints[1];
-  const std::int64_t k = attrs->more[0];
+  const std::int64_t k = attrs_as<EyeAttrs>(attrs).diagonal;
+  const std::int64_t cols = out->layout.shape()[1];
   generate(out, "eye", [=](std::int64_t i) { return i % cols - i / cols == k ? 1.0 : 0.0; });
 }
 
-Op& zeros_record = family.define({.name = "zeros",
-                                  .kind = OpKind::structural,
-                                  .arity = 0,
-                                  .infer = infer_from_attrs,
-                                  .run = run_zeros});
+template <class A>
+Op& define_made(const char* name, decltype(Op::run) run) {
+  return family.define({.name = name,
+                        .kind = OpKind::structural,
+                        .arity = 0,
+                        .attrs = attrs_type<A>(),
+                        .infer = infer_made<A>,
+                        .run = run});
+}
 
-Op& ones_record = family.define({.name = "ones",
-                                 .kind = OpKind::structural,
-                                 .arity = 0,
-                                 .infer = infer_from_attrs,
-                                 .run = run_ones});
+Op& zeros_record = define_made<ArrayAttrs>("zeros", run_zeros);
+Op& ones_record = define_made<ArrayAttrs>("ones", run_ones);
+Op& arange_record = define_made<ArangeAttrs<double>>("arange", run_arange);
+Op& arange_exact_record = define_made<ArangeAttrs<WideInt>>("arange_exact", run_arange_exact);
+Op& linspace_record = define_made<LinspaceAttrs>("linspace", run_linspace);
+Op& linspace_exact_record = define_made<ExactLinspaceAttrs>("linspace_exact", run_linspace_exact);
+Op& eye_record = define_made<EyeAttrs>("eye", run_eye);
 
-Op& arange_record = family.define({.name = "arange",
-                                   .kind = OpKind::structural,
-                                   .arity = 0,
-                                   .infer = infer_from_attrs,
-                                   .run = run_arange});
-
-Op& linspace_record = family.define({.name = "linspace",
-                                     .kind = OpKind::structural,
-                                     .arity = 0,
-                                     .infer = infer_from_attrs,
-                                     .run = run_linspace});
-
-Op& eye_record = family.define({.name = "eye",
-                                .kind = OpKind::structural,
-                                .arity = 0,
-                                .infer = infer_from_attrs,
-                                .run = run_eye});
-
-Tensor create(const Op& op, Dims shape, DType dtype, double number, Dims more, bool flag = false) {
-  checked_size(shape, op.name);
-  auto* attrs = new Attrs;
-  const AttrsPtr held(attrs);
-  attrs->ints = std::move(shape);
-  attrs->dtype = dtype;
-  attrs->number = number;
-  attrs->more = std::move(more);
-  attrs->flag = flag;
-  return Tensor::adopt(apply(op, std::span<Node* const>(), held));
+/// `name` is that of the function that is called.
+template <class A>
+Tensor create(const Op& op, const char* name, A made) {
+  checked_size(made.shape, name);
+  return Tensor::adopt(apply(op, std::span<Node* const>(), make_attrs(std::move(made))));
 }
 
 }  // namespace
 
 Tensor zeros(Tensor::Shape shape, std::optional<DType> dtype) {
-  return create(zeros_record, Dims(shape), dtype.value_or(DType::float64), 0.0, {});
+  return create(zeros_record, "zeros", ArrayAttrs{Dims(shape), dtype.value_or(DType::float64)});
 }
 Tensor ones(Tensor::Shape shape, std::optional<DType> dtype) {
-  return create(ones_record, Dims(shape), dtype.value_or(DType::float64), 0.0, {});
+  return create(ones_record, "ones", ArrayAttrs{Dims(shape), dtype.value_or(DType::float64)});
 }
 Tensor empty(Tensor::Shape shape, std::optional<DType> dtype) { return zeros(shape, dtype); }
 Tensor zeros_like(const Tensor& x, std::optional<DType> dtype) {
@@ -235,7 +249,7 @@ Tensor arange(double start, double stop, double step, DType dtype) {
     require_fit("arange", start, dtype);
     require_fit("arange", start + static_cast<double>(n - 1) * step, dtype);
   }
-  return create(arange_record, Dims{n}, dtype, start, Dims{as_bits(step)});
+  return create(arange_record, "arange", ArangeAttrs<double>{{n}, dtype, start, step});
 }
 
 Tensor arange_exact(WideInt start, WideInt stop, WideInt step, DType dtype) {
@@ -248,11 +262,8 @@ Tensor arange_exact(WideInt start, WideInt stop, WideInt step, DType dtype) {
     require_fit("arange", start, dtype);
     require_fit("arange", start + (count - 1) * step, dtype);
   }
-  Dims more;
-  append_wide(more, start);
-  append_wide(more, step);
-  return create(arange_record, Dims{static_cast<std::int64_t>(count)}, dtype, 0.0, std::move(more),
-                true);
+  return create(arange_exact_record, "arange",
+                ArangeAttrs<WideInt>{{static_cast<std::int64_t>(count)}, dtype, start, step});
 }
 
 Tensor arange_integers(std::int64_t start, std::int64_t stop, std::int64_t step, DType dtype) {
@@ -264,10 +275,8 @@ Tensor linspace_exact(WideInt start, WideInt stop, std::int64_t num, bool endpoi
     raise(ErrorKind::value, "linspace", "num must not be negative, got " + std::to_string(num));
   if (num > 0) require_fit("linspace", start, dtype);
   if (num > 1) require_fit("linspace", stop, dtype);
-  Dims more{endpoint ? num - 1 : num};
-  append_wide(more, start);
-  append_wide(more, stop - start);
-  return create(linspace_record, Dims{num}, dtype, 0.0, std::move(more));
+  return create(linspace_exact_record, "linspace",
+                ExactLinspaceAttrs{{num}, dtype, start, stop - start, endpoint ? num - 1 : num});
 }
 
 Tensor linspace(double start, double stop, std::int64_t num, bool endpoint, DType dtype) {
@@ -275,14 +284,14 @@ Tensor linspace(double start, double stop, std::int64_t num, bool endpoint, DTyp
     raise(ErrorKind::value, "linspace", "num must not be negative, got " + std::to_string(num));
   if (num > 0) require_fit("linspace", std::floor(start), dtype);
   if (num > 1) require_fit("linspace", std::floor(stop), dtype);
-  return create(linspace_record, Dims{num}, dtype, start,
-                Dims{as_bits(stop), endpoint ? num - 1 : num}, endpoint);
+  return create(linspace_record, "linspace",
+                LinspaceAttrs{{num}, dtype, start, stop, endpoint ? num - 1 : num, endpoint});
 }
 
 Tensor eye(std::int64_t n_rows, std::optional<std::int64_t> n_cols, std::int64_t k,
            std::optional<DType> dtype) {
-  return create(eye_record, Dims{n_rows, n_cols.value_or(n_rows)}, dtype.value_or(DType::float64),
-                0.0, Dims{k});
+  return create(eye_record, "eye",
+                EyeAttrs{{n_rows, n_cols.value_or(n_rows)}, dtype.value_or(DType::float64), k});
 }
 
 namespace {

@@ -3,10 +3,9 @@
 #pragma once
 
 #include "adjoint/ops.h"
+#include "base/wide_int.h"
 
 namespace adjoint {
-
-__extension__ using WideInt = __int128;
 
 /// Bounds beyond this are refused.
 inline constexpr WideInt kWideLimit = static_cast<WideInt>(1) << 65;

@@ -417,15 +417,14 @@ static Op& astype_record =
                    .doc = "The elements converted to another dtype.",
                    .kind = OpKind::elementwise,
                    .arity = 1,
+                   .attrs = attrs_type<CastAttrs>(),
                    .transpose = [](const RuleArgs& args, int,
                                    const Tensor& ct) { return astype(ct, args.inputs[0].dtype()); },
                    .casts = true,
                    .internal = true});
 Tensor astype(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype) return x;
-  auto* attrs = new Attrs;
-  attrs->dtype = dtype;
-  return apply(astype_record, {&x}, AttrsPtr(attrs));
+  return apply(astype_record, {&x}, make_attrs(CastAttrs{.dtype = dtype}));
 }
 
 // The edge between a leaf made by a transform and the value it was made from.

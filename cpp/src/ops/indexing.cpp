@@ -1,12 +1,8 @@
 // Reading and replacing parts of a tensor. Every operation is linear in the values it moves, and
 // they are each other's transposes: slice with put_slice and add_slice, take with add_at.
 //
-// Parameters of the slice family: attrs.ints = starts, attrs.more = counts, then steps; a step of 0
-// leaves the axis, of which one element is taken, out of the result. Of the take family:
-// attrs.ints[0] = the axis, and input 1 holds integers, negative ones counted from the end. Every
-// run checks them, so an index out of range raises wherever the application ends up: in a batch, a
-// sweep, a program. attrs.more[0] is then the axis as the user counts it (left out: the same), and
-// attrs.flag says that it stood in the brackets of x[...].
+// Of the indices of the take family, negative ones are counted from the end. Every run checks them,
+// so an index out of range raises wherever the application ends up: in a batch, a sweep, a program.
 #include <algorithm>
 #include <vector>
 
@@ -21,18 +17,10 @@ Family family;
 
 // --------------------------------------------------------------------------------------- slice
 
-struct SliceParts {
-  Layout::Extents starts, counts, steps;
-};
-
-SliceParts parts_of(const Attrs* attrs) {
-  const Layout::Extents more = attrs->more;
-  const std::size_t n = attrs->ints.size();
-  return {attrs->ints, more.first(n), more.subspan(n)};
-}
+const SliceAttrs& parts_of(const Attrs* attrs) { return attrs_as<SliceAttrs>(attrs); }
 
 void check_slice(const char* op, Layout::Extents shape, const Attrs* attrs) {
-  const SliceParts p = parts_of(attrs);
+  const SliceAttrs& p = parts_of(attrs);
   bool fits = p.starts.size() == shape.size();
   for (std::size_t i = 0; fits && i < shape.size(); ++i) {
     if (p.counts[i] == 0) continue;
@@ -48,7 +36,7 @@ void check_slice(const char* op, Layout::Extents shape, const Attrs* attrs) {
               " or do not name every axis");
 }
 
-Dims slice_shape(const SliceParts& p) {
+Dims slice_shape(const SliceAttrs& p) {
   Dims out;
   for (std::size_t i = 0; i < p.counts.size(); ++i)
     if (p.steps[i] != 0) out.push_back(p.counts[i]);
@@ -56,7 +44,7 @@ Dims slice_shape(const SliceParts& p) {
 }
 
 /// Where a slice of something laid out as `layout` lies.
-Layout sliced(const Layout& layout, const SliceParts& p) {
+Layout sliced(const Layout& layout, const SliceAttrs& p) {
   Dims strides;
   std::int64_t offset = layout.offset();
   bool empty = false;
@@ -101,13 +89,10 @@ void run_slice(const Op&, Node* out, std::span<Node* const> in, const Attrs* att
 
 /// The same parts of every element of a batch.
 AttrsPtr batched_slice(const BatchArgs& args) {
-  const SliceParts p = parts_of(args.attrs);
-  auto* attrs = new Attrs;
-  attrs->ints = prefixed(0, p.starts);
-  attrs->more = prefixed(args.size, p.counts);
-  attrs->more.push_back(1);
-  attrs->more.append(p.steps.data(), p.steps.size());
-  return AttrsPtr(attrs);
+  const SliceAttrs& p = parts_of(args.attrs);
+  return make_attrs(SliceAttrs{.starts = prefixed(0, p.starts),
+                               .counts = prefixed(args.size, p.counts),
+                               .steps = prefixed(1, p.steps)});
 }
 
 Tensor batch_slice(const BatchArgs& args) {
@@ -218,28 +203,31 @@ void require_indices(const char* op, const Node* indices) {
               ": use astype(indices, int64)");
 }
 
-/// Parameters of the take family.
-AttrsPtr entry_attrs(std::int64_t axis, std::int64_t named_axis, bool in_brackets) {
-  auto* attrs = new Attrs;
-  attrs->ints.push_back(axis);
-  if (named_axis != axis) attrs->more.push_back(named_axis);
-  attrs->flag = in_brackets;
-  return AttrsPtr(attrs);
-}
-
-std::int64_t named_axis(const Attrs* attrs) {
-  return attrs->more.empty() ? attrs->ints[0] : attrs->more[0];
-}
+std::int64_t axis_of(const Attrs* attrs) { return attrs_as<EntryAttrs>(attrs).axis; }
 
 /// The same application along another axis.
 AttrsPtr along(std::int64_t axis, const Attrs* attrs) {
-  return entry_attrs(axis, named_axis(attrs), attrs->flag);
+  EntryAttrs out = attrs_as<EntryAttrs>(attrs);
+  out.axis = axis;
+  return make_attrs(out);
 }
 
-[[noreturn]] void raise_out_of_range(const char* op, const Attrs* attrs, const std::string& index,
+/// What an error says of indices: who was given them, and for which axis.
+struct Asked {
+  const char* op;
+  std::int64_t axis;
+
+  Asked(const char* name, std::int64_t named_axis, bool in_brackets)
+      : op(in_brackets ? "index" : name), axis(named_axis) {}
+  Asked(const char* name, const Attrs* attrs)
+      : Asked(name, attrs_as<EntryAttrs>(attrs).named_axis,
+              attrs_as<EntryAttrs>(attrs).in_brackets) {}
+};
+
+[[noreturn]] void raise_out_of_range(const Asked& asked, const std::string& index,
                                      std::int64_t extent) {
-  raise(ErrorKind::index, attrs->flag ? "index" : op,
-        "index " + index + " is out of range for axis " + std::to_string(named_axis(attrs)) +
+  raise(ErrorKind::index, asked.op,
+        "index " + index + " is out of range for axis " + std::to_string(asked.axis) +
             " of length " + std::to_string(extent));
 }
 
@@ -251,8 +239,7 @@ bool outside(T i, std::int64_t extent) {
 }
 
 /// Writes the indices as positions in [0, extent); raises IndexError for the first that is none.
-void write_positions(const char* op, Node* indices, const Attrs* attrs, std::int64_t extent,
-                     std::int64_t* to) {
+void write_positions(const Asked& asked, Node* indices, std::int64_t extent, std::int64_t* to) {
   const Tensor dense = contiguous(indices);
   with_type(indices->dtype, [&]<class T>(T) {
     if constexpr (std::is_integral_v<T>) {
@@ -266,7 +253,7 @@ void write_positions(const char* op, Node* indices, const Attrs* attrs, std::int
       }
       if (!any_outside) return;
       const auto first = std::ranges::find_if(given, [&](T i) { return outside(i, extent); });
-      raise_out_of_range(op, attrs, std::to_string(*first), extent);
+      raise_out_of_range(asked, std::to_string(*first), extent);
     }
   });
 }
@@ -274,7 +261,7 @@ void write_positions(const char* op, Node* indices, const Attrs* attrs, std::int
 std::vector<std::int64_t> positions(const char* op, Node* indices, const Attrs* attrs,
                                     std::int64_t extent) {
   std::vector<std::int64_t> out(static_cast<std::size_t>(indices->layout.size()));
-  write_positions(op, indices, attrs, extent, out.data());
+  write_positions({op, attrs}, indices, extent, out.data());
   return out;
 }
 
@@ -289,7 +276,7 @@ Dims entries_shape(Layout::Extents x, Layout::Extents index_shape, std::int64_t 
 ResultList infer_take(const Op&, std::span<Node* const> in, const Attrs* attrs) {
   require_indices("take", in[1]);
   return {in[0]->dtype,
-          entries_shape(in[0]->layout.shape(), in[1]->layout.shape(), attrs->ints[0])};
+          entries_shape(in[0]->layout.shape(), in[1]->layout.shape(), axis_of(attrs))};
 }
 
 template <class T>
@@ -300,7 +287,7 @@ void copy_entries(const T* x, const AxisView& v, std::span<const std::int64_t> i
 }
 
 void run_take(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
-  const std::int64_t axis = attrs->ints[0];
+  const std::int64_t axis = axis_of(attrs);
   const AxisView v(in[0]->layout.shape(), axis);
   const auto index = positions("take", in[1], attrs, v.extent);
   allocate_value(out, "take");
@@ -331,7 +318,7 @@ void run_take(const Op&, Node* out, std::span<Node* const> in, const Attrs* attr
 
 ResultList infer_at(const Op& op, std::span<Node* const> in, const Attrs* attrs) {
   require_indices(op.name, in[1]);
-  const Dims wanted = entries_shape(in[0]->layout.shape(), in[1]->layout.shape(), attrs->ints[0]);
+  const Dims wanted = entries_shape(in[0]->layout.shape(), in[1]->layout.shape(), axis_of(attrs));
   if (Dims(in[2]->layout.shape()) != wanted)
     raise(ErrorKind::value, op.name,
           "a value of shape " + to_string(in[2]->layout.shape()) + " does not fit the entries of " +
@@ -357,7 +344,7 @@ void each_put(const AxisView& v, std::span<const std::int64_t> index, std::int64
 
 void run_add_at(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
                 std::uint32_t donated) {
-  const std::int64_t axis = attrs->ints[0];
+  const std::int64_t axis = axis_of(attrs);
   const AxisView v(in[0]->layout.shape(), axis);
   const auto index = positions("add_at", in[1], attrs, v.extent);
   const Tensor value = contiguous(in[2]);
@@ -373,7 +360,7 @@ void run_add_at(const Op&, Node* out, std::span<Node* const> in, const Attrs* at
 
 void run_put_rows(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
                   std::uint32_t donated) {
-  const std::int64_t axis = attrs->ints[0];
+  const std::int64_t axis = axis_of(attrs);
   const AxisView v(in[0]->layout.shape(), axis);
   const auto index = positions("put_rows", in[1], attrs, v.extent);
   const Tensor value = contiguous(in[2]);
@@ -389,7 +376,7 @@ void run_put_rows(const Op&, Node* out, std::span<Node* const> in, const Attrs* 
 void run_extreme_at(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
                     std::uint32_t donated) {
   const bool largest = std::string_view(op.name) == "max_at";
-  const AxisView v(in[0]->layout.shape(), attrs->ints[0]);
+  const AxisView v(in[0]->layout.shape(), axis_of(attrs));
   const auto index = positions(op.name, in[1], attrs, v.extent);
   const Tensor value = contiguous(in[2]);
   start_from(out, in[0], donated & 1, op.name);
@@ -411,7 +398,7 @@ extern Op& wrap_indices_record;
 
 Tensor transpose_put_rows(const RuleArgs& args, int input, const Tensor& ct) {
   const Tensor& indices = args.inputs[1];
-  const std::int64_t axis = args.attrs->ints[0];
+  const std::int64_t axis = axis_of(args.attrs);
   const AttrsPtr attrs = same_attrs(args.attrs);
   if (input == 0) {
     const Tensor zero = zeros_view(entries_shape(ct.shape(), indices.shape(), axis), ct.dtype());
@@ -468,19 +455,23 @@ Tensor jvp_extreme_at(const RuleArgs& args, std::span<const Tensor> tangents) {
 
 // ------------------------------------------------------------------------------------ batching
 
-/// Of wrap_indices: attrs.ints[0] = the extent.
-AttrsPtr wrap_attrs(std::int64_t extent, std::int64_t axis, bool in_brackets) {
-  auto* attrs = new Attrs;
-  attrs->ints.push_back(extent);
-  attrs->more.push_back(axis);
-  attrs->flag = in_brackets;
-  return AttrsPtr(attrs);
-}
+struct WrapAttrs {
+  std::int64_t extent;
+  std::int64_t named_axis;
+  bool in_brackets;
+
+  static constexpr auto fields() {
+    return std::tuple(field("extent", &WrapAttrs::extent),
+                      field("named_axis", &WrapAttrs::named_axis),
+                      field("in_brackets", &WrapAttrs::in_brackets));
+  }
+};
 
 /// Indices into the entries of a whole batch, laid out one element of it after the other.
 Tensor flat_indices(const BatchArgs& args, std::int64_t extent) {
+  const auto& [axis, named_axis, in_brackets] = attrs_as<EntryAttrs>(args.attrs);
   const Tensor wrapped = apply(wrap_indices_record, {&args.inputs[1]},
-                               wrap_attrs(extent, named_axis(args.attrs), args.attrs->flag));
+                               make_attrs(WrapAttrs{extent, named_axis, in_brackets}));
   const auto shape = element_shape(args, 1);
   Dims column(1 + shape.size(), 1);
   column[0] = args.size;
@@ -500,7 +491,7 @@ Tensor merge_axis(const Tensor& x, std::int64_t axis) {
 }
 
 Tensor batch_take(const BatchArgs& args) {
-  const std::int64_t axis = args.attrs->ints[0];
+  const std::int64_t axis = axis_of(args.attrs);
   if (!args.mapped[1])
     return apply(args.op, {&args.inputs[0], &args.inputs[1]}, along(axis + 1, args.attrs));
   if (!args.mapped[0]) {
@@ -521,7 +512,7 @@ Tensor batch_take(const BatchArgs& args) {
 }
 
 Tensor batch_at(const BatchArgs& args) {
-  const std::int64_t axis = args.attrs->ints[0];
+  const std::int64_t axis = axis_of(args.attrs);
   const Tensor x = mapped_input(args, 0);
   const Tensor value = mapped_input(args, 2);
   if (!args.mapped[1])
@@ -553,6 +544,7 @@ Op& slice_record =
                    .doc = "Elements start, start + step, ... of every axis.",
                    .kind = OpKind::view,
                    .arity = 1,
+                   .attrs = attrs_type<SliceAttrs>(),
                    .transpose =
                        [](const RuleArgs& args, int, const Tensor& ct) {
                          const Tensor zero = zeros_view(args.inputs[0].shape(), ct.dtype());
@@ -572,6 +564,7 @@ Op& put_slice_record = family.define({.name = "put_slice",
                                       .doc = "x with the elements of a slice replaced.",
                                       .kind = OpKind::structural,
                                       .arity = 2,
+                                      .attrs = attrs_type<SliceAttrs>(),
                                       .transpose = transpose_put_slice,
                                       .batch = batch_two_slices,
                                       .infer = infer_into_slice,
@@ -584,6 +577,7 @@ Op& add_slice_record = family.define(
      .doc = "x with a value added to the elements of a slice.",
      .kind = OpKind::structural,
      .arity = 2,
+     .attrs = attrs_type<SliceAttrs>(),
      .transpose =
          [](const RuleArgs& args, int input, const Tensor& ct) {
            return input == 0 ? ct : apply(slice_record, {&ct}, same_attrs(args.attrs));
@@ -598,6 +592,7 @@ Op& take_record = family.define(
      .kind = OpKind::structural,
      .arity = 2,
      .dtypes = DTypeRule::custom,
+     .attrs = attrs_type<EntryAttrs>(),
      .transpose =
          [](const RuleArgs& args, int, const Tensor& ct) {
            const Tensor zero = zeros_view(args.inputs[0].shape(), ct.dtype());
@@ -621,6 +616,7 @@ Op& add_at_record = family.define(
      .kind = OpKind::structural,
      .arity = 3,
      .dtypes = DTypeRule::custom,
+     .attrs = attrs_type<EntryAttrs>(),
      .transpose =
          [](const RuleArgs& args, int input, const Tensor& ct) {
            if (input == 0) return ct;
@@ -641,6 +637,7 @@ Op& put_rows_record = family.define(
      .kind = OpKind::structural,
      .arity = 3,
      .dtypes = DTypeRule::custom,
+     .attrs = attrs_type<EntryAttrs>(),
      .transpose = transpose_put_rows,
      .needs = {2, 0, 2},
      .constant_inputs = 2,
@@ -657,6 +654,7 @@ Op& extreme_at(const char* name, const char* doc) {
                         .kind = OpKind::structural,
                         .arity = 3,
                         .dtypes = DTypeRule::custom,
+                        .attrs = attrs_type<EntryAttrs>(),
                         .vjp = vjp_extreme_at,
                         .jvp = jvp_extreme_at,
                         .needs = {7 | kSavesOutput, 0, 7 | kSavesOutput},
@@ -677,6 +675,7 @@ Op& wrap_indices_record = family.define(
      .kind = OpKind::structural,
      .arity = 1,
      .dtypes = DTypeRule::custom,
+     .attrs = attrs_type<WrapAttrs>(),
      .batch =
          [](const BatchArgs& args) {
            return apply(args.op, {&args.inputs[0]}, same_attrs(args.attrs));
@@ -688,7 +687,8 @@ Op& wrap_indices_record = family.define(
      .run =
          [](const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs, std::uint32_t) {
            allocate_value(out, "take");
-           write_positions("take", in[0], attrs, attrs->ints[0],
+           const auto& [extent, named_axis, in_brackets] = attrs_as<WrapAttrs>(attrs);
+           write_positions({"take", named_axis, in_brackets}, in[0], extent,
                            static_cast<std::int64_t*>(out->data()));
          },
      .internal = true,
@@ -698,11 +698,8 @@ AttrsPtr slice_attrs(Tensor::Shape starts, Tensor::Shape counts, Tensor::Shape s
                      const char* op) {
   if (starts.size() != counts.size() || starts.size() != steps.size())
     raise(ErrorKind::value, op, "starts, counts and steps must have one entry per axis each");
-  auto* attrs = new Attrs;
-  attrs->ints = Dims(starts);
-  attrs->more = Dims(counts);
-  attrs->more.append(steps.data(), steps.size());
-  return AttrsPtr(attrs);
+  return make_attrs(
+      SliceAttrs{.starts = Dims(starts), .counts = Dims(counts), .steps = Dims(steps)});
 }
 
 }  // namespace
@@ -727,32 +724,34 @@ Tensor take(const Tensor& x, const Tensor& indices, std::optional<int> axis) {
   if (!axis && x.ndim() != 1)
     raise(ErrorKind::value, "take", "needs axis= for a tensor of shape " + to_string(x.shape()));
   const int at = normalize_axis(axis.value_or(0), x.ndim(), "take");
-  return apply(take_record, {&x, &indices}, entry_attrs(at, at, false));
+  return apply(take_record, {&x, &indices}, make_attrs(EntryAttrs{at, at}));
 }
 
 Tensor take_entries(const Tensor& x, const Tensor& indices, std::int64_t axis,
                     std::int64_t named_axis) {
-  return apply(take_record, {&x, &indices}, entry_attrs(axis, named_axis, true));
+  return apply(take_record, {&x, &indices}, make_attrs(EntryAttrs{axis, named_axis, true}));
 }
 
 Tensor put_entries(const Tensor& x, const Tensor& indices, const Tensor& value, std::int64_t axis,
                    std::int64_t named_axis) {
-  return apply(put_rows_record, {&x, &indices, &value}, entry_attrs(axis, named_axis, true));
+  return apply(put_rows_record, {&x, &indices, &value},
+               make_attrs(EntryAttrs{axis, named_axis, true}));
 }
 
 Tensor add_entries(const Tensor& x, const Tensor& indices, const Tensor& value, std::int64_t axis,
                    std::int64_t named_axis) {
-  return apply(add_at_record, {&x, &indices, &value}, entry_attrs(axis, named_axis, true));
+  return apply(add_at_record, {&x, &indices, &value},
+               make_attrs(EntryAttrs{axis, named_axis, true}));
 }
 
 Tensor extreme_entries(const Tensor& x, const Tensor& indices, const Tensor& value,
                        std::int64_t axis, std::int64_t named_axis, bool largest) {
   return apply(largest ? max_at_record : min_at_record, {&x, &indices, &value},
-               entry_attrs(axis, named_axis, true));
+               make_attrs(EntryAttrs{axis, named_axis, true}));
 }
 
 Tensor wrap_indices(const Tensor& indices, std::int64_t extent, std::int64_t named_axis) {
-  return apply(wrap_indices_record, {&indices}, wrap_attrs(extent, named_axis, true));
+  return apply(wrap_indices_record, {&indices}, make_attrs(WrapAttrs{extent, named_axis, true}));
 }
 
 void register_indexing_ops() {

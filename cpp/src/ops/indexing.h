@@ -2,10 +2,36 @@
 #pragma once
 
 #include <cstdint>
+#include <tuple>
 
 #include "adjoint/tensor.h"
+#include "graph/attributes.h"
 
 namespace adjoint {
+
+/// Of slice, put_slice and add_slice: an entry per axis each. A step of 0 leaves the axis, of which
+/// one element is taken, out of the result.
+struct SliceAttrs {
+  Dims starts, counts, steps;
+
+  static constexpr auto fields() {
+    return std::tuple(field("starts", &SliceAttrs::starts), field("counts", &SliceAttrs::counts),
+                      field("steps", &SliceAttrs::steps));
+  }
+};
+
+/// Of take and of what puts entries back.
+struct EntryAttrs {
+  std::int64_t axis;
+  std::int64_t named_axis;   // as the user counts it
+  bool in_brackets = false;  // it stood in those of x[...]
+
+  static constexpr auto fields() {
+    return std::tuple(field("axis", &EntryAttrs::axis),
+                      field("named_axis", &EntryAttrs::named_axis),
+                      field("in_brackets", &EntryAttrs::in_brackets));
+  }
+};
 
 /// The entries of x along `axis` that integers of any shape name.
 Tensor take_entries(const Tensor& x, const Tensor& indices, std::int64_t axis,

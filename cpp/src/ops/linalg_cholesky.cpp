@@ -16,16 +16,16 @@ Family cholesky_family;
 
 // ------------------------------------------------------------------------------------ triangular
 
-// attrs.ints: whether the lower triangle is read, whether transposed, whether its diagonal is 1.
 struct TriangularForm {
-  bool lower, trans, unit;
+  bool lower;  // the triangle that is read
+  bool trans;
+  bool unit;  // its diagonal is 1
 
-  explicit TriangularForm(const Attrs* attrs)
-      : lower(attrs->ints[0] != 0), trans(attrs->ints[1] != 0), unit(attrs->ints[2] != 0) {}
-  TriangularForm(bool is_lower, bool is_trans, bool is_unit)
-      : lower(is_lower), trans(is_trans), unit(is_unit) {}
+  static constexpr auto fields() {
+    return std::tuple(field("lower", &TriangularForm::lower),
+                      field("trans", &TriangularForm::trans), field("unit", &TriangularForm::unit));
+  }
   TriangularForm transposed() const { return {lower, !trans, unit}; }
-  AttrsPtr attrs() const { return make_attrs(Dims{lower, trans, unit}); }
 };
 
 /// The part of a square matrix that a triangular solve reads.
@@ -58,7 +58,7 @@ void run_solve_triangular(const Op& op, Node* out, std::span<Node* const> in, co
   if (out->layout.size() == 0) return;
   copy_value(in[1], out->data());
   const MatrixReader reader(in[0]);
-  const TriangularForm form(attrs);
+  const auto& form = attrs_as<TriangularForm>(attrs);
   Failure failure;
   with_floating(out->dtype, [&]<class T>(T) {
     for_stack(product(stack), static_cast<double>(n * n * k), [&](Index begin, Index end) {
@@ -77,9 +77,9 @@ void run_solve_triangular(const Op& op, Node* out, std::span<Node* const> in, co
 }
 
 std::vector<Tensor> pull_solve_triangular(const RuleArgs& args, std::span<const Tensor> cts) {
-  const TriangularForm form(args.attrs);
+  const auto& form = attrs_as<TriangularForm>(args.attrs);
   const Tensor& x = result_of(args);
-  Tensor of_a, of_b = apply(args.op, {&args.inputs[0], &cts[0]}, form.transposed().attrs());
+  Tensor of_a, of_b = apply(args.op, {&args.inputs[0], &cts[0]}, make_attrs(form.transposed()));
   if (is_wanted(args, 0)) {
     const Tensor both =
         form.trans ? matmul(x, matrix_transpose(of_b)) : matmul(of_b, matrix_transpose(x));
@@ -89,14 +89,14 @@ std::vector<Tensor> pull_solve_triangular(const RuleArgs& args, std::span<const 
 }
 
 std::vector<Tensor> push_solve_triangular(const RuleArgs& args, std::span<const Tensor> tangents) {
-  const TriangularForm form(args.attrs);
+  const auto& form = attrs_as<TriangularForm>(args.attrs);
   Tensor right = tangents[1];
   if (tangents[0].defined()) {
     const Tensor moved = triangle_read(tangents[0], form);
     right = plus(negative(matmul(form.trans ? matrix_transpose(moved) : moved, result_of(args))),
                  right);
   }
-  return {apply(args.op, {&args.inputs[0], &right}, form.attrs())};
+  return {apply(args.op, {&args.inputs[0], &right}, make_attrs(form))};
 }
 
 constexpr std::uint8_t kReadsAandX = 1 | kSavesOutput;
@@ -105,6 +105,7 @@ Op& solve_triangular_record = cholesky_family.define(
     {.name = "solve_triangular",
      .kind = OpKind::custom,
      .arity = 2,
+     .attrs = attrs_type<TriangularForm>(),
      .pull = pull_solve_triangular,
      .push = push_solve_triangular,
      .needs = {kReadsAandX, kReadsAandX, kReadsAandX},
@@ -116,12 +117,16 @@ Op& solve_triangular_record = cholesky_family.define(
      .fallible = true});
 
 Tensor triangular_solution(const Tensor& a, const Tensor& b, const TriangularForm& form) {
-  return apply(solve_triangular_record, {&a, &b}, form.attrs());
+  return apply(solve_triangular_record, {&a, &b}, make_attrs(form));
 }
 
 // -------------------------------------------------------------------------------------- Cholesky
 
-// attrs.flag: the upper triangle is read, and the factor is an upper one.
+struct CholeskyAttrs {
+  bool upper;  // the triangle that is read, and the factor
+
+  static constexpr auto fields() { return std::tuple(field("upper", &CholeskyAttrs::upper)); }
+};
 
 template <class T>
 void clear_triangle(T* x, Index n, bool lower) {
@@ -138,7 +143,7 @@ void run_cholesky(const Op& op, Node* out, std::span<Node* const> in, const Attr
   allocate_value(out, op.name);
   const auto shape = out->layout.shape();
   const Index n = shape.back();
-  const bool upper = attrs->flag;
+  const bool upper = attrs_as<CholeskyAttrs>(attrs).upper;
   if (out->layout.size() == 0) return;
   copy_value(in[0], out->data());
   Failure failure;
@@ -170,12 +175,12 @@ Tensor lower_half(const Tensor& x) {
 
 /// The lower factor, whichever was given.
 Tensor lower_factor(const RuleArgs& args, const Tensor& x) {
-  return args.attrs->flag ? matrix_transpose(x) : x;
+  return attrs_as<CholeskyAttrs>(args.attrs).upper ? matrix_transpose(x) : x;
 }
 
 Tensor vjp_cholesky(const RuleArgs& args, int, const Tensor& given) {
   const Tensor l = lower_factor(args, args.output), ct = lower_factor(args, given);
-  const TriangularForm back(true, true, false);
+  const TriangularForm back{.lower = true, .trans = true, .unit = false};
   const Tensor inner = lower_half(matmul(matrix_transpose(l), ct));
   const Tensor left = triangular_solution(l, inner, back);
   return symmetric_part(triangular_solution(l, matrix_transpose(left), back));
@@ -183,7 +188,7 @@ Tensor vjp_cholesky(const RuleArgs& args, int, const Tensor& given) {
 
 Tensor jvp_cholesky(const RuleArgs& args, std::span<const Tensor> tangents) {
   const Tensor l = lower_factor(args, args.output);
-  const TriangularForm forth(true, false, false);
+  const TriangularForm forth{.lower = true, .trans = false, .unit = false};
   const Tensor left = triangular_solution(l, symmetric_part(tangents[0]), forth);
   const Tensor inner = triangular_solution(l, matrix_transpose(left), forth);
   return lower_factor(args, matmul(l, lower_half(inner)));
@@ -192,6 +197,7 @@ Tensor jvp_cholesky(const RuleArgs& args, std::span<const Tensor> tangents) {
 Op& cholesky_record = cholesky_family.define({.name = "cholesky",
                                               .kind = OpKind::custom,
                                               .arity = 1,
+                                              .attrs = attrs_type<CholeskyAttrs>(),
                                               .vjp = vjp_cholesky,
                                               .jvp = jvp_cholesky,
                                               .needs = {kSavesOutput, 0, 0},
@@ -206,8 +212,7 @@ Op& cholesky_record = cholesky_family.define({.name = "cholesky",
 
 Tensor cholesky(const Tensor& x, bool upper) {
   const Tensor a = square_matrices(x, "cholesky");
-  static const AttrsPtr lower_attrs = make_attrs({}, false), upper_attrs = make_attrs({}, true);
-  return apply(cholesky_record, {&a}, upper ? upper_attrs : lower_attrs);
+  return apply(cholesky_record, {&a}, make_attrs(CholeskyAttrs{upper}));
 }
 
 Tensor solve_triangular(const Tensor& given_a, const Tensor& given_b, std::int64_t trans,

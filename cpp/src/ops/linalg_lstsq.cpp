@@ -145,7 +145,12 @@ Op& pinv_record = pseudo_family.define(
 
 // ------------------------------------------------------------------------------- least squares
 
-// attrs.number: the cutoff. Results are the solution, the rank and the singular values.
+// Results are the solution, the rank and the singular values.
+struct LstsqAttrs {
+  double cutoff;
+
+  static constexpr auto fields() { return std::tuple(field("cutoff", &LstsqAttrs::cutoff)); }
+};
 
 template <class T>
 class SolvedLeastSquares {
@@ -192,6 +197,7 @@ void run_lstsq(const Op& op, std::span<Node* const> out, std::span<Node* const> 
   const Index k = in[1]->layout.shape().back(), least = std::min(m, n);
   const Tensor a = contiguous(in[0]), b = contiguous(in[1]);
   const double steps = 10.0 * static_cast<double>(m * n) * static_cast<double>(least + k);
+  const double cutoff = attrs_as<LstsqAttrs>(attrs).cutoff;
   Failure failure;
   with_floating(in[0]->dtype, [&]<class T>(T) {
     if (least == 0) {
@@ -200,7 +206,7 @@ void run_lstsq(const Op& op, std::span<Node* const> out, std::span<Node* const> 
       return;
     }
     for_stack(product(stack_of(shape)), steps, [&](Index begin, Index end) {
-      SolvedLeastSquares<T> solve(m, n, k, static_cast<T>(attrs->number));
+      SolvedLeastSquares<T> solve(m, n, k, static_cast<T>(cutoff));
       for (Index i = begin; i < end; ++i)
         if (const Index info =
                 solve(data_of<T>(a.node()) + i * m * n, data_of<T>(b.node()) + i * m * k,
@@ -251,6 +257,7 @@ Op& lstsq_record = pseudo_family.define(
     {.name = "lstsq",
      .kind = OpKind::custom,
      .arity = 2,
+     .attrs = attrs_type<LstsqAttrs>(),
      .pull = pull_lstsq,
      .push = push_lstsq,
      .needs = {3 | kSavesOutput, 3 | kSavesOutput, 3 | kSavesOutput},
@@ -294,11 +301,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstsq(const Tensor& left, const Tenso
   const Dims stack = broadcast_shapes(stack_of(a.shape()), stack_of(b.shape()), op);
   a = over_stack(a, stack);
   b = over_stack(b, stack);
-  auto* attrs = new Attrs;
-  const AttrsPtr held(attrs);
-  attrs->number = !rcond ? usual_cutoff(a) : *rcond > 0 ? *rcond : precision_of(a.dtype());
+  const double cutoff = !rcond ? usual_cutoff(a) : *rcond > 0 ? *rcond : precision_of(a.dtype());
   Node* const in[] = {a.node(), b.node()};
-  const std::vector<Tensor> out = apply_all(lstsq_record, in, held);
+  const std::vector<Tensor> out = apply_all(lstsq_record, in, make_attrs(LstsqAttrs{cutoff}));
   const Tensor residuals = rows_of(a) > columns_of(a) ? sum(square(b - matmul(a, out[0])), -2)
                                                       : zeros(with_axis(stack, 0), a.dtype());
   return {vector ? squeeze(out[0], -1) : out[0], residuals, out[1], out[2]};

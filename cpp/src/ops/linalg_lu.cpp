@@ -59,7 +59,12 @@ std::vector<Tensor> lu_of(const Tensor& a) {
 
 // -------------------------------------------------------------------------------------- solve
 
-// attrs.flag: the transposed system. Inputs are a, b, the factors of a and their pivots.
+// Inputs are a, b, the factors of a and their pivots.
+struct SolveAttrs {
+  bool trans;  // the transposed system
+
+  static constexpr auto fields() { return std::tuple(field("trans", &SolveAttrs::trans)); }
+};
 
 /// Exchanges rows of x, k entries each, in the order of the factorisation or the reverse one.
 template <class T>
@@ -106,6 +111,7 @@ void run_solve(const Op& op, Node* out, std::span<Node* const> in, const Attrs* 
   copy_value(in[1], out->data());
   const MatrixReader reader(in[2], MatrixReader::Order::rows);
   const Tensor pivots = contiguous(in[3]);
+  const bool trans = attrs_as<SolveAttrs>(attrs).trans;
   Failure failure;
   with_floating(out->dtype, [&]<class T>(T) {
     for_stack(product(stack), 2.0 * static_cast<double>(n * n * k), [&](Index begin, Index end) {
@@ -114,7 +120,7 @@ void run_solve(const Op& op, Node* out, std::span<Node* const> in, const Attrs* 
         if (has_zero_on_diagonal(factors, n, reader.leading()))
           failure.report(i, 1);
         else if (k > 0)
-          solve_from_factors(attrs->flag, n, k, factors, reader.leading(),
+          solve_from_factors(trans, n, k, factors, reader.leading(),
                              data_of<Index>(pivots.node()) + i * n, data_of<T>(out) + i * n * k);
       }
     });
@@ -128,7 +134,7 @@ Tensor solution(const Tensor& a, const Tensor& b, const Tensor& lu, const Tensor
                 bool trans);
 
 std::vector<Tensor> pull_solve(const RuleArgs& args, std::span<const Tensor> cts) {
-  const bool trans = args.attrs->flag;
+  const bool trans = attrs_as<SolveAttrs>(args.attrs).trans;
   const auto& in = args.inputs;
   const Tensor of_b = solution(in[0], cts[0], in[2], in[3], !trans);
   Tensor of_a;
@@ -139,7 +145,7 @@ std::vector<Tensor> pull_solve(const RuleArgs& args, std::span<const Tensor> cts
 }
 
 std::vector<Tensor> push_solve(const RuleArgs& args, std::span<const Tensor> tangents) {
-  const bool trans = args.attrs->flag;
+  const bool trans = attrs_as<SolveAttrs>(args.attrs).trans;
   Tensor right = tangents[1];
   if (tangents[0].defined()) {
     const Tensor moved = trans ? matrix_transpose(tangents[0]) : tangents[0];
@@ -156,6 +162,7 @@ Op& solve_record = lu_family.define(
      .kind = OpKind::custom,
      .arity = 4,
      .dtypes = DTypeRule::custom,
+     .attrs = attrs_type<SolveAttrs>(),
      .pull = pull_solve,
      .push = push_solve,
      .needs = {kReadsFactorsAndX, kReadsFactorsAndX, kReadsFactorsAndX},
@@ -170,13 +177,16 @@ Op& solve_record = lu_family.define(
 
 Tensor solution(const Tensor& a, const Tensor& b, const Tensor& lu, const Tensor& pivots,
                 bool trans) {
-  static const AttrsPtr plain = make_attrs({}, false), back = make_attrs({}, true);
-  return apply(solve_record, {&a, &b, &lu, &pivots}, trans ? back : plain);
+  return apply(solve_record, {&a, &b, &lu, &pivots}, make_attrs(SolveAttrs{trans}));
 }
 
 // -------------------------------------------------------------------------------------- inverse
 
-// attrs.flag: a singular matrix gives infinities, where else it is an error.
+struct InvAttrs {
+  bool lenient;  // a singular matrix gives infinities, where else it is an error
+
+  static constexpr auto fields() { return std::tuple(field("lenient", &InvAttrs::lenient)); }
+};
 
 void run_inv(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
              std::uint32_t) {
@@ -186,6 +196,7 @@ void run_inv(const Op& op, Node* out, std::span<Node* const> in, const Attrs* at
   const Index n = shape.back();
   if (out->layout.size() == 0) return;
   copy_value(in[0], out->data());
+  const bool lenient = attrs_as<InvAttrs>(attrs).lenient;
   Failure failure;
   with_floating(out->dtype, [&]<class T>(T) {
     for_stack(product(stack_of(shape)), 2 * cubic(n), [&](Index begin, Index end) {
@@ -196,7 +207,7 @@ void run_inv(const Op& op, Node* out, std::span<Node* const> in, const Attrs* at
         factor_lu(x, n, pivots.data());
         if (!has_zero_on_diagonal(x, n, n))
           inverse(x, pivots.data());
-        else if (attrs->flag)
+        else if (lenient)
           std::fill_n(x, n * n, std::numeric_limits<T>::infinity());
         else
           failure.report(i, 1);
@@ -212,6 +223,7 @@ Op& inv_record =
     lu_family.define({.name = "inv",
                       .kind = OpKind::custom,
                       .arity = 1,
+                      .attrs = attrs_type<InvAttrs>(),
                       .vjp =
                           [](const RuleArgs& args, int, const Tensor& ct) {
                             const Tensor back = matrix_transpose(args.output);
@@ -302,14 +314,12 @@ Tensor solve(const Tensor& x1, const Tensor& x2) {
 }
 
 Tensor inverse_or_infinite(const Tensor& x) {
-  static const AttrsPtr lenient = make_attrs({}, true);
-  return apply(inv_record, {&x}, lenient);
+  return apply(inv_record, {&x}, make_attrs(InvAttrs{.lenient = true}));
 }
 
 Tensor inv(const Tensor& x) {
-  static const AttrsPtr strict = make_attrs({}, false);
   const Tensor a = square_matrices(x, "inv");
-  return apply(inv_record, {&a}, strict);
+  return apply(inv_record, {&a}, make_attrs(InvAttrs{.lenient = false}));
 }
 
 std::tuple<Tensor, Tensor> slogdet(const Tensor& x) {

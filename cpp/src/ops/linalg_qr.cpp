@@ -20,7 +20,11 @@ namespace {
 
 Family qr_family;
 
-// attrs.flag: Q is complete. R has as many rows as Q has columns.
+struct QrAttrs {
+  bool complete;  // Q is; R has as many rows as Q has columns
+
+  static constexpr auto fields() { return std::tuple(field("complete", &QrAttrs::complete)); }
+};
 
 template <class T>
 Index factor_one(kernels::QrFactors<T>& factors, Index m, Index n, Index columns, T* work, T* q,
@@ -135,13 +139,14 @@ Op& qr_record = qr_family.define(
     {.name = "qr",
      .kind = OpKind::custom,
      .arity = 1,
+     .attrs = attrs_type<QrAttrs>(),
      .pull = pull_qr,
      .push = push_qr,
      .needs = {kSavesOutput, 0, 0},
      .infer = [](const Op&, std::span<Node* const> in, const Attrs* attrs) -> ResultList {
        const auto shape = in[0]->layout.shape();
        const Index m = shape[shape.size() - 2], n = shape.back();
-       const Index columns = attrs->flag ? m : std::min(m, n);
+       const Index columns = attrs_as<QrAttrs>(attrs).complete ? m : std::min(m, n);
        return std::vector<ResultSpec>{{in[0]->dtype, with_matrix(stack_of(shape), m, columns)},
                                       {in[0]->dtype, with_matrix(stack_of(shape), columns, n)}};
      },
@@ -158,10 +163,9 @@ std::tuple<Tensor, Tensor> qr(const Tensor& x, std::string_view mode) {
           "mode must be 'reduced' or 'complete', not '" + std::string(mode) + "'");
   const Tensor a = matrices(x, op);
   const Index m = rows_of(a), n = columns_of(a);
-  const AttrsPtr attrs = make_attrs({}, mode == "complete");
   const Tensor first = m < n ? columns_from(a, 0, m) : a;
   Node* const in[] = {first.node()};
-  std::vector<Tensor> out = apply_all(qr_record, in, attrs);
+  std::vector<Tensor> out = apply_all(qr_record, in, make_attrs(QrAttrs{mode == "complete"}));
   if (m < n) {
     const Tensor rest = matmul(matrix_transpose(out[0]), columns_from(a, m, n - m));
     out[1] = concat(std::vector{out[1], rest}, -1);

@@ -140,7 +140,11 @@ Op& eigvalsh_record = spectral_family.define(
 
 // ---------------------------------------------------------------------------- singular values
 
-// attrs.flag: all vectors are given, not min(m, n) of them.
+struct SvdAttrs {
+  bool full;  // all vectors are given, not min(m, n) of them
+
+  static constexpr auto fields() { return std::tuple(field("full", &SvdAttrs::full)); }
+};
 
 struct SvdTask {
   Index m, n;
@@ -189,7 +193,7 @@ void run_svd(const Op& op, std::span<Node* const> out, std::span<Node* const> in
   }
   const Tensor work = Tensor::adopt(new_array(in[0]->dtype, shape, op.name));
   copy_value(in[0], work.node()->data());
-  const bool all = vectors && attrs->flag;
+  const bool all = vectors && attrs_as<SvdAttrs>(attrs).full;
   const Index columns = all ? m : k, rows = all ? n : k;
   Failure failure;
   with_floating(s->dtype, [&]<class T>(T) {
@@ -309,6 +313,7 @@ Op& svd_record = spectral_family.define(
     {.name = "svd",
      .kind = OpKind::custom,
      .arity = 1,
+     .attrs = attrs_type<SvdAttrs>(),
      .pull = pull_svd,
      .push = push_svd,
      .needs = {1 | kSavesOutput, 0, 0},
@@ -316,9 +321,10 @@ Op& svd_record = spectral_family.define(
        const auto shape = in[0]->layout.shape(), stack = stack_of(shape);
        const Index m = shape[shape.size() - 2], n = shape.back(), k = std::min(m, n);
        const DType dtype = in[0]->dtype;
-       return std::vector<ResultSpec>{{dtype, with_matrix(stack, m, attrs->flag ? m : k)},
+       const bool full = attrs_as<SvdAttrs>(attrs).full;
+       return std::vector<ResultSpec>{{dtype, with_matrix(stack, m, full ? m : k)},
                                       {dtype, with_axis(stack, k)},
-                                      {dtype, with_matrix(stack, attrs->flag ? n : k, n)}};
+                                      {dtype, with_matrix(stack, full ? n : k, n)}};
      },
      .run_all = run_svd,
      .batch_all = batch_all_stacked,
@@ -327,8 +333,7 @@ Op& svd_record = spectral_family.define(
 
 std::vector<Tensor> svd_of(const Tensor& a, bool full) {
   Node* const in[] = {a.node()};
-  static const AttrsPtr thin = make_attrs({}, false), whole = make_attrs({}, true);
-  return apply_all(svd_record, in, full ? whole : thin);
+  return apply_all(svd_record, in, make_attrs(SvdAttrs{full}));
 }
 
 Op& svdvals_record = spectral_family.define(

@@ -2,8 +2,8 @@
 // counter; a draw reads it and changes nothing, random_advance steps over the blocks a draw of
 // `n` elements uses. Every element is a function of the state and its own position, so a draw is
 // the same for any number of threads.
-//
-// attrs.ints is the shape and attrs.dtype the dtype of a draw.
+#include "ops/random.h"
+
 #include <cmath>
 #include <numbers>
 #include <optional>
@@ -71,10 +71,10 @@ std::uint64_t word64(const std::uint32_t* words, std::int64_t i) {
 
 ResultList infer_floating(const Op& op, std::span<Node* const> in, const Attrs* attrs) {
   require_state(op.name, in[0]);
-  if (!is_floating(attrs->dtype))
-    raise(ErrorKind::type, op.name,
-          "dtype must be floating, not " + std::string(name(attrs->dtype)));
-  return {attrs->dtype, attrs->ints};
+  const auto& [shape, dtype] = attrs_as<ArrayAttrs>(attrs);
+  if (!is_floating(dtype))
+    raise(ErrorKind::type, op.name, "dtype must be floating, not " + std::string(name(dtype)));
+  return {dtype, shape};
 }
 
 // As many random bits as the significand holds, so every value is equally likely and 1 is none.
@@ -163,14 +163,23 @@ void run_normal(const Op&, Node* out, std::span<Node* const> in, const Attrs*, s
   }
 }
 
-/// attrs.more = low, high.
+struct IntegersAttrs {
+  Dims shape;
+  std::int64_t low, high;
+
+  static constexpr auto fields() {
+    return std::tuple(field("shape", &IntegersAttrs::shape), field("low", &IntegersAttrs::low),
+                      field("high", &IntegersAttrs::high));
+  }
+};
+
 ResultList infer_integers(const Op&, std::span<Node* const> in, const Attrs* attrs) {
   require_state("random_integers", in[0]);
-  if (attrs->more[0] >= attrs->more[1])
+  const auto& [shape, low, high] = attrs_as<IntegersAttrs>(attrs);
+  if (low >= high)
     raise(ErrorKind::value, "random_integers",
-          "needs low < high, got " + std::to_string(attrs->more[0]) + " and " +
-              std::to_string(attrs->more[1]));
-  return {DType::int64, attrs->ints};
+          "needs low < high, got " + std::to_string(low) + " and " + std::to_string(high));
+  return {DType::int64, shape};
 }
 
 // The high word of a 64 by 64 bit product: a value is off its fair share by at most 2^-64 times
@@ -178,8 +187,9 @@ ResultList infer_integers(const Op&, std::span<Node* const> in, const Attrs* att
 void run_integers(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
                   std::uint32_t) {
   allocate_value(out, "random_integers");
-  const auto low = static_cast<std::uint64_t>(attrs->more[0]);
-  const std::uint64_t width = static_cast<std::uint64_t>(attrs->more[1]) - low;
+  const auto& bounds = attrs_as<IntegersAttrs>(attrs);
+  const auto low = static_cast<std::uint64_t>(bounds.low);
+  const std::uint64_t width = static_cast<std::uint64_t>(bounds.high) - low;
   auto* to = static_cast<std::int64_t*>(out->data());
   __extension__ using Wide = unsigned __int128;
   for_words(Stream(in[0]), out->layout.size(), 2,
@@ -192,7 +202,7 @@ void run_integers(const Op&, Node* out, std::span<Node* const> in, const Attrs* 
 
 ResultList infer_bits(const Op&, std::span<Node* const> in, const Attrs* attrs) {
   require_state("random_bits", in[0]);
-  return {DType::uint64, attrs->ints};
+  return {DType::uint64, attrs_as<ShapeAttrs>(attrs).shape};
 }
 
 void run_bits(const Op&, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
@@ -204,7 +214,12 @@ void run_bits(const Op&, Node* out, std::span<Node* const> in, const Attrs*, std
             });
 }
 
-/// attrs.ints[0] = number of elements drawn.
+struct AdvanceAttrs {
+  std::int64_t count;  // elements drawn
+
+  static constexpr auto fields() { return std::tuple(field("count", &AdvanceAttrs::count)); }
+};
+
 ResultList infer_advance(const Op&, std::span<Node* const> in, const Attrs*) {
   require_state("random_advance", in[0]);
   return {DType::uint64, Dims{2}};
@@ -216,7 +231,8 @@ void run_advance(const Op&, Node* out, std::span<Node* const> in, const Attrs* a
   const Stream stream(in[0]);
   auto* words = static_cast<std::uint64_t*>(out->data());
   words[0] = stream.key;
-  words[1] = stream.counter + static_cast<std::uint64_t>(attrs->ints[0] / 2 + 1);
+  words[1] =
+      stream.counter + static_cast<std::uint64_t>(attrs_as<AdvanceAttrs>(attrs).count / 2 + 1);
 }
 
 /// A state per element of the batch: each gives the draw it would give alone.
@@ -237,31 +253,53 @@ Tensor batch_states(const BatchArgs& args) {
   return stack(parts, 0);
 }
 
-#define ADJOINT_DRAW(id, parameters, text, infer_rule, run_rule)                 \
-  [[maybe_unused]] Op& id##_record = family.define({.name = #id,                 \
-                                                    .signature = parameters,     \
-                                                    .doc = text,                 \
-                                                    .kind = OpKind::structural,  \
-                                                    .arity = 1,                  \
-                                                    .dtypes = DTypeRule::custom, \
-                                                    .batch = batch_states,       \
-                                                    .infer = infer_rule,         \
-                                                    .run = run_rule,             \
-                                                    .internal = true,            \
-                                                    .draws = true});
+Op& define_draw(const char* name, const char* signature, const char* doc, const AttrsType* attrs,
+                decltype(Op::infer) infer, decltype(Op::run) run) {
+  return family.define({.name = name,
+                        .signature = signature,
+                        .doc = doc,
+                        .kind = OpKind::structural,
+                        .arity = 1,
+                        .dtypes = DTypeRule::custom,
+                        .attrs = attrs,
+                        .batch = batch_states,
+                        .infer = infer,
+                        .run = run,
+                        .internal = true,
+                        .draws = true});
+}
 
-ADJOINT_DRAW(random_uniform, "(state, shape, dtype, /)", "Uniform on [0, 1).", infer_floating,
-             run_uniform)
-ADJOINT_DRAW(random_normal, "(state, shape, dtype, /)", "Standard normal.", infer_floating,
-             run_normal)
-ADJOINT_DRAW(random_integers, "(state, shape, low, high, /)", "Integers in [low, high), int64.",
-             infer_integers, run_integers)
-ADJOINT_DRAW(random_bits, "(state, shape, /)", "Words of 64 random bits.", infer_bits, run_bits)
-ADJOINT_DRAW(random_advance, "(state, n, /)", "The state after a draw of n elements.",
-             infer_advance, run_advance)
-#undef ADJOINT_DRAW
+Op& uniform_record = define_draw("random_uniform", "(state, shape, dtype, /)", "Uniform on [0, 1).",
+                                 attrs_type<ArrayAttrs>(), infer_floating, run_uniform);
+Op& normal_record = define_draw("random_normal", "(state, shape, dtype, /)", "Standard normal.",
+                                attrs_type<ArrayAttrs>(), infer_floating, run_normal);
+Op& integers_record = define_draw("random_integers", "(state, shape, low, high, /)",
+                                  "Integers in [low, high), int64.", attrs_type<IntegersAttrs>(),
+                                  infer_integers, run_integers);
+Op& bits_record = define_draw("random_bits", "(state, shape, /)", "Words of 64 random bits.",
+                              attrs_type<ShapeAttrs>(), infer_bits, run_bits);
+Op& advance_record =
+    define_draw("random_advance", "(state, n, /)", "The state after a draw of n elements.",
+                attrs_type<AdvanceAttrs>(), infer_advance, run_advance);
 
 }  // namespace
+
+Tensor random_uniform(const Tensor& state, Tensor::Shape shape, DType dtype) {
+  return apply(uniform_record, {&state}, make_attrs(ArrayAttrs{Dims(shape), dtype}));
+}
+Tensor random_normal(const Tensor& state, Tensor::Shape shape, DType dtype) {
+  return apply(normal_record, {&state}, make_attrs(ArrayAttrs{Dims(shape), dtype}));
+}
+Tensor random_integers(const Tensor& state, Tensor::Shape shape, std::int64_t low,
+                       std::int64_t high) {
+  return apply(integers_record, {&state}, make_attrs(IntegersAttrs{Dims(shape), low, high}));
+}
+Tensor random_bits(const Tensor& state, Tensor::Shape shape) {
+  return apply(bits_record, {&state}, make_attrs(ShapeAttrs{Dims(shape)}));
+}
+Tensor random_advance(const Tensor& state, std::int64_t n) {
+  return apply(advance_record, {&state}, make_attrs(AdvanceAttrs{n}));
+}
 
 void register_random_ops() { family.register_all(); }
 

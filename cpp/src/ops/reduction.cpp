@@ -1,6 +1,5 @@
-// Reductions. attrs.ints holds the axes in ascending order, attrs.flag keepdims. A run of adjacent
-// axes is reduced at once, from the last run to the first; that order, and the order inside a run
-// (kernels/reduce.h), depend on the shape alone.
+// Reductions. A run of adjacent axes is reduced at once, from the last run to the first; that
+// order, and the order inside a run (kernels/reduce.h), depend on the shape alone.
 #include "kernels/reduce.h"
 
 #include <algorithm>
@@ -40,12 +39,13 @@ ResultList infer_reduction(const Op& op, std::span<Node* const> in, const Attrs*
           "dtype " + std::string(adjoint::name(in[0]->dtype)) +
               " given; the reduction does not exist for it: convert with astype");
   const auto shape = in[0]->layout.shape();
-  for (const std::int64_t axis : attrs->ints)
+  const auto& [axes, keepdims] = attrs_as<ReduceAttrs>(attrs);
+  for (const std::int64_t axis : axes)
     if (shape[axis] == 0 && !op.reducers[static_cast<int>(t)]->identity)
       raise(ErrorKind::value, op.name,
             "axis " + std::to_string(axis) + " of shape " + to_string(shape) +
                 " is empty, and the reduction of nothing is undefined");
-  return {t, reduced_shape(shape, attrs->ints, attrs->flag)};
+  return {t, reduced_shape(shape, axes, keepdims)};
 }
 
 /// Reduces axes [first, last] of contiguous data of `shape` into `out`.
@@ -74,7 +74,7 @@ void run_reduction(const Op& op, Node* out, std::span<Node* const> in, const Att
     materialize(x.node());
   }
   Dims shape(x.shape());
-  const Dims& axes = attrs->ints;
+  const Dims& axes = attrs_as<ReduceAttrs>(attrs).axes;
   if (axes.empty()) return share_value(out, x.node(), Layout(x.node()->layout));
   for (std::size_t end = axes.size(); end > 0;) {
     std::size_t begin = end - 1;
@@ -100,21 +100,23 @@ std::int64_t reduced_count(const Tensor& x, const Dims& axes) {
   return n;
 }
 
+const Dims& axes_of(const RuleArgs& args) { return attrs_as<ReduceAttrs>(args.attrs).axes; }
+
 /// A reduced value seen with its axes kept, then repeated over the original shape.
 Tensor expand(const Tensor& reduced, const RuleArgs& args) {
   const auto shape = args.inputs[0].shape();
-  return broadcast_to(reshape(reduced, reduced_shape(shape, args.attrs->ints, true)), shape);
+  return broadcast_to(reshape(reduced, reduced_shape(shape, axes_of(args), true)), shape);
 }
 
-Tensor reduce(const Op& op, const Tensor& x, Dims axes, bool keepdims) {
-  return apply(op, {&x}, make_attrs(std::move(axes), keepdims));
+Tensor reduce(const Op& op, const Tensor& x, const Dims& axes, bool keepdims) {
+  return apply(op, {&x}, make_attrs(ReduceAttrs{axes, keepdims}));
 }
 
 /// The batch is axis 0 of the input: the reduced axes move up by one.
 Tensor batch_reduction(const BatchArgs& args) {
-  Dims axes = args.attrs->ints;
-  for (auto& a : axes) ++a;
-  return apply(args.op, {&args.inputs[0]}, make_attrs(axes, args.attrs->flag));
+  ReduceAttrs attrs = attrs_as<ReduceAttrs>(args.attrs);
+  for (auto& axis : attrs.axes) ++axis;
+  return apply(args.op, {&args.inputs[0]}, make_attrs(std::move(attrs)));
 }
 
 }  // namespace
@@ -123,6 +125,7 @@ static Op& sum_record = family.define(
     {.name = "sum",
      .kind = OpKind::reduction,
      .arity = 1,
+     .attrs = attrs_type<ReduceAttrs>(),
      .transpose = [](const RuleArgs& args, int, const Tensor& ct) { return expand(ct, args); },
      .batch = batch_reduction,
      .infer = infer_reduction,
@@ -136,7 +139,7 @@ namespace {
 Tensor extreme_weights(const RuleArgs& args) {
   const Tensor& x = args.inputs[0];
   const Tensor hit = astype(equal(x, expand(args.output, args)), x.dtype());
-  return hit * expand(reciprocal(reduce(sum_record, hit, args.attrs->ints, true)), args);
+  return hit * expand(reciprocal(reduce(sum_record, hit, axes_of(args), true)), args);
 }
 
 Tensor extreme_vjp(const RuleArgs& args, int, const Tensor& ct) {
@@ -144,7 +147,8 @@ Tensor extreme_vjp(const RuleArgs& args, int, const Tensor& ct) {
 }
 
 Tensor extreme_jvp(const RuleArgs& args, std::span<const Tensor> t) {
-  return reduce(sum_record, mul0(t[0], extreme_weights(args)), args.attrs->ints, args.attrs->flag);
+  const auto& [axes, keepdims] = attrs_as<ReduceAttrs>(args.attrs);
+  return reduce(sum_record, mul0(t[0], extreme_weights(args)), axes, keepdims);
 }
 
 }  // namespace
@@ -152,6 +156,7 @@ Tensor extreme_jvp(const RuleArgs& args, std::span<const Tensor> t) {
 static Op& max_record = family.define({.name = "max",
                                        .kind = OpKind::reduction,
                                        .arity = 1,
+                                       .attrs = attrs_type<ReduceAttrs>(),
                                        .vjp = extreme_vjp,
                                        .jvp = extreme_jvp,
                                        .needs = {1 | kSavesOutput, 0, 0},
@@ -164,6 +169,7 @@ static Op& max_record = family.define({.name = "max",
 static Op& min_record = family.define({.name = "min",
                                        .kind = OpKind::reduction,
                                        .arity = 1,
+                                       .attrs = attrs_type<ReduceAttrs>(),
                                        .vjp = extreme_vjp,
                                        .jvp = extreme_jvp,
                                        .needs = {1 | kSavesOutput, 0, 0},
@@ -180,13 +186,13 @@ namespace {
 /// multiplied by the other. Being made of operations, it has every derivative itself.
 Tensor products_of_others(const RuleArgs& args) {
   const Tensor& x = args.inputs[0];
-  Dims order = args.attrs->ints;
+  const Dims& axes = axes_of(args);
+  Dims order = axes;
   for (int i = 0; i < x.ndim(); ++i)
-    if (std::find(args.attrs->ints.begin(), args.attrs->ints.end(), i) == args.attrs->ints.end())
-      order.push_back(i);
+    if (std::find(axes.begin(), axes.end(), i) == axes.end()) order.push_back(i);
   const Tensor front = permute_dims(x, order);
-  const std::int64_t rows = reduced_count(x, args.attrs->ints);
-  const std::int64_t columns = product(front.shape().subspan(args.attrs->ints.size()));
+  const std::int64_t rows = reduced_count(x, axes);
+  const std::int64_t columns = product(front.shape().subspan(axes.size()));
   const auto part = [&](const Tensor& t, std::int64_t begin, std::int64_t count) {
     return slice(t, Dims{begin, 0}, Dims{count, columns}, Dims{1, 1});
   };
@@ -216,12 +222,13 @@ static Op& prod_record = family.define(
     {.name = "prod",
      .kind = OpKind::reduction,
      .arity = 1,
+     .attrs = attrs_type<ReduceAttrs>(),
      .vjp = [](const RuleArgs& args, int,
                const Tensor& ct) { return mul0(expand(ct, args), products_of_others(args)); },
      .jvp =
          [](const RuleArgs& args, std::span<const Tensor> t) {
-           return reduce(sum_record, mul0(t[0], products_of_others(args)), args.attrs->ints,
-                         args.attrs->flag);
+           const auto& [axes, keepdims] = attrs_as<ReduceAttrs>(args.attrs);
+           return reduce(sum_record, mul0(t[0], products_of_others(args)), axes, keepdims);
          },
      .needs = {1, 0, 0},
      .batch = batch_reduction,
@@ -233,6 +240,7 @@ static Op& prod_record = family.define(
 static Op& any_record = family.define({.name = "any",
                                        .kind = OpKind::reduction,
                                        .arity = 1,
+                                       .attrs = attrs_type<ReduceAttrs>(),
                                        .batch = batch_reduction,
                                        .infer = infer_reduction,
                                        .run = run_reduction,
@@ -242,6 +250,7 @@ static Op& any_record = family.define({.name = "any",
 static Op& all_record = family.define({.name = "all",
                                        .kind = OpKind::reduction,
                                        .arity = 1,
+                                       .attrs = attrs_type<ReduceAttrs>(),
                                        .batch = batch_reduction,
                                        .infer = infer_reduction,
                                        .run = run_reduction,

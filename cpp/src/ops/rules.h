@@ -12,13 +12,6 @@
 
 namespace adjoint {
 
-inline AttrsPtr make_attrs(Dims ints, bool flag = false) {
-  auto* attrs = new Attrs;
-  attrs->ints = std::move(ints);
-  attrs->flag = flag;
-  return AttrsPtr(attrs);
-}
-
 /// As it is, or in float64 where it is no floating tensor.
 Tensor in_floating(const Tensor& x);
 

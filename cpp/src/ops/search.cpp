@@ -19,14 +19,23 @@ Family family;
 
 // ------------------------------------------------------------------------------ cumulative_sum
 
-// attrs.ints[0] is the axis; attrs.flag: from the last entry to the first.
+struct CumulativeAttrs {
+  std::int64_t axis;
+  bool backward = false;  // from the last entry to the first
+
+  static constexpr auto fields() {
+    return std::tuple(field("axis", &CumulativeAttrs::axis),
+                      field("backward", &CumulativeAttrs::backward));
+  }
+};
 
 void run_cumulative_sum(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
                         std::uint32_t) {
   allocate_value(out, op.name);
   const Tensor x = contiguous(in[0]);
   const auto shape = x.shape();
-  const auto axis = static_cast<std::size_t>(attrs->ints[0]);
+  const bool backward = attrs_as<CumulativeAttrs>(attrs).backward;
+  const auto axis = static_cast<std::size_t>(attrs_as<CumulativeAttrs>(attrs).axis);
   const std::int64_t n = shape[axis];
   const std::int64_t outer = product(shape.first(axis));
   const std::int64_t inner = product(shape.subspan(axis + 1));
@@ -35,8 +44,8 @@ void run_cumulative_sum(const Op& op, Node* out, std::span<Node* const> in, cons
     auto* to = static_cast<T*>(out->data());
     for (std::int64_t o = 0; o < outer; ++o)
       for (std::int64_t k = 0; k < n; ++k) {
-        const std::int64_t at = (o * n + (attrs->flag ? n - 1 - k : k)) * inner;
-        const std::int64_t before = attrs->flag ? at + inner : at - inner;
+        const std::int64_t at = (o * n + (backward ? n - 1 - k : k)) * inner;
+        const std::int64_t before = backward ? at + inner : at - inner;
         for (std::int64_t i = 0; i < inner; ++i)
           to[at + i] = k == 0 ? from[at + i]
                               : static_cast<T>(static_cast<Wrapping<T>>(to[before + i]) +
@@ -45,28 +54,37 @@ void run_cumulative_sum(const Op& op, Node* out, std::span<Node* const> in, cons
   });
 }
 
-Op& cumulative_sum_record = family.define(
-    {.name = "cumulative_sum",
-     .kind = OpKind::structural,
-     .arity = 1,
-     .transpose =
-         [](const RuleArgs& args, int, const Tensor& ct) {
-           return apply(args.op, {&ct}, make_attrs(args.attrs->ints, !args.attrs->flag));
-         },
-     .batch = batch_by_axis,
-     .infer = infer_same,
-     .run = run_cumulative_sum});
+Op& cumulative_sum_record =
+    family.define({.name = "cumulative_sum",
+                   .kind = OpKind::structural,
+                   .arity = 1,
+                   .attrs = attrs_type<CumulativeAttrs>(),
+                   .transpose =
+                       [](const RuleArgs& args, int, const Tensor& ct) {
+                         const auto& [axis, backward] = attrs_as<CumulativeAttrs>(args.attrs);
+                         return apply(args.op, {&ct}, make_attrs(CumulativeAttrs{axis, !backward}));
+                       },
+                   .batch = batch_by_axis<CumulativeAttrs>,
+                   .infer = infer_same,
+                   .run = run_cumulative_sum});
 
 // -------------------------------------------------------------------------------- searchsorted
 
-// Both inputs have attrs.ints[0] leading axes in common, one row each; attrs.flag: after equal
-// ones.
+struct SearchAttrs {
+  std::int64_t lead;  // leading axes that both inputs have in common, one row each
+  bool right;         // after equal ones
+
+  static constexpr auto fields() {
+    return std::tuple(field("lead", &SearchAttrs::lead), field("right", &SearchAttrs::right));
+  }
+};
 
 void run_searchsorted(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
                       std::uint32_t) {
   allocate_value(out, op.name);
   const Tensor sorted = contiguous(in[0]), wanted = contiguous(in[1]);
-  const auto lead = static_cast<std::size_t>(attrs->ints[0]);
+  const bool right = attrs_as<SearchAttrs>(attrs).right;
+  const auto lead = static_cast<std::size_t>(attrs_as<SearchAttrs>(attrs).lead);
   const std::int64_t rows = product(sorted.shape().first(lead));
   const std::int64_t n = sorted.shape()[lead];
   const std::int64_t count = product(wanted.shape().subspan(lead));
@@ -76,32 +94,42 @@ void run_searchsorted(const Op& op, Node* out, std::span<Node* const> in, const 
     const auto* value = static_cast<const T*>(wanted.node()->data());
     for (std::int64_t r = 0; r < rows; ++r, row += n)
       for (std::int64_t i = 0; i < count; ++i, ++value) {
-        const T* at = attrs->flag ? std::upper_bound(row, row + n, *value, comes_before<T>)
-                                  : std::lower_bound(row, row + n, *value, comes_before<T>);
+        const T* at = right ? std::upper_bound(row, row + n, *value, comes_before<T>)
+                            : std::lower_bound(row, row + n, *value, comes_before<T>);
         *to++ = at - row;
       }
   });
 }
 
-Op& searchsorted_record =
-    family.define({.name = "searchsorted",
-                   .kind = OpKind::structural,
-                   .arity = 2,
-                   .batch =
-                       [](const BatchArgs& args) {
-                         const Tensor x1 = mapped_input(args, 0), x2 = mapped_input(args, 1);
-                         return apply(args.op, {&x1, &x2},
-                                      make_attrs(Dims{args.attrs->ints[0] + 1}, args.attrs->flag));
-                       },
-                   .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
-                     return ResultSpec{DType::int64, Dims(in[1]->layout.shape())};
-                   },
-                   .run = run_searchsorted});
+Op& searchsorted_record = family.define(
+    {.name = "searchsorted",
+     .kind = OpKind::structural,
+     .arity = 2,
+     .attrs = attrs_type<SearchAttrs>(),
+     .batch =
+         [](const BatchArgs& args) {
+           const Tensor x1 = mapped_input(args, 0), x2 = mapped_input(args, 1);
+           const auto& [lead, right] = attrs_as<SearchAttrs>(args.attrs);
+           return apply(args.op, {&x1, &x2}, make_attrs(SearchAttrs{lead + 1, right}));
+         },
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
+       return ResultSpec{DType::int64, Dims(in[1]->layout.shape())};
+     },
+     .run = run_searchsorted});
 
 // ------------------------------------------------------------------------------- argmax, argmin
 
+struct ArgAttrs {
+  std::int64_t axis;
+  bool keepdims;
+
+  static constexpr auto fields() {
+    return std::tuple(field("axis", &ArgAttrs::axis), field("keepdims", &ArgAttrs::keepdims));
+  }
+};
+
 ResultList infer_arg(const Op& op, std::span<Node* const> in, const Attrs* attrs) {
-  const auto axis = static_cast<std::size_t>(attrs->ints[0]);
+  const auto axis = static_cast<std::size_t>(attrs_as<ArgAttrs>(attrs).axis);
   Dims shape(in[0]->layout.shape());
   if (!kernels::find_argreduce(op.name, in[0]->dtype))
     raise(ErrorKind::type, op.name,
@@ -110,7 +138,7 @@ ResultList infer_arg(const Op& op, std::span<Node* const> in, const Attrs* attrs
     raise(ErrorKind::value, op.name,
           "axis " + std::to_string(axis) + " of shape " + to_string(shape) +
               " is empty: there is nothing to choose from");
-  if (attrs->flag) {
+  if (attrs_as<ArgAttrs>(attrs).keepdims) {
     shape[axis] = 1;
   } else {
     shape.erase(axis);
@@ -124,7 +152,7 @@ void run_arg(const Op& op, Node* out, std::span<Node* const> in, const Attrs* at
   allocate_value(out, op.name);
   if (out->layout.size() == 0) return;
   const Layout& from = x->layout;
-  const int axis = static_cast<int>(attrs->ints[0]);
+  const int axis = static_cast<int>(attrs_as<ArgAttrs>(attrs).axis);
   const Dims order = moved_axis(from.ndim(), axis, from.ndim() - 1);
   Dims shape, strides;
   for (const std::int64_t a : order) {
@@ -142,23 +170,26 @@ void run_arg(const Op& op, Node* out, std::span<Node* const> in, const Attrs* at
 Op& argmax_record = family.define({.name = "argmax",
                                    .kind = OpKind::structural,
                                    .arity = 1,
-                                   .batch = batch_by_axis,
+                                   .attrs = attrs_type<ArgAttrs>(),
+                                   .batch = batch_by_axis<ArgAttrs>,
                                    .infer = infer_arg,
                                    .run = run_arg});
 
 Op& argmin_record = family.define({.name = "argmin",
                                    .kind = OpKind::structural,
                                    .arity = 1,
-                                   .batch = batch_by_axis,
+                                   .attrs = attrs_type<ArgAttrs>(),
+                                   .batch = batch_by_axis<ArgAttrs>,
                                    .infer = infer_arg,
                                    .run = run_arg});
 
 /// Without an axis, the position among all elements in row-major order.
 Tensor extreme_index(const Op& op, const Tensor& x, std::optional<int> axis, bool keepdims) {
   if (axis)
-    return apply(op, {&x}, make_attrs(Dims{normalize_axis(*axis, x.ndim(), op.name)}, keepdims));
+    return apply(op, {&x},
+                 make_attrs(ArgAttrs{normalize_axis(*axis, x.ndim(), op.name), keepdims}));
   const Tensor flat = reshape(x, Dims{-1});
-  const Tensor found = apply(op, {&flat}, make_attrs(Dims{0}, false));
+  const Tensor found = apply(op, {&flat}, make_attrs(ArgAttrs{0, false}));
   return keepdims ? reshape(found, Dims(static_cast<std::size_t>(x.ndim()), 1)) : found;
 }
 
@@ -232,7 +263,7 @@ struct Accumulation {
 Tensor cumulative_sum(const Tensor& x, std::optional<int> axis, std::optional<DType> dtype,
                       bool include_initial) {
   const Accumulation a(x, axis, dtype, "cumulative_sum", sum);
-  const Tensor out = apply(cumulative_sum_record, {&a.x}, make_attrs(Dims{a.axis}));
+  const Tensor out = apply(cumulative_sum_record, {&a.x}, make_attrs(CumulativeAttrs{a.axis}));
   return a.with_initial(out, include_initial);
 }
 
@@ -271,7 +302,7 @@ Tensor searchsorted(const Tensor& x1, const Tensor& x2, std::string_view side,
   const DType dtype = promote(x1.dtype(), x2.dtype());
   const Tensor row = astype(sorter ? take(x1, *sorter, 0) : x1, dtype);
   const Tensor values = astype(x2, dtype);
-  return apply(searchsorted_record, {&row, &values}, make_attrs(Dims{0}, side == "right"));
+  return apply(searchsorted_record, {&row, &values}, make_attrs(SearchAttrs{0, side == "right"}));
 }
 
 std::vector<Tensor> nonzero(const Tensor& x) {

@@ -50,28 +50,29 @@ bool reshaped_strides(const Layout& layout, Layout::Extents shape, Dims* strides
 }
 
 ResultList infer_reshape(const Op&, std::span<Node* const> in, const Attrs* attrs) {
-  if (checked_size(attrs->ints, "reshape") != in[0]->layout.size())
+  const Dims& to = attrs_as<ShapeAttrs>(attrs).shape;
+  if (checked_size(to, "reshape") != in[0]->layout.size())
     raise(ErrorKind::value, "reshape",
-          "shape " + to_string(in[0]->layout.shape()) + " does not fit shape " +
-              to_string(attrs->ints) + ": the number of elements must stay the same");
-  return {in[0]->dtype, attrs->ints};
+          "shape " + to_string(in[0]->layout.shape()) + " does not fit shape " + to_string(to) +
+              ": the number of elements must stay the same");
+  return {in[0]->dtype, to};
 }
 
 void run_reshape(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
                  std::uint32_t) {
   Node* x = in[0];
   const Layout& layout = x->layout;
+  const Dims& to = attrs_as<ShapeAttrs>(attrs).shape;
   if (layout.contiguous()) {
     out->bits = x->bits;
     out->storage = x->storage;
     if (out->storage) retain(out->storage);
-    if (layout.offset() != 0)
-      out->layout = Layout(attrs->ints, Layout(attrs->ints).strides(), layout.offset());
+    if (layout.offset() != 0) out->layout = Layout(to, Layout(to).strides(), layout.offset());
     return;
   }
   Dims strides;
-  if (reshaped_strides(layout, attrs->ints, &strides)) {
-    share_value(out, x, Layout(attrs->ints, strides, layout.offset()));
+  if (reshaped_strides(layout, to, &strides)) {
+    share_value(out, x, Layout(to, strides, layout.offset()));
     return;
   }
   allocate_value(out, "reshape");
@@ -80,9 +81,17 @@ void run_reshape(const Op&, Node* out, std::span<Node* const> in, const Attrs* a
 
 // ------------------------------------------------------------------------------- permute_dims
 
+struct PermuteAttrs {
+  Dims axes;
+
+  static constexpr auto fields() { return std::tuple(field("axes", &PermuteAttrs::axes)); }
+};
+
+const Dims& order_of(const Attrs* attrs) { return attrs_as<PermuteAttrs>(attrs).axes; }
+
 ResultList infer_permute(const Op&, std::span<Node* const> in, const Attrs* attrs) {
   Dims shape;
-  for (const std::int64_t axis : attrs->ints) shape.push_back(in[0]->layout.shape()[axis]);
+  for (const std::int64_t axis : order_of(attrs)) shape.push_back(in[0]->layout.shape()[axis]);
   return {in[0]->dtype, shape};
 }
 
@@ -90,21 +99,21 @@ void run_permute(const Op&, Node* out, std::span<Node* const> in, const Attrs* a
                  std::uint32_t) {
   const Layout& layout = in[0]->layout;
   Dims strides;
-  for (const std::int64_t axis : attrs->ints) strides.push_back(layout.strides()[axis]);
+  for (const std::int64_t axis : order_of(attrs)) strides.push_back(layout.strides()[axis]);
   share_value(out, in[0], Layout(Dims(out->layout.shape()), strides, layout.offset()));
 }
 
 Tensor batch_permute(const BatchArgs& args) {
   Dims axes{0};
-  for (const std::int64_t axis : args.attrs->ints) axes.push_back(axis + 1);
-  return apply(args.op, {&args.inputs[0]}, make_attrs(std::move(axes)));
+  for (const std::int64_t axis : order_of(args.attrs)) axes.push_back(axis + 1);
+  return apply(args.op, {&args.inputs[0]}, make_attrs(PermuteAttrs{std::move(axes)}));
 }
 
 // ------------------------------------------------------------------------------- broadcast_to
 
 ResultList infer_broadcast(const Op&, std::span<Node* const> in, const Attrs* attrs) {
   const auto from = in[0]->layout.shape();
-  const Dims& to = attrs->ints;
+  const Dims& to = attrs_as<ShapeAttrs>(attrs).shape;
   checked_size(to, "broadcast_to");
   bool fits = from.size() <= to.size();
   for (std::size_t i = 0; fits && i < from.size(); ++i) {
@@ -121,24 +130,32 @@ ResultList infer_broadcast(const Op&, std::span<Node* const> in, const Attrs* at
 void run_broadcast(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
                    std::uint32_t) {
   const Layout& layout = in[0]->layout;
-  share_value(out, in[0],
-              Layout(attrs->ints, broadcast_strides(layout, attrs->ints), layout.offset()));
+  const Dims& to = attrs_as<ShapeAttrs>(attrs).shape;
+  share_value(out, in[0], Layout(to, broadcast_strides(layout, to), layout.offset()));
 }
 
 Tensor batch_broadcast(const BatchArgs& args) {
   const auto shape = element_shape(args, 0);
+  const Dims& to = attrs_as<ShapeAttrs>(args.attrs).shape;
   Dims padded{args.size};
-  padded.resize(1 + args.attrs->ints.size() - shape.size(), 1);
+  padded.resize(1 + to.size() - shape.size(), 1);
   padded.append(shape.data(), shape.size());
-  return broadcast_to(reshape(args.inputs[0], padded), prefixed(args.size, args.attrs->ints));
+  return broadcast_to(reshape(args.inputs[0], padded), prefixed(args.size, to));
 }
 
 // -------------------------------------------------------------------------------------- concat
 
-// attrs.ints[0] is the axis; attrs.more holds where each part starts, and the end of the last.
+struct ConcatAttrs {
+  std::int64_t axis;
+  Dims starts;  // where each part starts, and the end of the last
+
+  static constexpr auto fields() {
+    return std::tuple(field("axis", &ConcatAttrs::axis), field("starts", &ConcatAttrs::starts));
+  }
+};
 
 ResultList infer_concat(const Op&, std::span<Node* const> in, const Attrs* attrs) {
-  const auto axis = static_cast<std::size_t>(attrs->ints[0]);
+  const auto axis = static_cast<std::size_t>(attrs_as<ConcatAttrs>(attrs).axis);
   const auto first = in[0]->layout.shape();
   Dims shape(first);
   for (const Node* part : in) {
@@ -150,18 +167,19 @@ ResultList infer_concat(const Op&, std::span<Node* const> in, const Attrs* attrs
             "shapes " + to_string(first) + " and " + to_string(other) + " do not join along axis " +
                 std::to_string(axis) + ": all other extents must be equal");
   }
-  shape[axis] = attrs->more.back();
+  shape[axis] = attrs_as<ConcatAttrs>(attrs).starts.back();
   return {in[0]->dtype, shape};
 }
 
 void run_concat(const Op&, Node* out, std::span<Node* const> in, const Attrs* attrs,
                 std::uint32_t) {
   allocate_value(out, "concat");
-  const auto axis = static_cast<std::size_t>(attrs->ints[0]);
+  const auto axis = static_cast<std::size_t>(attrs_as<ConcatAttrs>(attrs).axis);
   const Dims to = byte_strides(out->layout.strides(), out->dtype);
+  const Dims& starts = attrs_as<ConcatAttrs>(attrs).starts;
   auto* base = static_cast<char*>(out->data());
   for (std::size_t i = 0; i < in.size(); ++i) {
-    char* dst = base + attrs->more[i] * to[axis];
+    char* dst = base + starts[i] * to[axis];
     if (in[i]->layout.contiguous() && axis == 0) {
       std::memcpy(dst, in[i]->data(), in[i]->nbytes());
     } else {
@@ -173,15 +191,16 @@ void run_concat(const Op&, Node* out, std::span<Node* const> in, const Attrs* at
 
 Tensor transpose_concat(const RuleArgs& args, int input, const Tensor& ct) {
   const auto shape = args.inputs[input].shape();
+  const auto& attrs = attrs_as<ConcatAttrs>(args.attrs);
   Dims starts(shape.size(), 0);
-  starts[args.attrs->ints[0]] = args.attrs->more[input];
+  starts[attrs.axis] = attrs.starts[input];
   return slice(ct, starts, shape, Dims(shape.size(), 1));
 }
 
 Tensor batch_concat(const BatchArgs& args) {
   std::vector<Tensor> parts;
   for (std::size_t i = 0; i < args.inputs.size(); ++i) parts.push_back(mapped_input(args, i));
-  return concat(parts, static_cast<int>(args.attrs->ints[0]) + 1);
+  return concat(parts, static_cast<int>(attrs_as<ConcatAttrs>(args.attrs).axis) + 1);
 }
 
 }  // namespace
@@ -192,11 +211,13 @@ static Op& reshape_record = family.define(
     {.name = "reshape",
      .kind = OpKind::view,
      .arity = 1,
+     .attrs = attrs_type<ShapeAttrs>(),
      .transpose = [](const RuleArgs& args, int,
                      const Tensor& ct) { return reshape(ct, args.inputs[0].shape()); },
      .batch =
          [](const BatchArgs& args) {
-           return reshape(args.inputs[0], prefixed(args.size, args.attrs->ints));
+           return reshape(args.inputs[0],
+                          prefixed(args.size, attrs_as<ShapeAttrs>(args.attrs).shape));
          },
      .infer = infer_reshape,
      .run = run_reshape,
@@ -206,9 +227,10 @@ static Op& permute_dims_record =
     family.define({.name = "permute_dims",
                    .kind = OpKind::view,
                    .arity = 1,
+                   .attrs = attrs_type<PermuteAttrs>(),
                    .transpose =
                        [](const RuleArgs& args, int, const Tensor& ct) {
-                         return permute_dims(ct, inverse_permutation(args.attrs->ints));
+                         return permute_dims(ct, inverse_permutation(order_of(args.attrs)));
                        },
                    .batch = batch_permute,
                    .infer = infer_permute,
@@ -218,6 +240,7 @@ static Op& broadcast_to_record = family.define(
     {.name = "broadcast_to",
      .kind = OpKind::view,
      .arity = 1,
+     .attrs = attrs_type<ShapeAttrs>(),
      .transpose = [](const RuleArgs& args, int,
                      const Tensor& ct) { return sum_to_shape(ct, args.inputs[0].shape()); },
      .batch = batch_broadcast,
@@ -228,6 +251,7 @@ static Op& broadcast_to_record = family.define(
 static Op& concat_record = family.define({.name = "concat",
                                           .kind = OpKind::structural,
                                           .arity = 0xff,
+                                          .attrs = attrs_type<ConcatAttrs>(),
                                           .transpose = transpose_concat,
                                           .batch = batch_concat,
                                           .infer = infer_concat,
@@ -257,7 +281,7 @@ Tensor reshape(const Tensor& x, Tensor::Shape shape) {
           "shape " + to_string(x.shape()) + " does not fit shape " + to_string(shape) +
               ": the number of elements must stay the same, and one extent may be -1 where the "
               "others decide it");
-  return apply(reshape_record, {&x}, make_attrs(std::move(target)));
+  return apply(reshape_record, {&x}, make_attrs(ShapeAttrs{std::move(target)}));
 }
 
 Tensor permute_dims(const Tensor& x, Tensor::Shape axes) {
@@ -273,13 +297,13 @@ Tensor permute_dims(const Tensor& x, Tensor::Shape axes) {
       raise(ErrorKind::value, "permute_dims",
             "axis " + std::to_string(axis) + " is named twice: name every axis once");
   }
-  return apply(permute_dims_record, {&x}, make_attrs(std::move(order)));
+  return apply(permute_dims_record, {&x}, make_attrs(PermuteAttrs{std::move(order)}));
 }
 
 Tensor expand_dims(const Tensor& x, int axis) {
   Dims shape(x.shape());
   shape.insert(static_cast<std::size_t>(normalize_axis(axis, x.ndim() + 1, "expand_dims")), 1);
-  return apply(reshape_record, {&x}, make_attrs(std::move(shape)));
+  return apply(reshape_record, {&x}, make_attrs(ShapeAttrs{std::move(shape)}));
 }
 
 Tensor matrix_transpose(const Tensor& x) {
@@ -326,11 +350,11 @@ Tensor squeeze(const Tensor& x, const Axes& axis) {
   Dims shape;
   for (int i = 0; i < x.ndim(); ++i)
     if (!dropped[i]) shape.push_back(x.shape()[i]);
-  return apply(reshape_record, {&x}, make_attrs(std::move(shape)));
+  return apply(reshape_record, {&x}, make_attrs(ShapeAttrs{std::move(shape)}));
 }
 
 Tensor broadcast_to(const Tensor& x, Tensor::Shape shape) {
-  return apply(broadcast_to_record, {&x}, make_attrs(Dims(shape)));
+  return apply(broadcast_to_record, {&x}, make_attrs(ShapeAttrs{Dims(shape)}));
 }
 
 Tensor entries_along(const Tensor& x, int axis, std::int64_t start, std::int64_t count,
@@ -364,19 +388,16 @@ Tensor joined(std::span<const Tensor> parts, int axis) {
   const int at = normalize_axis(axis, parts[0].ndim(), "concat");
   DType dtype = parts[0].dtype();
   for (const Tensor& part : parts) dtype = promote(dtype, part.dtype());
-  auto* attrs = new Attrs;
-  const AttrsPtr held(attrs);
-  attrs->ints.push_back(at);
-  attrs->more.push_back(0);
+  Dims starts{0};
   std::vector<Tensor> converted;
   std::vector<Node*> nodes;
   converted.reserve(parts.size());
   for (const Tensor& part : parts) {
     converted.push_back(part.dtype() == dtype ? part : astype(part, dtype));
     nodes.push_back(converted.back().node());
-    attrs->more.push_back(attrs->more.back() + (at < part.ndim() ? part.shape()[at] : 0));
+    starts.push_back(starts.back() + (at < part.ndim() ? part.shape()[at] : 0));
   }
-  return Tensor::adopt(apply(concat_record, nodes, held));
+  return Tensor::adopt(apply(concat_record, nodes, make_attrs(ConcatAttrs{at, std::move(starts)})));
 }
 
 }  // namespace

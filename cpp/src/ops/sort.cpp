@@ -1,5 +1,4 @@
 // Orders. A sort is stable in both directions, and nan counts as larger than every number.
-// attrs.ints[0] is the axis, attrs.flag asks for descending order.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -11,6 +10,16 @@ namespace adjoint {
 namespace {
 
 Family family;
+
+struct OrderAttrs {
+  std::int64_t axis;
+  bool descending;
+
+  static constexpr auto fields() {
+    return std::tuple(field("axis", &OrderAttrs::axis),
+                      field("descending", &OrderAttrs::descending));
+  }
+};
 
 /// Calls body(values, stride, start) for every row along the axis of contiguous x; `start` is the
 /// offset of its first element.
@@ -36,12 +45,12 @@ void order_row(const T* x, std::int64_t stride, std::span<std::int64_t> order, b
 template <class F>
 void run_ordered(Node* x, const Attrs* attrs, F&& write) {
   const auto shape = x->layout.shape();
-  const std::int64_t axis = attrs->ints[0];
-  std::vector<std::int64_t> order(static_cast<std::size_t>(shape[axis]));
+  const auto& by = attrs_as<OrderAttrs>(attrs);
+  std::vector<std::int64_t> order(static_cast<std::size_t>(shape[by.axis]));
   with_type(x->dtype, [&]<class T>(T) {
     const auto* data = static_cast<const T*>(x->data());
-    for_rows(shape, axis, [&](std::int64_t start, std::int64_t stride) {
-      order_row(data + start, stride, order, attrs->flag);
+    for_rows(shape, by.axis, [&](std::int64_t start, std::int64_t stride) {
+      order_row(data + start, stride, order, by.descending);
       for (std::size_t i = 0; i < order.size(); ++i)
         write(start + static_cast<std::int64_t>(i) * stride, start, stride, order[i]);
     });
@@ -80,14 +89,15 @@ Op& argsort_record = family.define(
     {.name = "argsort",
      .kind = OpKind::structural,
      .arity = 1,
-     .batch = batch_by_axis,
+     .attrs = attrs_type<OrderAttrs>(),
+     .batch = batch_by_axis<OrderAttrs>,
      .infer = [](const Op& op, std::span<Node* const> in, const Attrs*) -> ResultList {
        return infer_order(op, in, DType::int64);
      },
      .run = run_argsort});
 
 Tensor argsort_of(const Tensor& x, std::int64_t axis, bool descending) {
-  return apply(argsort_record, {&x}, make_attrs(Dims{axis}, descending));
+  return apply(argsort_record, {&x}, make_attrs(OrderAttrs{axis, descending}));
 }
 
 /// y[..., i, ...] = x[..., order[..., i, ...], ...] along the axis.
@@ -108,24 +118,25 @@ Tensor reordered(const Tensor& x, const Tensor& order, std::int64_t axis) {
 // The slope of a sort is a permutation: its transpose puts every cotangent back where the element
 // came from.
 Tensor vjp_sort(const RuleArgs& args, int, const Tensor& ct) {
-  const std::int64_t axis = args.attrs->ints[0];
-  const Tensor order = argsort_of(args.inputs[0], axis, args.attrs->flag);
+  const auto& [axis, descending] = attrs_as<OrderAttrs>(args.attrs);
+  const Tensor order = argsort_of(args.inputs[0], axis, descending);
   return reordered(ct, argsort_of(order, axis, false), axis);
 }
 
 Tensor jvp_sort(const RuleArgs& args, std::span<const Tensor> tangents) {
-  const std::int64_t axis = args.attrs->ints[0];
-  return reordered(tangents[0], argsort_of(args.inputs[0], axis, args.attrs->flag), axis);
+  const auto& [axis, descending] = attrs_as<OrderAttrs>(args.attrs);
+  return reordered(tangents[0], argsort_of(args.inputs[0], axis, descending), axis);
 }
 
 [[maybe_unused]] Op& sort_record = family.define(
     {.name = "sort",
      .kind = OpKind::structural,
      .arity = 1,
+     .attrs = attrs_type<OrderAttrs>(),
      .vjp = vjp_sort,
      .jvp = jvp_sort,
      .needs = {1, 0, 0},
-     .batch = batch_by_axis,
+     .batch = batch_by_axis<OrderAttrs>,
      .infer = [](const Op& op, std::span<Node* const> in, const Attrs*) -> ResultList {
        return infer_order(op, in, in[0]->dtype);
      },
@@ -135,7 +146,7 @@ Tensor jvp_sort(const RuleArgs& args, std::span<const Tensor> tangents) {
 
 Tensor sort(const Tensor& x, int axis, bool descending, bool) {
   return apply(sort_record, {&x},
-               make_attrs(Dims{normalize_axis(axis, x.ndim(), "sort")}, descending));
+               make_attrs(OrderAttrs{normalize_axis(axis, x.ndim(), "sort"), descending}));
 }
 Tensor argsort(const Tensor& x, int axis, bool descending, bool) {
   return argsort_of(x, normalize_axis(axis, x.ndim(), "argsort"), descending);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -108,6 +109,23 @@ inline Tensor zeros_view(Tensor::Shape shape, DType dtype) {
   return Tensor::adopt(new_node(dtype, Layout(shape, Dims(shape.size(), 0), 0)));
 }
 
+/// Attributes of what is made with a shape and a dtype.
+struct ArrayAttrs {
+  Dims shape;
+  DType dtype;
+
+  static constexpr auto fields() {
+    return std::tuple(field("shape", &ArrayAttrs::shape), field("dtype", &ArrayAttrs::dtype));
+  }
+};
+
+/// Attributes of what only has a shape to be given.
+struct ShapeAttrs {
+  Dims shape;
+
+  static constexpr auto fields() { return std::tuple(field("shape", &ShapeAttrs::shape)); }
+};
+
 /// Keeps the parameters of the application that a rule differentiates.
 inline AttrsPtr same_attrs(const Attrs* attrs) { return AttrsPtr(attrs); }
 
@@ -156,12 +174,12 @@ inline Tensor mapped_input(const BatchArgs& args, std::size_t i) {
   return broadcast_to(args.inputs[i], prefixed(args.size, args.inputs[i].shape()));
 }
 
-/// For operations whose axes are attrs.ints and nothing else depends on the position of an axis.
-inline Tensor batch_by_axis(const BatchArgs& args) {
-  auto* attrs = new Attrs(*args.attrs);
-  const AttrsPtr held(attrs);
-  for (auto& axis : attrs->ints) ++axis;
-  return apply(args.op, {&args.inputs[0]}, held);
+/// For operations with an `axis` among their attributes, on whose position nothing else depends.
+template <class A>
+Tensor batch_by_axis(const BatchArgs& args) {
+  A attrs = attrs_as<A>(args.attrs);
+  ++attrs.axis;
+  return apply(args.op, {&args.inputs[0]}, make_attrs(std::move(attrs)));
 }
 
 }  // namespace adjoint

@@ -17,9 +17,13 @@ namespace adjoint {
 
 namespace {
 
-const DerivativeRule& rule_of(const Attrs* attrs) {
-  return static_cast<const DerivativeRule&>(*attrs->payload);
-}
+struct CarrierAttrs {
+  IntrusivePtr<const DerivativeRule> rule;
+
+  static constexpr auto fields() { return std::tuple(field("rule", &CarrierAttrs::rule)); }
+};
+
+const DerivativeRule& rule_of(const Attrs* attrs) { return *attrs_as<CarrierAttrs>(attrs).rule; }
 
 std::vector<Tensor> carriers(std::span<const Tensor> inputs,
                              IntrusivePtr<const DerivativeRule> rule);
@@ -151,6 +155,7 @@ Op& carrier_record = family.define(
      .kind = OpKind::custom,
      .arity = 0xff,
      .dtypes = DTypeRule::custom,
+     .attrs = attrs_type<CarrierAttrs>(),
      .pull = [](const RuleArgs& args, std::span<const Tensor> cotangents) -> std::vector<Tensor> {
        return rule_of(args.attrs).pull(args.inputs, cotangents);
      },
@@ -190,12 +195,19 @@ Tensor batch_same(const BatchArgs& args) {
 /// Tells one barrier from another.
 class Token final : public Payload {};
 
+struct BarrierAttrs {
+  IntrusivePtr<const Token> token;
+
+  static constexpr auto fields() { return std::tuple(field("token", &BarrierAttrs::token)); }
+};
+
 Op& barrier_record = family.define(
     {.name = "barrier",
      .signature = "(x, /)",
      .doc = "The same value, in a program not merged with what is computed from x itself.",
      .kind = OpKind::view,
      .arity = 1,
+     .attrs = attrs_type<BarrierAttrs>(),
      .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
      .batch = batch_same,
      .infer = infer_same,
@@ -242,6 +254,7 @@ Op& attached_record = family.define(
                    .doc = "The same value, as a handle keeps it: tangents do not pass.",
                    .kind = OpKind::view,
                    .arity = 1,
+                   .attrs = attrs_type<KeptAttrs>(),
                    .vjp = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
                    .jvp = [](const RuleArgs&, std::span<const Tensor>) -> Tensor { return {}; },
                    .batch = batch_same,
@@ -264,12 +277,9 @@ Op& attached_record = family.define(
 
 std::vector<Tensor> carriers(std::span<const Tensor> inputs,
                              IntrusivePtr<const DerivativeRule> rule) {
-  auto* attrs = new Attrs;
-  const AttrsPtr held(attrs);
-  attrs->payload = IntrusivePtr<const Payload>(rule.get());
   std::vector<Node*> nodes;
   for (const Tensor& x : inputs) nodes.push_back(x.node());
-  return apply_all(carrier_record, nodes, held);
+  return apply_all(carrier_record, nodes, make_attrs(CarrierAttrs{std::move(rule)}));
 }
 
 }  // namespace
@@ -346,10 +356,8 @@ bool is_in_body(const Tensor& x) {
 
 Tensor barrier(const Tensor& x) {
   if (!current_trace()) return x;
-  auto* attrs = new Attrs;
-  const AttrsPtr held(attrs);
-  attrs->payload = IntrusivePtr<const Payload>(new Token);
-  return apply(barrier_record, {&x}, held);
+  return apply(barrier_record, {&x},
+               make_attrs(BarrierAttrs{IntrusivePtr<const Token>(new Token)}));
 }
 
 bool is_connected(const Tensor& x, std::uint64_t start) {

@@ -177,7 +177,7 @@ class DualCells final : public CellScope {
       return write_outside(cell, primal(std::move(value)));
     {
       const WithinScope within(true);
-      value = apply(kept, {&value}, make_attrs(Dims{forward()}));
+      value = apply(kept, {&value}, make_attrs(KeptAttrs{.levels = {forward()}}));
     }
     write_outside(cell, std::move(value));
     if (known_.insert(cell.at).second) recorded_.emplace_back(cell, cell.keep(cell.who));
@@ -251,8 +251,9 @@ struct LevelAndCells {
 
 }  // namespace
 
-bool ends_tangents(const Attrs* attrs, std::uint32_t level) noexcept {
-  return !attrs || std::ranges::find(attrs->ints, level) != attrs->ints.end();
+bool ends_tangents(const Attrs* attrs, std::uint32_t level) {
+  const auto& kept = attrs_as<KeptAttrs>(attrs);
+  return kept.everywhere || std::ranges::find(kept.levels, level) != kept.levels.end();
 }
 
 Tensor box_batch(const Level& level, Tensor inner) {
@@ -411,7 +412,8 @@ Tensor constant_part(const Tensor& x) {
                                 : box_dual(level, std::move(inner), std::move(tangent));
   }
   // A leaf that a tape has made inside keeps the tangents that it had.
-  if (own && n->level && n->leaf) return apply(find_op("kept"), {&x});
+  if (own && n->level && n->leaf)
+    return apply(find_op("kept"), {&x}, make_attrs(KeptAttrs{.everywhere = true, .levels = {}}));
   if (own || n->level > state.constant_levels || !moves_outside(state, n)) return x;
   return n->level ? stop_gradient(x) : x.detach();
 }

@@ -10,8 +10,8 @@
 namespace adjoint {
 
 /// Whether the tangents of a forward level end at a value that is kept; `attrs` are those of the
-/// record `kept`: the identities of the levels, null for all.
-bool ends_tangents(const Attrs* attrs, std::uint32_t level) noexcept;
+/// record `kept`.
+bool ends_tangents(const Attrs* attrs, std::uint32_t level);
 /// A value of the level whose batch is axis 0 of `inner`.
 Tensor box_batch(const Level& level, Tensor inner);
 /// Of a batch that was opened last: in it a rule is run for the batch of this serial number, which
