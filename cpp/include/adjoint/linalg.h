@@ -58,6 +58,10 @@ Tensor cho_solve(const Tensor& c, const Tensor& b, bool lower = true);
 std::tuple<Tensor, Tensor, Tensor, Tensor> lstsq(const Tensor& a, const Tensor& b,
                                                  std::optional<double> rcond = {});
 Tensor inv(const Tensor& x);
+/// Of a tensor that maps its last axes to its first `ind` ones, and of one that maps axes to those
+/// of b.
+Tensor tensorinv(const Tensor& x, std::int64_t ind = 2);
+Tensor tensorsolve(const Tensor& a, const Tensor& b, const Axes& axes = {});
 Tensor pinv(const Tensor& x, const std::optional<Tensor>& rtol = {});
 
 // Determinants, powers, exponentials.
