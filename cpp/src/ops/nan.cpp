@@ -11,12 +11,12 @@ namespace {
 
 Family nan_family;
 
-constexpr const char* kReduction = "(x, /, axis=None, *, keepdims=False)";
-constexpr const char* kMoment = "(x, /, axis=None, *, correction=0.0, keepdims=False)";
-constexpr const char* kRunning = "(x, /, axis=None)";
+constexpr const char* kOverNan = "(x, /, axis=None, *, keepdims=False)";
+constexpr const char* kMomentOverNan = "(x, /, axis=None, *, correction=0.0, keepdims=False)";
+constexpr const char* kRunningOverNan = "(x, /, axis=None)";
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr double kBeyond = std::numeric_limits<double>::infinity();
 
 /// Other types have no nan.
 Tensor without_nan(const Tensor& x, double value) {
@@ -31,8 +31,8 @@ Tensor nan_to_num(const Tensor& x, double nan, std::optional<double> posinf,
   const double largest = x.dtype() == DType::float32 ? std::numeric_limits<float>::max()
                                                      : std::numeric_limits<double>::max();
   Tensor out = without_nan(x, nan);
-  out = where(equal(x, scalar_like(x, kInf)), scalar_like(x, posinf.value_or(largest)), out);
-  return where(equal(x, scalar_like(x, -kInf)), scalar_like(x, neginf.value_or(-largest)), out);
+  out = where(equal(x, scalar_like(x, kBeyond)), scalar_like(x, posinf.value_or(largest)), out);
+  return where(equal(x, scalar_like(x, -kBeyond)), scalar_like(x, neginf.value_or(-largest)), out);
 }
 [[maybe_unused]] static const FunctionRecord& nan_to_num_function = nan_family.offer(
     {.name = "nan_to_num",
@@ -46,7 +46,7 @@ Tensor nansum(const Tensor& x, const Axes& axis, bool keepdims) {
 }
 [[maybe_unused]] static const FunctionRecord& nansum_function =
     nan_family.offer({.name = "nansum",
-                      .signature = kReduction,
+                      .signature = kOverNan,
                       .doc = "The sum of what is not nan.",
                       .entry = entry_of<nansum>()});
 
@@ -56,7 +56,7 @@ Tensor nanmean(const Tensor& x, const Axes& axis, bool keepdims) {
 }
 [[maybe_unused]] static const FunctionRecord& nanmean_function =
     nan_family.offer({.name = "nanmean",
-                      .signature = kReduction,
+                      .signature = kOverNan,
                       .doc = "The mean of what is not nan.",
                       .entry = entry_of<nanmean>()});
 
@@ -72,20 +72,20 @@ Tensor extreme_but_nan(const Tensor& x, const Axes& axis, bool keepdims, double 
 }  // namespace
 
 Tensor nanmax(const Tensor& x, const Axes& axis, bool keepdims) {
-  return extreme_but_nan(x, axis, keepdims, -kInf, max);
+  return extreme_but_nan(x, axis, keepdims, -kBeyond, max);
 }
 [[maybe_unused]] static const FunctionRecord& nanmax_function =
     nan_family.offer({.name = "nanmax",
-                      .signature = kReduction,
+                      .signature = kOverNan,
                       .doc = "The maximum of what is not nan.",
                       .entry = entry_of<nanmax>()});
 
 Tensor nanmin(const Tensor& x, const Axes& axis, bool keepdims) {
-  return extreme_but_nan(x, axis, keepdims, kInf, min);
+  return extreme_but_nan(x, axis, keepdims, kBeyond, min);
 }
 [[maybe_unused]] static const FunctionRecord& nanmin_function =
     nan_family.offer({.name = "nanmin",
-                      .signature = kReduction,
+                      .signature = kOverNan,
                       .doc = "The minimum of what is not nan.",
                       .entry = entry_of<nanmin>()});
 
@@ -94,7 +94,7 @@ Tensor nanprod(const Tensor& x, const Axes& axis, bool keepdims) {
 }
 [[maybe_unused]] static const FunctionRecord& nanprod_function =
     nan_family.offer({.name = "nanprod",
-                      .signature = kReduction,
+                      .signature = kOverNan,
                       .doc = "The product of what is not nan.",
                       .entry = entry_of<nanprod>()});
 
@@ -107,7 +107,7 @@ Tensor nanvar(const Tensor& x, const Axes& axis, double correction, bool keepdim
 }
 [[maybe_unused]] static const FunctionRecord& nanvar_function =
     nan_family.offer({.name = "nanvar",
-                      .signature = kMoment,
+                      .signature = kMomentOverNan,
                       .doc = "The variance of what is not nan; the divisor is the count of that "
                              "minus `correction`.",
                       .entry = entry_of<nanvar>()});
@@ -117,7 +117,7 @@ Tensor nanstd(const Tensor& x, const Axes& axis, double correction, bool keepdim
 }
 [[maybe_unused]] static const FunctionRecord& nanstd_function =
     nan_family.offer({.name = "nanstd",
-                      .signature = kMoment,
+                      .signature = kMomentOverNan,
                       .doc = "The standard deviation of what is not nan: the root of `nanvar`.",
                       .entry = entry_of<nanstd>()});
 
@@ -126,7 +126,7 @@ Tensor nancumsum(const Tensor& x, std::optional<int> axis) {
 }
 [[maybe_unused]] static const FunctionRecord& nancumsum_function =
     nan_family.offer({.name = "nancumsum",
-                      .signature = kRunning,
+                      .signature = kRunningOverNan,
                       .doc = "Sums of what is not nan up to each entry along an axis; of all "
                              "elements in one axis where none is given.",
                       .entry = entry_of<nancumsum>()});
@@ -136,7 +136,7 @@ Tensor nancumprod(const Tensor& x, std::optional<int> axis) {
 }
 [[maybe_unused]] static const FunctionRecord& nancumprod_function =
     nan_family.offer({.name = "nancumprod",
-                      .signature = kRunning,
+                      .signature = kRunningOverNan,
                       .doc = "Products of what is not nan up to each entry along an axis; of all "
                              "elements in one axis where none is given.",
                       .entry = entry_of<nancumprod>()});
@@ -145,7 +145,7 @@ namespace {
 
 Tensor place_but_nan(const Tensor& x, const std::optional<int>& axis, bool keepdims, bool largest,
                      const char* op) {
-  const Tensor kept = without_nan(x, largest ? -kInf : kInf);
+  const Tensor kept = without_nan(x, largest ? -kBeyond : kBeyond);
   const Tensor place = largest ? argmax(kept, axis, keepdims) : argmin(kept, axis, keepdims);
   const Tensor some =
       any(logical_not(isnan(in_floating(x))), axis ? Axes(*axis) : Axes(), keepdims);
@@ -159,7 +159,7 @@ Tensor nanargmax(const Tensor& x, std::optional<int> axis, bool keepdims) {
 }
 [[maybe_unused]] static const FunctionRecord& nanargmax_function =
     nan_family.offer({.name = "nanargmax",
-                      .signature = kReduction,
+                      .signature = kOverNan,
                       .doc = "The index of the first maximum of what is not nan. Raises ValueError "
                              "where all is.",
                       .entry = entry_of<nanargmax>()});
@@ -169,7 +169,7 @@ Tensor nanargmin(const Tensor& x, std::optional<int> axis, bool keepdims) {
 }
 [[maybe_unused]] static const FunctionRecord& nanargmin_function =
     nan_family.offer({.name = "nanargmin",
-                      .signature = kReduction,
+                      .signature = kOverNan,
                       .doc = "The index of the first minimum of what is not nan. Raises ValueError "
                              "where all is.",
                       .entry = entry_of<nanargmin>()});
