@@ -810,15 +810,15 @@ def i1e(x: _Array, /) -> Tensor:
 def igamma(a: _Array, x: _Array, /) -> Tensor:
     """The regularised lower incomplete gamma function P(a, x), for a and x that are not negative.
 
-    The relative error is below 1e-13 as long as the result is above 1e-100. The derivative is
-    that in x; asking for one in a raises.
+    The relative error is below 1e-13 as long as the result is above 1e-100. Derivatives exist in
+    both, in a up to order 20, beyond which they are nan.
     """
 
 def igammac(a: _Array, x: _Array, /) -> Tensor:
     """The regularised upper incomplete gamma function Q(a, x) = 1 - P(a, x).
 
-    The relative error is below 1e-13 as long as the result is above 1e-100. The derivative is
-    that in x; asking for one in a raises.
+    The relative error is below 1e-13 as long as the result is above 1e-100. Derivatives exist in
+    both, in a up to order 20, beyond which they are nan.
     """
 
 def ldexp(x1: _Array, x2: _Array, /) -> Tensor:
@@ -1176,22 +1176,6 @@ def kron(x1: _Array, x2: _Array, /) -> Tensor:
 def cross(x1: _Array, x2: _Array, /, *, axis: int = -1) -> Tensor:
     """The cross product of vectors of three entries; other axes broadcast."""
 
-def median(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """The middle value over one axis, several, or all; nan where one is nan."""
-
-def quantile(
-    x: _Array, q: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False
-) -> Tensor:
-    """Values below which the share q lies, linear in between; nan where one is nan.
-
-    The axis of several shares comes first. Raises ValueError where a share is not from 0 to 1.
-    """
-
-def percentile(
-    x: _Array, q: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False
-) -> Tensor:
-    """Values below which q percent lie: `quantile` of q / 100."""
-
 def ptp(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """The largest value less the least."""
 
@@ -1215,25 +1199,6 @@ def topk(x: _Array, k: int, /, *, axis: int = -1, largest: builtins.bool = True)
     """The k largest entries along an axis in descending order, or the k smallest in ascending
     order, and where they are.
     """
-
-def nan_to_num(
-    x: _Array, /, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
-) -> Tensor:
-    """Other numbers in the place of nan and infinities: the largest finite ones of the dtype,
-    where none are given.
-    """
-
-def nansum(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """The sum of what is not nan."""
-
-def nanmean(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """The mean of what is not nan."""
-
-def nanmax(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """The maximum of what is not nan."""
-
-def nanmin(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """The minimum of what is not nan."""
 
 def fmax(x1: _Array, x2: _Array, /) -> Tensor:
     """The larger one; the other one of a nan."""
@@ -1284,9 +1249,6 @@ def entr(x: _Array, /) -> Tensor:
 def logit(x: _Array, /) -> Tensor:
     """log(x / (1 - x)), the inverse of sigmoid."""
 
-def trapezoid(y: _Array, x: _Array | None = None, *, dx: float = 1.0, axis: int = -1) -> Tensor:
-    """The integral along an axis by the trapezoidal rule, at points x or dx apart."""
-
 def cov(
     m: _Array,
     /,
@@ -1294,14 +1256,242 @@ def cov(
     rowvar: builtins.bool = True,
     bias: builtins.bool = False,
     ddof: int | None = None,
+    fweights: _Array | None = None,
+    aweights: _Array | None = None,
 ) -> Tensor:
-    """Covariances of variables, of which each row, or column, holds the observations."""
+    """Covariances of variables, of which each row, or column, holds the observations.
+
+    `fweights` says how often each observation was made, `aweights` how much it counts.
+    """
 
 def corrcoef(x: _Array, /, *, rowvar: builtins.bool = True) -> Tensor:
     """Pearson's correlation coefficients of the rows, or columns."""
 
 def one_hot(x: _Array, /, num_classes: int, *, dtype: _DTypeLike | None = None) -> Tensor:
     """A new last axis with 1 at the index x and 0 elsewhere, also for an x outside."""
+
+def median(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """The middle value over one axis, several, or all; nan where one is nan."""
+
+def nanmedian(
+    x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False
+) -> Tensor:
+    """The middle value of what is not nan."""
+
+def quantile(
+    x: _Array,
+    q: _Array,
+    /,
+    axis: _Axes | None = None,
+    *,
+    method: str = "linear",
+    keepdims: builtins.bool = False,
+) -> Tensor:
+    """Values below which the share q lies; nan where one is nan.
+
+    Between two entries `method` decides: 'linear', 'lower', 'higher', 'midpoint' or 'nearest'.
+    The axis of several shares comes first. Raises ValueError where a share is not from 0 to 1.
+    """
+
+def percentile(
+    x: _Array,
+    q: _Array,
+    /,
+    axis: _Axes | None = None,
+    *,
+    method: str = "linear",
+    keepdims: builtins.bool = False,
+) -> Tensor:
+    """Values below which q percent lie: `quantile` of q / 100."""
+
+def nanquantile(
+    x: _Array,
+    q: _Array,
+    /,
+    axis: _Axes | None = None,
+    *,
+    method: str = "linear",
+    keepdims: builtins.bool = False,
+) -> Tensor:
+    """Values below which the share q of what is not nan lies: see `quantile`."""
+
+def nanpercentile(
+    x: _Array,
+    q: _Array,
+    /,
+    axis: _Axes | None = None,
+    *,
+    method: str = "linear",
+    keepdims: builtins.bool = False,
+) -> Tensor:
+    """Values below which q percent of what is not nan lie: `nanquantile` of q / 100."""
+
+def nan_to_num(
+    x: _Array, /, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
+    """Other numbers in the place of nan and infinities: the largest finite ones of the dtype,
+    where none are given.
+    """
+
+def nansum(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """The sum of what is not nan."""
+
+def nanmean(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """The mean of what is not nan."""
+
+def nanmax(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """The maximum of what is not nan."""
+
+def nanmin(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """The minimum of what is not nan."""
+
+def nanprod(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """The product of what is not nan."""
+
+def nanvar(
+    x: _Array,
+    /,
+    axis: _Axes | None = None,
+    *,
+    correction: float = 0.0,
+    keepdims: builtins.bool = False,
+) -> Tensor:
+    """The variance of what is not nan; the divisor is the count of that minus `correction`."""
+
+def nanstd(
+    x: _Array,
+    /,
+    axis: _Axes | None = None,
+    *,
+    correction: float = 0.0,
+    keepdims: builtins.bool = False,
+) -> Tensor:
+    """The standard deviation of what is not nan: the root of `nanvar`."""
+
+def nancumsum(x: _Array, /, axis: int | None = None) -> Tensor:
+    """Sums of what is not nan up to each entry along an axis; of all elements in one axis where
+    none is given.
+    """
+
+def nancumprod(x: _Array, /, axis: int | None = None) -> Tensor:
+    """Products of what is not nan up to each entry along an axis; of all elements in one axis
+    where none is given.
+    """
+
+def nanargmax(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """The index of the first maximum of what is not nan. Raises ValueError where all is."""
+
+def nanargmin(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """The index of the first minimum of what is not nan. Raises ValueError where all is."""
+
+class _CummaxResult(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+def cummax(x: _Array, /, axis: int = -1) -> _CummaxResult:
+    """The largest entry up to each one along an axis, and where it is: of equal ones the last,
+    which has the derivative. From a nan on all are nan.
+    """
+
+class _CumminResult(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+def cummin(x: _Array, /, axis: int = -1) -> _CumminResult:
+    """The smallest entry up to each one along an axis, and where it is: of equal ones the last,
+    which has the derivative. From a nan on all are nan.
+    """
+
+def logcumsumexp(x: _Array, /, axis: int = -1) -> Tensor:
+    """The logarithm of the sum of exponentials of all entries up to each one along an axis,
+    without overflow.
+    """
+
+def trapezoid(y: _Array, x: _Array | None = None, *, dx: float = 1.0, axis: int = -1) -> Tensor:
+    """The integral along an axis by the trapezoidal rule, at points x or dx apart."""
+
+def cumulative_trapezoid(
+    y: _Array,
+    x: _Array | None = None,
+    *,
+    dx: float = 1.0,
+    axis: int = -1,
+    initial: float | None = None,
+) -> Tensor:
+    """Integrals from the first point to each other one along an axis by the trapezoidal rule, at
+    points x or dx apart; with initial=0 to the first one too.
+    """
+
+def gradient(
+    x: _Array, /, *spacing: _Array, axis: _Axes | None = None, edge_order: int = 1
+) -> Tensor | tuple[Tensor, ...]:
+    """Slopes of values on a grid along one axis, several, or all: one tensor for each, or only one.
+
+    They are central differences inside, where the points need not be evenly spaced, of order
+    `edge_order` at the ends. `spacing` is a number for all axes, or for each a number or the
+    coordinates of the points.
+    """
+
+def append(x: _Array, values: _Array, /, axis: int | None = None) -> Tensor:
+    """Values joined to the end of an axis; of all elements in one axis where it is None."""
+
+def insert(
+    x: _Array, obj: int | Sequence[int] | slice | _Array, values: _Array, /, axis: int | None = None
+) -> Tensor:
+    """With values put in before the entries that obj names along an axis; of all elements in one
+    axis where it is None.
+
+    obj is an int, a list of ints, a slice or a mask of bools, counted in x as it was; the length
+    of the axis names its end. The values broadcast to the entries that go in. An int is a place
+    for as many of them as there are along the first axis of values of as many dimensions as x,
+    as in NumPy.
+    """
+
+def delete(
+    x: _Array, obj: int | Sequence[int] | slice | _Array, /, axis: int | None = None
+) -> Tensor:
+    """Without the entries that obj names along an axis: an int, a list of ints, a slice or a
+    mask of bools; of all elements in one axis where it is None.
+    """
+
+def unravel_index(indices: _Array, shape: _Shape, /) -> tuple[Tensor, ...]:
+    """The index along each axis of elements that are counted in the order of rows.
+
+    Raises ValueError where one lies outside of the shape.
+    """
+
+def ravel_multi_index(multi_index: Sequence[_Array] | Tensor, dims: _Shape, /) -> Tensor:
+    """The count, in the order of rows, of elements that an index along each axis names.
+
+    Raises ValueError where one lies outside of the shape.
+    """
+
+def diagflat(x: _Array, /, k: int = 0) -> Tensor:
+    """The matrix that has all elements of x on its k-th diagonal."""
+
+def partition(
+    x: _Array, kth: int | Sequence[int] | Tensor | npt.NDArray[Any], /, axis: int = -1
+) -> Tensor:
+    """Entries in an order in which the kth ones are where sorting puts them, smaller ones before
+    and larger ones after: all of them are sorted. Of all elements in one axis where it is
+    None.
+    """
+
+def argpartition(
+    x: _Array, kth: int | Sequence[int] | Tensor | npt.NDArray[Any], /, axis: int = -1
+) -> Tensor:
+    """The indices that bring entries into the order of `partition`."""
+
+def digitize(x: _Array, bins: _Array, /, right: builtins.bool = False) -> Tensor:
+    """The number of the bin of each element, among bounds that rise or fall: 0 before the first,
+    their count after the last. A bound belongs to the bin after it, with `right` to the one
+    before.
+    """
+
+def isin(x1: _Array, x2: _Array, /, *, invert: builtins.bool = False) -> Tensor:
+    """Whether each element of x1 is among those of x2; with `invert`, whether it is not. A nan
+    is not.
+    """
 
 def einsum(subscripts: str, /, *operands: _Array) -> Tensor:
     """Sums of products in Einstein's notation: 'ij,jk->ik' is the product of matrices.
@@ -1365,16 +1555,6 @@ def rot90(m: _Array, /, k: int = 1, axes: _Axes | None = None) -> Tensor:
     from the first of them to the second.
     """
 
-def append(x: _Array, values: _Array, /, axis: int | None = None) -> Tensor:
-    """Values joined to the end of an axis; of all elements in one axis where it is None."""
-
-def delete(
-    x: _Array, obj: int | Sequence[int] | Tensor | npt.NDArray[Any], /, axis: int | None = None
-) -> Tensor:
-    """Without the entries at the given indices along an axis; of all elements in one axis where
-    it is None.
-    """
-
 def tri(n: int, m: int | None = None, /, k: int = 0, *, dtype: _DTypeLike | None = None) -> Tensor:
     """Ones at and below the k-th diagonal of an n by m matrix, zeros above it."""
 
@@ -1427,6 +1607,52 @@ def column_stack(arrays: Sequence[_Array] | Tensor, /) -> Tensor:
 
 def vdot(x1: _Array, x2: _Array, /) -> Tensor:
     """The sum of the products of all elements of one and the other, in one axis each."""
+
+def real(x: _Array, /) -> Tensor:
+    """The real part: x itself, as all numbers here are real."""
+
+def imag(x: _Array, /) -> Tensor:
+    """The imaginary part: 0, as all numbers here are real."""
+
+def conj(x: _Array, /) -> Tensor:
+    """The complex conjugate: x itself, as all numbers here are real."""
+
+def isposinf(x: _Array, /) -> Tensor:
+    """Whether each element is plus infinity."""
+
+def isneginf(x: _Array, /) -> Tensor:
+    """Whether each element is minus infinity."""
+
+def logaddexp2(x1: _Array, x2: _Array, /) -> Tensor:
+    """log2(2**x1 + 2**x2) without overflow."""
+
+def select(
+    condlist: Sequence[_Array] | Tensor,
+    choicelist: Sequence[_Array] | Tensor,
+    /,
+    default: _Array = 0,
+) -> Tensor:
+    """Elements of the first of several choices whose condition is true, else `default`; all
+    broadcast.
+    """
+
+def polyval(p: _Array, x: _Array, /) -> Tensor:
+    """The polynomial of x whose coefficients are p, the highest power first."""
+
+def around(x: _Array, /, decimals: int = 0) -> Tensor:
+    """Rounded to a number of decimals, halves to the even neighbour; a negative number rounds to
+    tens, hundreds and so on. Its derivative is 0.
+    """
+
+def geomspace(
+    start: float,
+    stop: float,
+    num: int = 50,
+    *,
+    endpoint: builtins.bool = True,
+    dtype: _DTypeLike | None = None,
+) -> Tensor:
+    """Numbers from `start` to `stop` of which each is the same multiple of the one before."""
 
 def logspace(
     start: float,

@@ -40,7 +40,13 @@ _REDUCTIONS = {
     "minimum": "min",
     "multiply": "prod",
 }
-_ACCUMULATIONS = {"add": "cumulative_sum", "multiply": "cumulative_prod"}
+_ACCUMULATIONS = {
+    "add": "cumulative_sum",
+    "logaddexp": "logcumsumexp",
+    "maximum": "cummax",
+    "minimum": "cummin",
+    "multiply": "cumulative_prod",
+}
 
 # Their results are texts and files, so that a call is a request for the numbers, as np.asarray is.
 _EXITS = {"array2string", "array_repr", "array_str", "save", "savetxt", "savez", "savez_compressed"}
@@ -136,6 +142,7 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
     "may_share_memory": _of_memory("may_share_memory"),
     "ndim": lambda a: a.ndim,
     "rint": _in_floats("round"),
+    "round": lambda a, decimals=0: ad.around(a, decimals),
     "shape": lambda a: a.shape,
     "shares_memory": _of_memory("shares_memory"),
     "size": _size,
@@ -462,7 +469,7 @@ def _accumulate(
     accumulation = _named(title, ufunc, _ACCUMULATIONS)
     result = accumulation(inputs[0], axis=options.pop("axis", 0))
     _refuse_rest(title, options)
-    return result
+    return getattr(result, "values", result)  # of cummax without its places
 
 
 def _outer(

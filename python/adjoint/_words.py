@@ -15,7 +15,6 @@ NUMPY_NAMES = {
     "absolute": "abs",
     "amax": "max",
     "amin": "min",
-    "around": "round",
     "array": "asarray",
     "asanyarray": "asarray",
     "concatenate": "concat",

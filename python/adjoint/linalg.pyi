@@ -41,6 +41,8 @@ __all__ = [
     "svd",
     "svdvals",
     "tensordot",
+    "tensorinv",
+    "tensorsolve",
     "trace",
     "vecdot",
     "vector_norm",
@@ -136,6 +138,20 @@ def solve(x1: _Array, x2: _Array, /) -> Tensor:
 
 def inv(x: _Array, /) -> Tensor:
     """The inverse of square matrices. Raises LinAlgError where one is singular."""
+
+def tensorinv(x: _Array, /, ind: int = 2) -> Tensor:
+    """The inverse of the map from tensors of the last axes of x to those of its first `ind` ones:
+    `tensordot(tensorinv(x, ind), b, ind)` solves `tensordot(x, y, ...) = b`.
+
+    Raises LinAlgError where there is none.
+    """
+
+def tensorsolve(a: _Array, b: _Array, /, axes: _Axes | None = None) -> Tensor:
+    """The tensor x for which the sum of products of a and x over all axes of x, the last ones of a,
+    is b.
+
+    `axes` of a are moved to its end first. Raises LinAlgError where a is singular.
+    """
 
 class _SlogdetResult(NamedTuple):
     sign: Tensor

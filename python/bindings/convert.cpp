@@ -314,6 +314,14 @@ std::int64_t int_argument(PyObject* o, const char* op, const char* what) {
   return v;
 }
 
+std::int64_t diagonal_argument(PyObject* o, const char* op, const char* what) {
+  constexpr std::int64_t none = std::int64_t{1} << 62;  // beyond any matrix
+  if (!PyLong_CheckExact(o)) return int_argument(o, op, what);
+  int overflow = 0;
+  const long long v = PyLong_AsLongLongAndOverflow(o, &overflow);
+  return overflow ? overflow * none : std::clamp<std::int64_t>(v, -none, none);
+}
+
 double number_argument(PyObject* o, const char* op, const char* what) {
   if (is_tensor(o)) {
     const Node* node = read_node(as_tensor(o));

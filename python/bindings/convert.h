@@ -102,6 +102,8 @@ Tensor tensor_argument(PyObject* o, const char* op);
 /// do not hold. Of a tensor of exponents it is known too late.
 void check_exponent(PyObject* exponent, const char* op);
 std::int64_t int_argument(PyObject* o, const char* op, const char* what);
+/// Which diagonal of a matrix; one that 64 bits do not hold is outside of it like any other.
+std::int64_t diagonal_argument(PyObject* o, const char* op, const char* what);
 /// A number that shapes a result without being part of it; raises for a tensor whose derivative, or
 /// whose value in a trace or batch, would be lost.
 double number_argument(PyObject* o, const char* op, const char* what);

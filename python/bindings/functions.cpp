@@ -11,6 +11,7 @@
 
 #include "graph/apply.h"
 #include "graph/function.h"
+#include "indexing.h"
 #include "ops/rules.h"
 
 namespace adjoint::python {
@@ -77,7 +78,11 @@ class Reader final : public ArgumentReader {
     return one_of_parts(o, i);
   }
   std::vector<Tensor> tensors(int i) const override { return arguments_.tensors(at(i)); }
-  std::int64_t integer(int i) const override { return int_argument(object(i), op(), name(i)); }
+  std::int64_t integer(int i) const override {
+    const Parameter& p = f_.function.parameters[static_cast<std::size_t>(at(i))];
+    if (p.type.type == ParameterType::diagonal) return diagonal_argument(object(i), op(), name(i));
+    return int_argument(object(i), op(), name(i));
+  }
   std::vector<std::int64_t> integers(int i) const override {
     const Tensor given = known_from_python(object(i), std::nullopt, std::nullopt, op());
     if (given.size() == 0 && given.ndim() == 1) return {};  // an empty list has no dtype of its own
@@ -90,6 +95,17 @@ class Reader final : public ArgumentReader {
   }
   Known known(int i) const override {
     return known_from_python(object(i), std::nullopt, std::nullopt, op());
+  }
+  Places places(int i) const override {
+    PyObject* const given = object(i);  // a tuple names several entries, not several axes
+    const py::object list = PyTuple_Check(given) ? steal(PySequence_List(given)) : borrow(given);
+    const Key key(list.ptr());
+    const IndexKey items = key.items();
+    if (items.size() != 1 || items[0].kind == IndexItem::ellipsis ||
+        items[0].kind == IndexItem::new_axis)
+      raise(ErrorKind::type, op(),
+            std::string(name(i)) + " must be an int, a list of ints, a slice or a mask of bools");
+    return items[0];
   }
   double number(int i) const override { return number_argument(object(i), op(), name(i)); }
   bool flag(int i) const override { return flag_argument(object(i), op(), name(i)); }
@@ -166,6 +182,7 @@ py::object several(const Callable& f, std::vector<Tensor> results) {
   switch (f.function.results) {
     case Results::fields: return f.fields(*parts);
     case Results::tuple: return py::tuple(parts);
+    case Results::one_or_tuple: return parts.size() == 1 ? parts[0] : py::object(py::tuple(parts));
     default: return parts;
   }
 }
@@ -501,8 +518,10 @@ const char* word(ParameterType type) {
     case ParameterType::shape: return "shape";
     case ParameterType::pairs: return "pairs";
     case ParameterType::integer: return "integer";
+    case ParameterType::diagonal: return "diagonal";
     case ParameterType::integers: return "integers";
     case ParameterType::known: return "known";
+    case ParameterType::places: return "places";
     case ParameterType::number: return "number";
     case ParameterType::flag: return "flag";
     case ParameterType::dtype: return "dtype";
@@ -525,7 +544,7 @@ const char* entered_outside(const FunctionRecord& f) {
 }
 
 PyObject* records_body(const Arguments&) {
-  static constexpr const char* kResults[] = {"one", "list", "tuple", "fields"};
+  static constexpr const char* kResults[] = {"one", "list", "tuple", "one or tuple", "fields"};
   py::list out;
   for (const FunctionRecord* f : all_functions()) {
     py::list parameters;

@@ -34,6 +34,7 @@ WORKLOADS = (
     "adam",
     "matmul",
     "linalg",
+    "linalg_gradients",
     "mlp_small",
     "mlp_digits",
     "lstm",

@@ -33,6 +33,7 @@ HEADER = """\
 #include <vector>
 
 #include "adjoint/axes.h"
+#include "adjoint/index.h"
 #include "adjoint/tensor.h"
 
 namespace adjoint {
@@ -81,8 +82,10 @@ TYPES = {
     "shape": ("Tensor::Shape", ""),
     "pairs": ("const AxisPairs&", ""),
     "integer": ("std::int64_t", "std::int64_t"),
+    "diagonal": ("std::int64_t", "std::int64_t"),
     "integers": ("const std::vector<std::int64_t>&", "std::vector<std::int64_t>"),
     "known": ("const Known&", "Known"),
+    "places": ("const Places&", "Places"),
     "number": ("double", "double"),
     "flag": ("bool", "bool"),
     "dtype": ("DType", "DType"),

@@ -58,8 +58,10 @@ RECORDED = {
     "shape": "_Shape",
     "pairs": "int | Sequence[_Axes]",
     "integer": "int",
+    "diagonal": "int",
     "integers": "int | Sequence[int] | Tensor | npt.NDArray[Any]",
     "known": "_Array | Sequence[Any]",
+    "places": "int | Sequence[int] | slice | _Array",
     "number": "float",
     "flag": "builtins.bool",
     "dtype": "_DTypeLike",
@@ -68,7 +70,12 @@ RECORDED = {
     "device": 'Literal["cpu"]',
     "copy": "builtins.bool",
 }
-RECORDED_RESULTS = {"one": "Tensor", "list": "list[Tensor]", "tuple": "tuple[Tensor, ...]"}
+RECORDED_RESULTS = {
+    "one": "Tensor",
+    "list": "list[Tensor]",
+    "tuple": "tuple[Tensor, ...]",
+    "one or tuple": "Tensor | tuple[Tensor, ...]",
+}
 RECORDS = {
     name: ({p[0]: RECORDED[p[1]] for p in parameters}, RECORDED_RESULTS.get(results, ""))
     for name, _, parameters, results, _ in _core._records()

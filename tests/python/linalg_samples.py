@@ -245,6 +245,10 @@ def _polynomials() -> list[Sample]:
         *(_same("matrix_power", f"{n}", (a,), n) for n in (-2, -1, 0, 1, 3, 4)),
         _row("expm", "one", ad.linalg.expm, scipy.linalg.expm, floats(3, 3)),
         _row("expm", "stack", ad.linalg.expm, scipy.linalg.expm, 0.1 * floats(2, 3, 3)),
+        _same("tensorinv", "two", (definite(6, 6).reshape(2, 3, 3, 2),)),
+        _same("tensorinv", "one", (definite(6, 6).reshape(6, 2, 3),), ind=1),
+        _same("tensorsolve", "two", (definite(6, 6).reshape(2, 3, 3, 2), floats(2, 3))),
+        _same("tensorsolve", "axes", (definite(6, 6).reshape(2, 3, 3, 2), floats(3, 2)), (0, 1)),
         _row(
             "multi_dot",
             "four",

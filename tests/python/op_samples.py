@@ -17,6 +17,7 @@ import numpy as np
 import scipy.special
 
 import adjoint as ad
+import axis_samples
 import linalg_samples
 import made_samples
 from samples import Sample, apart, floats, rng
@@ -33,8 +34,8 @@ ALL = ("bool", *NUMBERS)
 # them.
 NOT_OPERATIONS = frozenset(
     """tensor asarray zeros ones empty full zeros_like ones_like empty_like full_like arange
-    nonzero argwhere flatnonzero logspace unique_all unique_counts unique_inverse unique_values
-    tri tril_indices triu_indices diag_indices indices
+    nonzero argwhere flatnonzero logspace geomspace unique_all unique_counts unique_inverse
+    unique_values tri tril_indices triu_indices diag_indices indices
     linspace eye from_dlpack grad value_and_grad jacobian hessian vjp jvp hvp vmap compile
     stop_gradient checkpoint eval is_grad_enabled blas_name memory_stats reset_peak_memory
     clear_cache set_cache_limit explain
@@ -528,6 +529,7 @@ SAMPLES = [
     *_matmuls(),
     *_orders(),
     *made_samples.SAMPLES,
+    *axis_samples.SAMPLES,
     *linalg_samples.SAMPLES,
 ]
 SMOOTH = [s for s in SAMPLES if s.smooth and all(a.size for a in s.args)]

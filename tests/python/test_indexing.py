@@ -544,3 +544,14 @@ def test_linspace_of_integers_rounds_down_exactly():
 
 if __name__ == "__main__":
     check_seed(int(sys.argv[1]))
+
+
+@pytest.mark.parametrize(("shape", "mask"), [((3,), (0,)), ((2, 3), (0, 3)), ((2, 3), (2, 0))])
+def test_a_mask_with_an_empty_axis_fits_any_length(shape, mask):
+    x, chosen = np.arange(np.prod(shape)).reshape(shape), np.zeros(mask, bool)
+    t = ad.asarray(x, copy=True)
+    np.testing.assert_array_equal(t[chosen].numpy(), x[chosen])
+    t[chosen] = 7
+    np.testing.assert_array_equal(t.numpy(), x)
+    with pytest.raises(IndexError, match="a mask must have the shape of what it masks"):
+        t[np.zeros((1, *mask[1:]), bool)]

@@ -317,3 +317,128 @@ def test_relu_at_zero():
     assert ad.jvp(ad.relu, (at,), (ad.tensor(1.0),))[1].item() == 0.0
     assert ad.grad(ad.grad(lambda x: ad.relu(x) ** 2))(at).item() == 0.0
     assert ad.grad(ad.compile(ad.relu))(at).item() == 0.0
+
+
+# ---- entries of an axis --------------------------------------------------------------------------
+
+
+def test_entries_that_are_named_wrongly() -> None:
+    x = ad.arange(12, dtype=ad.float64).reshape((3, 4))
+    with pytest.raises(IndexError, match=r"\[delete\] index 4 is out of range for axis 1 of len"):
+        ad.delete(x, [0, 4], 1)
+    with pytest.raises(
+        ValueError, match=r"\[delete\] a mask of shape \(3,\) for axis 1 of length 4"
+    ):
+        ad.delete(x, np.array([True, False, True]), axis=1)
+    with pytest.raises(TypeError, match=r"\[delete\] obj must be an int, .* not float64"):
+        ad.delete(x, ad.tensor([1.0]), axis=1)
+    with pytest.raises(TypeError, match=r"\[delete\] obj must be an int, a list of ints, a slice"):
+        ad.delete(x, None, axis=1)
+    with pytest.raises(IndexError, match=r"\[insert\] index 5 is out of range for axis 1 of len"):
+        ad.insert(x, 5, 0.0, axis=1)
+    with pytest.raises(ValueError, match=r"\[insert\] values of shape \(2,\) do not broadcast to"):
+        ad.insert(x, [1, 2], ad.ones(2), axis=0)
+    with pytest.raises(ValueError, match=r"\[insert\] values of shape \(1, 1, 1\) have more dim"):
+        ad.insert(x, 1, ad.ones((1, 1, 1)), axis=0)
+    with pytest.raises(ValueError, match=r"\[partition\] kth is 4 for an axis of length 4"):
+        ad.partition(x, 4)
+
+
+def test_entries_of_integers_stay_integers() -> None:
+    i = np.array([3, 1, 2])
+    np.testing.assert_array_equal(
+        ad.insert(i, (0, 3), [7, 8]).numpy(), np.insert(i, (0, 3), [7, 8])
+    )
+    assert ad.insert(ad.asarray(i), 1, 0.5).dtype is ad.float64
+    assert ad.insert(ad.asarray(i), 1, 5).dtype is ad.int64
+    assert ad.delete(i, (0, 2)).tolist() == [1]
+
+
+def test_a_diagonal_beyond_64_bits_is_none() -> None:
+    x = np.ones((2, 3))
+    for k in (2**63, -(2**64), 2**100):
+        assert not ad.eye(2, 3, k=k).numpy().any()
+        np.testing.assert_array_equal(ad.tril(x, k=k).numpy(), x if k > 0 else 0 * x)
+        np.testing.assert_array_equal(ad.triu(x, k=k).numpy(), 0 * x if k > 0 else x)
+        assert ad.diagonal(x, k).shape == (0,) and float(ad.trace(x, k)) == 0
+    with pytest.raises(TypeError, match=r"\[eye\] k must be an int, not float"):
+        ad.eye(2, k=1.0)
+
+
+def test_places_outside_of_a_shape() -> None:
+    with pytest.raises(
+        ValueError, match=r"\[unravel_index\] an index lies outside of shape \(2, 3\)"
+    ):
+        ad.unravel_index([0, 6], (2, 3))
+    with pytest.raises(ValueError, match=r"\[ravel_multi_index\] an index lies outside of axis 1"):
+        ad.ravel_multi_index(([0], [3]), (2, 3))
+    with pytest.raises(ValueError, match=r"\[ravel_multi_index\] 1 tensors of indices for shape"):
+        ad.ravel_multi_index(([0],), (2, 3))
+    with pytest.raises(TypeError, match=r"\[unravel_index\] needs integers, not float64"):
+        ad.unravel_index(1.0, (2, 3))
+
+
+# ---- along an axis -------------------------------------------------------------------------------
+
+
+def test_slopes_that_cannot_be_taken() -> None:
+    x = ad.ones((2, 5))
+    with pytest.raises(
+        ValueError, match=r"\[gradient\] axis 0 of length 2 is too short: 3 entries"
+    ):
+        ad.gradient(x, edge_order=2)
+    with pytest.raises(
+        ValueError, match=r"\[gradient\] spacing of shape \(4,\) for axis 1 of leng"
+    ):
+        ad.gradient(x, ad.arange(4), axis=1)
+    with pytest.raises(ValueError, match=r"\[gradient\] 3 spacings for 2 axes"):
+        ad.gradient(x, 1, 2, 3)
+    with pytest.raises(ValueError, match=r"\[gradient\] edge_order must be 1 or 2, got 3"):
+        ad.gradient(x, edge_order=3)
+    both = ad.gradient(x)
+    assert isinstance(both, tuple) and isinstance(ad.gradient(x, axis=1), ad.Tensor)
+
+
+def test_quantiles_of_an_unknown_method() -> None:
+    with pytest.raises(ValueError, match=r"\[quantile\] method must be 'linear', .* not 'hazen'"):
+        ad.quantile([1.0, 2.0], 0.5, method="hazen")
+    with pytest.raises(ValueError, match=r"\[nanargmax\] where all entries are nan"):
+        ad.nanargmax([[1.0, 2.0], [np.nan, np.nan]], axis=1)
+    with pytest.raises(TypeError, match=r"\[std\].*'ddof'.*correction="):
+        ad.std([1.0, 2.0], ddof=1)
+
+
+def test_geometric_steps() -> None:
+    for start, stop, options in (
+        (1.0, 1000.0, {"num": 4}),
+        (-2.0, -1e-3, {}),
+        (3.0, 5.0, {"num": 7, "endpoint": False}),
+        (1e-300, 1e300, {"num": 13}),
+        (2.0, 3.0, {"num": 1}),
+    ):
+        expected = np.geomspace(start, stop, **options)
+        got = ad.geomspace(start, stop, **options).numpy()
+        np.testing.assert_allclose(got, expected, rtol=3e-13)
+        assert got[0] == start
+        if options.get("endpoint", True) and got.size > 1:
+            assert got[-1] == stop
+    assert ad.geomspace(1, 256, 9, dtype=ad.float32).dtype is ad.float32
+    for start, stop in ((0.0, 1.0), (-1.0, 1.0)):
+        with pytest.raises(
+            ValueError, match=r"\[geomspace\] start and stop must have the same sign"
+        ):
+            ad.geomspace(start, stop)
+
+
+def test_running_extremes_in_a_program_and_a_batch() -> None:
+    x = rng.normal(size=(3, 9))
+    expected = np.maximum.accumulate(x, axis=1)
+    f = lambda t: ad.cummax(t).values  # noqa: E731
+    np.testing.assert_array_equal(ad.compile(f)(x).numpy(), expected)
+    np.testing.assert_array_equal(ad.vmap(f)(x).numpy(), expected)
+    slope = ad.grad(lambda t: ad.sum(f(t) * ad.arange(9.0)))(ad.asarray(x)).numpy()
+    counted = np.zeros_like(x)
+    for row in range(3):
+        for k in range(9):
+            counted[row, int(np.argmax(x[row, : k + 1]))] += k
+    np.testing.assert_array_equal(slope, counted)

@@ -85,6 +85,14 @@ FUNCTIONS = [
     ("argsort", (A, 0), {}),
     ("argsort", (A,), {"kind": "stable"}),
     ("around", (A,), {}),
+    ("around", (A, 2), {}),
+    ("round", (A,), {"decimals": -1}),
+    ("gradient", (A, 0.5), {"axis": 1}),
+    ("insert", (A, 1, 0.5), {"axis": 0}),
+    ("delete", (A, slice(None, None, 2)), {"axis": 1}),
+    ("isin", (A, [1.0, 2.0]), {}),
+    ("nanmedian", (A,), {"axis": 1}),
+    ("digitize", (A, [-1.0, 0.0, 1.0]), {}),
     ("atleast_1d", (V,), {}),
     ("atleast_1d", (V, A), {}),
     ("broadcast_arrays", (A, V[:4]), {}),
@@ -184,7 +192,7 @@ def test_functions(name, args, options):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda t: np.around(t, 2),
+        lambda t: np.around(t, out=np.zeros(2)),
         lambda t: np.cross(t, t, axisa=0),
         lambda t: np.sum(t, where=np.ones(3, bool)),
         lambda t: np.reshape(t, (3, 1), order="F"),
@@ -257,6 +265,9 @@ def test_ufunc_methods():
     check(np.logical_or.reduce(t > 1), np.logical_or.reduce(A > 1))
     check(np.add.accumulate(t), np.add.accumulate(A))
     check(np.multiply.accumulate(t, axis=1), np.multiply.accumulate(A, axis=1))
+    for ufunc in (np.maximum, np.minimum, np.logaddexp):
+        check(ufunc.accumulate(t), ufunc.accumulate(A))
+        check(ufunc.accumulate(t, axis=1), ufunc.accumulate(A, axis=1))
     check(np.subtract.outer(t, V), np.subtract.outer(A, V))
     check(np.power.outer(V, ad.asarray(INDICES)), np.power.outer(V, INDICES))
 

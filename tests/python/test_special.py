@@ -226,15 +226,60 @@ def test_derivatives_of_incomplete_gamma_functions_at_and_near_0(
         assert float(slope(ad.tensor(x))) == pytest.approx(sign * exact, rel=1e-13)
 
 
-def test_incomplete_gamma_functions_have_no_derivative_in_a() -> None:
-    a = ad.tensor(2.0)
-    for name in ("igamma", "igammac"):
-        f = getattr(ad, name)
-        with pytest.raises(RuntimeError, match=rf"\[{name}\] has no derivative in a"):
-            ad.grad(lambda a, f=f: f(a, 1.0))(a)
-        with pytest.raises(RuntimeError, match=rf"\[{name}\] has no derivative in a"):
-            ad.jvp(lambda a, f=f: f(a, 1.0), (a,), (a,))
-        assert ad.grad(lambda x, f=f: f(ad.stop_gradient(x), x))(a).shape == ()
+SHAPES = [  # and arguments: of the power series, the fraction, and the expansion for large shapes
+    *((a, x) for a in (1e-8, 0.3, 2.0, 7.5, 120.0) for x in (1e-6, 0.2, 0.9, 3.0, 40.0)),
+    *((120.0, x) for x in (90.0, 119.0, 121.5, 150.0)),
+    *((a, a * r) for a in (1500.0, 2e4) for r in (0.6, 0.93, 0.9999, 1.0, 1.004, 1.1)),
+]
+
+
+@pytest.mark.parametrize(("a", "x"), SHAPES)
+def test_derivatives_of_incomplete_gamma_functions_in_a(a: float, x: float) -> None:
+    lower = orders(lambda t: ad.igamma(t, x), 4)
+    upper = orders(lambda t: ad.igammac(t, x), 4)
+    at = ad.tensor(a)
+    with mp.workdps(400):
+        exact = mp.taylor(lambda s: mp.gammainc(s, 0, mp.mpf(x), regularized=True), mp.mpf(a), 4)
+        wanted = [float(c * mp.factorial(n)) for n, c in enumerate(exact)]
+    for n in range(1, 5):
+        bound = 1e-12 * 10**n  # of terms that cancel, more at each order
+        least = bound * max(map(abs, wanted[1:n]), default=0.0)
+        for sign, slope in ((1, lower), (-1, upper)):
+            got = float(slope[n](at))
+            assert got == pytest.approx(sign * wanted[n], rel=bound, abs=max(least, 1e-300)), n
+
+
+def test_mixed_derivatives_of_incomplete_gamma_functions() -> None:
+    """In a and x, and x and a: those of the density, by differences of its formula."""
+
+    def density(a: Any, x: Any) -> Any:
+        return x ** (a - 1) * mp.exp(-x) / mp.gamma(a)
+
+    for a, x in ((0.4, 0.7), (2.5, 6.0), (30.0, 21.0), (1600.0, 1590.0)):
+        with mp.workdps(40):
+            wanted = float(mp.diff(density, (mp.mpf(a), mp.mpf(x)), (1, 0)))
+            further = float(mp.diff(density, (mp.mpf(a), mp.mpf(x)), (2, 1)))
+        a_first = ad.grad(lambda x, a=a: ad.grad(ad.igamma)(a, x))
+        x_first = ad.grad(lambda a, x=x: ad.grad(ad.igamma, 1)(a, x))
+        assert float(a_first(ad.tensor(x))) == pytest.approx(wanted, rel=1e-11)
+        assert float(x_first(ad.tensor(a))) == pytest.approx(wanted, rel=1e-11)
+        of_a = ad.grad(ad.grad(ad.grad(ad.grad(ad.igamma, 1), 1), 0), 0)
+        assert float(of_a(ad.tensor(a), ad.tensor(x))) == pytest.approx(further, rel=1e-9)
+
+
+def test_edges_of_derivatives_of_incomplete_gamma_functions_in_a() -> None:
+    slope = ad.grad(ad.igamma)
+    for a, x in ((2.0, 0.0), (2.0, np.inf), (np.inf, 2.0), (1.0, 0.0)):
+        assert float(slope(ad.tensor(a), ad.tensor(x))) == 0
+    for a, x in ((-1.0, 2.0), (2.0, -1.0), (np.nan, 1.0), (0.0, 0.0)):
+        assert math.isnan(float(slope(ad.tensor(a), ad.tensor(x))))
+    # At a = 0, where P is 1, its slope is minus the exponential integral.
+    assert float(slope(ad.tensor(0.0), ad.tensor(0.5))) == pytest.approx(
+        -float(mp.e1(0.5)), rel=1e-13
+    )
+    assert float(slope(ad.tensor(0.0), ad.tensor(5.0))) == pytest.approx(
+        -float(mp.e1(5)), rel=1e-13
+    )
 
 
 def test_ldexp_rounds_once_and_reaches_the_ends() -> None:

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "adjoint/axes.h"
+#include "adjoint/index.h"
 #include "adjoint/tensor.h"
 
 namespace adjoint {
@@ -516,15 +517,6 @@ Tensor kron(const Tensor& x1, const Tensor& x2);
 /// The cross product of vectors of three entries; other axes broadcast.
 Tensor cross(const Tensor& x1, const Tensor& x2, int axis = -1);
 
-/// The middle value over one axis, several, or all; nan where one is nan.
-Tensor median(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// Values below which the share q lies, linear in between; nan where one is nan.
-Tensor quantile(const Tensor& x, const Tensor& q, const Axes& axis = {}, bool keepdims = false);
-
-/// Values below which q percent lie: `quantile` of q / 100.
-Tensor percentile(const Tensor& x, const Tensor& q, const Axes& axis = {}, bool keepdims = false);
-
 /// The largest value less the least.
 Tensor ptp(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
 
@@ -537,23 +529,6 @@ Tensor average(const Tensor& x, const Axes& axis = {}, const std::optional<Tenso
 /// and where they are. Gives (values, indices).
 std::tuple<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis = -1,
                                 bool largest = true);
-
-/// Other numbers in the place of nan and infinities: the largest finite ones of the dtype, where
-/// none are given.
-Tensor nan_to_num(const Tensor& x, double nan = 0.0, std::optional<double> posinf = {},
-                  std::optional<double> neginf = {});
-
-/// The sum of what is not nan.
-Tensor nansum(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// The mean of what is not nan.
-Tensor nanmean(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// The maximum of what is not nan.
-Tensor nanmax(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// The minimum of what is not nan.
-Tensor nanmin(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
 
 /// The larger one; the other one of a nan.
 Tensor fmax(const Tensor& x1, const Tensor& x2);
@@ -590,19 +565,142 @@ Tensor entr(const Tensor& x);
 /// log(x / (1 - x)), the inverse of sigmoid.
 Tensor logit(const Tensor& x);
 
-/// The integral along an axis by the trapezoidal rule, at points x or dx apart.
-Tensor trapezoid(const Tensor& y, const std::optional<Tensor>& x = {}, double dx = 1.0,
-                 int axis = -1);
-
 /// Covariances of variables, of which each row, or column, holds the observations.
 Tensor cov(const Tensor& m, bool rowvar = true, bool bias = false,
-           std::optional<std::int64_t> ddof = {});
+           std::optional<std::int64_t> ddof = {}, const std::optional<Tensor>& fweights = {},
+           const std::optional<Tensor>& aweights = {});
 
 /// Pearson's correlation coefficients of the rows, or columns.
 Tensor corrcoef(const Tensor& x, bool rowvar = true);
 
 /// A new last axis with 1 at the index x and 0 elsewhere, also for an x outside.
 Tensor one_hot(const Tensor& x, std::int64_t num_classes, std::optional<DType> dtype = {});
+
+/// The middle value over one axis, several, or all; nan where one is nan.
+Tensor median(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+
+/// The middle value of what is not nan.
+Tensor nanmedian(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+
+/// Values below which the share q lies; nan where one is nan.
+Tensor quantile(const Tensor& x, const Tensor& q, const Axes& axis = {},
+                std::string_view method = "linear", bool keepdims = false);
+
+/// Values below which q percent lie: `quantile` of q / 100.
+Tensor percentile(const Tensor& x, const Tensor& q, const Axes& axis = {},
+                  std::string_view method = "linear", bool keepdims = false);
+
+/// Values below which the share q of what is not nan lies: see `quantile`.
+Tensor nanquantile(const Tensor& x, const Tensor& q, const Axes& axis = {},
+                   std::string_view method = "linear", bool keepdims = false);
+
+/// Values below which q percent of what is not nan lie: `nanquantile` of q / 100.
+Tensor nanpercentile(const Tensor& x, const Tensor& q, const Axes& axis = {},
+                     std::string_view method = "linear", bool keepdims = false);
+
+/// Other numbers in the place of nan and infinities: the largest finite ones of the dtype, where
+/// none are given.
+Tensor nan_to_num(const Tensor& x, double nan = 0.0, std::optional<double> posinf = {},
+                  std::optional<double> neginf = {});
+
+/// The sum of what is not nan.
+Tensor nansum(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+
+/// The mean of what is not nan.
+Tensor nanmean(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+
+/// The maximum of what is not nan.
+Tensor nanmax(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+
+/// The minimum of what is not nan.
+Tensor nanmin(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+
+/// The product of what is not nan.
+Tensor nanprod(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
+
+/// The variance of what is not nan; the divisor is the count of that minus `correction`.
+Tensor nanvar(const Tensor& x, const Axes& axis = {}, double correction = 0.0,
+              bool keepdims = false);
+
+/// The standard deviation of what is not nan: the root of `nanvar`.
+Tensor nanstd(const Tensor& x, const Axes& axis = {}, double correction = 0.0,
+              bool keepdims = false);
+
+/// Sums of what is not nan up to each entry along an axis; of all elements in one axis where none
+/// is given.
+Tensor nancumsum(const Tensor& x, std::optional<int> axis = {});
+
+/// Products of what is not nan up to each entry along an axis; of all elements in one axis where
+/// none is given.
+Tensor nancumprod(const Tensor& x, std::optional<int> axis = {});
+
+/// The index of the first maximum of what is not nan. Raises ValueError where all is.
+Tensor nanargmax(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
+
+/// The index of the first minimum of what is not nan. Raises ValueError where all is.
+Tensor nanargmin(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
+
+/// The largest entry up to each one along an axis, and where it is: of equal ones the last, which
+/// has the derivative. From a nan on all are nan.
+std::tuple<Tensor, Tensor> cummax(const Tensor& x, int axis = -1);
+
+/// The smallest entry up to each one along an axis, and where it is: of equal ones the last, which
+/// has the derivative. From a nan on all are nan.
+std::tuple<Tensor, Tensor> cummin(const Tensor& x, int axis = -1);
+
+/// The logarithm of the sum of exponentials of all entries up to each one along an axis, without
+/// overflow.
+Tensor logcumsumexp(const Tensor& x, int axis = -1);
+
+/// The integral along an axis by the trapezoidal rule, at points x or dx apart.
+Tensor trapezoid(const Tensor& y, const std::optional<Tensor>& x = {}, double dx = 1.0,
+                 int axis = -1);
+
+/// Integrals from the first point to each other one along an axis by the trapezoidal rule, at
+/// points x or dx apart; with initial=0 to the first one too.
+Tensor cumulative_trapezoid(const Tensor& y, const std::optional<Tensor>& x = {}, double dx = 1.0,
+                            int axis = -1, std::optional<double> initial = {});
+
+/// Slopes of values on a grid along one axis, several, or all: one tensor for each, or only one.
+std::vector<Tensor> gradient(const Tensor& x, std::span<const Tensor> spacing,
+                             const Axes& axis = {}, std::int64_t edge_order = 1);
+
+/// Values joined to the end of an axis; of all elements in one axis where it is None.
+Tensor append(const Tensor& x, const Tensor& values, std::optional<int> axis = {});
+
+/// With values put in before the entries that obj names along an axis; of all elements in one axis
+/// where it is None.
+Tensor insert(const Tensor& x, const Places& obj, const Tensor& values,
+              std::optional<int> axis = {});
+
+/// Without the entries that obj names along an axis: an int, a list of ints, a slice or a mask of
+/// bools; of all elements in one axis where it is None.
+Tensor delete_(const Tensor& x, const Places& obj, std::optional<int> axis = {});
+
+/// The index along each axis of elements that are counted in the order of rows.
+std::vector<Tensor> unravel_index(const Tensor& indices, Tensor::Shape shape);
+
+/// The count, in the order of rows, of elements that an index along each axis names.
+Tensor ravel_multi_index(std::span<const Tensor> multi_index, Tensor::Shape dims);
+
+/// The matrix that has all elements of x on its k-th diagonal.
+Tensor diagflat(const Tensor& x, std::int64_t k = 0);
+
+/// Entries in an order in which the kth ones are where sorting puts them, smaller ones before and
+/// larger ones after: all of them are sorted. Of all elements in one axis where it is None.
+Tensor partition(const Tensor& x, const std::vector<std::int64_t>& kth,
+                 std::optional<int> axis = -1);
+
+/// The indices that bring entries into the order of `partition`.
+Tensor argpartition(const Tensor& x, const std::vector<std::int64_t>& kth,
+                    std::optional<int> axis = -1);
+
+/// The number of the bin of each element, among bounds that rise or fall: 0 before the first, their
+/// count after the last. A bound belongs to the bin after it, with `right` to the one before.
+Tensor digitize(const Tensor& x, const Tensor& bins, bool right = false);
+
+/// Whether each element of x1 is among those of x2; with `invert`, whether it is not. A nan is not.
+Tensor isin(const Tensor& x1, const Tensor& x2, bool invert = false);
 
 /// Sums of products in Einstein's notation: 'ij,jk->ik' is the product of matrices.
 Tensor einsum(std::string_view subscripts, std::span<const Tensor> operands);
@@ -637,13 +735,6 @@ Tensor pad(const Tensor& x, const Known& pad_width, std::string_view mode = "con
 /// Turned k times by 90 degrees in the plane of two axes, the first two if none are given, from the
 /// first of them to the second.
 Tensor rot90(const Tensor& m, std::int64_t k = 1, const Axes& axes = {});
-
-/// Values joined to the end of an axis; of all elements in one axis where it is None.
-Tensor append(const Tensor& x, const Tensor& values, std::optional<int> axis = {});
-
-/// Without the entries at the given indices along an axis; of all elements in one axis where it is
-/// None.
-Tensor delete_(const Tensor& x, const std::vector<std::int64_t>& obj, std::optional<int> axis = {});
 
 /// Ones at and below the k-th diagonal of an n by m matrix, zeros above it.
 Tensor tri(std::int64_t n, std::optional<std::int64_t> m = {}, std::int64_t k = 0,
@@ -691,6 +782,39 @@ Tensor column_stack(std::span<const Tensor> arrays);
 
 /// The sum of the products of all elements of one and the other, in one axis each.
 Tensor vdot(const Tensor& x1, const Tensor& x2);
+
+/// The real part: x itself, as all numbers here are real.
+Tensor real(const Tensor& x);
+
+/// The imaginary part: 0, as all numbers here are real.
+Tensor imag(const Tensor& x);
+
+/// The complex conjugate: x itself, as all numbers here are real.
+Tensor conj(const Tensor& x);
+
+/// Whether each element is plus infinity.
+Tensor isposinf(const Tensor& x);
+
+/// Whether each element is minus infinity.
+Tensor isneginf(const Tensor& x);
+
+/// log2(2**x1 + 2**x2) without overflow.
+Tensor logaddexp2(const Tensor& x1, const Tensor& x2);
+
+/// Elements of the first of several choices whose condition is true, else `default`; all broadcast.
+Tensor select(std::span<const Tensor> condlist, std::span<const Tensor> choicelist,
+              const Tensor& default_ = 0);
+
+/// The polynomial of x whose coefficients are p, the highest power first.
+Tensor polyval(const Tensor& p, const Tensor& x);
+
+/// Rounded to a number of decimals, halves to the even neighbour; a negative number rounds to tens,
+/// hundreds and so on. Its derivative is 0.
+Tensor around(const Tensor& x, std::int64_t decimals = 0);
+
+/// Numbers from `start` to `stop` of which each is the same multiple of the one before.
+Tensor geomspace(double start, double stop, std::int64_t num = 50, bool endpoint = true,
+                 std::optional<DType> dtype = {});
 
 /// Powers of `base` whose exponents are evenly spaced from `start` to `stop`.
 Tensor logspace(double start, double stop, std::int64_t num = 50, bool endpoint = true,

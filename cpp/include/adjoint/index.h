@@ -74,6 +74,15 @@ struct IndexItem {
 
 using IndexKey = std::span<const IndexItem>;
 
+/// Entries along one axis: an integer, a slice, or a tensor of integers or of bools that mask.
+struct Places {
+  template <class Item>
+    requires std::constructible_from<IndexItem, Item>
+  Places(Item&& i)  // NOLINT(google-explicit-constructor): one item is a key
+      : item(std::forward<Item>(i)) {}
+  IndexItem item;
+};
+
 /// x[key].
 Tensor index(const Tensor& x, IndexKey key);
 Tensor index(const Tensor& x, std::initializer_list<IndexItem> key);

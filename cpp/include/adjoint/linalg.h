@@ -64,6 +64,10 @@ std::tuple<Tensor, Tensor, Tensor> svd(const Tensor& x, bool full_matrices = tru
 /// The singular values of matrices in descending order.
 Tensor svdvals(const Tensor& x);
 
+Tensor tensorinv(const Tensor& x, std::int64_t ind = 2);
+
+Tensor tensorsolve(const Tensor& a, const Tensor& b, const Axes& axes = {});
+
 /// The Moore-Penrose pseudo-inverse of matrices.
 Tensor pinv(const Tensor& x, const std::optional<Tensor>& rtol = {});
 

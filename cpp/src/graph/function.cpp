@@ -62,6 +62,8 @@ void read_results(FunctionRecord& f, std::string_view text) {
     f.results = Results::list;
   } else if (text == "tuple") {
     f.results = Results::tuple;
+  } else if (text == "one or tuple") {
+    f.results = Results::one_or_tuple;
   } else if (text.starts_with('(')) {
     f.results = Results::fields;
     for (const std::string_view field : split(text.substr(1, text.size() - 2)))
@@ -76,6 +78,9 @@ void read_types(FunctionRecord& f) {
     if (p.type.type == ParameterType::device || p.type.type == ParameterType::copy) continue;
     if (next == f.entry.types.end()) raise(ErrorKind::value, f.name, what);
     p.type = *next++;
+    if (p.type.type == ParameterType::integer && p.fallback == "0" &&
+        (p.name == "k" || p.name == "offset"))
+      p.type.type = ParameterType::diagonal;
     if (p.fallback == "None" && !p.type.optional)
       raise(ErrorKind::value, f.name, p.name + " is None by default and must have a value");
   }

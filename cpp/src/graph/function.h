@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "adjoint/axes.h"
+#include "adjoint/index.h"
 #include "adjoint/tensor.h"
 #include "base/small_vector.h"
 
@@ -35,8 +36,10 @@ enum class ParameterType : std::uint8_t {
   shape,  // an int or several
   pairs,  // an int, or two lists of axes
   integer,
+  diagonal,  // an int: which diagonal of a matrix, where one too large for 64 bits names none
   integers,  // an int, or a list or a tensor of them whose values are known
   known,     // numbers of any shape whose values are known
+  places,    // entries along an axis: an int, several, a slice or a mask
   number,
   flag,
   dtype,
@@ -62,6 +65,7 @@ class ArgumentReader {
   virtual std::int64_t integer(int i) const = 0;
   virtual std::vector<std::int64_t> integers(int i) const = 0;
   virtual Known known(int i) const = 0;
+  virtual Places places(int i) const = 0;
   virtual double number(int i) const = 0;
   virtual bool flag(int i) const = 0;
   virtual Dims dims(int i) const = 0;
@@ -96,6 +100,8 @@ struct ReadArgument<std::vector<std::int64_t>>
     : ReadAs<ParameterType::integers, &ArgumentReader::integers> {};
 template <>
 struct ReadArgument<Known> : ReadAs<ParameterType::known, &ArgumentReader::known> {};
+template <>
+struct ReadArgument<Places> : ReadAs<ParameterType::places, &ArgumentReader::places> {};
 template <>
 struct ReadArgument<double> : ReadAs<ParameterType::number, &ArgumentReader::number> {};
 template <>
@@ -201,12 +207,13 @@ struct Parameter {
 };
 
 /// How several results are given.
-enum class Results : std::uint8_t { one, list, tuple, fields };
+enum class Results : std::uint8_t { one, list, tuple, one_or_tuple, fields };
 
 struct FunctionRecord {
   const char* name;       // "linalg.qr": of the namespace linalg
   const char* signature;  // "(x, /, axis=None, *, keepdims=False)", then maybe " -> list",
-                          // " -> tuple" or " -> (Q, R)", a tuple with these fields
+                          // " -> tuple", " -> one or tuple" or " -> (Q, R)", a tuple with these
+                          // fields
   const char* doc;
   FunctionEntry entry = {};
   bool method = false;     // also a method of Tensor

@@ -166,12 +166,21 @@ class KeyReader {
   void add_array(const Tensor& given) {
     IndexArray a{given, is_bool(given.dtype()) ? given.ndim() : 1, axis_,
                  static_cast<int>(out_.part.size()), 1};
+    bool empty =
+        false;  // a mask with an axis of length 0 fits any length there, and chooses nothing
     for (int i = 0; i < a.axes; ++i) {
       const std::int64_t n = shape_[axis_];
-      if (a.is_mask() && given.shape()[i] != n) raise_mask_shape(given, shape_, a.axis);
+      if (a.is_mask() && given.shape()[i] != n) {
+        if (given.shape()[i] != 0) raise_mask_shape(given, shape_, a.axis);
+        empty = true;
+      }
       a.extent *= n;
       add_strided(0, n, 1);
     }
+    if (empty)
+      a.given = zeros_of(
+          shape_.subspan(static_cast<std::size_t>(a.axis), static_cast<std::size_t>(a.axes)),
+          DType::boolean);
     out_.arrays.push_back(std::move(a));
   }
 

@@ -322,6 +322,46 @@ Tensor inv(const Tensor& x) {
   return apply(inv_record, {&a}, make_attrs(InvAttrs{.lenient = false}));
 }
 
+Tensor tensorinv(const Tensor& x, std::int64_t ind) {
+  const char* const op = "tensorinv";
+  if (ind < 1 || ind >= x.ndim())
+    raise(ErrorKind::value, op,
+          "ind must part the " + std::to_string(x.ndim()) + " axes in two, got " +
+              std::to_string(ind));
+  const auto at = static_cast<std::size_t>(ind);
+  const auto first = x.shape().first(at), last = x.shape().subspan(at);
+  const std::int64_t n = product(first);
+  if (n != product(last))
+    raise(ErrorKind::value, op,
+          "shape " + to_string(x.shape()) + " is no square matrix where it is parted after " +
+              std::to_string(ind) + " axes");
+  Dims shape(last);
+  shape.append(first.data(), first.size());
+  return reshape(inv(reshape(x, Dims{n, n})), shape);
+}
+
+Tensor tensorsolve(const Tensor& a, const Tensor& b, const Axes& axes) {
+  const char* const op = "tensorsolve";
+  Tensor moved = a;
+  if (!axes.all()) {
+    const Dims given(axes.given());
+    Dims ends;
+    for (std::size_t i = 0; i < given.size(); ++i)
+      ends.push_back(static_cast<std::int64_t>(i) - static_cast<std::int64_t>(given.size()));
+    moved = moveaxis(a, given, ends);
+  }
+  const auto lead = static_cast<std::size_t>(b.ndim());
+  if (b.ndim() > moved.ndim() || product(moved.shape().first(lead)) != b.size() ||
+      product(moved.shape().subspan(lead)) != b.size())
+    raise(ErrorKind::value, op,
+          "shapes " + to_string(moved.shape()) + " and " + to_string(b.shape()) +
+              " make no system: the first " + std::to_string(lead) +
+              " axes of one, and the others, must have as many elements as the other");
+  const std::int64_t n = b.size();
+  const Tensor x = solve(reshape(moved, Dims{n, n}), reshape(b, Dims{n}));
+  return reshape(x, moved.shape().subspan(lead));
+}
+
 std::tuple<Tensor, Tensor> slogdet(const Tensor& x) {
   const Tensor a = square_matrices(x, "slogdet");
   const std::vector<Tensor> f = lu_of(a);
@@ -359,6 +399,19 @@ void register_lu_ops() {
        .signature = "(x, /)",
        .doc = "The inverse of square matrices. Raises LinAlgError where one is singular.",
        .entry = entry_of<inv>()},
+      {.name = "linalg.tensorinv",
+       .signature = "(x, /, ind=2)",
+       .doc = "The inverse of the map from tensors of the last axes of x to those of its first "
+              "`ind` ones: `tensordot(tensorinv(x, ind), b, ind)` solves `tensordot(x, y, ...) = "
+              "b`.\n\n"
+              "Raises LinAlgError where there is none.",
+       .entry = entry_of<tensorinv>()},
+      {.name = "linalg.tensorsolve",
+       .signature = "(a, b, /, axes=None)",
+       .doc = "The tensor x for which the sum of products of a and x over all axes of x, the last "
+              "ones of a, is b.\n\n"
+              "`axes` of a are moved to its end first. Raises LinAlgError where a is singular.",
+       .entry = entry_of<tensorsolve>()},
       {.name = "linalg.slogdet",
        .signature = "(x, /) -> (sign, logabsdet)",
        .doc = "The sign of the determinant, and the logarithm of its absolute value.\n"

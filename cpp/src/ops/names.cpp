@@ -2,6 +2,9 @@
 // operations, they have every derivative, batch and compiled form themselves.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <numbers>
 #include <string>
 #include <vector>
 
@@ -21,6 +24,8 @@ bool fit_together(const Tensor& x1, const Tensor& x2) {
   }
   return true;
 }
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 Tensor no() { return Tensor::scalar(0.0, DType::boolean); }
 
@@ -74,7 +79,77 @@ Tensor vdot(const Tensor& x1, const Tensor& x2) {
   return vecdot(ravel(x1), ravel(x2));
 }
 
+// -------------------------------------------------------------------------------- elementwise
+
+// Programs for any array library ask for these of complex numbers, which there are none of.
+Tensor real(const Tensor& x) { return positive(x); }
+Tensor imag(const Tensor& x) { return zeros_of(x.shape(), x.dtype()); }
+Tensor conj(const Tensor& x) { return positive(x); }
+
+Tensor isposinf(const Tensor& x) { return equal(x, constant_like(in_floating(x), kInfinity)); }
+Tensor isneginf(const Tensor& x) { return equal(x, constant_like(in_floating(x), -kInfinity)); }
+
+Tensor logaddexp2(const Tensor& x1, const Tensor& x2) {
+  constexpr double ln2 = std::numbers::ln2;
+  return logaddexp(in_floating(x1) * ln2, in_floating(x2) * ln2) / ln2;
+}
+
+Tensor around(const Tensor& x, std::int64_t decimals) {
+  if (decimals == 0) return round(x);
+  if (!is_floating(x.dtype())) {
+    if (decimals > 0) return positive(x);
+    return astype(around(astype(x, DType::float64), decimals), x.dtype());
+  }
+  // A power of ten that is whole is exact, which its reciprocal is not.
+  constexpr std::int64_t most = 308;
+  const auto digits = static_cast<double>(std::clamp(decimals, -most, most));
+  const double unit = std::pow(10.0, std::abs(digits));
+  if (decimals < 0) return round(x / unit) * unit;
+  const Tensor scaled = x * unit;  // what overflows has no decimals
+  return where(isfinite(scaled), round(scaled) / unit, x);
+}
+
+Tensor select(std::span<const Tensor> condlist, std::span<const Tensor> choicelist,
+              const Tensor& fallback) {
+  const char* const op = "select";
+  if (condlist.size() != choicelist.size() || condlist.empty())
+    raise(ErrorKind::value, op,
+          std::to_string(condlist.size()) + " conditions for " + std::to_string(choicelist.size()) +
+              " choices: one is needed for each, and one at least");
+  DType dtype = choicelist.front().dtype();
+  for (const Tensor& choice : choicelist) dtype = promote(dtype, choice.dtype());
+  Tensor out = is_floating(fallback.dtype()) ? fallback : astype(fallback, dtype);
+  for (std::size_t i = condlist.size(); i-- > 0;) out = where(condlist[i], choicelist[i], out);
+  return out;
+}
+
+Tensor polyval(const Tensor& p, const Tensor& x) {
+  if (p.ndim() != 1)
+    raise(ErrorKind::value, "polyval",
+          "p must be a vector of coefficients, shape is " + to_string(p.shape()));
+  Tensor out = zeros_of(x.shape(), promote(p.dtype(), x.dtype()));
+  for (const Tensor& coefficient : unstack(p)) out = out * x + coefficient;
+  return out;
+}
+
 // ---------------------------------------------------------------------------------- sequences
+
+Tensor geomspace(double start, double stop, std::int64_t num, bool endpoint,
+                 std::optional<DType> dtype) {
+  const char* const op = "geomspace";
+  if (start == 0 || stop == 0 || (start < 0) != (stop < 0))
+    raise(ErrorKind::value, op,
+          "start and stop must have the same sign and not be 0, got " + std::to_string(start) +
+              " and " + std::to_string(stop));
+  const double sign = start < 0 ? -1.0 : 1.0;
+  const Tensor powers = logspace(std::log10(std::abs(start)), std::log10(std::abs(stop)), num,
+                                 endpoint, 10.0, DType::float64);
+  const Tensor i = arange(std::int64_t{0}, num);
+  const auto at = [&](std::int64_t k) { return equal(i, Tensor::scalar(k, DType::int64)); };
+  Tensor out = where(at(0), constant_like(powers, start), powers * sign);
+  if (endpoint && num > 1) out = where(at(num - 1), constant_like(powers, stop), out);
+  return astype(out, dtype.value_or(DType::float64));
+}
 
 Tensor logspace(double start, double stop, std::int64_t num, bool endpoint, double base,
                 std::optional<DType> dtype) {
@@ -143,6 +218,51 @@ void register_names_ops() {
        .doc = "The sum of the products of all elements of one and the other, in one axis each.",
        .entry = entry_of<vdot>(),
        .promotes = true},
+      {.name = "real",
+       .signature = "(x, /)",
+       .doc = "The real part: x itself, as all numbers here are real.",
+       .entry = entry_of<real>()},
+      {.name = "imag",
+       .signature = "(x, /)",
+       .doc = "The imaginary part: 0, as all numbers here are real.",
+       .entry = entry_of<imag>()},
+      {.name = "conj",
+       .signature = "(x, /)",
+       .doc = "The complex conjugate: x itself, as all numbers here are real.",
+       .entry = entry_of<conj>()},
+      {.name = "isposinf",
+       .signature = "(x, /)",
+       .doc = "Whether each element is plus infinity.",
+       .entry = entry_of<isposinf>()},
+      {.name = "isneginf",
+       .signature = "(x, /)",
+       .doc = "Whether each element is minus infinity.",
+       .entry = entry_of<isneginf>()},
+      {.name = "logaddexp2",
+       .signature = "(x1, x2, /)",
+       .doc = "log2(2**x1 + 2**x2) without overflow.",
+       .entry = entry_of<logaddexp2>(),
+       .promotes = true},
+      {.name = "select",
+       .signature = "(condlist, choicelist, /, default=0)",
+       .doc = "Elements of the first of several choices whose condition is true, else `default`; "
+              "all broadcast.",
+       .entry = entry_of<select>()},
+      {.name = "polyval",
+       .signature = "(p, x, /)",
+       .doc = "The polynomial of x whose coefficients are p, the highest power first.",
+       .entry = entry_of<polyval>(),
+       .promotes = true},
+      {.name = "around",
+       .signature = "(x, /, decimals=0)",
+       .doc = "Rounded to a number of decimals, halves to the even neighbour; a negative number "
+              "rounds to tens, hundreds and so on. Its derivative is 0.",
+       .entry = entry_of<around>()},
+      {.name = "geomspace",
+       .signature = "(start, stop, num=50, *, endpoint=True, dtype=None)",
+       .doc =
+           "Numbers from `start` to `stop` of which each is the same multiple of the one before.",
+       .entry = entry_of<geomspace>()},
       {.name = "logspace",
        .signature = "(start, stop, num=50, *, endpoint=True, base=10.0, dtype=None)",
        .doc = "Powers of `base` whose exponents are evenly spaced from `start` to `stop`.",

@@ -183,7 +183,7 @@ Tensor pad(const Tensor& x, const Known& pad_width, std::string_view mode,
   return out;
 }
 
-// ------------------------------------------------------------------------------- turned, joined
+// --------------------------------------------------------------------------------------- turned
 
 Tensor rot90(const Tensor& m, std::int64_t k, const Axes& axes) {
   const char* const op = "rot90";
@@ -200,30 +200,6 @@ Tensor rot90(const Tensor& m, std::int64_t k, const Axes& axes) {
     case 3: return flip(swapaxes(m, first, second), second);
     default: return m;
   }
-}
-
-Tensor append(const Tensor& x, const Tensor& values, std::optional<int> axis) {
-  if (!axis) return concat(std::vector{ravel(x), ravel(values)}, 0);
-  return concat(std::vector{x, values}, axis);
-}
-
-Tensor delete_(const Tensor& x, const std::vector<std::int64_t>& obj, std::optional<int> axis) {
-  const char* const op = "delete";
-  if (!axis) return delete_(ravel(x), obj, 0);
-  const int at = normalize_axis(*axis, x.ndim(), op);
-  const std::int64_t n = x.shape()[at];
-  std::vector<bool> gone(static_cast<std::size_t>(n), false);
-  for (const std::int64_t i : obj) {
-    if (i < -n || i >= n)
-      raise(ErrorKind::index, op,
-            "index " + std::to_string(i) + " is out of range for axis " + std::to_string(at) +
-                " of length " + std::to_string(n));
-    gone[static_cast<std::size_t>(i < 0 ? i + n : i)] = true;
-  }
-  std::vector<std::int64_t> kept;
-  for (std::int64_t i = 0; i < n; ++i)
-    if (!gone[static_cast<std::size_t>(i)]) kept.push_back(i);
-  return take(x, integers_of(kept), at);
 }
 
 // ------------------------------------------------------------------------- grids and triangles
@@ -350,16 +326,6 @@ void register_pieces_ops() {
        .doc = "Turned k times by 90 degrees in the plane of two axes, the first two if none are "
               "given, from the first of them to the second.",
        .entry = entry_of<rot90>()},
-      {.name = "append",
-       .signature = "(x, values, /, axis=None)",
-       .doc = "Values joined to the end of an axis; of all elements in one axis where it is None.",
-       .entry = entry_of<append>(),
-       .promotes = true},
-      {.name = "delete",
-       .signature = "(x, obj, /, axis=None)",
-       .doc = "Without the entries at the given indices along an axis; of all elements in one axis "
-              "where it is None.",
-       .entry = entry_of<delete_>()},
       {.name = "tri",
        .signature = "(n, m=None, /, k=0, *, dtype=None)",
        .doc = "Ones at and below the k-th diagonal of an n by m matrix, zeros above it.",

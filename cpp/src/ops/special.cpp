@@ -195,7 +195,7 @@ Tensor i1e(const Tensor& x) { return apply(i1e_record, {&x}); }
 namespace {
 
 /// A function of a and x, with a rule for each.
-Op& of_shape(const char* name, const char* doc, std::uint8_t needs_x, PartialRule partial,
+Op& of_shape(const char* name, const char* doc, std::uint8_t needs, PartialRule partial,
              bool internal = false) {
   return family.define({.name = name,
                         .signature = "(a, x, /)",
@@ -204,7 +204,7 @@ Op& of_shape(const char* name, const char* doc, std::uint8_t needs_x, PartialRul
                         .arity = 2,
                         .dtypes = DTypeRule::floating,
                         .partial = partial,
-                        .needs = {3 | kReadsY, needs_x, 0},
+                        .needs = {needs, needs, 0},
                         .internal = internal,
                         .domain = {0.5, 4}});
 }
@@ -220,12 +220,49 @@ Tensor density_slope(const Op& density, const Tensor& a, const Tensor& x, const 
   return where(above, rising, where(equal(a, one), -y, falling));
 }
 
-[[noreturn]] void raise_no_slope(const char* op) {
-  raise(ErrorKind::runtime, op,
-        "has no derivative in a, only in x: pass stop_gradient(a) where a is meant to be constant");
+/// A function of a and x differentiated n times in a, as a function of n, a constant, and of both.
+Op& slope_in_shape(const char* name, const char* doc, PartialRule partial) {
+  return family.define({.name = name,
+                        .signature = "(n, a, x, /)",
+                        .doc = doc,
+                        .kind = OpKind::elementwise,
+                        .arity = 3,
+                        .dtypes = DTypeRule::floating,
+                        .partial = partial,
+                        .needs = {0, 7, 7 | kReadsY},
+                        .constant_inputs = 1,
+                        .internal = true,
+                        .domain = {0.5, 4}});
+}
+
+Tensor at_order(const Op& op, const Tensor& n, const RuleArgs& args) {
+  return apply(op, {&n, &args.inputs[1], &args.inputs[2]});
+}
+Tensor first_slope_in_shape(const Op& op, const RuleArgs& args) {
+  const Tensor one = scalar_like(args.inputs[0], 1);
+  return apply(op, {&one, &args.inputs[0], &args.inputs[1]});
 }
 
 }  // namespace
+
+// The slope in x of the density is ((a - 1) / x - 1) times it, which Leibniz's rule takes to order
+// n.
+static Op& gamma_density_slope_record = slope_in_shape(
+    "gamma_density_slope", "The derivative of order n in a of x**(a - 1) * exp(-x) / gamma(a).",
+    [](const RuleArgs& args, int i) {
+      if (i == 0) return Partial{Partial::zero};
+      const Tensor &n = args.inputs[0], &a = args.inputs[1], &x = args.inputs[2];
+      if (i == 1) return given(at_order(args.op, n + 1.0, args));
+      return given(mul0((a - 1.0) / x - 1.0, args.output) +
+                   mul0(n / x, at_order(args.op, n - 1.0, args)));
+    });
+static Op& igamma_slope_record =
+    slope_in_shape("igamma_slope", "The derivative of order n in a of igamma(a, x).",
+                   [](const RuleArgs& args, int i) {
+                     if (i == 0) return Partial{Partial::zero};
+                     if (i == 1) return given(at_order(args.op, args.inputs[0] + 1.0, args));
+                     return given(at_order(gamma_density_slope_record, args.inputs[0], args));
+                   });
 
 static Op& gamma_density_record = of_shape(
     "gamma_density", "x**(a - 1) * exp(-x) / gamma(a).", 3 | kReadsY,
@@ -239,19 +276,19 @@ static Op& igamma_record = of_shape(
     "igamma",
     "The regularised lower incomplete gamma function P(a, x), for a and x that are not "
     "negative.\n\n"
-    "The relative error is below 1e-13 as long as the result is above 1e-100. The derivative is "
-    "that in x; asking for one in a raises.",
+    "The relative error is below 1e-13 as long as the result is above 1e-100. Derivatives exist in "
+    "both, in a up to order 20, beyond which they are nan.",
     3, [](const RuleArgs& args, int i) {
-      if (i == 0) raise_no_slope("igamma");
+      if (i == 0) return given(first_slope_in_shape(igamma_slope_record, args));
       return given(apply(gamma_density_record, {&args.inputs[0], &args.inputs[1]}));
     });
 static Op& igammac_record = of_shape(
     "igammac",
     "The regularised upper incomplete gamma function Q(a, x) = 1 - P(a, x).\n\n"
-    "The relative error is below 1e-13 as long as the result is above 1e-100. The derivative is "
-    "that in x; asking for one in a raises.",
+    "The relative error is below 1e-13 as long as the result is above 1e-100. Derivatives exist in "
+    "both, in a up to order 20, beyond which they are nan.",
     3, [](const RuleArgs& args, int i) {
-      if (i == 0) raise_no_slope("igammac");
+      if (i == 0) return given(-first_slope_in_shape(igamma_slope_record, args));
       return given(-apply(gamma_density_record, {&args.inputs[0], &args.inputs[1]}));
     });
 Tensor igamma(const Tensor& a, const Tensor& x) { return apply(igamma_record, {&a, &x}); }

@@ -1,6 +1,6 @@
-// Functions made of others: names of NumPy, SciPy and PyTorch for joins, products, order statistics
-// and what passes over nan. Being made of operations, they have every derivative, batch and
-// compiled form themselves.
+// Functions made of others: names of NumPy, SciPy and PyTorch for joins, products, averages and
+// comparisons. Being made of operations, they have every derivative, batch and compiled form
+// themselves.
 #include <algorithm>
 #include <limits>
 #include <numbers>
@@ -8,7 +8,6 @@
 #include <tuple>
 #include <vector>
 
-#include "ops/check.h"
 #include "ops/structural.h"
 
 namespace adjoint {
@@ -25,7 +24,6 @@ constexpr const char* kClose = "(a, b, /, rtol=1e-05, atol=1e-08, *, equal_nan=F
 
 Tensor like(const Tensor& x, double value) { return Tensor::scalar(value, x.dtype()); }
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInf = std::numeric_limits<double>::infinity();
 
 std::vector<Tensor> each(std::span<const Tensor> arrays, Tensor (*f)(const Tensor&)) {
@@ -34,81 +32,6 @@ std::vector<Tensor> each(std::span<const Tensor> arrays, Tensor (*f)(const Tenso
   for (const Tensor& x : arrays) out.push_back(f(x));
   return out;
 }
-
-/// Entry `index` of a sorted axis, which stays with length one.
-Tensor entry(const Tensor& sorted, int axis, std::int64_t index) {
-  return take(sorted, integers_of({index}), axis);
-}
-
-/// The axes as one, the last, in order; nan is last.
-Tensor sorted_over(const Tensor& x, const Axes& axis, const char* op) {
-  const Tensor f = in_floating(x);
-  const Dims axes = chosen_axes(axis, f.ndim(), op);
-  Dims order, shape;
-  for (int i = 0; i < f.ndim(); ++i) {
-    if (std::ranges::find(axes, i) != axes.end()) continue;
-    order.push_back(i);
-    shape.push_back(f.shape()[i]);
-  }
-  order.append(axes.data(), axes.size());
-  std::int64_t count = 1;
-  for (const std::int64_t a : axes) {
-    count *= f.shape()[a];
-    if (count == 0)
-      raise(ErrorKind::value, op,
-            "axis " + std::to_string(a) + " of shape " + to_string(x.shape()) +
-                " is empty: there is nothing to choose from");
-  }
-  shape.push_back(count);
-  return sort(reshape(permute_dims(f, order), shape));
-}
-
-/// A result of `sorted_over`, whose last axis is gone, with the axes that were chosen if wanted.
-Tensor with_axes(const Tensor& y, const Tensor& x, const Axes& axis, bool keepdims,
-                 const char* op) {
-  if (!keepdims) return y;
-  Dims shape(x.shape());
-  for (const std::int64_t a : chosen_axes(axis, x.ndim(), op)) shape[a] = 1;
-  return reshape(y, shape);
-}
-
-/// Of shares q from 0 to 1. Those of several come first.
-Tensor quantile_at(const Tensor& x, const Tensor& q, const Axes& axis, bool keepdims,
-                   const char* op) {
-  const Tensor rows = sorted_over(x, axis, op);
-  const int last = rows.ndim() - 1;
-  const std::int64_t n = rows.shape()[last];
-  const Tensor at = ravel(q) * static_cast<double>(n - 1);
-  const Tensor low = floor(at);
-  const Tensor high = minimum(low + 1.0, static_cast<double>(n - 1));
-  const auto pick = [&](const Tensor& index) {
-    return moveaxis(take(rows, astype(index, DType::int64), last), Dims{last}, Dims{0});
-  };
-  Dims wide(static_cast<std::size_t>(rows.ndim()), 1);
-  wide[0] = -1;
-  const Tensor share = astype(reshape(at - low, wide), rows.dtype());
-  const Tensor largest = moveaxis(entry(rows, last, n - 1), Dims{last}, Dims{0});
-  const Tensor found = where(isnan(largest), largest, mix(pick(low), pick(high), share));
-  if (q.ndim() == 0) return with_axes(squeeze(found, 0), x, axis, keepdims, op);
-  if (!keepdims) return found;
-  Dims shape{q.size()};
-  for (const std::int64_t e : x.shape()) shape.push_back(e);
-  for (const std::int64_t a : chosen_axes(axis, x.ndim(), op)) shape[a + 1] = 1;
-  return reshape(found, shape);
-}
-
-/// q in float64, from 0 to `most`; a nan is not.
-Tensor checked_shares(const Tensor& q, double most, const char* op) {
-  if (q.ndim() > 1)
-    raise(ErrorKind::value, op, "q must have at most one dimension, shape " + to_string(q.shape()));
-  const Tensor shares = astype(q, DType::float64);
-  const Tensor inside =
-      logical_and(greater_equal(shares, like(shares, 0)), less_equal(shares, like(shares, most)));
-  const std::string range = most == 1 ? "from 0 to 1" : "from 0 to 100";
-  return checked(shares, inside, op, "q must be " + range);
-}
-
-Tensor without_nan(const Tensor& x, double value) { return where(isnan(x), like(x, value), x); }
 
 }  // namespace
 
@@ -260,45 +183,7 @@ Tensor cross(const Tensor& x1, const Tensor& x2, int axis) {
      .entry = entry_of<cross>(),
      .promotes = true});
 
-// ------------------------------------------------------------------------------ order statistics
-
-Tensor median(const Tensor& x, const Axes& axis, bool keepdims) {
-  const Tensor rows = sorted_over(x, axis, "median");
-  const int last = rows.ndim() - 1;
-  const std::int64_t n = rows.shape()[last];
-  const Tensor middle = n % 2 ? entry(rows, last, n / 2)
-                              : (entry(rows, last, n / 2 - 1) + entry(rows, last, n / 2)) * 0.5;
-  const Tensor largest = entry(rows, last, n - 1);
-  const Tensor out = where(isnan(largest), largest, middle);
-  return with_axes(squeeze(out, last), x, axis, keepdims, "median");
-}
-[[maybe_unused]] static const FunctionRecord& median_function = statistics_family.offer(
-    {.name = "median",
-     .signature = kStatistic,
-     .doc = "The middle value over one axis, several, or all; nan where one is nan.",
-     .entry = entry_of<median>()});
-
-Tensor quantile(const Tensor& x, const Tensor& q, const Axes& axis, bool keepdims) {
-  const char* const op = "quantile";
-  return quantile_at(x, checked_shares(q, 1, op), axis, keepdims, op);
-}
-[[maybe_unused]] static const FunctionRecord& quantile_function = statistics_family.offer(
-    {.name = "quantile",
-     .signature = "(x, q, /, axis=None, *, keepdims=False)",
-     .doc = "Values below which the share q lies, linear in between; nan where one is nan.\n\n"
-            "The axis of several shares comes first. Raises ValueError where a share is not from "
-            "0 to 1.",
-     .entry = entry_of<quantile>()});
-
-Tensor percentile(const Tensor& x, const Tensor& q, const Axes& axis, bool keepdims) {
-  const char* const op = "percentile";
-  return quantile_at(x, checked_shares(q, 100, op) / 100.0, axis, keepdims, op);
-}
-[[maybe_unused]] static const FunctionRecord& percentile_function =
-    statistics_family.offer({.name = "percentile",
-                             .signature = "(x, q, /, axis=None, *, keepdims=False)",
-                             .doc = "Values below which q percent lie: `quantile` of q / 100.",
-                             .entry = entry_of<percentile>()});
+// ----------------------------------------------------------------------------------- statistics
 
 Tensor ptp(const Tensor& x, const Axes& axis, bool keepdims) {
   return max(x, axis, keepdims) - min(x, axis, keepdims);
@@ -350,71 +235,7 @@ std::tuple<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis, bool 
             "ascending order, and where they are.",
      .entry = entry_of<topk>()});
 
-// ------------------------------------------------------------------------------ passing over nan
-
-Tensor nan_to_num(const Tensor& x, double nan, std::optional<double> posinf,
-                  std::optional<double> neginf) {
-  if (!is_floating(x.dtype())) return x;
-  const double largest = x.dtype() == DType::float32 ? std::numeric_limits<float>::max()
-                                                     : std::numeric_limits<double>::max();
-  Tensor out = without_nan(x, nan);
-  out = where(equal(x, like(x, kInf)), like(x, posinf.value_or(largest)), out);
-  return where(equal(x, like(x, -kInf)), like(x, neginf.value_or(-largest)), out);
-}
-[[maybe_unused]] static const FunctionRecord& nan_to_num_function = statistics_family.offer(
-    {.name = "nan_to_num",
-     .signature = "(x, /, *, nan=0.0, posinf=None, neginf=None)",
-     .doc = "Other numbers in the place of nan and infinities: the largest finite ones of the "
-            "dtype, where none are given.",
-     .entry = entry_of<nan_to_num>()});
-
-Tensor nansum(const Tensor& x, const Axes& axis, bool keepdims) {
-  return sum(is_floating(x.dtype()) ? without_nan(x, 0) : x, axis, keepdims);
-}
-[[maybe_unused]] static const FunctionRecord& nansum_function =
-    statistics_family.offer({.name = "nansum",
-                             .signature = kStatistic,
-                             .doc = "The sum of what is not nan.",
-                             .entry = entry_of<nansum>()});
-
-Tensor nanmean(const Tensor& x, const Axes& axis, bool keepdims) {
-  const Tensor f = in_floating(x);
-  return nansum(f, axis, keepdims) / sum(astype(logical_not(isnan(f)), f.dtype()), axis, keepdims);
-}
-[[maybe_unused]] static const FunctionRecord& nanmean_function =
-    statistics_family.offer({.name = "nanmean",
-                             .signature = kStatistic,
-                             .doc = "The mean of what is not nan.",
-                             .entry = entry_of<nanmean>()});
-
-namespace {
-
-Tensor extreme_but_nan(const Tensor& x, const Axes& axis, bool keepdims, double least,
-                       Tensor (*reduce)(const Tensor&, const Axes&, bool)) {
-  if (!is_floating(x.dtype())) return reduce(x, axis, keepdims);
-  const Tensor none = all(isnan(x), axis, keepdims);
-  return where(none, like(x, kNan), reduce(without_nan(x, least), axis, keepdims));
-}
-
-}  // namespace
-
-Tensor nanmax(const Tensor& x, const Axes& axis, bool keepdims) {
-  return extreme_but_nan(x, axis, keepdims, -kInf, max);
-}
-[[maybe_unused]] static const FunctionRecord& nanmax_function =
-    statistics_family.offer({.name = "nanmax",
-                             .signature = kStatistic,
-                             .doc = "The maximum of what is not nan.",
-                             .entry = entry_of<nanmax>()});
-
-Tensor nanmin(const Tensor& x, const Axes& axis, bool keepdims) {
-  return extreme_but_nan(x, axis, keepdims, kInf, min);
-}
-[[maybe_unused]] static const FunctionRecord& nanmin_function =
-    statistics_family.offer({.name = "nanmin",
-                             .signature = kStatistic,
-                             .doc = "The minimum of what is not nan.",
-                             .entry = entry_of<nanmin>()});
+// ------------------------------------------------------------------------- the larger, the smaller
 
 Tensor fmax(const Tensor& x1, const Tensor& x2) {
   return where(isnan(x1), x2, where(isnan(x2), x1, maximum(x1, x2)));
@@ -554,45 +375,57 @@ Tensor logit(const Tensor& x) {
                              .doc = "log(x / (1 - x)), the inverse of sigmoid.",
                              .entry = entry_of<logit>()});
 
-// --------------------------------------------------------------------------------- integrals etc.
+// ----------------------------------------------------------------------------------- covariance
+// etc.
 
-Tensor trapezoid(const Tensor& y, const std::optional<Tensor>& x, double dx, int axis) {
-  const int at = normalize_axis(axis, y.ndim(), "trapezoid");
-  const Tensor rows = moveaxis(in_floating(y), Dims{at}, Dims{-1});
-  const std::int64_t n = rows.shape()[rows.ndim() - 1];
-  const int last = rows.ndim() - 1;
-  const std::int64_t count = std::max<std::int64_t>(n - 1, 0);
-  const Tensor later = take(rows, arange(std::min<std::int64_t>(n, 1), n), last);
-  const Tensor pairs = (take(rows, arange(std::int64_t{0}, count), last) + later) * 0.5;
-  if (!x) return sum(pairs, -1) * dx;
-  const Tensor steps = x->ndim() == 1 ? diff(*x) : diff(moveaxis(*x, Dims{at}, Dims{-1}));
-  return sum(pairs * steps, -1);
+namespace {
+
+/// The weight of each of n observations as a row; undefined where none are given.
+Tensor observation_weights(const std::optional<Tensor>& given, const Tensor& rows) {
+  if (!given) return {};
+  if (given->ndim() != 1 || given->shape()[0] != rows.shape()[1])
+    raise(ErrorKind::value, "cov",
+          "weights of shape " + to_string(given->shape()) + " for " +
+              std::to_string(rows.shape()[1]) + " observations: one is needed for each");
+  return astype(*given, rows.dtype());
 }
-[[maybe_unused]] static const FunctionRecord& trapezoid_function = statistics_family.offer(
-    {.name = "trapezoid",
-     .signature = "(y, x=None, *, dx=1.0, axis=-1)",
-     .doc = "The integral along an axis by the trapezoidal rule, at points x or dx apart.",
-     .entry = entry_of<trapezoid>()});
 
-Tensor cov(const Tensor& m, bool rowvar, bool bias, std::optional<std::int64_t> ddof) {
+}  // namespace
+
+Tensor cov(const Tensor& m, bool rowvar, bool bias, std::optional<std::int64_t> ddof,
+           const std::optional<Tensor>& fweights, const std::optional<Tensor>& aweights) {
   if (m.ndim() > 2)
     raise(ErrorKind::value, "cov", "needs a vector or a matrix, shape is " + to_string(m.shape()));
   Tensor rows = atleast_2d(in_floating(m));
   if (!rowvar && m.ndim() == 2) rows = matrix_transpose(rows);
-  const Tensor centred = rows - mean(rows, 1, true);
   const double taken = static_cast<double>(ddof.value_or(bias ? 0 : 1));
-  const Tensor out = matmul(centred, matrix_transpose(centred)) /
-                     std::max(static_cast<double>(rows.shape()[1]) - taken, 0.0);
+  const Tensor counts = observation_weights(fweights, rows);
+  const Tensor shares = observation_weights(aweights, rows);
+  Tensor out;
+  if (!counts.defined() && !shares.defined()) {
+    const Tensor centred = rows - mean(rows, 1, true);
+    out = matmul(centred, matrix_transpose(centred)) /
+          std::max(static_cast<double>(rows.shape()[1]) - taken, 0.0);
+  } else {
+    const Tensor w = !shares.defined() ? counts : !counts.defined() ? shares : counts * shares;
+    const Tensor total = sum(w);
+    const Tensor centred = rows - expand_dims(matmul(rows, w) / total, 1);
+    // Counts stand for observations of their own, of which ddof are taken; of shares it is what
+    // makes the estimate unbiased.
+    const Tensor lost = shares.defined() ? sum(w * shares) * taken / total : scalar_like(w, taken);
+    out = matmul(centred * w, matrix_transpose(centred)) / maximum(total - lost, scalar_like(w, 0));
+  }
   return out.size() == 1 ? reshape(out, Dims{}) : out;
 }
 [[maybe_unused]] static const FunctionRecord& cov_function = statistics_family.offer(
     {.name = "cov",
-     .signature = "(m, /, *, rowvar=True, bias=False, ddof=None)",
-     .doc = "Covariances of variables, of which each row, or column, holds the observations.",
+     .signature = "(m, /, *, rowvar=True, bias=False, ddof=None, fweights=None, aweights=None)",
+     .doc = "Covariances of variables, of which each row, or column, holds the observations.\n\n"
+            "`fweights` says how often each observation was made, `aweights` how much it counts.",
      .entry = entry_of<cov>()});
 
 Tensor corrcoef(const Tensor& x, bool rowvar) {
-  const Tensor c = cov(x, rowvar, false, {});
+  const Tensor c = cov(x, rowvar);
   if (c.ndim() == 0) return c / c;
   const Tensor spread = sqrt(diagonal(c));
   return c / outer(spread, spread);

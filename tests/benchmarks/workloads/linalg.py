@@ -7,7 +7,7 @@ SIZES = (8, 64, 512)
 CASES = tuple(f"{name} {n}" for name in NAMES for n in SIZES)
 UNIT = "s"
 TOLERANCE = 1e-9
-BARS = (AtLeast(1, "numpy"),)
+BARS = (AtLeast(1, "numpy"), AtLeast(1, "torch"))
 
 
 def parts(n):
@@ -70,9 +70,9 @@ def chosen(name, xp):
     """What is called, and the part of its result that is compared."""
     calls = {
         "cholesky": lambda a: xp.linalg.diagonal(xp.linalg.cholesky(a)),
-        "qr": lambda a: abs(xp.linalg.diagonal(xp.linalg.qr(a).R)),
-        "eigh": lambda a: xp.linalg.eigh(a).eigenvalues,
-        "svd": lambda a: xp.linalg.svd(a).S,
+        "qr": lambda a: abs(xp.linalg.diagonal(xp.linalg.qr(a)[1])),
+        "eigh": lambda a: xp.linalg.eigh(a)[0],
+        "svd": lambda a: xp.linalg.svd(a)[1],
         "lstsq": lambda a, b: xp.linalg.lstsq(a, b)[0],
     }
     return calls.get(name) or getattr(xp.linalg, name)
@@ -94,4 +94,15 @@ def numpy(case):
     return lambda: f(*given)
 
 
-VARIANTS = {"adjoint": adjoint, "numpy": numpy}
+def torch(case):
+    import torch
+
+    given = [torch.as_tensor(x) for x in data(case)]
+    name = case.split()[0]
+    if name == "lstsq":  # of PyTorch's drivers the one that NumPy and adjoint use
+        return lambda: torch.linalg.lstsq(given[0], given[1][:, None], driver="gelsd")[0][:, 0]
+    f = chosen(name, torch)
+    return lambda: f(*given)
+
+
+VARIANTS = {"adjoint": adjoint, "numpy": numpy, "torch": torch}

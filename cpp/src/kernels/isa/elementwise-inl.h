@@ -111,9 +111,7 @@ void ternary_loop(const void* const* in, void* out, std::int64_t n) {
   const Mem<T>* b = static_cast<const Mem<T>*>(in[1]);
   const Mem<T>* c = static_cast<const Mem<T>*>(in[2]);
   Mem<T>* o = static_cast<Mem<T>*>(out);
-  ADJOINT_INDEPENDENT
-  for (std::int64_t i = 0; i < n; ++i)
-    o[i] = F::apply(static_cast<A>(a[i]), static_cast<T>(b[i]), static_cast<T>(c[i]));
+  ADJOINT_EACH(F, o[i] = F::apply(static_cast<A>(a[i]), static_cast<T>(b[i]), static_cast<T>(c[i])))
 }
 
 /// f(b, a) by way of the kernel of f(a, b): spares a second copy of the loop.

@@ -1,9 +1,10 @@
 // Tile kernels of the special functions that are computed in double lanes: loops over the scalar
-// functions of math_special-inl.h, math_bessel-inl.h and math_igamma-inl.h, rounded to the type of
-// the elements.
+// functions of math_special-inl.h, math_bessel-inl.h, math_igamma-inl.h and
+// math_igamma_slope-inl.h, rounded to the type of the elements.
 #include "kernels/isa/elementwise-inl.h"
 #include "kernels/isa/math_bessel-inl.h"
 #include "kernels/isa/math_igamma-inl.h"
+#include "kernels/isa/math_igamma_slope-inl.h"
 #include "kernels/isa/math_special-inl.h"
 
 namespace adjoint::kernels::ADJOINT_ISA_NS {
@@ -47,6 +48,18 @@ ADJOINT_BINARY(IGammaC, igammac)
 ADJOINT_BINARY(GammaDensity, gamma_density)
 #undef ADJOINT_BINARY
 
+#define ADJOINT_TERNARY(Name, function)                                                            \
+  struct Name {                                                                                    \
+    template <class T>                                                                             \
+    ADJOINT_INLINE T apply(T n, T a, T x) {                                                        \
+      return static_cast<T>(                                                                       \
+          math::function(static_cast<double>(n), static_cast<double>(a), static_cast<double>(x))); \
+    }                                                                                              \
+  };
+ADJOINT_TERNARY(IGammaSlope, igamma_slope)
+ADJOINT_TERNARY(GammaDensitySlope, gamma_density_slope)
+#undef ADJOINT_TERNARY
+
 template <>
 inline constexpr bool kIterates<Ndtri> = true;
 template <>
@@ -59,6 +72,10 @@ template <>
 inline constexpr bool kIterates<IGamma> = true;
 template <>
 inline constexpr bool kIterates<IGammaC> = true;
+template <>
+inline constexpr bool kIterates<IGammaSlope> = true;
+template <>
+inline constexpr bool kIterates<GammaDensitySlope> = true;
 
 #define ADJOINT_ROWS(D, T)                                                                       \
   unary<Sinc, T>("sinc", D, D, 16), unary<Ndtr, T>("ndtr", D, D, 32),                            \
@@ -73,7 +90,9 @@ inline constexpr bool kIterates<IGammaC> = true;
       binary<NdtriSlope, T>("ndtri_slope", D, D, 40), binary<I0Slope, T>("i0_slope", D, D, 240), \
       binary<I0eSlope, T>("i0e_slope", D, D, 240), binary<IGamma, T>("igamma", D, D, 240),       \
       binary<IGammaC, T>("igammac", D, D, 240),                                                  \
-      binary<GammaDensity, T>("gamma_density", D, D, 100)
+      binary<GammaDensity, T>("gamma_density", D, D, 100),                                       \
+      ternary<IGammaSlope, T, T>("igamma_slope", D, 240),                                        \
+      ternary<GammaDensitySlope, T, T>("gamma_density_slope", D, 240)
 
 constexpr TileKernel kRows[] = {
     ADJOINT_ROWS(DType::float32, float),
