@@ -1,8 +1,35 @@
 """Optimizers: pure ``init``/``update`` pairs on pytrees that also drive a training loop."""
 
-from adjoint.optim.adam import Adam, Adamax, AdamaxState, AdamState, AdamW, scale_by_adam
+from adjoint.optim.adagrad import (
+    Adadelta,
+    AdadeltaState,
+    Adagrad,
+    AdagradState,
+    RMSprop,
+    RMSState,
+    scale_by_adadelta,
+    scale_by_adagrad,
+    scale_by_rms,
+)
+from adjoint.optim.adam import (
+    Adam,
+    Adamax,
+    AdamaxState,
+    AdamState,
+    AdamW,
+    scale_by_adam,
+    scale_by_adamax,
+)
 from adjoint.optim.base import Optimizer
 from adjoint.optim.groups import ParamGroup
+from adjoint.optim.nadam import (
+    NAdam,
+    NAdamState,
+    RAdam,
+    RAdamState,
+    scale_by_nadam,
+    scale_by_radam,
+)
 from adjoint.optim.scaling import (
     AccumulateState,
     MaskState,
@@ -16,6 +43,62 @@ from adjoint.optim.scaling import (
     scale_by_learning_rate,
 )
 from adjoint.optim.sgd import SGD, TraceState, trace
+from adjoint.optim.signs import (
+    Lion,
+    LionState,
+    Rprop,
+    RpropState,
+    scale_by_lion,
+    scale_by_rprop,
+)
 from adjoint.optim.transform import Transform, apply_updates, chain, scaled
 
-__all__ = ["SGD", "Adam", "AdamState", "Optimizer", "apply_updates"]
+__all__ = [
+    "SGD",
+    "AccumulateState",
+    "Adadelta",
+    "AdadeltaState",
+    "Adagrad",
+    "AdagradState",
+    "Adam",
+    "AdamState",
+    "AdamW",
+    "Adamax",
+    "AdamaxState",
+    "Lion",
+    "LionState",
+    "MaskState",
+    "NAdam",
+    "NAdamState",
+    "Optimizer",
+    "ParamGroup",
+    "RAdam",
+    "RAdamState",
+    "RMSState",
+    "RMSprop",
+    "Rprop",
+    "RpropState",
+    "ScheduleState",
+    "TraceState",
+    "Transform",
+    "accumulate",
+    "add_decayed_weights",
+    "apply_updates",
+    "chain",
+    "clip_by_norm",
+    "clip_by_value",
+    "clip_grad_norm",
+    "scale",
+    "scale_by_adadelta",
+    "scale_by_adagrad",
+    "scale_by_adam",
+    "scale_by_adamax",
+    "scale_by_learning_rate",
+    "scale_by_lion",
+    "scale_by_nadam",
+    "scale_by_radam",
+    "scale_by_rms",
+    "scale_by_rprop",
+    "scaled",
+    "trace",
+]

@@ -15,6 +15,7 @@ from adjoint.optim.transform import (
     Transform,
     chain,
     check_range,
+    each,
     next_steps,
     no_steps,
     scalars,
@@ -47,8 +48,8 @@ def moments(
     """Return the running means of the gradients and of their squares."""
     new, square = 1.0 - beta1, 1.0 - beta2
     return (
-        [m * beta1 + g * new for m, g in zip(first, grads, strict=True)],
-        [v * beta2 + g * g * square for v, g in zip(second, grads, strict=True)],
+        [m * beta1 + g * new for m, g in each(first, grads)],
+        [v * beta2 + g * g * square for v, g in each(second, grads)],
     )
 
 
@@ -104,7 +105,7 @@ class scale_by_adam(Transform):
         first, second = moments(grads, state.first, state.second, beta1, beta2)
         below, largest = second, None
         if self._amsgrad:
-            pairs = zip(state.largest, second, strict=True)
+            pairs = each(state.largest, second)
             below = largest = [ad.maximum(high, v) for high, v in pairs]
         over = 1.0 if scale is None else scale
         # Both bias corrections are numbers per step, not work per entry.
@@ -113,7 +114,7 @@ class scale_by_adam(Transform):
         )
         updates = [
             m * rate / (ad.sqrt(v) / root + eps)
-            for m, v, (rate, root) in zip(first, below, corrections, strict=True)
+            for m, v, (rate, root) in each(first, below, corrections)
         ]
         return updates, AdamState(steps, first, second, largest)
 
@@ -321,14 +322,14 @@ class scale_by_adamax(Transform):
         """Divide the first moment by the decaying maximum; see `Transform.apply`."""
         beta1, beta2, eps = self._settings
         steps, new = next_steps(state.steps), 1.0 - beta1
-        first = [m * beta1 + g * new for m, g in zip(state.first, grads, strict=True)]
+        first = [m * beta1 + g * new for m, g in each(state.first, grads)]
         largest = [
             ad.maximum(u * beta2, ad.abs(g) + eps)
-            for u, g in zip(state.largest, grads, strict=True)
+            for u, g in each(state.largest, grads)
         ]
         over = 1.0 if scale is None else scale
         rates = scalars(steps, grads, lambda t, _: (over / (1.0 - beta1**t),))
-        updates = [m * rate / u for m, u, (rate,) in zip(first, largest, rates, strict=True)]
+        updates = [m * rate / u for m, u, (rate,) in each(first, largest, rates)]
         return updates, AdamaxState(steps, first, largest)
 
 

@@ -25,7 +25,7 @@ from adjoint.optim.groups import (
     split_groups,
 )
 from adjoint.optim.scaling import ScheduleState, scale_by_learning_rate
-from adjoint.optim.transform import AnyState, Tensors, Transform, as_transform, chain
+from adjoint.optim.transform import AnyState, Tensors, Transform, as_transform, each
 
 __all__ = ["FirstOrder", "Optimizer"]
 
@@ -107,8 +107,8 @@ class Optimizer(Transform):
 
     def _make(self, **options: Any) -> tuple[Transform, scale_by_learning_rate | None]:
         """Return the rule, and the part of it that has the learning rate."""
-        members = self._given._transforms if isinstance(self._given, chain) else [self._given]
-        rates = [t for t in members if isinstance(t, scale_by_learning_rate)]
+        transforms = self._given._transforms
+        rates = [t for t in transforms if isinstance(t, scale_by_learning_rate)]
         return self._given, rates[0] if len(rates) == 1 else None
 
     def _made_group(self, given: dict[str, Any], seen: set[int]) -> ParamGroup:
@@ -166,20 +166,20 @@ class Optimizer(Transform):
         groups = self._groups
         if groups is None:
             groups = self._loop_groups("step")
-        grads = [group.gradients() for group in groups]
-        if not any(grads):
-            raise RuntimeError(
-                f"[{type(self).__name__}.step] none of the {len(self._all_params(groups))} "
-                "parameters has a gradient: call loss.backward() first"
-            )
         with self._unrecorded:
             # All is known before anything is rebound: a schedule may raise.
-            plans = [group.plan(g) for group, g in zip(groups, grads, strict=True)]
+            plans = [group.plan() for group in groups]
+            if not (plans[0][0] or any(plan[0] for plan in plans)):
+                raise RuntimeError(
+                    f"[{type(self).__name__}.step] none of the {len(self._all_params(groups))} "
+                    "parameters has a gradient: call loss.backward() first"
+                )
             for params, updates, handles, values in plans:
-                for param, update in zip(params, updates, strict=True):
+                for param, update in each(params, updates):
                     param.rebind_(param + update)
-                for handle, value in zip(handles, values, strict=True):
-                    handle.rebind_(value)
+                if handles:
+                    for handle, value in each(handles, values):
+                        handle.rebind_(value)
 
     def zero_grad(self) -> None:
         """Forget the gradient of every parameter: each ``grad`` becomes None."""

@@ -73,13 +73,11 @@ class ParamGroup(Mapping[str, Any]):
 
     # ---- A step ----------------------------------------------------------------------------------
 
-    def gradients(self) -> Tensors:
-        """Return the gradients of the parameters that have one and are not frozen."""
-        return [g for p in self._params if (g := p.grad) is not None and p.requires_grad]
-
-    def plan(self, grads: Tensors) -> tuple[Tensors, Tensors, Tensors, Tensors]:
+    def plan(self) -> tuple[Tensors, Tensors, Tensors, Tensors]:
         """Return parameters and their updates, handles of the state and their values."""
         params, handles = self._params, self._handles
+        # Those that have a gradient and are not frozen.
+        grads = [g for p in params if (g := p.grad) is not None and p.requires_grad]
         if len(grads) == len(params):
             state = self._joint if self._together else self._state
         else:
@@ -90,7 +88,7 @@ class ParamGroup(Mapping[str, Any]):
             handles = ad.tree.leaves(state)
             params = [params[i] for i in present]
         updates, state = self._rule.apply(grads, state, params, None)
-        return params, updates, handles, ad.tree.leaves(state) if handles else []
+        return params, updates, handles, ad.tree.leaves(state) if handles else handles
 
     # ---- Options ---------------------------------------------------------------------------------
 
@@ -144,8 +142,8 @@ class ParamGroup(Mapping[str, Any]):
             self._together = together
 
     def _rate_state(self) -> AnyState:
-        count = dict(named(self._state)).get("count")
-        return None if count is None else _Count(count)
+        counts = [x for name, x in named(self._state) if name.rpartition(".")[2] == "count"]
+        return _Count(counts[-1] if counts else ad.zeros((), dtype=ad.int64))
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":

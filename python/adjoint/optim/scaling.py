@@ -17,6 +17,7 @@ from adjoint.optim.transform import (
     as_transform,
     check_range,
     check_state,
+    each,
     like,
     pick,
     scaled,
@@ -35,6 +36,8 @@ __all__ = [
     "scale",
     "scale_by_learning_rate",
 ]
+
+_FLOAT64 = ad.float64
 
 
 class scale(Scalar):
@@ -135,7 +138,9 @@ class scale_by_learning_rate(Scalar):
 
     def factor(self, state: AnyState) -> tuple[ad.Tensor, AnyState]:
         """Return the negative rate, and the state with the count one higher."""
-        number = as_dtype(-self.rate(state), ad.float64)
+        number = -(self._rate if state is None else self.rate(state))
+        if number.dtype is not _FLOAT64:
+            number = ad.astype(number, _FLOAT64)
         return number, None if state is None else ScheduleState(state.count + 1)
 
     def __repr__(self) -> str:
@@ -222,7 +227,7 @@ class add_decayed_weights(Transform):
         assert params is not None
         decay: Any = self.weight_decay
         out, dtype, factor = [], None, decay
-        for i, (grad, param) in enumerate(zip(grads, params, strict=True)):
+        for i, (grad, param) in enumerate(each(grads, params)):
             if scale is not None and param.dtype is not dtype:
                 dtype = param.dtype
                 factor = as_dtype(scale * decay, dtype)
@@ -333,7 +338,7 @@ def clip_grad_norm(params: Any, max_norm: float, ord: float = 2.0) -> ad.Tensor:
     with ad.no_grad():
         total = norm(grads, rule._ord)
         clipped, _ = rule.apply(grads, None, None, None)
-        for param, grad in zip(found, clipped, strict=True):
+        for param, grad in each(found, clipped):
             param.grad = grad
     return total
 
@@ -427,7 +432,7 @@ class accumulate(Transform):
     ) -> tuple[Tensors, AnyState]:
         """Collect, and step at every n-th call; see `Transform.apply`."""
         count = state.count + 1
-        sums = [s + g for s, g in zip(state.sums, grads, strict=True)]
+        sums = [s + g for s, g in each(state.sums, grads)]
         means = [s / float(self._n) for s in sums] if self._average else sums
         # Both are computed and one is chosen: a batch of states may be at different calls.
         updates, inner = self._rule.apply(means, state.inner, params, scale)

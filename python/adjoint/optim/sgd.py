@@ -14,6 +14,7 @@ from adjoint.optim.transform import (
     Transform,
     chain,
     check_range,
+    each,
     next_steps,
     no_steps,
     scalars,
@@ -58,9 +59,7 @@ class trace(Transform):
 
     def __init__(self, momentum: float, dampening: float = 0.0, nesterov: bool = False) -> None:
         self._momentum = check_range("trace", "momentum", momentum, 0.0, 1.0)
-        self._dampening = check_range("trace", "dampening", dampening, 0.0, float("inf"))
-        if self._dampening > 1.0:
-            raise ValueError(f"[trace] dampening must lie in [0, 1], got {dampening!r}")
+        self._dampening = check_range("trace", "dampening", dampening, 0.0, 1.0, closed=True)
         self._nesterov = check_flag("trace", "nesterov", nesterov)
         if self._nesterov and self._momentum == 0.0:
             raise ValueError("[trace] nesterov=True needs a momentum above 0")
@@ -78,13 +77,13 @@ class trace(Transform):
         mu, steps, parts = self._momentum, state.steps, grads
         if steps is not None:
             share = 1.0 - self._dampening
-            shares = scalars(steps, grads, lambda n, _: (ad.where(n == 0.0, 1.0, share),))
-            parts = [g * s for g, (s,) in zip(grads, shares, strict=True)]
+            shares = scalars(steps, grads, lambda n, _: (ad.where(n == 0, 1.0, share),))
+            parts = [g * s for g, (s,) in each(grads, shares)]
             steps = next_steps(steps)
-        velocity = [b * mu + g for b, g in zip(state.velocity, parts, strict=True)]
+        velocity = [b * mu + g for b, g in each(state.velocity, parts)]
         updates = velocity
         if self._nesterov:
-            updates = [g + b * mu for g, b in zip(grads, velocity, strict=True)]
+            updates = [g + b * mu for g, b in each(grads, velocity)]
         return scaled(updates, scale), TraceState(steps, velocity)
 
 

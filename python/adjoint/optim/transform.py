@@ -29,6 +29,11 @@ Tensors = list[ad.Tensor]
 # Where all have made as many, they hold one handle again and again, and `scalars` works once.
 COUNTS = frozenset({"steps", "products"})
 _SHARED = frozenset({"count"})
+_FLOAT64 = ad.float64
+
+# For lists with one entry per parameter, whose lengths are known to be equal: to check that again
+# in each loop costs as much as several operations on a small parameter.
+each = zip
 _SHAPELESS = COUNTS | {"mask"}
 
 
@@ -58,7 +63,7 @@ class Transform(abc.ABC):
     state_type: type[Any] | None = None
     #: Whether `apply` reads the parameters.
     needs_params: bool = False
-    #: Whether updates that come scaled already go out scaled.
+    #: Whether a number goes through: updates come scaled already, `apply` is told by what.
     keeps_scale: bool = False
 
     def start(self, params: Tensors) -> AnyState:
@@ -237,13 +242,16 @@ class chain(Transform):
         end = len(members)
         while end and isinstance(members[end - 1], Scalar):
             end -= 1
-        self._scalars: list[Any] = members[end:]
         # The number at the end is handed to the last of the others, and past what keeps it.
         first = end - 1
         while first > 0 and members[first].keeps_scale:
             first -= 1
-        self._rules = [(t, i >= first, t.has_state) for i, t in enumerate(members[:end])]
+        # What keeps it cannot put it on: what comes first has it put on before.
+        self._early = end == 0 or (first == 0 and members[0].keeps_scale)
         self._kept = [t for t in members if t.has_state]
+        slots = [self._kept.index(t) if t.has_state else -1 for t in members]
+        self._rules = tuple((t, slots[i], i >= first) for i, t in enumerate(members[:end]))
+        self._numbers: tuple[Any, ...] = tuple(zip(members[end:], slots[end:], strict=True))
 
     @property
     def has_state(self) -> bool:
@@ -259,25 +267,21 @@ class chain(Transform):
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
         """Apply one after another; see `Transform.apply`."""
-        many = len(self._kept) != 1
-        states = list(state) if many else [state]
-        at = len(states)
-        for number in reversed(self._scalars):
-            at -= number.has_state
-            factor, after = number.factor(states[at] if number.has_state else None)
+        alone = len(self._kept) == 1
+        states = [state] if alone else list(state)
+        for number, slot in self._numbers:
+            factor, after = number.factor(states[slot] if slot >= 0 else None)
             scale = factor if scale is None else factor * scale
-            if number.has_state:
-                states[at] = after
-        if not self._rules:
+            if slot >= 0:
+                states[slot] = after
+        if self._early:
             grads = scaled(grads, scale)
-        at = 0
-        for rule, is_scaled, keeps in self._rules:
-            part = states[at] if keeps else None
+        for rule, slot, is_scaled in self._rules:
+            part = states[slot] if slot >= 0 else None
             grads, part = rule.apply(grads, part, params, scale if is_scaled else None)
-            if keeps:
-                states[at] = part
-                at += 1
-        return grads, tuple(states) if many else states[0]
+            if slot >= 0:
+                states[slot] = part
+        return grads, states[0] if alone else tuple(states)
 
     def pack(self, state: AnyState, structure: ad.tree.TreeDef) -> Any:
         """Return a state of lists as one of pytrees."""
@@ -353,13 +357,12 @@ def _members(i: int, given: Any) -> list[Transform]:
     )
 
 
-def as_transform(who: str, given: Any) -> Transform:
-    """Return what `chain` would make of one transform."""
+def as_transform(who: str, given: Any) -> chain:
+    """Return a chain of one transform."""
     try:
-        members = _members(0, given)
+        return chain(given)
     except TypeError as error:
         raise TypeError(str(error).replace("[chain] transform 0", f"[{who}] the rule")) from None
-    return members[0] if len(members) == 1 else chain(*members)
 
 
 # ---- Numbers per parameter -----------------------------------------------------------------------
@@ -380,7 +383,7 @@ def scaled(updates: Tensors, scale: ad.Tensor | None) -> Tensors:
     """
     if scale is None:
         return updates
-    out, dtype, factor = [], None, scale
+    out, factor, dtype = [], scale, scale.dtype
     for update in updates:
         if update.dtype is not dtype:
             dtype = update.dtype
@@ -405,13 +408,13 @@ def scalars(
     last, dtype = None, None
     made: tuple[ad.Tensor, ...] = ()
     entry: tuple[ad.Tensor, ...] = ()
-    for i, (count, like) in enumerate(zip(steps, likes, strict=True)):
+    for i, count in enumerate(steps):
         if count is not last:
             last, dtype = count, None
-            made = make(ad.astype(count, ad.float64), i)
-        if like.dtype is not dtype:
-            dtype = like.dtype
-            entry = tuple([as_dtype(number, dtype) for number in made])
+            entry = made = make(count, i)
+        if likes[i].dtype is not dtype:
+            dtype = likes[i].dtype
+            entry = made if dtype is _FLOAT64 else tuple([ad.astype(x, dtype) for x in made])
         out.append(entry)
     return out
 
@@ -440,14 +443,25 @@ def zeros(params: Tensors) -> Tensors:
 
 
 def check_range(
-    who: str, name: str, value: Any, low: float, high: float, *, above: bool = False
+    who: str,
+    name: str,
+    value: Any,
+    low: float,
+    high: float,
+    *,
+    above: bool = False,
+    closed: bool = False,
 ) -> float:
-    """Return `value` as a float if ``low <= value < high``, else raise with both named."""
+    """Return `value` as a float if ``low <= value < high``, else raise with both named.
+
+    ``above=True`` leaves `low` out, ``closed=True`` takes `high` in.
+    """
     number = check_number(who, name, value)
     if above and number == low:
         raise ValueError(f"[{who}] {name} must be {_above(low)}, got {value!r}")
-    if not low <= number < high:
-        raise ValueError(f"[{who}] {name} must lie in [{low:g}, {high:g}), got {value!r}")
+    if not (low <= number < high or (closed and number == high)):
+        end = "]" if closed else ")"
+        raise ValueError(f"[{who}] {name} must lie in [{low:g}, {high:g}{end}, got {value!r}")
     return number
 
 
