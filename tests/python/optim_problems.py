@@ -165,9 +165,19 @@ SCHEDULES: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
         "linear_schedule",
         {"start": 0.1, "end": 0.8, "steps": 20},
     ),
-    ("PolynomialLR", {"total_iters": 40, "power": 2.0}, "polynomial_schedule", {"steps": 40, "power": 2.0}),
+    (
+        "PolynomialLR",
+        {"total_iters": 40, "power": 2.0},
+        "polynomial_schedule",
+        {"steps": 40, "power": 2.0},
+    ),
     ("PolynomialLR", {}, "polynomial_schedule", {}),
-    ("ConstantLR", {"factor": 0.25, "total_iters": 9}, "constant_schedule", {"factor": 0.25, "steps": 9}),
+    (
+        "ConstantLR",
+        {"factor": 0.25, "total_iters": 9},
+        "constant_schedule",
+        {"factor": 0.25, "steps": 9},
+    ),
     ("OneCycleLR", {"max_lr": 0.4, "total_steps": 60}, "one_cycle_schedule", {"steps": 60}),
     (
         "OneCycleLR",
@@ -196,4 +206,21 @@ PLATEAUS: list[dict[str, Any]] = [
     {"factor": 0.2, "patience": 1, "eps": 0.03},
 ]
 METRICS = [1.0, 0.9, 0.91, 0.92, 0.9, 0.89, 0.5, 0.6, 0.51, 0.52, 0.5, 0.49, 0.4, 0.39, 0.38]
-METRICS = [*METRICS, 0.4, 0.42, 0.41, 0.4, 0.3, 0.31, 0.32, 0.33, 0.35, 0.3, 0.29, 0.31, 0.3, 0.3, 0.3]
+METRICS = [
+    *METRICS,
+    0.4,
+    0.42,
+    0.41,
+    0.4,
+    0.3,
+    0.31,
+    0.32,
+    0.33,
+    0.35,
+    0.3,
+    0.29,
+    0.31,
+    0.3,
+    0.3,
+    0.3,
+]

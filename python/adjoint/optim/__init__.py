@@ -20,6 +20,7 @@ from adjoint.optim.adam import (
     scale_by_adam,
     scale_by_adamax,
 )
+from adjoint.optim.averaging import AverageState, WeightAverage
 from adjoint.optim.base import Optimizer
 from adjoint.optim.groups import ParamGroup
 from adjoint.optim.nadam import (
@@ -30,6 +31,7 @@ from adjoint.optim.nadam import (
     scale_by_nadam,
     scale_by_radam,
 )
+from adjoint.optim.plateau import PlateauState, ReduceOnPlateau
 from adjoint.optim.scaling import (
     AccumulateState,
     MaskState,
@@ -41,6 +43,18 @@ from adjoint.optim.scaling import (
     clip_grad_norm,
     scale,
     scale_by_learning_rate,
+)
+from adjoint.optim.schedules import (
+    constant_schedule,
+    cosine_restarts_schedule,
+    cosine_schedule,
+    exponential_schedule,
+    linear_schedule,
+    multi_step_schedule,
+    one_cycle_schedule,
+    polynomial_schedule,
+    sequence_schedule,
+    step_schedule,
 )
 from adjoint.optim.sgd import SGD, TraceState, trace
 from adjoint.optim.signs import (
@@ -65,6 +79,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "AdamaxState",
+    "AverageState",
     "Lion",
     "LionState",
     "MaskState",
@@ -72,15 +87,18 @@ __all__ = [
     "NAdamState",
     "Optimizer",
     "ParamGroup",
+    "PlateauState",
     "RAdam",
     "RAdamState",
     "RMSState",
     "RMSprop",
+    "ReduceOnPlateau",
     "Rprop",
     "RpropState",
     "ScheduleState",
     "TraceState",
     "Transform",
+    "WeightAverage",
     "accumulate",
     "add_decayed_weights",
     "apply_updates",
@@ -88,6 +106,14 @@ __all__ = [
     "clip_by_norm",
     "clip_by_value",
     "clip_grad_norm",
+    "constant_schedule",
+    "cosine_restarts_schedule",
+    "cosine_schedule",
+    "exponential_schedule",
+    "linear_schedule",
+    "multi_step_schedule",
+    "one_cycle_schedule",
+    "polynomial_schedule",
     "scale",
     "scale_by_adadelta",
     "scale_by_adagrad",
@@ -100,5 +126,7 @@ __all__ = [
     "scale_by_rms",
     "scale_by_rprop",
     "scaled",
+    "sequence_schedule",
+    "step_schedule",
     "trace",
 ]

@@ -29,8 +29,8 @@ __all__ = [
     "AdadeltaState",
     "Adagrad",
     "AdagradState",
-    "RMSprop",
     "RMSState",
+    "RMSprop",
     "scale_by_adadelta",
     "scale_by_adagrad",
     "scale_by_rms",
@@ -77,9 +77,7 @@ class scale_by_adagrad(Transform):
         over = 1.0 if scale is None else scale
         sums = [s + g * g for s, g in each(state.sums, grads)]
         rates = scalars(state.steps, grads, lambda t, _: (over / (1.0 + t * decay),))
-        updates = [
-            g * rate / (ad.sqrt(s) + eps) for g, s, (rate,) in each(grads, sums, rates)
-        ]
+        updates = [g * rate / (ad.sqrt(s) + eps) for g, s, (rate,) in each(grads, sums, rates)]
         return updates, AdagradState(next_steps(state.steps), sums)
 
 

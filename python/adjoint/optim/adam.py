@@ -323,10 +323,7 @@ class scale_by_adamax(Transform):
         beta1, beta2, eps = self._settings
         steps, new = next_steps(state.steps), 1.0 - beta1
         first = [m * beta1 + g * new for m, g in each(state.first, grads)]
-        largest = [
-            ad.maximum(u * beta2, ad.abs(g) + eps)
-            for u, g in each(state.largest, grads)
-        ]
+        largest = [ad.maximum(u * beta2, ad.abs(g) + eps) for u, g in each(state.largest, grads)]
         over = 1.0 if scale is None else scale
         rates = scalars(steps, grads, lambda t, _: (over / (1.0 - beta1**t),))
         updates = [m * rate / u for m, u, (rate,) in each(first, largest, rates)]

@@ -26,6 +26,7 @@ from adjoint.optim.groups import (
 )
 from adjoint.optim.scaling import ScheduleState, scale_by_learning_rate
 from adjoint.optim.transform import AnyState, Tensors, Transform, as_transform, each
+from adjoint.tree import TreeDef
 
 __all__ = ["FirstOrder", "Optimizer"]
 
@@ -140,13 +141,11 @@ class Optimizer(Transform):
         """Turn gradients into updates; see `Transform.apply`."""
         return self._rule.apply(grads, state, params, scale)
 
-    def pack(self, state: AnyState, structure: ad.tree.TreeDef) -> Any:
+    def pack(self, state: AnyState, structure: TreeDef) -> Any:
         """Return a state of lists as one of pytrees."""
         return self._rule.pack(state, structure)
 
-    def unpack(
-        self, state: Any, grads: Tensors, structure: ad.tree.TreeDef, where: str
-    ) -> AnyState:
+    def unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
         """Return a state of pytrees as one of lists; raise unless it fits the gradients."""
         return self._rule.unpack(state, grads, structure, where)
 
@@ -241,6 +240,20 @@ class Optimizer(Transform):
         for group in self._groups:
             group.learning_rate = value
 
+    def rate_handles(self) -> list[ad.Tensor]:
+        """Return the tensors that the groups' learning rates are; raise where one is a schedule."""
+        rates = [group._rate and group._rate.learning_rate for group in self._loop_groups("rates")]
+        out: list[ad.Tensor] = []
+        for rate in rates:
+            if not isinstance(rate, ad.Tensor):
+                what = "no learning rate" if rate is None else "a schedule as its learning rate"
+                raise ValueError(
+                    f"[{type(self).__name__}] a group has {what}: a number or a Tensor is needed"
+                )
+            if all(rate is not other for other in out):
+                out.append(rate)
+        return out
+
     def _own_rate(self) -> scale_by_learning_rate:
         if self._rate is None:
             raise AttributeError(f"[{type(self).__name__}] the rule has no learning rate")
@@ -254,7 +267,7 @@ class Optimizer(Transform):
     def state_dict(self) -> dict[str, ad.Tensor]:
         """Return a snapshot of learning rates and state as a flat dict of Tensors.
 
-        Keys are ``"learning_rate"``, or ``"count"`` with a schedule, and ``"<field>.<i>"`` where
+        Keys are ``"learning_rate"``, or ``"calls"`` with a schedule, and ``"<field>.<i>"`` where
         the state has one entry per parameter. With several groups each key starts with the group's
         number, ``"1.first.0"``. Later steps do not change a snapshot; ``ad.io.save`` writes it.
         """

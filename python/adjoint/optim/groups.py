@@ -64,7 +64,7 @@ class ParamGroup(Mapping[str, Any]):
 
     def _look_at_counts(self) -> None:
         """Find out anew whether all parameters have made equally many steps."""
-        counts = {}
+        counts: dict[str, set[float]] = {}
         for name, handle in named(self._state):
             parts = name.split(".")
             if len(parts) > 1 and parts[-2] in COUNTS:
@@ -126,12 +126,12 @@ class ParamGroup(Mapping[str, Any]):
             fresh = rule.start(self._params)
             kept = dict(named(self._state))
             names = dict(named(fresh))
-            lost = [n for n in kept if n not in names and n != "count"]
-            added = [n for n in names if n not in kept and n != "count"]
+            lost = [n for n in kept if n not in names and n != "calls"]
+            added = [n for n in names if n not in kept and n != "calls"]
             if lost or added:
                 raise ValueError(
-                    f"[ParamGroup] with these options the state would have {added or 'no more'} and "
-                    f"lose {lost or 'none'}: make a new optimizer"
+                    f"[ParamGroup] with these options the state gains {added} and loses {lost}: "
+                    "make a new optimizer"
                 )
             together = self._together
             self._rule, self._rate = rule, number
@@ -142,8 +142,8 @@ class ParamGroup(Mapping[str, Any]):
             self._together = together
 
     def _rate_state(self) -> AnyState:
-        counts = [x for name, x in named(self._state) if name.rpartition(".")[2] == "count"]
-        return _Count(counts[-1] if counts else ad.zeros((), dtype=ad.int64))
+        counts = [x for name, x in named(self._state) if name.rpartition(".")[2] == "calls"]
+        return _Calls(counts[-1] if counts else ad.zeros((), dtype=ad.int64))
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
@@ -179,8 +179,8 @@ class ParamGroup(Mapping[str, Any]):
         return f"ParamGroup({len(self._params)} parameters{', ' * bool(shown)}{shown})"
 
 
-class _Count(NamedTuple):
-    count: ad.Tensor
+class _Calls(NamedTuple):
+    calls: ad.Tensor
 
 
 def _joined(state: AnyState, name: str = "") -> AnyState:

@@ -280,9 +280,7 @@ class RAdam(FirstOrder):
         return _decayed(rule, rate, options)
 
 
-def _decayed(
-    rule: Transform, rate: scale_by_learning_rate, options: dict[str, Any]
-) -> Transform:
+def _decayed(rule: Transform, rate: scale_by_learning_rate, options: dict[str, Any]) -> Transform:
     """Return a chain with the decay where the options want it."""
     maximize, decay = options["maximize"], options["weight_decay"]
     if check_flag("chain", "decoupled_weight_decay", options["decoupled_weight_decay"]):

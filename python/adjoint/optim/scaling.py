@@ -23,6 +23,7 @@ from adjoint.optim.transform import (
     scaled,
     zeros,
 )
+from adjoint.tree import TreeDef
 
 __all__ = [
     "AccumulateState",
@@ -76,7 +77,7 @@ class scale(Scalar):
 class ScheduleState(NamedTuple):
     """State of a scheduled rate: how many steps it has given (0-d int64)."""
 
-    count: ad.Tensor
+    calls: ad.Tensor
 
 
 class scale_by_learning_rate(Scalar):
@@ -126,7 +127,7 @@ class scale_by_learning_rate(Scalar):
         rate = self._rate
         if isinstance(rate, ad.Tensor):
             return rate
-        value = rate(state.count)
+        value = rate(state.calls)
         if not isinstance(value, ad.Tensor):
             value = ad.tensor(check_number("schedule", "what it returns", value), dtype=ad.float64)
         if value.ndim or not ad.isdtype(value.dtype, "real floating"):
@@ -138,10 +139,10 @@ class scale_by_learning_rate(Scalar):
 
     def factor(self, state: AnyState) -> tuple[ad.Tensor, AnyState]:
         """Return the negative rate, and the state with the count one higher."""
-        number = -(self._rate if state is None else self.rate(state))
+        number = -self.rate(state)
         if number.dtype is not _FLOAT64:
             number = ad.astype(number, _FLOAT64)
-        return number, None if state is None else ScheduleState(state.count + 1)
+        return number, None if state is None else ScheduleState(state.calls + 1)
 
     def __repr__(self) -> str:
         rate = self._rate
@@ -278,7 +279,9 @@ class clip_by_norm(Transform):
     """
 
     def __init__(self, max_norm: float, ord: float = 2.0) -> None:
-        self._max_norm = check_range("clip_by_norm", "max_norm", max_norm, 0.0, math.inf, above=True)
+        self._max_norm = check_range(
+            "clip_by_norm", "max_norm", max_norm, 0.0, math.inf, above=True
+        )
         self._ord = check_number("clip_by_norm", "ord", ord)
         if not self._ord >= 1.0:
             raise ValueError(f"[clip_by_norm] ord must be at least 1, got {ord!r}")
@@ -299,8 +302,9 @@ class clip_by_norm(Transform):
 
 def norm(tensors: Tensors, ord: float = 2.0) -> ad.Tensor:
     """Return the norm of all entries of some tensors, in float64."""
-    each = [ad.astype(ad.linalg.vector_norm(t, ord=ord), ad.float64) for t in tensors]
-    return ad.linalg.vector_norm(ad.stack(each), ord=ord)
+    norms = [ad.astype(ad.linalg.vector_norm(t, ord=ord), ad.float64) for t in tensors]
+    total: ad.Tensor = ad.linalg.vector_norm(ad.stack(norms), ord=ord)
+    return total
 
 
 def clip_grad_norm(params: Any, max_norm: float, ord: float = 2.0) -> ad.Tensor:
@@ -359,7 +363,9 @@ class clip_by_value(Transform):
     """
 
     def __init__(self, max_value: float) -> None:
-        self._bound = check_range("clip_by_value", "max_value", max_value, 0.0, math.inf, above=True)
+        self._bound = check_range(
+            "clip_by_value", "max_value", max_value, 0.0, math.inf, above=True
+        )
 
     def apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
@@ -378,7 +384,7 @@ class clip_by_value(Transform):
 class AccumulateState(NamedTuple):
     """State of `accumulate`: calls (0-d int64), sums of gradients, and the rule's own state."""
 
-    count: ad.Tensor
+    calls: ad.Tensor
     sums: Any
     inner: Any
 
@@ -424,36 +430,34 @@ class accumulate(Transform):
 
     def start(self, params: Tensors) -> AnyState:
         """Return sums of zeros around the rule's state; see `Transform.start`."""
-        count = ad.zeros((), dtype=ad.int64)
-        return AccumulateState(count, zeros(params), self._rule.start(params))
+        calls = ad.zeros((), dtype=ad.int64)
+        return AccumulateState(calls, zeros(params), self._rule.start(params))
 
     def apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
         """Collect, and step at every n-th call; see `Transform.apply`."""
-        count = state.count + 1
+        calls = state.calls + 1
         sums = [s + g for s, g in each(state.sums, grads)]
         means = [s / float(self._n) for s in sums] if self._average else sums
         # Both are computed and one is chosen: a batch of states may be at different calls.
         updates, inner = self._rule.apply(means, state.inner, params, scale)
-        ready = count % self._n == 0
+        ready = calls % self._n == 0
         updates = [ad.where(ready, update, 0.0) for update in updates]
         sums = [ad.where(ready, 0.0, s) for s in sums]
-        return updates, AccumulateState(count, sums, pick(ready, inner, state.inner))
+        return updates, AccumulateState(calls, sums, pick(ready, inner, state.inner))
 
-    def pack(self, state: AnyState, structure: ad.tree.TreeDef) -> Any:
+    def pack(self, state: AnyState, structure: TreeDef) -> Any:
         """Return a state of lists as one of pytrees."""
         sums = structure.unflatten(state.sums)
-        return AccumulateState(state.count, sums, self._rule.pack(state.inner, structure))
+        return AccumulateState(state.calls, sums, self._rule.pack(state.inner, structure))
 
-    def unpack(
-        self, state: Any, grads: Tensors, structure: ad.tree.TreeDef, where: str
-    ) -> AnyState:
+    def unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
         """Return a state of pytrees as one of lists; raise unless it fits the gradients."""
         check_state(where, state, AccumulateState)
         sums = like(where, grads, structure, "sums", state.sums)
         return AccumulateState(
-            state.count, sums, self._rule.unpack(state.inner, grads, structure, where)
+            state.calls, sums, self._rule.unpack(state.inner, grads, structure, where)
         )
 
     def __repr__(self) -> str:
@@ -465,5 +469,3 @@ def before(maximize: bool, weight_decay: float, mask: Any = None) -> list[Transf
     out: list[Transform] = [scale(-1.0)] if check_flag("chain", "maximize", maximize) else []
     decay = add_decayed_weights(weight_decay, mask)  # checked also where it is 0
     return [*out, decay] if decay.weight_decay else out
-
-

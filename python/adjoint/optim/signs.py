@@ -73,14 +73,14 @@ class scale_by_rprop(Transform):
         """Grow or shrink the step sizes, and step; see `Transform.apply`."""
 
         def begin(t: ad.Tensor, _: int) -> tuple[ad.Tensor, ...]:
-            rate = self._rate.rate(_Count(t))
+            rate = self._rate.rate(_Calls(t))
             return ad.where(t == 0, 1.0, 0.0), ad.astype(rate, ad.float64)
 
         updates, previous, sizes = [], [], []
-        for g, before, size, (is_first, rate) in each(
+        for g, last, size, (is_first, rate) in each(
             grads, state.previous, state.sizes, scalars(state.steps, grads, begin)
         ):
-            agree = g * before
+            agree = g * last
             size = ad.where(is_first > 0.0, rate, size)
             factor = ad.where(agree > 0.0, self._grow, ad.where(agree < 0.0, self._shrink, 1.0))
             size = ad.clip(size * ad.astype(factor, g.dtype), self._least, self._most)
@@ -91,8 +91,8 @@ class scale_by_rprop(Transform):
         return scaled(updates, scale), RpropState(next_steps(state.steps), previous, sizes)
 
 
-class _Count(NamedTuple):
-    count: ad.Tensor
+class _Calls(NamedTuple):
+    calls: ad.Tensor
 
 
 class Rprop(FirstOrder):

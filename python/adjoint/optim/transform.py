@@ -19,6 +19,7 @@ from typing import Any
 
 import adjoint as ad
 from adjoint._arguments import check_number
+from adjoint.tree import TreeDef
 
 __all__ = ["Transform", "apply_updates", "chain", "scaled"]
 
@@ -28,7 +29,7 @@ Tensors = list[ad.Tensor]
 # Fields with one number per parameter that follows from how many steps the parameter has made.
 # Where all have made as many, they hold one handle again and again, and `scalars` works once.
 COUNTS = frozenset({"steps", "products"})
-_SHARED = frozenset({"count"})
+_SHARED = frozenset({"calls"})
 _FLOAT64 = ad.float64
 
 # For lists with one entry per parameter, whose lengths are known to be equal: to check that again
@@ -148,16 +149,14 @@ class Transform(abc.ABC):
         updates, parts = self.apply(leaves, parts, params, None)
         return structure.unflatten(updates), self.pack(parts, structure)
 
-    def pack(self, state: AnyState, structure: ad.tree.TreeDef) -> Any:
+    def pack(self, state: AnyState, structure: TreeDef) -> Any:
         """Return a state of lists as one of pytrees."""
         if state is None:
             return ()
         parts = (structure.unflatten(part) if isinstance(part, list) else part for part in state)
         return type(state)._make(parts)
 
-    def unpack(
-        self, state: Any, grads: Tensors, structure: ad.tree.TreeDef, where: str
-    ) -> AnyState:
+    def unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
         """Return a state of pytrees as one of lists; raise unless it fits the gradients."""
         if self.state_type is None:
             check_state(where, state, tuple)
@@ -283,15 +282,13 @@ class chain(Transform):
                 states[slot] = part
         return grads, states[0] if alone else tuple(states)
 
-    def pack(self, state: AnyState, structure: ad.tree.TreeDef) -> Any:
+    def pack(self, state: AnyState, structure: TreeDef) -> Any:
         """Return a state of lists as one of pytrees."""
         if len(self._kept) == 1:
             return self._kept[0].pack(state, structure)
         return tuple(t.pack(s, structure) for t, s in zip(self._kept, state, strict=True))
 
-    def unpack(
-        self, state: Any, grads: Tensors, structure: ad.tree.TreeDef, where: str
-    ) -> AnyState:
+    def unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
         """Return a state of pytrees as one of lists; raise unless it fits the gradients."""
         if len(self._kept) == 1:
             return self._kept[0].unpack(state, grads, structure, where)
@@ -329,12 +326,10 @@ class _Pair(Transform):
         updates, state = self._pair.update(grads, state, params)
         return scaled(updates, scale), state
 
-    def pack(self, state: AnyState, structure: ad.tree.TreeDef) -> Any:
+    def pack(self, state: AnyState, structure: TreeDef) -> Any:
         return state
 
-    def unpack(
-        self, state: Any, grads: Tensors, structure: ad.tree.TreeDef, where: str
-    ) -> AnyState:
+    def unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
         return state
 
     def __repr__(self) -> str:
@@ -426,12 +421,12 @@ def no_steps(params: Tensors) -> Tensors:
 
 def next_steps(steps: Tensors) -> Tensors:
     """Return counts that are one higher; where neighbours share a handle, they share the next."""
-    out, last, after = [], None, None
+    out: Tensors = []
+    last: ad.Tensor | None = None
     for count in steps:
-        if count is not last:
-            last, after = count, count + 1
-        out.append(after)
-    return out  # type: ignore[return-value]
+        out.append(out[-1] if count is last else count + 1)
+        last = count
+    return out
 
 
 def zeros(params: Tensors) -> Tensors:
@@ -481,7 +476,7 @@ def check_state(where: str, state: Any, cls: type) -> None:
 def like(
     where: str,
     grads: Tensors,
-    structure: ad.tree.TreeDef,
+    structure: TreeDef,
     name: str,
     tree: Any,
     shapes: bool = True,

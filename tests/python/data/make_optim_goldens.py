@@ -84,8 +84,10 @@ def averages() -> dict[str, np.ndarray]:
 
     out = {}
     makers = {
-        "ema": swa_utils.AveragedModel(torch.nn.Linear(2, 1, bias=False).double(),
-                                       multi_avg_fn=swa_utils.get_ema_multi_avg_fn(0.9)),
+        "ema": swa_utils.AveragedModel(
+            torch.nn.Linear(2, 1, bias=False).double(),
+            multi_avg_fn=swa_utils.get_ema_multi_avg_fn(0.9),
+        ),
         "mean": swa_utils.AveragedModel(torch.nn.Linear(2, 1, bias=False).double()),
     }
     for name, averaged in makers.items():
