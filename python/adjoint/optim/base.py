@@ -103,8 +103,6 @@ class Optimizer(Transform):
                 self._made_group(given, seen) for given in split_groups(type(self).__name__, params)
             ]
             check_some_train(type(self).__name__, self._all_params(self._groups))
-        # One object for all steps: making one costs as much as the step of a small parameter.
-        self._unrecorded = ad.no_grad()
 
     def _make(self, **options: Any) -> tuple[Transform, scale_by_learning_rate | None]:
         """Return the rule, and the part of it that has the learning rate."""
@@ -165,7 +163,7 @@ class Optimizer(Transform):
         groups = self._groups
         if groups is None:
             groups = self._loop_groups("step")
-        with self._unrecorded:
+        with ad.no_grad():
             # All is known before anything is rebound: a schedule may raise.
             plans = [group.plan() for group in groups]
             if not (plans[0][0] or any(plan[0] for plan in plans)):
