@@ -106,8 +106,12 @@ class Optimizer(Transform):
 
     def _make(self, **options: Any) -> tuple[Transform, scale_by_learning_rate | None]:
         """Return the rule, and the part of it that has the learning rate."""
-        transforms = self._given._transforms
-        rates = [t for t in transforms if isinstance(t, scale_by_learning_rate)]
+        if options:
+            raise ValueError(
+                f"[{type(self).__name__}] the rate of a chain can be given another number; for a "
+                "schedule, or another Tensor, make a new chain"
+            )
+        rates = [t for t in self._given.parts() if isinstance(t, scale_by_learning_rate)]
         return self._given, rates[0] if len(rates) == 1 else None
 
     def _made_group(self, given: dict[str, Any], seen: set[int]) -> ParamGroup:
@@ -232,8 +236,9 @@ class Optimizer(Transform):
                 with ad.no_grad():
                     old.rebind_(ad.astype(new, old.dtype))
             else:
-                self._options = {**self._options, "learning_rate": new}
-                self._rule, self._rate = self._make(**self._options)
+                options = {**self._options, "learning_rate": new}
+                self._rule, self._rate = self._make(**options)
+                self._options = options
             return
         for group in self._groups:
             group.learning_rate = value

@@ -447,6 +447,10 @@ class accumulate(Transform):
         sums = [ad.where(ready, 0.0, s) for s in sums]
         return updates, AccumulateState(calls, sums, pick(ready, inner, state.inner))
 
+    def parts(self) -> list[Transform]:
+        """Return itself and what the rule is made of."""
+        return [self, *self._rule.parts()]
+
     def pack(self, state: AnyState, structure: TreeDef) -> Any:
         """Return a state of lists as one of pytrees."""
         sums = structure.unflatten(state.sums)

@@ -169,6 +169,10 @@ class Transform(abc.ABC):
             for name, part in zip(self.state_type._fields, state, strict=True)
         )
 
+    def parts(self) -> list[Transform]:
+        """Return what it is made of: itself, and the transforms in it."""
+        return [self]
+
     @property
     def has_state(self) -> bool:
         """Whether there is anything to keep from one step to the next."""
@@ -251,6 +255,10 @@ class chain(Transform):
         slots = [self._kept.index(t) if t.has_state else -1 for t in members]
         self._rules = tuple((t, slots[i], i >= first) for i, t in enumerate(members[:end]))
         self._numbers: tuple[Any, ...] = tuple(zip(members[end:], slots[end:], strict=True))
+
+    def parts(self) -> list[Transform]:
+        """Return the chain and the transforms in it."""
+        return [self, *(part for t in self._transforms for part in t.parts())]
 
     @property
     def has_state(self) -> bool:
