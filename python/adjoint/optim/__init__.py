@@ -22,7 +22,6 @@ from adjoint.optim.adam import (
 )
 from adjoint.optim.averaging import AverageState, WeightAverage
 from adjoint.optim.base import Optimizer
-from adjoint.optim.groups import ParamGroup
 from adjoint.optim.nadam import (
     NAdam,
     NAdamState,
@@ -65,7 +64,7 @@ from adjoint.optim.signs import (
     scale_by_lion,
     scale_by_rprop,
 )
-from adjoint.optim.transform import Transform, apply_updates, chain, scaled
+from adjoint.optim.transform import Transform, apply_updates, chain
 
 __all__ = [
     "SGD",
@@ -86,7 +85,6 @@ __all__ = [
     "NAdam",
     "NAdamState",
     "Optimizer",
-    "ParamGroup",
     "PlateauState",
     "RAdam",
     "RAdamState",
@@ -125,7 +123,6 @@ __all__ = [
     "scale_by_radam",
     "scale_by_rms",
     "scale_by_rprop",
-    "scaled",
     "sequence_schedule",
     "step_schedule",
     "trace",
