@@ -458,3 +458,13 @@ def test_float32_parameters_beside_float64_ones():
     assert [p.dtype for p in ps] == [ad.float32, ad.float64]
     np.testing.assert_allclose(ps[0].numpy(), ps[1].numpy(), rtol=1e-5)
     assert opt.state_dict()["first.0"].dtype == ad.float32
+
+
+def test_a_compiled_update_is_one_pass_over_a_parameter():
+    """The numbers of a step are made first: no array waits for them outside of its group."""
+    w = ad.tensor(np.ones(5000), requires_grad=True)
+    w.grad = ad.ones(5000)
+    step = ad.compile(optim.Adam([w], 0.5).step)
+    step()
+    assert step.program().stats()["groups"] == 2
+    np.testing.assert_allclose(w.numpy(), 0.5, rtol=1e-7)
