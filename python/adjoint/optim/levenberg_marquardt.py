@@ -92,7 +92,7 @@ def _cosine(jacobian: Array, residuals: Array, held: Array) -> float:
     return float(np.max(products[free] / columns[free])) / size
 
 
-def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 100.0) -> None:
+def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 1.0) -> None:
     """Minimize a sum of squares. Ends by `Stop`."""
     x = problem.best_x.astype(float)
     low, high = (end.astype(float) for end in problem.box())

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import adjoint as ad
 from adjoint.optim.descent import Descent, dot
 from adjoint.optim.line_search import Line, Wolfe, advance, begin
@@ -214,6 +216,12 @@ class _Follower:
             if state.low.item() > 0:
                 x = state.x + state.low * state.d
                 f, g = objective.value_and_grad(x.numpy())
+                size = float(np.max(np.abs(g)))
+                objective.step(x, f, size, g)
+                if size <= self.gtol:
+                    self._end(state, GRADIENT)
+                if not f < state.f.item():
+                    self._give_up(state)
             elif steepest or self._expected(state) <= 10 * self._eps() * abs(state.f.item()):
                 self._give_up(state)
             else:

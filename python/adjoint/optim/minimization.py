@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = ["check_start", "make_limits", "minimize", "read_bounds"]
 WHO = "minimize"
 _COMMON = {"compile": True, "gradient": "auto"}
 _GRADIENTS = ("auto", "2-point", "3-point")
+_REQUIRED = inspect.Parameter.empty
 _CONSTRAINED = "augmented-lagrangian"
 # Where nothing is said: so many iterations, or evaluations per parameter.
 _MOST_ITERATIONS = 10_000
@@ -58,8 +60,8 @@ def minimize(
         ``f(x, *args)`` returns one number, as a tensor. For methods that take values only it may be
         written with anything, and return a float.
     x0 : number, array, Tensor, or pytree of them
-        Where to start. The result has the same structure, shapes and dtypes; integers count as
-        float64. A search in float32 stays in float32.
+        Where to start. The result has the same structure, shapes and dtypes; a list of numbers
+        stands for an array, integers for float64. A search in float32 stays in float32.
     method : str, default "auto"
         See the table below. "auto" is "augmented-lagrangian" with constraints, "l-bfgs-b" with
         bounds, else "l-bfgs"; without a gradient "nelder-mead" in a few dimensions and "cma-es" in
@@ -74,7 +76,7 @@ def minimize(
         a tensor of any shape, and takes the further ``"args"`` if there are any.
     tol : float, optional
         When to be content: the largest part of the gradient, or what the method measures instead.
-        By default 1e-5 (1e-4 in float32), or a change of the value by less than 1e7 roundings (1
+        By default 1e-5 (1e-4 in float32), and for "l-bfgs" and "l-bfgs-b" a change of the value by less than 1e7 roundings (1
         in float32) of its size.
     maxiter, maxfun : int, optional
         How many iterations (by default 10,000) and evaluations there may be.
@@ -141,7 +143,7 @@ def minimize(
     >>> def rosenbrock(p):
     ...     return (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2
     >>> result = ad.optim.minimize(rosenbrock, [-1.2, 1.0], tol=1e-8)
-    >>> result.success, ad.round(ad.stack(result.x), decimals=6).tolist()
+    >>> result.success, ad.round(result.x, decimals=6).tolist()
     (True, [1.0, 1.0])
 
     Parameters may be any pytree, and bounds are kept at every evaluation:
@@ -236,7 +238,7 @@ def _tolerances(kind: Any, own: dict[str, Any], flat: Flat, tol: float | None) -
         values["ftol"] = 1.2e-7 if flat.dtype == ad.float32 else 1e7 * 2.2e-16
     else:
         values["ftol"] = 0.0
-    return {name: v for name, v in values.items() if name in known} | own
+    return {name: v for name, v in values.items() if known.get(name) is _REQUIRED} | own
 
 
 def _stopped(value: Any) -> Any:

@@ -8,7 +8,9 @@ evaluated is never lost: the objective keeps the best point.
 from __future__ import annotations
 
 import math
+import numbers
 import time
+import types
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -35,7 +37,7 @@ class Flat:
     """How a tree of floating tensors and one vector stand for each other."""
 
     def __init__(self, who: str, x0: Any, name: str = "x0") -> None:
-        given, self.treedef = ad.tree.flatten(x0)
+        given, self.treedef = ad.tree.flatten(ad.asarray(x0) if _is_array(x0) else x0)
         try:
             leaves = [ad.asarray(leaf) for leaf in given]
         except (TypeError, ValueError) as error:
@@ -109,6 +111,15 @@ class Flat:
                     f"[{who}] {name} does not fit x0: shapes {part.shape} and {shape}"
                 ) from None
         return np.concatenate(parts).astype(self.np_dtype)
+
+
+def _is_array(x0: Any) -> bool:
+    """Whether lists stand for an array: they hold numbers, and nothing else."""
+    if not isinstance(x0, (list, tuple)) or hasattr(x0, "_fields"):
+        return False
+    return bool(x0) and all(
+        isinstance(v, numbers.Real) or (isinstance(v, (list, tuple)) and _is_array(v)) for v in x0
+    )
 
 
 class Limits:
@@ -205,7 +216,7 @@ class Objective:
         self.who, self.has_aux, self.gradient = who, has_aux, gradient
         self.compiles = compiled
         self.functions = functions or kept_functions(
-            (f, flat.key, has_aux, who), lambda: pure_functions(f, flat, has_aux, who)
+            f, (flat.key, has_aux, who), lambda: pure_functions(f, flat, has_aux, who)
         )
         self.nit = self.nfev = self.ngev = self.nhev = 0
         self.best_f = math.inf
@@ -412,20 +423,26 @@ class Objective:
 # ---- What is kept between calls ------------------------------------------------------------------
 
 _MOST_KEPT = 16
-_kept: dict[Any, dict[str, Callable[..., Any]]] = {}
+_kept: dict[Any, tuple[Any, dict[str, Callable[..., Any]]]] = {}
 
 
 def kept_functions(
-    key: Any, make: Callable[[], dict[str, Callable[..., Any]]]
+    f: Callable[..., Any], more: Any, make: Callable[[], dict[str, Callable[..., Any]]]
 ) -> dict[str, Callable[..., Any]]:
-    """Return the functions of a problem; the last few are kept, as compiling takes a while."""
-    try:
-        found = _kept.pop(key, None)
-    except TypeError:  # cannot be hashed
-        return make()
+    """Return the functions of a problem; the last few are kept, as compiling takes a while.
+
+    The same function is the same object, or the same method of the same object: what objects say of
+    being equal may leave out what matters here.
+    """
+    held = getattr(f, "identity", f)
+    if isinstance(held, types.MethodType):
+        key = (type(f), id(held.__self__), id(held.__func__), more)
+    else:
+        key = (type(f), id(held), 0, more)
+    found = _kept.pop(key, None)
     if found is None:
-        found = make()
+        found = (held, make())  # the function is kept too, so that no other has its id
         while len(_kept) >= _MOST_KEPT:
             _kept.pop(next(iter(_kept)), None)
     _kept[key] = found
-    return found
+    return found[1]

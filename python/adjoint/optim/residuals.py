@@ -106,7 +106,7 @@ def least_squares(
         As for `minimize`.
     options : mapping, optional
         ``ftol``, ``xtol``, ``gtol``; ``factor`` of "lm": the first radius beside the scaled
-        parameters, 100; ``compile`` as for `minimize`; ``jacobian``: "auto", "2-point" or
+        parameters, 1; ``compile`` as for `minimize`; ``jacobian``: "auto", "2-point" or
         "3-point" for finite differences, or a function of the same arguments.
 
     Returns
@@ -224,7 +224,7 @@ class Residuals(Objective):
             who=who,
             compiled=bool(options.get("compile", True)),
             gradient=options.get("jacobian", "auto"),
-            functions=kept_functions(("residuals", f, flat.key, who), lambda: _pure(f, flat, who)),
+            functions=kept_functions(f, ("residuals", flat.key, who), lambda: _pure(f, flat, who)),
         )
         self.rho, self.loss_scale, self.linear = LOSSES[loss], loss_scale, loss == "linear"
         self.best_r = np.zeros(0)

@@ -120,8 +120,8 @@ def trust_exact(
     objective: Objective,
     *,
     gtol: float,
-    initial_radius: float = 1.0,
-    max_radius: float = 1000.0,
+    initial_radius: float | None = None,
+    max_radius: float = math.inf,
     accept: float = 0.15,
 ) -> None:
     """Newton's method with a trust region and the whole Hessian."""
@@ -139,8 +139,8 @@ def trust_ncg(
     objective: Objective,
     *,
     gtol: float,
-    initial_radius: float = 1.0,
-    max_radius: float = 1000.0,
+    initial_radius: float | None = None,
+    max_radius: float = math.inf,
     accept: float = 0.15,
 ) -> None:
     """Newton's method with a trust region and products with the Hessian."""
@@ -158,13 +158,14 @@ def _trust_region(
     objective: Objective,
     model_at: Callable[[Array, Array], _Model],
     gtol: float,
-    radius: float,
+    initial: float | None,
     max_radius: float,
     accept: float,
 ) -> None:
     x = objective.best_x
     f, g = objective.value_and_grad(x)
     objective.check_start(f, g, gtol)
+    radius = max(1.0, float(np.linalg.norm(x))) if initial is None else float(initial)
     eps = float(np.finfo(x.dtype).eps)
     model: Any = None
     while True:
