@@ -24,8 +24,9 @@ def dot(a: Vector, b: Vector) -> Vector:
 class Descent(Protocol):
     """How to find a direction from the steps before."""
 
-    curvature: float  # what the line search should ask of the slope
-    unit_step: bool  # whether 1 is the step to try first
+    @property
+    def unit_step(self) -> bool:
+        """Whether 1 is the step to try first."""
 
     def init(self, x: Vector, g: Vector) -> Any: ...
 
@@ -37,15 +38,12 @@ class Descent(Protocol):
 class SteepestDescent(NamedTuple):
     """Against the gradient (Cauchy 1847)."""
 
-    curvature: float = 0.9
     unit_step: bool = False
 
     def init(self, x: Vector, g: Vector) -> Any:
         return ()
 
-    def update(
-        self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector
-    ) -> tuple[Vector, Any]:
+    def update(self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector) -> tuple[Vector, Any]:
         return -g, memory
 
 
@@ -56,15 +54,12 @@ class ConjugateGradient(NamedTuple):
     line search", SIAM J. Optim. 16 (2005) 170-192, formulas 1.3 to 1.6.
     """
 
-    curvature: float = 0.1
     unit_step: bool = False
 
     def init(self, x: Vector, g: Vector) -> Any:
         return ()
 
-    def update(
-        self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector
-    ) -> tuple[Vector, Any]:
+    def update(self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector) -> tuple[Vector, Any]:
         before = g - y
         along = dot(d, y)
         useful = along > 0
@@ -86,15 +81,12 @@ class BFGS(NamedTuple):
     J. Nocedal, S. J. Wright, "Numerical Optimization", 2nd ed. (2006), formulas 6.17 and 6.20.
     """
 
-    curvature: float = 0.9
     unit_step: bool = True
 
     def init(self, x: Vector, g: Vector) -> Any:
         return _Inverse(ad.eye(x.size, dtype=x.dtype), ad.ones((), dtype=ad.bool))
 
-    def update(
-        self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector
-    ) -> tuple[Vector, Any]:
+    def update(self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector) -> tuple[Vector, Any]:
         useful, along, scale = _curvature(s, y)
         matrix = ad.where(memory.fresh & useful, scale, 1.0) * memory.matrix
         moved = matrix @ y
@@ -121,7 +113,6 @@ class LBFGS(NamedTuple):
     """
 
     memory: int = 10
-    curvature: float = 0.9
     unit_step: bool = True
 
     def init(self, x: Vector, g: Vector) -> Any:
@@ -130,9 +121,7 @@ class LBFGS(NamedTuple):
         count = self.memory
         return _Pairs((nothing,) * count, (nothing,) * count, (zero,) * count, one)
 
-    def update(
-        self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector
-    ) -> tuple[Vector, Any]:
+    def update(self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector) -> tuple[Vector, Any]:
         useful, along, scale = _curvature(s, y)
         pairs = _Pairs(
             (*memory.steps[1:], s),

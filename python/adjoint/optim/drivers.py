@@ -91,10 +91,10 @@ def run_search(
     flat, limits = objective.flat, objective.limits
     if tol is not None and "tol" in search_class.options():
         options = {"tol": tol, **options}
-    bounds = None if objective.bounds is None else tuple(np.asarray(b, float) for b in objective.bounds)
-    search = search_class(
-        objective.best_x.astype(float), bounds=bounds, seed=seed, **options
+    bounds = (
+        None if objective.bounds is None else tuple(np.asarray(b, float) for b in objective.bounds)
     )
+    search = search_class(objective.best_x.astype(float), bounds=bounds, seed=seed, **options)
     function = _Pointwise(objective.f, flat, objective.args, objective.has_aux)
     while True:
         xs = search.ask()
@@ -121,7 +121,9 @@ def run_search(
 class _Pointwise:
     """The objective as a function of one flat vector; it can be sent to other processes."""
 
-    def __init__(self, f: Callable[..., Any], flat: Any, args: tuple[Any, ...], has_aux: bool) -> None:
+    def __init__(
+        self, f: Callable[..., Any], flat: Any, args: tuple[Any, ...], has_aux: bool
+    ) -> None:
         self.f, self.flat, self.args, self.has_aux = f, flat, args, has_aux
 
     def __call__(self, x: Any) -> Any:

@@ -215,7 +215,7 @@ class _Follower:
             # The search has found nothing: go to the best it knows, or try against the gradient.
             if state.low.item() > 0:
                 x = state.x + state.low * state.d
-                f, g = objective.value_and_grad(x.numpy())
+                f, g = objective.value_and_grad(np.array(x.numpy()))
                 size = float(np.max(np.abs(g)))
                 objective.step(x, f, size, g)
                 if size <= self.gtol:
@@ -225,7 +225,7 @@ class _Follower:
             elif steepest or self._expected(state) <= 10 * self._eps() * abs(state.f.item()):
                 self._give_up(state)
             else:
-                x, f, g = state.x, state.f.item(), state.g
+                x, f, g = state.x, state.f.item(), state.g.numpy()
             state = _begin(
                 x, ad.asarray(f, dtype=dtype), ad.asarray(g), self.descent, objective.nfev
             )
@@ -235,11 +235,13 @@ class _Follower:
         return 1.2e-7 if self.objective.flat.dtype == ad.float32 else 2.2e-16
 
     def _expected(self, state: _State) -> float:
-        return abs(state.promise.item())
+        return abs(float(state.promise.item()))
 
     def _give_up(self, state: _State) -> None:
         g = _size(state.g).item()
-        raise Stop(f"no lower value can be found along the gradient, the largest part of which is {g:.3g}")
+        raise Stop(
+            f"no lower value can be found along the gradient, the largest part of which is {g:.3g}"
+        )
 
     def _some(self, state: _State) -> _State:
         """Make some iterations, and tell of them."""
