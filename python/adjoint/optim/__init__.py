@@ -1,6 +1,7 @@
 """Optimizers: pure ``init``/``update`` pairs on pytrees that also drive a training loop.
 
-`search` holds the derivative-free methods; it is imported at first use, as it needs NumPy.
+`minimize` is the one call for every method. `search` holds the derivative-free methods; both are
+imported at first use, as they need NumPy.
 """
 
 from adjoint.optim.adam import Adam, AdamState
@@ -12,10 +13,33 @@ if TYPE_CHECKING:
     from typing import Any
 
     from adjoint.optim import search as search
-
-__all__ = ["SGD", "Adam", "AdamState", "Optimizer", "SGDState", "apply_updates", "search"]
+    from adjoint.optim.fit import curve_fit as curve_fit
+    from adjoint.optim.minimization import minimize as minimize
+    from adjoint.optim.residuals import least_squares as least_squares
+    from adjoint.optim.result import Iteration as Iteration
+    from adjoint.optim.result import Result as Result
+    from adjoint.optim.roots import root as root
 
 _MODULES = frozenset(("search",))
+_NAMES = {
+    "Iteration": "result",
+    "Result": "result",
+    "curve_fit": "fit",
+    "least_squares": "residuals",
+    "minimize": "minimization",
+    "root": "roots",
+}
+
+__all__ = [  # noqa: PLE0604
+    "SGD",
+    "Adam",
+    "AdamState",
+    "Optimizer",
+    "SGDState",
+    "apply_updates",
+    *sorted(_MODULES),
+    *_NAMES,
+]
 
 
 def __getattr__(name: str) -> "Any":
@@ -23,4 +47,8 @@ def __getattr__(name: str) -> "Any":
 
     if name in _MODULES:
         return import_module(f"adjoint.optim.{name}")
+    if name in _NAMES:
+        value = getattr(import_module(f"adjoint.optim.{_NAMES[name]}"), name)
+        globals()[name] = value
+        return value
     raise AttributeError(f"module 'adjoint.optim' has no attribute {name!r}")
