@@ -4,10 +4,29 @@
 """
 
 from adjoint.optim.search.base import Search
+from adjoint.optim.search.cmaes import CMAES
+from adjoint.optim.search.differential import DifferentialEvolution
+from adjoint.optim.search.nelder_mead import NelderMead
+from adjoint.optim.search.openai_es import OpenAIES
 from adjoint.optim.search.random import RandomSearch
+from adjoint.optim.search.spsa import SPSA
 
-__all__ = ["SEARCHES", "RandomSearch", "Search"]
+__all__ = [
+    "CMAES",
+    "SEARCHES",
+    "SPSA",
+    "DifferentialEvolution",
+    "NelderMead",
+    "OpenAIES",
+    "RandomSearch",
+    "Search",
+]
 
 SEARCHES: dict[str, type[Search]] = {
+    "cma-es": CMAES,
+    "differential-evolution": DifferentialEvolution,
+    "nelder-mead": NelderMead,
+    "openai-es": OpenAIES,
     "random-search": RandomSearch,
+    "spsa": SPSA,
 }

@@ -15,6 +15,7 @@ import abc
 import inspect
 import math
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,7 +46,7 @@ class Search(abc.ABC):
     Notes
     -----
     A subclass names its options as keyword-only parameters, the attributes that make up its state
-    in `_state`, and defines `_ask` and `_tell`. Values that are nan or infinite count as worst.
+    in `_state`, and defines `_ask` and `_tell`. An array of the state may change its length. Values that are nan or infinite count as worst.
 
     Examples
     --------
@@ -168,7 +169,7 @@ class Search(abc.ABC):
 
     def state_dict(self) -> dict[str, ad.Tensor]:
         """Return a snapshot of the state as a flat dict of tensors, which `ad.io` can save."""
-        return {name.lstrip("_"): _packed(getattr(self, name)) for name in self._names()}
+        return {key: _packed(attrgetter(name)(self)) for key, name in self._names().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a snapshot that `state_dict` of a search with the same arguments has made.
@@ -187,7 +188,7 @@ class Search(abc.ABC):
         who = f"{self._name()}.load_state_dict"
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"[{who}] takes a mapping, not a {type(state_dict).__name__}")
-        names = {name.lstrip("_"): name for name in self._names()}
+        names = self._names()
         missing = [name for name in names if name not in state_dict]
         unknown = [name for name in state_dict if name not in names]
         if missing or unknown:
@@ -196,7 +197,7 @@ class Search(abc.ABC):
                 "come from the same method"
             )
         loaded = {
-            attribute: _unpacked(who, name, state_dict[name], getattr(self, attribute))
+            attribute: _unpacked(who, name, state_dict[name], attrgetter(attribute)(self))
             for name, attribute in names.items()
         }
         if loaded["_best_x"].shape != self._x0.shape:
@@ -205,7 +206,8 @@ class Search(abc.ABC):
                 f"one is in {self._x0.size}"
             )
         for attribute, value in loaded.items():
-            setattr(self, attribute, value)
+            owner, _, last = attribute.rpartition(".")
+            setattr(attrgetter(owner)(self) if owner else self, last, value)
         self._asked = None
 
     def __repr__(self) -> str:
@@ -224,8 +226,9 @@ class Search(abc.ABC):
     def _name(cls) -> str:
         return cls.__name__
 
-    def _names(self) -> tuple[str, ...]:
-        return self._shared + self._state
+    def _names(self) -> dict[str, str]:
+        """Return what makes up the state: keys of `state_dict` to attributes, perhaps dotted."""
+        return {name.lstrip("_"): name for name in self._shared + self._state}
 
     def _random(self, stream: int = 0) -> np.random.Generator:
         """Return the generator of this iteration; each stream has one of its own."""
@@ -264,15 +267,22 @@ def check_between(who: str, name: str, value: Any, low: float, high: float) -> f
 
 def reflected(xs: Array, lower: Array, upper: Array) -> Array:
     """Return points with what is out of the bounds mirrored at them, as often as it needs."""
-    both = np.isfinite(lower) & np.isfinite(upper)
-    low, width = np.where(both, lower, 0.0), np.where(both, upper - lower, 1.0)
-    wide = np.where(width > 0, width, 1.0)
-    way = np.mod(xs - low, 2.0 * wide)
-    folded = low + np.minimum(way, 2.0 * wide - way)
+    return mirrored(xs, lower, upper)[0]
+
+
+def mirrored(xs: Array, lower: Array, upper: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Return `reflected` points, and where the number of mirrors was odd."""
     within = (xs >= lower) & (xs <= upper)
-    once = np.where(xs < lower, 2.0 * lower - xs, np.where(xs > upper, 2.0 * upper - xs, xs))
-    mirrored = np.where(within, xs, np.where(both, folded, once))
-    return np.clip(mirrored, lower, upper)
+    if np.all(within):
+        return xs, np.zeros(xs.shape, dtype=bool)
+    both = np.isfinite(lower) & np.isfinite(upper) & (upper > lower)
+    low, width = np.where(both, lower, 0.0), np.where(both, upper - lower, 1.0)
+    way = np.mod(xs - low, 2.0 * width)
+    folded = low + np.minimum(way, 2.0 * width - way)
+    once = np.where(xs < lower, 2.0 * lower - xs, 2.0 * upper - xs)
+    moved = np.where(within, xs, np.where(both, folded, once))
+    odd = ~within & (~both | (way > width))
+    return np.clip(moved, lower, upper), odd
 
 
 def _numbers(who: str, name: str, value: Any) -> Array:
