@@ -12,13 +12,14 @@ import numpy as np
 
 import adjoint as ad
 from adjoint.optim.base import Optimizer, apply_updates
-from adjoint.optim.objective import Objective, Stop
+from adjoint.optim.evaluation import evaluate
+from adjoint.optim.objective import Objective, Stop, check_scalar
 from adjoint.optim.result import Iteration
 
-__all__ = ["FirstOrder", "first_order", "run_first_order", "run_search"]
+__all__ = ["FirstOrderMethod", "first_order", "run_first_order", "run_search"]
 
 
-class FirstOrder:
+class FirstOrderMethod:
     """An optimizer of this package under the name of a method."""
 
     def __init__(self, make: Callable[..., Optimizer[Any]]) -> None:
@@ -31,7 +32,7 @@ class FirstOrder:
 
 
 @functools.cache
-def first_order() -> dict[str, FirstOrder]:
+def first_order() -> dict[str, FirstOrderMethod]:
     """Return the optimizers of the package by their names in lower case."""
     import adjoint.optim as package
 
@@ -39,12 +40,12 @@ def first_order() -> dict[str, FirstOrder]:
     for name in package.__all__:
         thing = getattr(package, name, None)
         if isinstance(thing, type) and issubclass(thing, Optimizer) and thing is not Optimizer:
-            found[name.lower()] = FirstOrder(thing)
+            found[name.lower()] = FirstOrderMethod(thing)
     return found
 
 
 def run_first_order(
-    objective: Objective, method: FirstOrder, options: dict[str, Any], gtol: float
+    objective: Objective, method: FirstOrderMethod, options: dict[str, Any], gtol: float
 ) -> None:
     """Step until the gradient is small; within bounds each step is projected."""
     gtol = options.pop("gtol", gtol)
@@ -86,8 +87,6 @@ def run_search(
     tol: float | None,
 ) -> None:
     """Ask, evaluate and tell until the search or a limit says stop."""
-    from adjoint.optim.evaluate import evaluate
-
     flat, limits = objective.flat, objective.limits
     if tol is not None and "tol" in search_class.options():
         options = {"tol": tol, **options}
@@ -102,7 +101,7 @@ def run_search(
         if room < len(xs):
             # The points that fit are evaluated, so that the best among them is not lost.
             xs = xs[: int(max(room, 0))]
-        values = evaluate(function, xs, executor=executor, batch=batch) if len(xs) else np.empty(0)
+        values = evaluate(function, xs, executor, batch) if len(xs) else np.empty(0)
         objective.nfev += len(xs)
         for x, value in zip(xs, values, strict=True):
             if math.isfinite(value):
@@ -133,6 +132,4 @@ class _Pointwise:
             x = ad.astype(x, self.flat.dtype)
         out = self.f(self.flat.unflatten(x), *self.args)
         out = out[0] if self.has_aux else out
-        from adjoint.optim.objective import check_scalar
-
         return check_scalar("minimize", out, self.flat.dtype)
