@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 import adjoint as ad
-from adjoint.optim.base import Optimizer, apply_updates
+from adjoint.optim.base import Optimizer
 from adjoint.optim.evaluation import evaluate
 from adjoint.optim.objective import Objective, Stop, check_scalar
 from adjoint.optim.result import Iteration
+from adjoint.optim.transform import apply_updates
 
 __all__ = ["FirstOrderMethod", "first_order", "run_first_order", "run_search"]
 
@@ -22,7 +23,7 @@ __all__ = ["FirstOrderMethod", "first_order", "run_first_order", "run_search"]
 class FirstOrderMethod:
     """An optimizer of this package under the name of a method."""
 
-    def __init__(self, make: Callable[..., Optimizer[Any]]) -> None:
+    def __init__(self, make: Callable[..., Optimizer]) -> None:
         self.make = make
 
     def options(self) -> list[str]:
