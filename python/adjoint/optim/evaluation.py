@@ -230,9 +230,7 @@ class Workers:
             return self._submit(executor, guarded, given)
         return list((executor if callable(executor) else executor.map)(guarded, given))
 
-    def _submit(
-        self, executor: Any, call: _Guarded, given: Sequence[Any]
-    ) -> list[_Outcome | None]:
+    def _submit(self, executor: Any, call: _Guarded, given: Sequence[Any]) -> list[_Outcome | None]:
         """Hand tasks to an executor, not many more than it has workers, and collect in order."""
         slots = threading.Semaphore(self._pending)
         stopped = threading.Event()

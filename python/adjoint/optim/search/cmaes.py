@@ -12,15 +12,21 @@ from adjoint.optim.search.base import Array, Search, check_between, mirrored, re
 from adjoint.optim.search.evolution import Evolution
 
 import os
-OR=int(os.environ.get("OR","0"))
+
+OR = int(os.environ.get("OR", "0"))
+
+
 def orth(z):
-    n=z.shape[1]; out=[]
-    for i in range(0,len(z),n):
-        b=z[i:i+n]
-        l=np.sqrt((b**2).sum(1))
-        q,r=np.linalg.qr(b.T)
-        out.append((q*np.sign(np.diagonal(r))).T[:len(b)]*l[:,None])
+    n = z.shape[1]
+    out = []
+    for i in range(0, len(z), n):
+        b = z[i : i + n]
+        l = np.sqrt((b**2).sum(1))
+        q, r = np.linalg.qr(b.T)
+        out.append((q * np.sign(np.diagonal(r))).T[: len(b)] * l[:, None])
     return np.concatenate(out)
+
+
 __all__ = ["CMAES"]
 
 _RESTARTS = ("bipop", "ipop", "none")
@@ -138,7 +144,8 @@ class CMAES(Search):
     def _ask(self) -> Array:
         run = self._run
         z = self._random().standard_normal((run.population, self._x0.size))
-        if OR: z = orth(z)
+        if OR:
+            z = orth(z)
         self._steps = run.steps(z)
         xs = self._scale * (run.mean + run.sigma * self._steps)
         return reflected(xs, self._lower, self._upper)

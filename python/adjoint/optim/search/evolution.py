@@ -14,7 +14,9 @@ import numpy as np
 from adjoint.optim.search.base import Array
 
 import os
-HZ=int(os.environ.get("HZ","10")); HF=float(os.environ.get("HF","0.1"))
+
+HZ = int(os.environ.get("HZ", "10"))
+HF = float(os.environ.get("HF", "0.1"))
 __all__ = ["Evolution", "Rates"]
 
 
@@ -229,9 +231,7 @@ class Evolution:
         if np.any(self.mean == self.mean + 0.2 * spread):
             return "a step in a coordinate is below the precision of the numbers"
         i = self.generation % self.mean.size
-        axis = self.lengths[i] * (
-            np.eye(self.mean.size)[i] if self.diagonal else self.axes[:, i]
-        )
+        axis = self.lengths[i] * (np.eye(self.mean.size)[i] if self.diagonal else self.axes[:, i])
         if np.array_equal(self.mean, self.mean + 0.1 * self.sigma * axis):
             return "a step along an axis is below the precision of the numbers"
         return None
