@@ -76,7 +76,7 @@ def curve_fit(
     >>> x = ad.linspace(0, 4, 50)
     >>> y = 2.5 * ad.exp(-1.3 * x) + 0.5
     >>> popt, pcov = ad.optim.curve_fit(lambda x, a, b, c: a * ad.exp(-b * x) + c, x, y)
-    >>> ad.round(popt, decimals=6).tolist()
+    >>> [round(v, 6) for v in popt.tolist()]
     [2.5, 1.3, 0.5]
     """
     check_callable(WHO, model=model)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 __all__ = ["FLOATS", "Line", "Wolfe", "advance", "begin"]
 
-MOST_TRIALS = 30
+MOST_TRIALS = 20
 EXPAND_LEAST, EXPAND_MOST = (
     2.0,
     10.0,
@@ -141,7 +141,10 @@ def advance(line: Line, f: Any, slope: Any, rule: Wolfe, xp: Any = FLOATS) -> Li
     bracketed = xp.isfinite(width)
     chosen = xp.where(bracketed, inside, outside)
     trials = line.trials + 1.0
-    worn = (trials >= MOST_TRIALS) | (bracketed & (width <= 1e-14 * xp.maximum(low, high)))
+    # Where rounding hides all that the interval could still bring, nothing more is to be found.
+    narrow = width <= 1e-14 * xp.maximum(low, high)
+    narrow = narrow | (width * xp.abs(slope0) <= 0.1 * rule.rounding * xp.abs(line.f0))
+    worn = (trials >= MOST_TRIALS) | (bracketed & narrow)
     return Line(
         line.f0,
         slope0,

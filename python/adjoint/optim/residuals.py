@@ -126,7 +126,7 @@ def least_squares(
     >>> y = 2.0 * ad.exp(-3.0 * t)
     >>> residuals = lambda p: p[0] * ad.exp(-p[1] * t) - y
     >>> result = ad.optim.least_squares(residuals, [1.0, 1.0])
-    >>> ad.round(result.x, decimals=6).tolist()
+    >>> [round(v, 6) for v in result.x.tolist()]
     [2.0, 3.0]
     """
     return solve(
