@@ -131,7 +131,9 @@ def nist() -> None:
                 row = counts.setdefault(name, [0, 0])
                 row[0] += reached(x, problem.certified)
                 row[1] += evaluations
-    rows = [[name, f"{solved} of 54", evaluations] for name, (solved, evaluations) in counts.items()]
+    rows = [
+        [name, f"{solved} of 54", evaluations] for name, (solved, evaluations) in counts.items()
+    ]
     table(["method", "starts", "evaluations"], rows)
 
 

@@ -342,10 +342,10 @@ class Objective:
         grad = np.empty_like(x)
         eps = float(np.finfo(x.dtype).eps)
         central = self.gradient == "3-point"
-        share = eps ** (1 / 3) if central else eps**0.5
+        share = eps ** (1 / 3) if central else 0.67 * eps**0.5
         for i in range(x.size):
             ahead = x.copy()
-            ahead[i] += share * max(1.0, abs(x[i])) * (1 if x[i] >= 0 else -1)
+            ahead[i] += share * max(1.0, 0.1 * abs(x[i])) * (1 if x[i] >= 0 else -1)
             if not self._inside(ahead):
                 ahead[i] = 2 * x[i] - ahead[i]
             h = ahead[i] - x[i]
