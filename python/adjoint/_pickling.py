@@ -83,7 +83,9 @@ class Made:
     def mapped(self, function: Callable[[Any], Any]) -> Made:
         """Return the same with functions in the place of its own."""
         make, args, kwargs = self._how
-        return Made(function(self._call), function(vars(self)["__wrapped__"]), make, *args, **kwargs)
+        return Made(
+            function(self._call), function(vars(self)["__wrapped__"]), make, *args, **kwargs
+        )
 
     def _recipe(self) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         make, args, kwargs = self._how

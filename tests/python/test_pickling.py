@@ -120,7 +120,11 @@ MADE: dict[str, tuple[Callable[..., Any], tuple[Any, ...], Any]] = {
     "compile of an object": (ad.compile(Model(3.0)), (2.0,), 6.0),
     "checkpoint": (ad.checkpoint(loss), (X,), 9.0),
     "custom_root": (ad.custom_root(square_minus, newton), (1.0, 4.0), 2.0),
-    "custom_fixed_point": (ad.custom_fixed_point(cosine, tol=1e-15), (0.5, 1.0), 0.7390851332151607),
+    "custom_fixed_point": (
+        ad.custom_fixed_point(cosine, tol=1e-15),
+        (0.5, 1.0),
+        0.7390851332151607,
+    ),
     "host_op": (ad.host_op(np.exp2, same_spec), (np.array([1.0, 3.0]),), [2.0, 8.0]),
     "by name, compile": (compiled, (2.0,), 4.0),
     "by name, grad": (gradient, (X,), [2.0, 4.0]),

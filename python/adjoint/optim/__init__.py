@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from adjoint.optim import search as search
+    from adjoint.optim.evaluation import EvaluationError as EvaluationError
+    from adjoint.optim.evaluation import EvaluationWarning as EvaluationWarning
+    from adjoint.optim.evaluation import Workers as Workers
+    from adjoint.optim.evaluation import evaluate as evaluate
     from adjoint.optim.fit import curve_fit as curve_fit
     from adjoint.optim.minimization import minimize as minimize
     from adjoint.optim.residuals import least_squares as least_squares
@@ -22,9 +26,13 @@ if TYPE_CHECKING:
 
 _MODULES = frozenset(("search",))
 _NAMES = {
+    "EvaluationError": "evaluation",
+    "EvaluationWarning": "evaluation",
     "Iteration": "result",
     "Result": "result",
+    "Workers": "evaluation",
     "curve_fit": "fit",
+    "evaluate": "evaluation",
     "least_squares": "residuals",
     "minimize": "minimization",
     "root": "roots",

@@ -86,7 +86,7 @@ def run_search(
     tol: float | None,
 ) -> None:
     """Ask, evaluate and tell until the search or a limit says stop."""
-    from adjoint.optim.evaluate import evaluate
+    from adjoint.optim.evaluation import evaluate
 
     flat, limits = objective.flat, objective.limits
     if tol is not None and "tol" in search_class.options():

@@ -139,8 +139,8 @@ class Workers:
         if not (executor is None or callable(executor) or hasattr(executor, "map")):
             if not hasattr(executor, "submit"):
                 raise TypeError(
-                    f"[evaluate] executor must have submit or map, or be a function like map, which "
-                    f"a {type(executor).__name__} is not"
+                    "[evaluate] executor must have submit or map, or be a function like map, which a "
+                    f"{type(executor).__name__} is not"
                 )
         self._executor = executor
         self._batch = _batch_size(batch)
@@ -230,9 +230,7 @@ class Workers:
             return self._submit(executor, guarded, given)
         return list((executor if callable(executor) else executor.map)(guarded, given))
 
-    def _submit(
-        self, executor: Any, call: _Guarded, given: Sequence[Any]
-    ) -> list[_Outcome | None]:
+    def _submit(self, executor: Any, call: _Guarded, given: Sequence[Any]) -> list[_Outcome | None]:
         """Hand tasks to an executor, not many more than it has workers, and collect in order."""
         slots = threading.Semaphore(self._pending)
         stopped = threading.Event()

@@ -236,7 +236,9 @@ def custom_fixed_point(
         return tree.map(lambda a, b: a - b, x, f(x, *args))
 
     solve = _dense_solve("custom_fixed_point") if linear_solve is None else linear_solve
-    found = _implicit("custom_fixed_point", residual, f, iterate if solver is None else solver, solve)
+    found = _implicit(
+        "custom_fixed_point", residual, f, iterate if solver is None else solver, solve
+    )
     how = {"linear_solve": linear_solve, "tol": tol, "max_steps": max_steps}
     return Made(found, f, custom_fixed_point, solver, **how)
 

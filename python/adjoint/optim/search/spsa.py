@@ -85,8 +85,11 @@ class SPSA(Search):
         self._steps = 0  # steps taken
         if learning_rate is not None:
             self._rate = check_between(
-                "SPSA", "learning_rate", check_number("SPSA", "learning_rate", learning_rate),
-                1e-300, 1e300,
+                "SPSA",
+                "learning_rate",
+                check_number("SPSA", "learning_rate", learning_rate),
+                1e-300,
+                1e300,
             )
 
     @property
