@@ -18,9 +18,9 @@ import scipy.optimize
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "python")]
 
-import adjoint as ad
-from mgh_problems import PROBLEMS
-from nist_problems import problems
+import adjoint as ad  # noqa: E402
+from mgh_problems import PROBLEMS  # noqa: E402
+from nist_problems import problems  # noqa: E402
 
 PAIRS = [
     ("l-bfgs", "L-BFGS-B"),
@@ -162,13 +162,13 @@ def steps() -> None:
             best = min(best, (time.thread_time_ns() - begun) / iterations / 1e3)
         return f"{best:.1f}"
 
+    minimize = ad.optim.minimize
     rows = []
     for own, theirs in PAIRS[:4]:
         by_hand = {"jac": rosenbrock_gradient, "method": theirs}
         if theirs == "trust-exact":
             compiled = ad.compile(ad.hessian(rosenbrock))
             by_hand["hess"] = lambda x, h=compiled: np.array(h(ad.asarray(x)).numpy())
-        minimize = ad.optim.minimize
         rows.append(
             [
                 f"`{own}`",

@@ -46,7 +46,7 @@ class Search(abc.ABC):
     Notes
     -----
     A subclass names its options as keyword-only parameters, the attributes that make up its state
-    in `_state`, and defines `_ask` and `_tell`. An array of the state may change its length. Values that are nan or infinite count as worst.
+    in `_state`, and defines `_ask` and `_tell`. An array of the state may change its length.
 
     Examples
     --------
@@ -240,12 +240,19 @@ class Search(abc.ABC):
         """Return the nearest points within the bounds."""
         return np.clip(xs, self._lower, self._upper)
 
+    def _region(self, half: Array) -> tuple[Array, Array]:
+        """Return the box to sample: of the bounds, or of `x0` and half a width around it."""
+        bounded = np.isfinite(self._lower) & np.isfinite(self._upper)
+        low = np.where(bounded, self._lower, self._x0 - half)
+        high = np.where(bounded, self._upper, self._x0 + half)
+        return self._within(low), self._within(high)
+
     def _scales(self, scale: Any) -> Array:
         """Return an option for lengths per coordinate, of shape (n,), with what stands for None."""
         if scale is None:
             width = self._upper - self._lower
             free = 0.5 * np.maximum(1.0, np.abs(self._x0))
-            return np.where(np.isfinite(width), 0.25 * width, free)
+            return np.where(np.isfinite(width) & (width > 0.0), 0.25 * width, free)
         array = _numbers(self._name(), "scale", scale)
         if array.shape not in ((), self._x0.shape):
             raise ValueError(

@@ -9,23 +9,7 @@ import numpy as np
 
 from adjoint._arguments import check_choice, check_count, check_flag
 from adjoint.optim.search.base import Array, Search, check_between, mirrored, reflected
-from adjoint.optim.search.evolution import Evolution
-
-import os
-
-OR = int(os.environ.get("OR", "0"))
-
-
-def orth(z):
-    n = z.shape[1]
-    out = []
-    for i in range(0, len(z), n):
-        b = z[i : i + n]
-        l = np.sqrt((b**2).sum(1))
-        q, r = np.linalg.qr(b.T)
-        out.append((q * np.sign(np.diagonal(r))).T[: len(b)] * l[:, None])
-    return np.concatenate(out)
-
+from adjoint.optim.search.evolution import Evolution, orthogonal
 
 __all__ = ["CMAES"]
 
@@ -38,8 +22,9 @@ class CMAES(Search):
 
     A generation of points is drawn from a normal distribution; the better half, and with negative
     weights the other half [2]_, move its mean, its width and its covariance matrix. Where functions
-    are badly scaled, rotated, rugged or noisy, and evaluations are not counted by the dozen, this is
-    the first method to try.
+    are badly scaled, rotated, rugged or noisy, and evaluations are not counted by the dozen, this
+    is the first method to try. Points are drawn in orthogonal directions [6]_, and a run that
+    gathers where values are worse than the best ones known is given up early.
 
     Parameters
     ----------
@@ -65,7 +50,7 @@ class CMAES(Search):
         why the run has ended.
     max_restarts : int, default 9
         How often the population is doubled before `stop` tells why the last run has ended.
-    tolf : float, default 1e-11
+    tol : float, default 1e-11
         A run has converged when the best values of many generations differ by less.
     tolx : float, default 1e-12
         A run has converged when the standard deviations are less than `tolx` times the first.
@@ -81,6 +66,8 @@ class CMAES(Search):
        CEC, 2005.
     .. [5] N. Hansen, "Benchmarking a BI-population CMA-ES on the BBOB-2009 function testbed",
        GECCO, 2009.
+    .. [6] H. Wang, M. Emmerich, T. Bäck, "Mirrored orthogonal sampling for covariance matrix
+       adaptation evolution strategies", Evol. Comput. 27 (2019) 699-725.
 
     Examples
     --------
@@ -109,7 +96,7 @@ class CMAES(Search):
         active: bool = True,
         restarts: str = "bipop",
         max_restarts: int = 9,
-        tolf: float = 1e-11,
+        tol: float = 1e-11,
         tolx: float = 1e-12,
     ) -> None:
         super().__init__(x0, bounds=bounds, seed=seed)
@@ -124,7 +111,7 @@ class CMAES(Search):
         self._active = check_flag("CMAES", "active", active)
         self._restarts = restarts
         self._most = check_count("CMAES", "max_restarts", max_restarts)
-        self._tolf = check_between("CMAES", "tolf", tolf, 0.0, math.inf)
+        self._tol = check_between("CMAES", "tol", tol, 0.0, math.inf)
         self._tolx = check_between("CMAES", "tolx", tolx, 0.0, 1.0)
         self._doublings = 0
         self._regime = _LARGE
@@ -144,9 +131,7 @@ class CMAES(Search):
     def _ask(self) -> Array:
         run = self._run
         z = self._random().standard_normal((run.population, self._x0.size))
-        if OR:
-            z = orth(z)
-        self._steps = run.steps(z)
+        self._steps = run.steps(orthogonal(z))
         xs = self._scale * (run.mean + run.sigma * self._steps)
         return reflected(xs, self._lower, self._upper)
 
@@ -171,7 +156,7 @@ class CMAES(Search):
     # ---- Restarts --------------------------------------------------------------------------------
 
     def _ended(self) -> str | None:
-        return self._run.done(self._tolf, self._tolx, self._known)
+        return self._run.done(self._tol, self._tolx, self._known)
 
     def _may_restart(self) -> bool:
         """Whether another run follows; the last one is that of the largest population."""
@@ -197,10 +182,8 @@ class CMAES(Search):
             sigma = 10.0 ** (-2.0 * random.random())
         self._begun = told
         self._known = self._best_f
-        bounded = np.isfinite(self._lower) & np.isfinite(self._upper)
-        low = np.where(bounded, self._lower, self._x0 - 2.0 * self._scale)
-        high = np.where(bounded, self._upper, self._x0 + 2.0 * self._scale)
-        start = self._within(low + (high - low) * random.random(self._x0.size))
+        low, high = self._region(2.0 * self._scale)
+        start = low + (high - low) * random.random(self._x0.size)
         self._run = self._evolution(start / self._scale, sigma, population)
 
     @property

@@ -110,10 +110,8 @@ class DifferentialEvolution(Search):
         random, shape = self._random(1), (self._size, self._x0.size)
         strata = random.permuted(np.tile(np.arange(shape[0])[:, None], shape[1]), axis=0)
         unit = (strata + random.random(shape)) / shape[0]
-        bounded = np.isfinite(self._lower) & np.isfinite(self._upper)
-        low = np.where(bounded, self._lower, self._x0 - self._scale)
-        high = np.where(bounded, self._upper, self._x0 + self._scale)
-        population = self._within(low + (high - low) * unit)
+        low, high = self._region(self._scale)
+        population = low + (high - low) * unit
         population[0] = self._x0
         return population
 

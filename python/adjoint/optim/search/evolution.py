@@ -10,13 +10,10 @@ import math
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from adjoint.optim.search.base import Array
 
-import os
-
-HZ = int(os.environ.get("HZ", "10"))
-HF = float(os.environ.get("HF", "0.1"))
 __all__ = ["Evolution", "Rates"]
 
 
@@ -52,6 +49,21 @@ class Rates:
             self.learned += negative / np.sum(np.abs(negative)) * max(0.0, limit)
         # Between decompositions so many generations pass that they cost little per generation.
         self.lazy = max(1, math.floor(1.0 / (10.0 * n * (c_1 + c_mu))))
+
+
+def orthogonal(z: Array) -> Array:
+    """Return normal rows turned so that each n in turn are orthogonal, with the lengths they had.
+
+    Such points tell more of the directions there are: the orthogonal sampling of H. Wang,
+    M. Emmerich, T. Bäck, "Mirrored orthogonal sampling for covariance matrix adaptation evolution strategies",
+    Evol. Comput. 27 (2019) 699-725.
+    """
+    turned = []
+    for rows in (z[i : i + z.shape[1]] for i in range(0, len(z), z.shape[1])):
+        q, r = np.linalg.qr(rows.T)
+        lengths = np.linalg.norm(rows, axis=1)
+        turned.append((q * np.where(np.diagonal(r) < 0.0, -lengths, lengths)).T)
+    return np.concatenate(turned)
 
 
 class Evolution:
@@ -103,7 +115,7 @@ class Evolution:
         scaled: Array = z * self.lengths
         return scaled if self.diagonal else scaled @ self.axes.T
 
-    def mirror(self, folded: Array, flip: Array) -> None:
+    def mirror(self, folded: Array, flip: npt.NDArray[np.bool_]) -> None:
         """Move to the mirror image in some coordinates: of the mean, and of all around it."""
         self.mean = folded
         sign = np.where(flip, -1.0, 1.0)
@@ -116,7 +128,7 @@ class Evolution:
             self.path_sigma = self.path_sigma * sign
 
     def update(self, y: Array, values: Array) -> None:
-        """Learn from a generation of steps, best values first or not (41 to 47)."""
+        """Learn from the steps of a generation and their values (41 to 47)."""
         order = np.argsort(values, kind="stable")
         y, values, rates, n = y[order], values[order], self.rates, self.mean.size
         chosen = rates.weights @ y
@@ -186,7 +198,7 @@ class Evolution:
     def _horizon(self, factor: int) -> int:
         return math.ceil(factor * self.mean.size / self.population)
 
-    def done(self, tolf: float, tolx: float, known: float = math.inf) -> str | None:
+    def done(self, tol: float, tolx: float, known: float = math.inf) -> str | None:
         """Return why the run has ended, as a sentence, or None (appendix B.3).
 
         `known` is the best value of earlier runs.
@@ -202,8 +214,8 @@ class Evolution:
             return "the points lie closer together than tolx"
         recent = self.bests[-(10 + self._horizon(30)) :]
         if len(recent) == 10 + self._horizon(30) and np.isfinite(recent).all():
-            if np.ptp(recent) <= tolf and abs(self.medians[-1] - self.bests[-1]) <= tolf:
-                return "the values have become equal within tolf"
+            if np.ptp(recent) <= tol and abs(self.medians[-1] - self.bests[-1]) <= tol:
+                return "the values have become equal within tol"
         if self._hopeless(known):
             return "the points gather where values are worse than the best ones known"
         if len(self.flat) == max(self.mean.size, 3) and np.mean(self.flat) > 1 / 3:
@@ -217,15 +229,16 @@ class Evolution:
     def _hopeless(self, known: float) -> bool:
         """Whether the run converges to a worse value than that of an earlier run.
 
-        Near a minimum values fall geometrically, so that about as much is left to fall as they have
-        fallen of late; a tenth of what is wanting leaves a margin.
+        Near a minimum values fall geometrically, so that at most as much is left to fall as they
+        have fallen of late, where that is long enough for them to halve.
         """
-        recent = self.bests[-(10 + self._horizon(HZ)) :]
-        if len(recent) < 10 + self._horizon(HZ) or not np.isfinite(recent).all():
+        enough = 10 + self._horizon(5)
+        recent = self.bests[-enough:]
+        if len(recent) < enough or not np.isfinite(recent).all():
             return False
         wanting = np.min(recent) - known
         fallen = max(np.ptp(recent), self.medians[-1] - self.bests[-1])
-        return bool(fallen < HF * wanting)
+        return bool(fallen < 0.5 * wanting)
 
     def _without_effect(self, spread: Array) -> str | None:
         if np.any(self.mean == self.mean + 0.2 * spread):

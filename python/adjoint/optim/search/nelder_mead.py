@@ -35,8 +35,9 @@ class NelderMead(Search):
     restarts : int, default 0
         How often to begin again when the simplex has collapsed: first around the best point, to
         leave a place that is none of a minimum [4]_, and where that finds nothing better, around a
-        random point: of the bounds where they are finite, else of a normal distribution around `x0`
-        with a standard deviation of the larger of 1 and the scale.
+        random point of the box: of the bounds where they are finite, else of `x0` plus and minus
+        twice the larger of 1 and the scale. A simplex that gathers where values are worse than the
+        best ones known is given up early.
     tol : float, default 1e-8
         The simplex has collapsed when its values differ by at most `tol` and its points by at most
         `tol` times the larger of 1 and their size.
@@ -130,7 +131,7 @@ class NelderMead(Search):
             return
         self._order()
         self._phase = _REFLECT
-        if self._collapsed() and self._restarted < self._most:
+        if self._restarted < self._most and (self._collapsed() or self._hopeless()):
             self._restart()
 
     def _try(self, x: Array, value: float) -> bool:
@@ -180,6 +181,11 @@ class NelderMead(Search):
             return "the points of the simplex differ by less than the precision of the numbers"
         return None
 
+    def _hopeless(self) -> bool:
+        """Whether the simplex gathers where values are worse than the best ones before it."""
+        low, high = self._values[0], self._values[-1]
+        return math.isfinite(low) and bool(high - low < 0.01 * (low - self._known))
+
     def _restart(self) -> None:
         """Begin again, around the best point or, where that has found no better one, elsewhere."""
         self._restarted += 1
@@ -190,10 +196,8 @@ class NelderMead(Search):
         if self._local:
             centre = self._best_x
         else:
-            bounded = np.isfinite(self._lower) & np.isfinite(self._upper)
-            box = self._lower + (self._upper - self._lower) * random.random(self._x0.size)
-            wide = np.maximum(1.0, self._scale) * random.standard_normal(self._x0.size)
-            centre = self._within(np.where(bounded, box, self._x0 + wide))
+            low, high = self._region(2.0 * np.maximum(1.0, self._scale))
+            centre = low + (high - low) * random.random(self._x0.size)
         self._simplex, self._phase = self._around(centre, self._scale), _BEGIN
         self._values = np.full(self._x0.size + 1, math.inf)
 

@@ -15,8 +15,8 @@ __all__ = ["OpenAIES"]
 class OpenAIES(Search):
     """Evolution strategy with antithetic sampling [1]_.
 
-    A generation evaluates pairs of points ``x + s e`` and ``x - s e`` with normal e, and `x` itself,
-    for the record. Their ranks, not their values, weigh the directions e into a gradient of the
+    A generation evaluates pairs of points ``x + s e`` and ``x - s e`` with normal e, and for the
+    record `x` itself. Their ranks, not their values, weigh the directions e into a gradient of the
     function smoothed over a width s, which Adam [2]_ follows. For thousands of variables, noisy
     values, and many workers.
 

@@ -87,16 +87,14 @@ class RandomSearch(Search):
                 unit = self._random().random(shape)
             else:
                 unit = halton(self._nfev, *shape, self._random_of_all())
-            bounded = np.isfinite(self._lower) & np.isfinite(self._upper)
-            low = np.where(bounded, self._lower, self._x0 - self._scale)
-            high = np.where(bounded, self._upper, self._x0 + self._scale)
+            low, high = self._region(self._scale)
             xs = self._within(low + (high - low) * unit)
         else:
             local = self._sampling == "local"
             step = self._scale * self._width if local else self._scale
             centre = self._best_x if local else self._x0
             moved = centre + step * self._random().standard_normal(shape)
-            xs = reflected(moved, self._lower, self._upper)
+            xs = self._within(moved) if local else reflected(moved, self._lower, self._upper)
         if self._nit == 0:
             xs[0] = self._x0
         return xs
