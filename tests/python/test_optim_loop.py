@@ -296,13 +296,11 @@ def test_steps_are_counted_per_parameter():
 def test_save_load_and_go_on_bit_equal(name, late, tmp_path):
     ps = params()
     schedule = optim.cosine_schedule(0.05, steps=20)
-    make = (
-        lambda ps: getattr(optim, name)(  # noqa: E731
-            [{"params": ps[:1], "learning_rate": schedule}, {"params": ps[1:]}],
-            0.05,
-            **options(name),
-        )
-    )
+
+    def make(ps):
+        groups = [{"params": ps[:1], "learning_rate": schedule}, {"params": ps[1:]}]
+        return getattr(optim, name)(groups, 0.05, **options(name))
+
     opt = make(ps)
     for i in range(5):
         train(opt, ps, (0, 2) if late and i < 3 else (0, 1, 2))

@@ -26,7 +26,6 @@ from adjoint.optim.adam import (
 )
 from adjoint.optim.averaging import AverageState, WeightAverage
 from adjoint.optim.base import Optimizer
-from adjoint.optim.groups import ParamGroup
 from adjoint.optim.nadam import (
     NAdam,
     NAdamState,
@@ -69,7 +68,7 @@ from adjoint.optim.signs import (
     scale_by_lion,
     scale_by_rprop,
 )
-from adjoint.optim.transform import Transform, apply_updates, chain, scaled
+from adjoint.optim.transform import Transform, apply_updates, chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,7 +119,6 @@ __all__ = [  # noqa: PLE0604
     "NAdam",
     "NAdamState",
     "Optimizer",
-    "ParamGroup",
     "PlateauState",
     "RAdam",
     "RAdamState",
@@ -159,7 +157,6 @@ __all__ = [  # noqa: PLE0604
     "scale_by_radam",
     "scale_by_rms",
     "scale_by_rprop",
-    "scaled",
     "sequence_schedule",
     "step_schedule",
     "trace",

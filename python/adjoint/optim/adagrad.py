@@ -65,14 +65,14 @@ class scale_by_adagrad(Transform):
         )
         self._eps = check_range(who, "eps", eps, 0.0, inf, above=True)
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return the initial sums; see `Transform.start`."""
+    def _start(self, params: Tensors) -> AnyState:
+        """Return the initial sums."""
         return AdagradState(no_steps(params), [ad.full_like(p, self._initial) for p in params])
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Divide by the root of the sum of squares; see `Transform.apply`."""
+        """Divide by the root of the sum of squares."""
         decay, eps = self._lr_decay, self._eps
         over = 1.0 if scale is None else scale
         sums = [s + g * g for s, g in each(state.sums, grads)]
@@ -133,8 +133,8 @@ class Adagrad(FirstOrder):
         )
 
     @classmethod
-    def build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
-        """Return the rule; see `FirstOrder.build`."""
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
         names = ("lr_decay", "initial_accumulator_value", "eps")
         rule = scale_by_adagrad(**{name: options[name] for name in names})
         return chain(*before(options["maximize"], options["weight_decay"]), rule, rate)
@@ -163,14 +163,14 @@ class scale_by_adadelta(Transform):
         self._rho = check_range(who, "rho", rho, 0.0, 1.0, closed=True)
         self._eps = check_range(who, "eps", eps, 0.0, inf, above=True)
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return means of zero; see `Transform.start`."""
+    def _start(self, params: Tensors) -> AnyState:
+        """Return means of zero."""
         return AdadeltaState(zeros(params), zeros(params))
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Divide the mean step by the mean gradient; see `Transform.apply`."""
+        """Divide the mean step by the mean gradient."""
         rho, eps = self._rho, self._eps
         new = 1.0 - rho
         squares = [s * rho + g * g * new for s, g in each(state.squares, grads)]
@@ -226,8 +226,8 @@ class Adadelta(FirstOrder):
         )
 
     @classmethod
-    def build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
-        """Return the rule; see `FirstOrder.build`."""
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
         rule = scale_by_adadelta(options["rho"], options["eps"])
         return chain(*before(options["maximize"], options["weight_decay"]), rule, rate)
 
@@ -256,14 +256,14 @@ class scale_by_rms(Transform):
         self._eps = check_range(who, "eps", eps, 0.0, inf, above=True)
         self._centered = check_flag(who, "centered", centered)
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return means of zero; see `Transform.start`."""
+    def _start(self, params: Tensors) -> AnyState:
+        """Return means of zero."""
         return RMSState(zeros(params), zeros(params) if self._centered else None)
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Divide by the root of the mean of squares; see `Transform.apply`."""
+        """Divide by the root of the mean of squares."""
         alpha, eps, new = self._alpha, self._eps, 1.0 - self._alpha
         squares = [s * alpha + g * g * new for s, g in each(state.squares, grads)]
         below, means = squares, None
@@ -336,8 +336,8 @@ class RMSprop(FirstOrder):
         )
 
     @classmethod
-    def build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
-        """Return the rule; see `FirstOrder.build`."""
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
         front = before(options["maximize"], options["weight_decay"])
         rule = scale_by_rms(options["alpha"], options["eps"], options["centered"])
         momentum = trace(options["momentum"])

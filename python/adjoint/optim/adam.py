@@ -91,15 +91,15 @@ class scale_by_adam(Transform):
         self._settings = check_betas("scale_by_adam", beta1, beta2, eps)
         self._amsgrad = check_flag("scale_by_adam", "amsgrad", amsgrad)
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return counts and moments of zero; see `Transform.start`."""
+    def _start(self, params: Tensors) -> AnyState:
+        """Return counts and moments of zero."""
         largest = zeros(params) if self._amsgrad else None
         return AdamState(no_steps(params), zeros(params), zeros(params), largest)
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Divide the first moment by the root of the second; see `Transform.apply`."""
+        """Divide the first moment by the root of the second."""
         beta1, beta2, eps = self._settings
         steps = next_steps(state.steps)
         first, second = moments(grads, state.first, state.second, beta1, beta2)
@@ -206,8 +206,8 @@ class Adam(FirstOrder):
         )
 
     @classmethod
-    def build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
-        """Return the rule; see `FirstOrder.build`."""
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
         names = ("beta1", "beta2", "eps", "amsgrad")
         rule = scale_by_adam(**{name: options[name] for name in names})
         return chain(*before(options["maximize"], options["weight_decay"]), rule, rate)
@@ -282,8 +282,8 @@ class AdamW(FirstOrder):
         )
 
     @classmethod
-    def build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
-        """Return the rule; see `FirstOrder.build`."""
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
         names = ("beta1", "beta2", "eps", "amsgrad")
         rule = scale_by_adam(**{name: options[name] for name in names})
         decay, mask = options["weight_decay"], options["mask"]
@@ -312,14 +312,14 @@ class scale_by_adamax(Transform):
     def __init__(self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
         self._settings = check_betas("scale_by_adamax", beta1, beta2, eps)
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return counts, moments and maxima of zero; see `Transform.start`."""
+    def _start(self, params: Tensors) -> AnyState:
+        """Return counts, moments and maxima of zero."""
         return AdamaxState(no_steps(params), zeros(params), zeros(params))
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Divide the first moment by the decaying maximum; see `Transform.apply`."""
+        """Divide the first moment by the decaying maximum."""
         beta1, beta2, eps = self._settings
         steps, new = next_steps(state.steps), 1.0 - beta1
         first = [m * beta1 + g * new for m, g in each(state.first, grads)]
@@ -374,7 +374,7 @@ class Adamax(FirstOrder):
         )
 
     @classmethod
-    def build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
-        """Return the rule; see `FirstOrder.build`."""
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
         rule = scale_by_adamax(options["beta1"], options["beta2"], options["eps"])
         return chain(*before(options["maximize"], options["weight_decay"]), rule, rate)

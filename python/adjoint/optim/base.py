@@ -106,8 +106,12 @@ class Optimizer(Transform):
 
     def _make(self, **options: Any) -> tuple[Transform, scale_by_learning_rate | None]:
         """Return the rule, and the part of it that has the learning rate."""
-        transforms = self._given._transforms
-        rates = [t for t in transforms if isinstance(t, scale_by_learning_rate)]
+        if options:
+            raise ValueError(
+                f"[{type(self).__name__}] the rate of a chain can be given another number; for a "
+                "schedule, or another Tensor, make a new chain"
+            )
+        rates = [t for t in self._given._parts() if isinstance(t, scale_by_learning_rate)]
         return self._given, rates[0] if len(rates) == 1 else None
 
     def _made_group(self, given: dict[str, Any], seen: set[int]) -> ParamGroup:
@@ -129,23 +133,23 @@ class Optimizer(Transform):
         """Whether the rule has a state."""
         return self._rule.has_state
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return the state before the first step; see `Transform.start`."""
-        return self._rule.start(params)
+    def _start(self, params: Tensors) -> AnyState:
+        """Return the state before the first step."""
+        return self._rule._start(params)
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Turn gradients into updates; see `Transform.apply`."""
-        return self._rule.apply(grads, state, params, scale)
+        """Turn gradients into updates."""
+        return self._rule._apply(grads, state, params, scale)
 
-    def pack(self, state: AnyState, structure: TreeDef) -> Any:
+    def _pack(self, state: AnyState, structure: TreeDef) -> Any:
         """Return a state of lists as one of pytrees."""
-        return self._rule.pack(state, structure)
+        return self._rule._pack(state, structure)
 
-    def unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
+    def _unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
         """Return a state of pytrees as one of lists; raise unless it fits the gradients."""
-        return self._rule.unpack(state, grads, structure, where)
+        return self._rule._unpack(state, grads, structure, where)
 
     # ---- The loop --------------------------------------------------------------------------------
 
@@ -165,7 +169,7 @@ class Optimizer(Transform):
             groups = self._loop_groups("step")
         with ad.no_grad():
             # All is known before anything is rebound: a schedule may raise.
-            plans = [group.plan() for group in groups]
+            plans = [group._plan() for group in groups]
             if not (plans[0][0] or any(plan[0] for plan in plans)):
                 raise RuntimeError(
                     f"[{type(self).__name__}.step] none of the {len(self._all_params(groups))} "
@@ -212,7 +216,7 @@ class Optimizer(Transform):
         compiled step. Where groups differ, ask them: ``opt.param_groups[0]["learning_rate"]``.
         """
         if self._groups is None:
-            return float(self._own_rate().rate(self._before_first()).item())
+            return float(self._own_rate()._rate_of(self._before_first()).item())
         rates = {group.learning_rate for group in self._groups}
         if len(rates) > 1:
             raise ValueError(
@@ -232,13 +236,14 @@ class Optimizer(Transform):
                 with ad.no_grad():
                     old.rebind_(ad.astype(new, old.dtype))
             else:
-                self._options = {**self._options, "learning_rate": new}
-                self._rule, self._rate = self._make(**self._options)
+                options = {**self._options, "learning_rate": new}
+                self._rule, self._rate = self._make(**options)
+                self._options = options
             return
         for group in self._groups:
             group.learning_rate = value
 
-    def rate_handles(self) -> list[ad.Tensor]:
+    def _rate_handles(self) -> list[ad.Tensor]:
         """Return the tensors that the groups' learning rates are; raise where one is a schedule."""
         rates = [group._rate and group._rate.learning_rate for group in self._loop_groups("rates")]
         out: list[ad.Tensor] = []
@@ -334,7 +339,7 @@ class Optimizer(Transform):
 class FirstOrder(Optimizer):
     """Base of the optimizers with a name: a rule that follows from options.
 
-    A subclass says in `build` which chain its options stand for.
+    A subclass says in `_build` which chain its options stand for.
     """
 
     def __init__(self, params: Any = None, learning_rate: Any = 0.001, **options: Any) -> None:
@@ -342,7 +347,7 @@ class FirstOrder(Optimizer):
 
     @classmethod
     @abc.abstractmethod
-    def build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
         """Return the rule; raise where an option is out of its range.
 
         Parameters
@@ -356,7 +361,7 @@ class FirstOrder(Optimizer):
     def _make(self, **options: Any) -> tuple[Transform, scale_by_learning_rate | None]:
         with _named_as(type(self).__name__):
             rate = scale_by_learning_rate(options.pop("learning_rate"))
-            return self.build(rate, **options), rate
+            return self._build(rate, **options), rate
 
 
 class _named_as:

@@ -51,7 +51,7 @@ class ParamGroup(Mapping[str, Any]):
         self._rule, self._rate = make(**options)
         self._options.pop("learning_rate", None)  # the rule has it
         with ad.no_grad():
-            self._take(self._rule.start(params))
+            self._take(self._rule._start(params))
 
     def _take(self, state: AnyState) -> None:
         """Keep a state in handles of its own, which compiled steps read and write."""
@@ -73,7 +73,7 @@ class ParamGroup(Mapping[str, Any]):
 
     # ---- A step ----------------------------------------------------------------------------------
 
-    def plan(self) -> tuple[Tensors, Tensors, Tensors, Tensors]:
+    def _plan(self) -> tuple[Tensors, Tensors, Tensors, Tensors]:
         """Return parameters and their updates, handles of the state and their values."""
         params, handles = self._params, self._handles
         # Those that have a gradient and are not frozen.
@@ -87,7 +87,7 @@ class ParamGroup(Mapping[str, Any]):
             state = _selected(self._state, present, len(params))
             handles = ad.tree.leaves(state)
             params = [params[i] for i in present]
-        updates, state = self._rule.apply(grads, state, params, None)
+        updates, state = self._rule._apply(grads, state, params, None)
         return params, updates, handles, ad.tree.leaves(state) if handles else handles
 
     # ---- Options ---------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ class ParamGroup(Mapping[str, Any]):
         """What the next step will use; assign a number, a 0-d Tensor or a schedule."""
         if self._rate is None:
             raise AttributeError("[ParamGroup] the rule has no learning rate")
-        return float(self._rate.rate(self._rate_state()).item())
+        return float(self._rate._rate_of(self._rate_state()).item())
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
@@ -123,7 +123,7 @@ class ParamGroup(Mapping[str, Any]):
         options = self._options if rate is None else {**self._options, "learning_rate": rate}
         rule, number = self._make(**options)
         with ad.no_grad():
-            fresh = rule.start(self._params)
+            fresh = rule._start(self._params)
             kept = dict(named(self._state))
             names = dict(named(fresh))
             lost = [n for n in kept if n not in names and n != "calls"]

@@ -64,15 +64,15 @@ class scale_by_nadam(Transform):
         self._settings = check_betas(who, beta1, beta2, eps)
         self._momentum_decay = check_range(who, "momentum_decay", momentum_decay, 0.0, inf)
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return counts and moments of zero, products of one; see `Transform.start`."""
+    def _start(self, params: Tensors) -> AnyState:
+        """Return counts and moments of zero, products of one."""
         ones = [ad.ones((), dtype=ad.float64)] * len(params)
         return NAdamState(no_steps(params), ones, zeros(params), zeros(params))
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Mix the gradient with the first moment; see `Transform.apply`."""
+        """Mix the gradient with the first moment."""
         beta1, beta2, eps = self._settings
         decay, products = self._momentum_decay, state.products
         over = 1.0 if scale is None else scale
@@ -161,8 +161,8 @@ class NAdam(FirstOrder):
         )
 
     @classmethod
-    def build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
-        """Return the rule; see `FirstOrder.build`."""
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
         names = ("beta1", "beta2", "eps", "momentum_decay")
         return _decayed(scale_by_nadam(**{name: options[name] for name in names}), rate, options)
 
@@ -189,14 +189,14 @@ class scale_by_radam(Transform):
     def __init__(self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
         self._settings = check_betas("scale_by_radam", beta1, beta2, eps)
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return counts and moments of zero; see `Transform.start`."""
+    def _start(self, params: Tensors) -> AnyState:
+        """Return counts and moments of zero."""
         return RAdamState(no_steps(params), zeros(params), zeros(params))
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Rectify, or leave the second moment out while it is unreliable; see `Transform.apply`."""
+        """Rectify, or leave the second moment out while it is unreliable."""
         beta1, beta2, eps = self._settings
         longest = 2.0 / (1.0 - beta2) - 1.0
         over = 1.0 if scale is None else scale
@@ -274,8 +274,8 @@ class RAdam(FirstOrder):
         )
 
     @classmethod
-    def build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
-        """Return the rule; see `FirstOrder.build`."""
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
         rule = scale_by_radam(options["beta1"], options["beta2"], options["eps"])
         return _decayed(rule, rate, options)
 

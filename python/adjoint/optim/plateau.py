@@ -95,7 +95,7 @@ class ReduceOnPlateau:
         self._rates: list[ad.Tensor] | None = None
         if optimizer is not None:
             check_kind(who, "optimizer", optimizer, Optimizer)
-            self._rates = optimizer.rate_handles()
+            self._rates = optimizer._rate_handles()
 
     def init(self) -> PlateauState:
         """Return the state before the first metric."""

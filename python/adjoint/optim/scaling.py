@@ -63,7 +63,7 @@ class scale(Scalar):
             raise ValueError(f"[scale] factor must be finite, got {factor!r}")
         self._factor = ad.tensor(self._number, dtype=ad.float64)
 
-    def factor(self, state: AnyState) -> tuple[ad.Tensor, AnyState]:
+    def _factor_of(self, state: AnyState) -> tuple[ad.Tensor, AnyState]:
         """Return the constant."""
         return self._factor, state
 
@@ -116,13 +116,13 @@ class scale_by_learning_rate(Scalar):
         self._rate = checked_rate("scale_by_learning_rate", value)
         self.state_type = None if isinstance(self._rate, ad.Tensor) else ScheduleState
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return a count of zero for a schedule; see `Transform.start`."""
+    def _start(self, params: Tensors) -> AnyState:
+        """Return a count of zero for a schedule."""
         if isinstance(self._rate, ad.Tensor):
             return None
         return ScheduleState(ad.zeros((), dtype=ad.int64))
 
-    def rate(self, state: AnyState) -> ad.Tensor:
+    def _rate_of(self, state: AnyState) -> ad.Tensor:
         """Return the rate of the next step as a 0-d Tensor."""
         rate = self._rate
         if isinstance(rate, ad.Tensor):
@@ -137,9 +137,9 @@ class scale_by_learning_rate(Scalar):
             )
         return value
 
-    def factor(self, state: AnyState) -> tuple[ad.Tensor, AnyState]:
+    def _factor_of(self, state: AnyState) -> tuple[ad.Tensor, AnyState]:
         """Return the negative rate, and the state with the count one higher."""
-        number = -self.rate(state)
+        number = -self._rate_of(state)
         if number.dtype is not _FLOAT64:
             number = ad.astype(number, _FLOAT64)
         return number, None if state is None else ScheduleState(state.calls + 1)
@@ -210,8 +210,8 @@ class add_decayed_weights(Transform):
                 check_flag(who, "an entry of mask", flag)
             self.state_type = MaskState
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return the mask, if it is one of bools; see `Transform.start`."""
+    def _start(self, params: Tensors) -> AnyState:
+        """Return the mask, if it is one of bools."""
         if self.state_type is None:
             return None
         flags = ad.tree.leaves(self._mask)
@@ -221,10 +221,10 @@ class add_decayed_weights(Transform):
             )
         return MaskState([ad.tensor(bool(flag)) for flag in flags])
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Add decay; see `Transform.apply`."""
+        """Add decay."""
         assert params is not None
         decay: Any = self.weight_decay
         out, dtype, factor = [], None, decay
@@ -286,10 +286,10 @@ class clip_by_norm(Transform):
         if not self._ord >= 1.0:
             raise ValueError(f"[clip_by_norm] ord must be at least 1, got {ord!r}")
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Clip; see `Transform.apply`."""
+        """Clip."""
         if not grads:
             return grads, state
         factor = self._max_norm / (norm(grads, self._ord) + 1e-6)
@@ -341,7 +341,7 @@ def clip_grad_norm(params: Any, max_norm: float, ord: float = 2.0) -> ad.Tensor:
     grads = [p.grad for p in found if p.grad is not None]
     with ad.no_grad():
         total = norm(grads, rule._ord)
-        clipped, _ = rule.apply(grads, None, None, None)
+        clipped, _ = rule._apply(grads, None, None, None)
         for param, grad in each(found, clipped):
             param.grad = grad
     return total
@@ -367,10 +367,10 @@ class clip_by_value(Transform):
             "clip_by_value", "max_value", max_value, 0.0, math.inf, above=True
         )
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Clip; see `Transform.apply`."""
+        """Clip."""
         bound = self._bound
         return scaled([ad.clip(grad, -bound, bound) for grad in grads], scale), state
 
@@ -428,36 +428,40 @@ class accumulate(Transform):
         self._average = check_flag("accumulate", "average", average)
         self.needs_params = self._rule.needs_params
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return sums of zeros around the rule's state; see `Transform.start`."""
+    def _start(self, params: Tensors) -> AnyState:
+        """Return sums of zeros around the rule's state."""
         calls = ad.zeros((), dtype=ad.int64)
-        return AccumulateState(calls, zeros(params), self._rule.start(params))
+        return AccumulateState(calls, zeros(params), self._rule._start(params))
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Collect, and step at every n-th call; see `Transform.apply`."""
+        """Collect, and step at every n-th call."""
         calls = state.calls + 1
         sums = [s + g for s, g in each(state.sums, grads)]
         means = [s / float(self._n) for s in sums] if self._average else sums
         # Both are computed and one is chosen: a batch of states may be at different calls.
-        updates, inner = self._rule.apply(means, state.inner, params, scale)
+        updates, inner = self._rule._apply(means, state.inner, params, scale)
         ready = calls % self._n == 0
         updates = [ad.where(ready, update, 0.0) for update in updates]
         sums = [ad.where(ready, 0.0, s) for s in sums]
         return updates, AccumulateState(calls, sums, pick(ready, inner, state.inner))
 
-    def pack(self, state: AnyState, structure: TreeDef) -> Any:
+    def _parts(self) -> list[Transform]:
+        """Return itself and what the rule is made of."""
+        return [self, *self._rule._parts()]
+
+    def _pack(self, state: AnyState, structure: TreeDef) -> Any:
         """Return a state of lists as one of pytrees."""
         sums = structure.unflatten(state.sums)
-        return AccumulateState(state.calls, sums, self._rule.pack(state.inner, structure))
+        return AccumulateState(state.calls, sums, self._rule._pack(state.inner, structure))
 
-    def unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
+    def _unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
         """Return a state of pytrees as one of lists; raise unless it fits the gradients."""
         check_state(where, state, AccumulateState)
         sums = like(where, grads, structure, "sums", state.sums)
         return AccumulateState(
-            state.calls, sums, self._rule.unpack(state.inner, grads, structure, where)
+            state.calls, sums, self._rule._unpack(state.inner, grads, structure, where)
         )
 
     def __repr__(self) -> str:

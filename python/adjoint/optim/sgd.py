@@ -66,14 +66,14 @@ class trace(Transform):
         if self._nesterov and self._dampening:
             raise ValueError("[trace] nesterov=True needs a dampening of 0")
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return a velocity of zeros; see `Transform.start`."""
+    def _start(self, params: Tensors) -> AnyState:
+        """Return a velocity of zeros."""
         return TraceState(no_steps(params) if self._dampening else None, zeros(params))
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Add to the velocity; see `Transform.apply`."""
+        """Add to the velocity."""
         mu, steps, parts = self._momentum, state.steps, grads
         if steps is not None:
             share = 1.0 - self._dampening
@@ -167,8 +167,8 @@ class SGD(FirstOrder):
         )
 
     @classmethod
-    def build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
-        """Return the rule; see `FirstOrder.build`."""
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
         front = before(options["maximize"], options["weight_decay"])
         momentum = trace(options["momentum"], options["dampening"], options["nesterov"])
         return chain(*front, *[momentum] * (options["momentum"] != 0.0), rate)

@@ -63,17 +63,17 @@ class scale_by_rprop(Transform):
         self._least = check_range(who, "min_step", min_step, 0.0, inf)
         self._most = check_range(who, "max_step", max_step, self._least, inf)
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return previous gradients of zero; see `Transform.start`."""
+    def _start(self, params: Tensors) -> AnyState:
+        """Return previous gradients of zero."""
         return RpropState(no_steps(params), zeros(params), zeros(params))
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Grow or shrink the step sizes, and step; see `Transform.apply`."""
+        """Grow or shrink the step sizes, and step."""
 
         def begin(t: ad.Tensor, _: int) -> tuple[ad.Tensor, ...]:
-            rate = self._rate.rate(_Calls(t))
+            rate = self._rate._rate_of(_Calls(t))
             return ad.where(t == 0, 1.0, 0.0), ad.astype(rate, ad.float64)
 
         updates, previous, sizes = [], [], []
@@ -145,8 +145,8 @@ class Rprop(FirstOrder):
         )
 
     @classmethod
-    def build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
-        """Return the rule; see `FirstOrder.build`."""
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
         front = before(options.pop("maximize"), 0.0)
         return chain(*front, scale_by_rprop(rate, **options), scale(-1.0))
 
@@ -172,14 +172,14 @@ class scale_by_lion(Transform):
         self._beta1 = check_range("scale_by_lion", "beta1", beta1, 0.0, 1.0)
         self._beta2 = check_range("scale_by_lion", "beta2", beta2, 0.0, 1.0)
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return a moment of zeros; see `Transform.start`."""
+    def _start(self, params: Tensors) -> AnyState:
+        """Return a moment of zeros."""
         return LionState(zeros(params))
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Return the signs of a mean, and another mean; see `Transform.apply`."""
+        """Return the signs of a mean, and another mean."""
         beta1, beta2 = self._beta1, self._beta2
         new1, new2 = 1.0 - beta1, 1.0 - beta2
         updates = [ad.sign(m * beta1 + g * new1) for m, g in each(state.first, grads)]
@@ -239,8 +239,8 @@ class Lion(FirstOrder):
         )
 
     @classmethod
-    def build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
-        """Return the rule; see `FirstOrder.build`."""
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
         rule = scale_by_lion(options["beta1"], options["beta2"])
         decay, mask = options["weight_decay"], options["mask"]
         return decoupled(rule, rate, options["maximize"], decay, mask)

@@ -2,9 +2,10 @@
 
 A transform is a pair of pure functions on pytrees, ``init(params) -> state`` and
 ``update(grads, state, params) -> (updates, state)``. One that is written here says what it does to
-*lists* of tensors, by `start` and `apply`: one loop over the parameters, no walk through containers
-per operation. The pair on pytrees is made of these two once, in `Transform`; a training loop, which
-keeps its parameters in lists anyway, calls them as they are. There is no second form of any rule.
+*lists* of tensors, by `_start` and `_apply`: one loop over the parameters, no walk through
+containers per operation. The pair on pytrees is made of these two once, in `Transform`; a training
+loop, which keeps its parameters in lists anyway, calls them as they are. There is no second form of
+any rule.
 
 A state is a NamedTuple. In lists, a field is a list with one entry per parameter, None, or a tensor
 of all parameters together (the count of calls); on pytrees such a list has the structure of the
@@ -21,7 +22,7 @@ import adjoint as ad
 from adjoint._arguments import check_number
 from adjoint.tree import TreeDef
 
-__all__ = ["Transform", "apply_updates", "chain", "scaled"]
+__all__ = ["Transform", "apply_updates", "chain"]
 
 AnyState = Any  # None, or a NamedTuple as above, or a tuple of such
 Tensors = list[ad.Tensor]
@@ -39,35 +40,20 @@ _SHAPELESS = COUNTS | {"mask"}
 
 
 class Transform(abc.ABC):
-    """Base of what turns gradients into updates.
+    """Base of what turns gradients into updates: a pair of pure functions, `init` and `update`.
 
-    A class of your own defines `start` and `apply`, and names its NamedTuple of a state, if it has
-    one, as `state_type`. It then goes into `chain`, compiles, and takes part in
-    `Optimizer.step`.
-
-    Examples
-    --------
-    Updates that have the gradients' signs:
-
-    >>> import adjoint as ad
-    >>> class Signs(ad.optim.Transform):
-    ...     def apply(self, grads, state, params, scale):
-    ...         return ad.optim.scaled([ad.sign(g) for g in grads], scale), state
-    >>> rule = ad.optim.chain(Signs(), ad.optim.scale_by_learning_rate(0.5))
-    >>> params = {"w": ad.tensor([1.0, -3.0])}
-    >>> updates, state = rule.update(params, rule.init(params), params)
-    >>> updates["w"].tolist()
-    [-0.5, 0.5]
+    The package's transforms and optimizers derive from it. One of your own is any object with such
+    a pair, see `chain`.
     """
 
     #: The NamedTuple that states are, None without one.
     state_type: type[Any] | None = None
-    #: Whether `apply` reads the parameters.
+    #: Whether `_apply` reads the parameters.
     needs_params: bool = False
-    #: Whether a number goes through: updates come scaled already, `apply` is told by what.
+    #: Whether a number goes through: updates come scaled already, `_apply` is told by what.
     keeps_scale: bool = False
 
-    def start(self, params: Tensors) -> AnyState:
+    def _start(self, params: Tensors) -> AnyState:
         """Return the state before the first step; None if there is none.
 
         Parameters
@@ -81,7 +67,7 @@ class Transform(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
         """Turn gradients into updates; must not look at values, and changes nothing.
@@ -89,7 +75,7 @@ class Transform(abc.ABC):
         Parameters
         ----------
         grads : list of Tensor
-        state : what `start` or the previous call returned
+        state : what `_start` or the previous call returned
         params : list of Tensor or None
             Where `needs_params` is true, never None.
         scale : 0-d float64 Tensor or None
@@ -117,7 +103,7 @@ class Transform(abc.ABC):
             `params`.
         """
         leaves, structure = ad.tree.flatten(params)
-        return self.pack(self.start([ad.asarray(leaf) for leaf in leaves]), structure)
+        return self._pack(self._start([ad.asarray(leaf) for leaf in leaves]), structure)
 
     def update(self, grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         """Turn gradients into updates; changes nothing.
@@ -141,22 +127,22 @@ class Transform(abc.ABC):
         where = f"{type(self).__name__}.update"
         leaves, structure = ad.tree.flatten(grads)
         leaves = [ad.asarray(leaf) for leaf in leaves]
-        parts = self.unpack(state, leaves, structure, where)
+        parts = self._unpack(state, leaves, structure, where)
         if params is not None:
             params = like(where, leaves, structure, "parameters", params)
         elif self.needs_params:
             raise ValueError(f"[{where}] weight_decay needs params: update(grads, state, params)")
-        updates, parts = self.apply(leaves, parts, params, None)
-        return structure.unflatten(updates), self.pack(parts, structure)
+        updates, parts = self._apply(leaves, parts, params, None)
+        return structure.unflatten(updates), self._pack(parts, structure)
 
-    def pack(self, state: AnyState, structure: TreeDef) -> Any:
+    def _pack(self, state: AnyState, structure: TreeDef) -> Any:
         """Return a state of lists as one of pytrees."""
         if state is None:
             return ()
         parts = (structure.unflatten(part) if isinstance(part, list) else part for part in state)
         return type(state)._make(parts)
 
-    def unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
+    def _unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
         """Return a state of pytrees as one of lists; raise unless it fits the gradients."""
         if self.state_type is None:
             check_state(where, state, tuple)
@@ -168,6 +154,10 @@ class Transform(abc.ABC):
             else like(where, grads, structure, name, part, name not in _SHAPELESS)
             for name, part in zip(self.state_type._fields, state, strict=True)
         )
+
+    def _parts(self) -> list[Transform]:
+        """Return what it is made of: itself, and the transforms in it."""
+        return [self]
 
     @property
     def has_state(self) -> bool:
@@ -183,14 +173,14 @@ class Scalar(Transform):
     """A transform that multiplies all updates by one number; at the end of a chain, by `scale`."""
 
     @abc.abstractmethod
-    def factor(self, state: AnyState) -> tuple[ad.Tensor, AnyState]:
+    def _factor_of(self, state: AnyState) -> tuple[ad.Tensor, AnyState]:
         """Return the 0-d float64 number, and the next state."""
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Return the gradients times the number; see `Transform.apply`."""
-        factor, state = self.factor(state)
+        """Return the gradients times the number."""
+        factor, state = self._factor_of(state)
         return scaled(grads, factor if scale is None else factor * scale), state
 
 
@@ -200,8 +190,9 @@ class chain(Transform):
     Parameters
     ----------
     *transforms : Transform
-        Also an `Optimizer` without parameters, or any object with ``init`` and ``update``: these
-        are given lists of tensors.
+        Also an `Optimizer` without parameters, or any object with ``init(params)`` and
+        ``update(grads, state, params)``: these are given lists of tensors. Its state may be any
+        pytree, with lists for what there is one of for each parameter.
 
     Notes
     -----
@@ -221,6 +212,19 @@ class chain(Transform):
     >>> updates, state = rule.update(params, rule.init(params))
     >>> [round(u, 6) for u in updates.tolist()]
     [-0.3, -0.4]
+
+    A transform of your own: updates that have the gradients' signs.
+
+    >>> class Signs:
+    ...     def init(self, params):
+    ...         return ()
+    ...
+    ...     def update(self, grads, state, params=None):
+    ...         return [ad.sign(g) for g in grads], state
+    >>> signs = ad.optim.chain(Signs(), ad.optim.scale_by_learning_rate(0.5))
+    >>> updates, _ = signs.update(params, signs.init(params))
+    >>> updates.tolist()
+    [-0.5, -0.5]
 
     With the habit of a training loop:
 
@@ -252,24 +256,28 @@ class chain(Transform):
         self._rules = tuple((t, slots[i], i >= first) for i, t in enumerate(members[:end]))
         self._numbers: tuple[Any, ...] = tuple(zip(members[end:], slots[end:], strict=True))
 
+    def _parts(self) -> list[Transform]:
+        """Return the chain and the transforms in it."""
+        return [self, *(part for t in self._transforms for part in t._parts())]
+
     @property
     def has_state(self) -> bool:
         """Whether a transform of the chain has a state."""
         return bool(self._kept)
 
-    def start(self, params: Tensors) -> AnyState:
-        """Return the states of those that have one; see `Transform.start`."""
-        states = [t.start(params) for t in self._kept]
+    def _start(self, params: Tensors) -> AnyState:
+        """Return the states of those that have one."""
+        states = [t._start(params) for t in self._kept]
         return states[0] if len(states) == 1 else tuple(states)
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        """Apply one after another; see `Transform.apply`."""
+        """Apply one after another."""
         alone = len(self._kept) == 1
         states = [state] if alone else list(state)
         for number, slot in self._numbers:
-            factor, after = number.factor(states[slot] if slot >= 0 else None)
+            factor, after = number._factor_of(states[slot] if slot >= 0 else None)
             scale = factor if scale is None else factor * scale
             if slot >= 0:
                 states[slot] = after
@@ -277,28 +285,28 @@ class chain(Transform):
             grads = scaled(grads, scale)
         for rule, slot, is_scaled in self._rules:
             part = states[slot] if slot >= 0 else None
-            grads, part = rule.apply(grads, part, params, scale if is_scaled else None)
+            grads, part = rule._apply(grads, part, params, scale if is_scaled else None)
             if slot >= 0:
                 states[slot] = part
         return grads, states[0] if alone else tuple(states)
 
-    def pack(self, state: AnyState, structure: TreeDef) -> Any:
+    def _pack(self, state: AnyState, structure: TreeDef) -> Any:
         """Return a state of lists as one of pytrees."""
         if len(self._kept) == 1:
-            return self._kept[0].pack(state, structure)
-        return tuple(t.pack(s, structure) for t, s in zip(self._kept, state, strict=True))
+            return self._kept[0]._pack(state, structure)
+        return tuple(t._pack(s, structure) for t, s in zip(self._kept, state, strict=True))
 
-    def unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
+    def _unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
         """Return a state of pytrees as one of lists; raise unless it fits the gradients."""
         if len(self._kept) == 1:
-            return self._kept[0].unpack(state, grads, structure, where)
+            return self._kept[0]._unpack(state, grads, structure, where)
         if not isinstance(state, tuple) or len(state) != len(self._kept):
             raise TypeError(
                 f"[{where}] state must be the tuple of {len(self._kept)} states that init or the "
                 f"last update returned, not a {type(state).__name__}"
             )
         return tuple(
-            t.unpack(s, grads, structure, where) for t, s in zip(self._kept, state, strict=True)
+            t._unpack(s, grads, structure, where) for t, s in zip(self._kept, state, strict=True)
         )
 
     def __repr__(self) -> str:
@@ -317,19 +325,19 @@ class _Pair(Transform):
     def has_state(self) -> bool:
         return True
 
-    def start(self, params: Tensors) -> AnyState:
+    def _start(self, params: Tensors) -> AnyState:
         return self._pair.init(params)
 
-    def apply(
+    def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
         updates, state = self._pair.update(grads, state, params)
         return scaled(updates, scale), state
 
-    def pack(self, state: AnyState, structure: TreeDef) -> Any:
+    def _pack(self, state: AnyState, structure: TreeDef) -> Any:
         return state
 
-    def unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
+    def _unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
         return state
 
     def __repr__(self) -> str:
