@@ -104,6 +104,7 @@ def test_callback_and_nan(method: str) -> None:
 def test_without_a_gradient_the_method_is_one_of_values() -> None:
     result = minimize(lambda x: float(np.sum(np.asarray(x) ** 2)), np.ones(2))
     assert result.method == "nelder-mead" and result.success
+    assert minimize(lambda x: float(np.sum(x.numpy() ** 2)), np.ones(2)).method == "nelder-mead"
     np.testing.assert_allclose(result.x.numpy(), 0, atol=1e-3)
     assert minimize(lambda x: ad.sum(x**2), np.ones(2)).method == "l-bfgs"
     assert minimize(lambda x: ad.sum(x**2), np.ones(2), bounds=(0, 2)).method == "l-bfgs-b"

@@ -25,8 +25,19 @@ def residuals(x: Any) -> Any:
 
 @pytest.mark.parametrize(
     "method",
-    "BFGS CG L-BFGS-B TNC SLSQP Newton-CG dogleg trust-ncg trust-krylov trust-exact".split()
-    + ["trust-constr"],
+    [
+        "BFGS",
+        "CG",
+        "L-BFGS-B",
+        "TNC",
+        "SLSQP",
+        "Newton-CG",
+        "dogleg",
+        "trust-ncg",
+        "trust-krylov",
+        "trust-exact",
+        "trust-constr",
+    ],
 )
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.filterwarnings("ignore:delta_grad")

@@ -109,11 +109,13 @@ def minimize(
         Before the first evaluation, if an argument does not fit; at the first one, if the objective
         is no scalar, or has no gradient and the method needs it.
 
-    Notes ----- The value, its gradient and, for the methods of the first block, the whole iteration
-    are compiled (`ad.compile`), once for each function; an objective that cannot be compiled,
-    because it branches on values, runs as it is. Compiled or not, the bits are the same, but what
-    the objective does beside computing (printing, counting) happens only when it is traced:
-    ``{"compile": False}``.
+    Notes
+    -----
+    The value, its gradient and, for "gradient-descent", "cg", "bfgs" and "l-bfgs", the whole
+    iteration are compiled (`ad.compile`), once for each function; an objective that cannot be
+    compiled, because it branches on values, runs as it is. What an objective does beside computing
+    (printing, counting) happens only when it is traced: ``{"compile": False}`` says no. With "auto"
+    it is called once more, to see whether it has a gradient.
 
     ====================  =================================================  ======
     method                                                                   bounds
@@ -274,10 +276,14 @@ def _choose(
 def _has_gradient(f: Any, args: Any, flat: Flat, has_aux: bool) -> bool:
     """Whether the objective leads from tensors to a tensor that depends on them."""
     x = ad.stop_gradient(flat.start)
+    connected = False
 
     def value(x: ad.Tensor) -> Any:
+        nonlocal connected
         out = f(flat.unflatten(x), *args)
-        return out[0] if has_aux else out
+        out = out[0] if has_aux else out
+        connected = isinstance(out, ad.Tensor) and out.requires_grad
+        return out
 
     try:
         ad.grad(value)(x)
@@ -287,7 +293,7 @@ def _has_gradient(f: Any, args: Any, flat: Flat, has_aux: bool) -> bool:
         except Exception:
             return True  # the method will raise it again, at its line
         return isinstance(out, ad.Tensor) and out.size != 1
-    return True
+    return connected
 
 
 def _options(chosen: str, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

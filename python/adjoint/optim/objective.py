@@ -217,7 +217,7 @@ def check_scalar(who: str, out: Any, dtype: Any) -> Any:
     return float(number.reshape(()))
 
 
-_RUN_AWAY = "the parameters grow without bound: there seems to be no minimum"
+_RUN_AWAY = "the parameters grow without bound: there is no minimum, or the steps are too long"
 _NO_GRADIENT = "this method needs the gradient, and the objective gives none"
 _WAYS_OUT = (
     "Write it with this library's functions, or use a method without gradients, such as "
