@@ -139,8 +139,8 @@ class Workers:
         if not (executor is None or callable(executor) or hasattr(executor, "map")):
             if not hasattr(executor, "submit"):
                 raise TypeError(
-                    "[evaluate] executor must have submit or map, or be a function like map, which a "
-                    f"{type(executor).__name__} is not"
+                    "[evaluate] executor must have submit or map, or be a function like map, not "
+                    f"a {type(executor).__name__}"
                 )
         self._executor = executor
         self._batch = _batch_size(batch)
