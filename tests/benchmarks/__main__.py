@@ -32,6 +32,7 @@ WORKLOADS = (
     "cross_entropy",
     "layernorm",
     "adam",
+    "descent",
     "matmul",
     "linalg",
     "mlp_small",

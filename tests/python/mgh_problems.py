@@ -1,8 +1,9 @@
 """The problems of J. J. Moré, B. S. Garbow, K. E. Hillstrom, "Testing unconstrained optimization
 software", ACM Trans. Math. Softw. 7 (1981) 17-41, by the numbers and formulas of that paper.
 
-Each is a vector of residuals whose squares are summed, a standard start, and the values of its known
-minima. Where the paper leaves the size open, it is the one that its own tests use, or a usual one.
+Each is a vector of residuals whose squares are summed, a standard start, and the values of its
+known minima. Where the paper leaves the size open, it is the one that its own tests use, or a usual
+one.
 """
 
 from __future__ import annotations
@@ -81,7 +82,22 @@ def gaussian(x: Any) -> Any:
     return x[0] * ad.exp(-x[1] * (t - x[2]) ** 2 / 2) - ad.tensor([*HALF, 0.3989, *HALF[::-1]])
 
 
-MEYER = [34780.0, 28610, 23650, 19630, 16370, 13720, 11540, 9744, 8261, 7030, 6005, 5147, 4427, 3820]
+MEYER = [
+    34780.0,
+    28610,
+    23650,
+    19630,
+    16370,
+    13720,
+    11540,
+    9744,
+    8261,
+    7030,
+    6005,
+    5147,
+    4427,
+    3820,
+]
 
 
 def meyer(x: Any) -> Any:
@@ -292,7 +308,9 @@ PROBLEMS = [
     Problem("Box", box, [0, 10, 20], (0.0,)),
     Problem("Powell singular", powell_singular, [3, -1, 0, 1], (0.0,)),
     Problem("Wood", wood, [-3, -1, -3, -1], (0.0,)),
-    Problem("Kowalik-Osborne", kowalik_osborne, [0.25, 0.39, 0.415, 0.39], (3.0750560385e-4, 1.02734e-3)),
+    Problem(
+        "Kowalik-Osborne", kowalik_osborne, [0.25, 0.39, 0.415, 0.39], (3.0750560385e-4, 1.02734e-3)
+    ),
     Problem("Brown-Dennis", brown_dennis, [25, 5, -5, -1], (85822.20162635,)),
     Problem("Osborne 1", osborne_1, [0.5, 1.5, -1, 0.01, 0.02], (5.46489469748e-5,)),
     Problem("Biggs", biggs, [1, 2, 1, 1, 1, 1], (0.0, 5.6556499255e-3)),

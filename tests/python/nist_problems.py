@@ -2,8 +2,9 @@
 
 The Statistical Reference Datasets of the National Institute of Standards and Technology
 (https://www.itl.nist.gov/div898/strd/nls/nls_main.shtml) are works of the United States government,
-in the public domain. ``python tests/python/nist_problems.py FOLDER`` makes ``data/nist.json`` of the
-files as NIST publishes them: the data, both starts, certified parameters and standard deviations.
+in the public domain. ``python tests/python/nist_problems.py FOLDER`` makes ``data/nist.json`` of
+the files as NIST publishes them: the data, both starts, certified parameters and standard
+deviations.
 """
 
 from __future__ import annotations

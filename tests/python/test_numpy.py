@@ -85,8 +85,6 @@ FUNCTIONS = [
     ("argsort", (A, 0), {}),
     ("argsort", (A,), {"kind": "stable"}),
     ("around", (A,), {}),
-    ("atleast_1d", (V,), {}),
-    ("atleast_1d", (V, A), {}),
     ("broadcast_arrays", (A, V[:4]), {}),
     ("broadcast_to", (V, (2, 5)), {}),
     ("clip", (A, -0.5, 0.5), {}),

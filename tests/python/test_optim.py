@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import pkgutil
 
 import numpy as np
 import pytest
@@ -96,10 +97,14 @@ def assert_all_close(params, expected, rtol=1e-12, atol=1e-12):
         np.testing.assert_allclose(p.numpy(), expected[k], rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize("name", ["base", "sgd", "adam"])
+MODULES = [m.name for m in pkgutil.iter_modules(ad.optim.__path__) if not m.ispkg]
+NO_EXAMPLES = {"adagrad", "groups", "nadam", "signs"}
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_documented_examples(name):
     result = doctest.testmod(importlib.import_module(f"adjoint.optim.{name}"))
-    assert result.attempted > 0 and result.failed == 0
+    assert result.failed == 0 and (result.attempted > 0 or name in NO_EXAMPLES)
 
 
 @each_case
@@ -273,12 +278,16 @@ def test_a_bad_snapshot_changes_nothing():
 
 
 @pytest.mark.parametrize("cls", [ad.optim.SGD, ad.optim.Adam])
-@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
-def test_learning_rate_must_be_positive(cls, rate):
-    with pytest.raises(ValueError, match="learning_rate must be positive"):
+@pytest.mark.parametrize("rate", [-1.0, float("nan"), float("inf")])
+def test_learning_rate_must_not_be_negative(cls, rate):
+    with pytest.raises(
+        ValueError, match=rf"\[{cls.__name__}\] learning_rate must be finite and not"
+    ):
         cls(learning_rate=rate)
     opt = cls(learning_rate=0.5)
-    with pytest.raises(ValueError, match="learning_rate must be positive"):
+    with pytest.raises(
+        ValueError, match=rf"\[{cls.__name__}\] learning_rate must be finite and not"
+    ):
         opt.learning_rate = rate
     assert opt.learning_rate == 0.5
 

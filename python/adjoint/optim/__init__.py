@@ -4,9 +4,71 @@
 imported at first use, as they need NumPy.
 """
 
-from adjoint.optim.adam import Adam, AdamState
-from adjoint.optim.base import Optimizer, apply_updates
-from adjoint.optim.sgd import SGD, SGDState
+from adjoint.optim.adagrad import (
+    Adadelta,
+    AdadeltaState,
+    Adagrad,
+    AdagradState,
+    RMSprop,
+    RMSState,
+    scale_by_adadelta,
+    scale_by_adagrad,
+    scale_by_rms,
+)
+from adjoint.optim.adam import (
+    Adam,
+    Adamax,
+    AdamaxState,
+    AdamState,
+    AdamW,
+    scale_by_adam,
+    scale_by_adamax,
+)
+from adjoint.optim.averaging import AverageState, WeightAverage
+from adjoint.optim.base import Optimizer
+from adjoint.optim.nadam import (
+    NAdam,
+    NAdamState,
+    RAdam,
+    RAdamState,
+    scale_by_nadam,
+    scale_by_radam,
+)
+from adjoint.optim.plateau import PlateauState, ReduceOnPlateau
+from adjoint.optim.scaling import (
+    AccumulateState,
+    MaskState,
+    ScheduleState,
+    accumulate,
+    add_decayed_weights,
+    clip_by_norm,
+    clip_by_value,
+    clip_grad_norm,
+    scale,
+    scale_by_learning_rate,
+)
+from adjoint.optim.schedules import (
+    constant_schedule,
+    cosine_restarts_schedule,
+    cosine_schedule,
+    exponential_schedule,
+    linear_schedule,
+    multi_step_schedule,
+    one_cycle_schedule,
+    polynomial_schedule,
+    sequence_schedule,
+    step_schedule,
+)
+from adjoint.optim.sgd import SGD, TraceState, trace
+from adjoint.optim.signs import (
+    Lion,
+    LionState,
+    Rprop,
+    RpropState,
+    scale_by_lion,
+    scale_by_rprop,
+)
+from adjoint.optim.transform import Transform, apply_updates, chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,11 +102,64 @@ _NAMES = {
 
 __all__ = [  # noqa: PLE0604
     "SGD",
+    "AccumulateState",
+    "Adadelta",
+    "AdadeltaState",
+    "Adagrad",
+    "AdagradState",
     "Adam",
     "AdamState",
+    "AdamW",
+    "Adamax",
+    "AdamaxState",
+    "AverageState",
+    "Lion",
+    "LionState",
+    "MaskState",
+    "NAdam",
+    "NAdamState",
     "Optimizer",
-    "SGDState",
+    "PlateauState",
+    "RAdam",
+    "RAdamState",
+    "RMSState",
+    "RMSprop",
+    "ReduceOnPlateau",
+    "Rprop",
+    "RpropState",
+    "ScheduleState",
+    "TraceState",
+    "Transform",
+    "WeightAverage",
+    "accumulate",
+    "add_decayed_weights",
     "apply_updates",
+    "chain",
+    "clip_by_norm",
+    "clip_by_value",
+    "clip_grad_norm",
+    "constant_schedule",
+    "cosine_restarts_schedule",
+    "cosine_schedule",
+    "exponential_schedule",
+    "linear_schedule",
+    "multi_step_schedule",
+    "one_cycle_schedule",
+    "polynomial_schedule",
+    "scale",
+    "scale_by_adadelta",
+    "scale_by_adagrad",
+    "scale_by_adam",
+    "scale_by_adamax",
+    "scale_by_learning_rate",
+    "scale_by_lion",
+    "scale_by_nadam",
+    "scale_by_radam",
+    "scale_by_rms",
+    "scale_by_rprop",
+    "sequence_schedule",
+    "step_schedule",
+    "trace",
     *sorted(_MODULES),
     *_NAMES,
 ]

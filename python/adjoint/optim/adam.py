@@ -1,24 +1,125 @@
-"""Adam: the default choice for networks, one step size per entry from running moments."""
+"""Adam and its nearest kin: one step size per entry from running moments."""
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, NamedTuple
 
 import adjoint as ad
-from adjoint.optim.base import Optimizer, cast_per_dtype, check_range, check_shapes, check_state
+from adjoint._arguments import check_flag
+from adjoint.optim.base import FirstOrder
+from adjoint.optim.scaling import add_decayed_weights, before, scale_by_learning_rate
+from adjoint.optim.transform import (
+    AnyState,
+    Tensors,
+    Transform,
+    chain,
+    check_range,
+    each,
+    next_steps,
+    no_steps,
+    scalars,
+    zeros,
+)
 
-__all__ = ["Adam", "AdamState"]
+__all__ = [
+    "Adam",
+    "AdamState",
+    "AdamW",
+    "Adamax",
+    "AdamaxState",
+    "scale_by_adam",
+    "scale_by_adamax",
+]
+
+
+def check_betas(who: str, beta1: Any, beta2: Any, eps: Any) -> tuple[float, float, float]:
+    """Return the settings that all of Adam's kin have."""
+    return (
+        check_range(who, "beta1", beta1, 0.0, 1.0),
+        check_range(who, "beta2", beta2, 0.0, 1.0),
+        check_range(who, "eps", eps, 0.0, inf, above=True),
+    )
+
+
+def moments(
+    grads: Tensors, first: Tensors, second: Tensors, beta1: float, beta2: float
+) -> tuple[Tensors, Tensors]:
+    """Return the running means of the gradients and of their squares."""
+    new, square = 1.0 - beta1, 1.0 - beta2
+    return (
+        [m * beta1 + g * new for m, g in each(first, grads)],
+        [v * beta2 + g * g * square for v, g in each(second, grads)],
+    )
 
 
 class AdamState(NamedTuple):
-    """State of `Adam`: steps taken (0-d int64) and both moments, structured as the parameters."""
+    """State of Adam: steps (0-d int64 each) and both moments, structured as the parameters.
 
-    steps: ad.Tensor
+    `largest` is what AMSGrad divides by, else None.
+    """
+
+    steps: Any
     first: Any
     second: Any
+    largest: Any
 
 
-class Adam(Optimizer[AdamState]):
+class scale_by_adam(Transform):
+    r"""Adam's rule: :math:`\hat m_t / (\sqrt{\hat v_t} + \epsilon)`, see `Adam`.
+
+    Parameters
+    ----------
+    beta1, beta2, eps, amsgrad
+        As of `Adam`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> rule = ad.optim.scale_by_adam()
+    >>> params = ad.tensor([1.0, 1.0])
+    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
+    >>> [round(u, 6) for u in updates.tolist()]
+    [1.0, -1.0]
+    """
+
+    state_type = AdamState
+
+    def __init__(
+        self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, amsgrad: bool = False
+    ) -> None:
+        self._settings = check_betas("scale_by_adam", beta1, beta2, eps)
+        self._amsgrad = check_flag("scale_by_adam", "amsgrad", amsgrad)
+
+    def _start(self, params: Tensors) -> AnyState:
+        """Return counts and moments of zero."""
+        largest = zeros(params) if self._amsgrad else None
+        return AdamState(no_steps(params), zeros(params), zeros(params), largest)
+
+    def _apply(
+        self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
+    ) -> tuple[Tensors, AnyState]:
+        """Divide the first moment by the root of the second."""
+        beta1, beta2, eps = self._settings
+        steps = next_steps(state.steps)
+        first, second = moments(grads, state.first, state.second, beta1, beta2)
+        below, largest = second, None
+        if self._amsgrad:
+            pairs = each(state.largest, second)
+            below = largest = [ad.maximum(high, v) for high, v in pairs]
+        over = 1.0 if scale is None else scale
+        # Both bias corrections are numbers per step, not work per entry.
+        corrections = scalars(
+            steps, grads, lambda t, _: (over / (1.0 - beta1**t), ad.sqrt(1.0 - beta2**t))
+        )
+        updates = [
+            m * rate / (ad.sqrt(v) / root + eps)
+            for m, v, (rate, root) in each(first, below, corrections)
+        ]
+        return updates, AdamState(steps, first, second, largest)
+
+
+class Adam(FirstOrder):
     r"""Adam, Algorithm 1 of Kingma and Ba [1]_.
 
     With gradient :math:`g_t` (plus ``weight_decay`` times the parameter) and moments from zero,
@@ -33,27 +134,34 @@ class Adam(Optimizer[AdamState]):
 
     Parameters
     ----------
-    params : iterable or pytree of Tensor, optional
-        What `step` changes; leave it out to use `init` and `update`.
-    learning_rate : float, default 0.001
-        :math:`\eta > 0`.
+    params : iterable or pytree of Tensor, or list of dicts; optional
+        What `step` changes; leave it out to use `init` and `update`. See `Optimizer`.
+    learning_rate : float, 0-d Tensor or schedule, default 0.001
+        :math:`\eta \ge 0`; see `scale_by_learning_rate`.
     beta1, beta2 : float, default 0.9 and 0.999
         Decay of the moments, each in [0, 1).
     eps : float, default 1e-8
         Positive; keeps the quotient finite where gradients vanish.
     weight_decay : float, default 0.0
-        Factor of the L2 penalty, added to the gradient (not decoupled from the moments).
+        Factor of the L2 penalty, added to the gradient (not decoupled from the moments: `AdamW`).
+    amsgrad : bool, default False
+        Divide by the root of the largest :math:`v` so far [2]_; the maximum is taken before the
+        bias correction.
+    maximize : bool, default False
+        Ascend instead.
 
     References
     ----------
     .. [1] D. P. Kingma and J. Ba, "Adam: A method for stochastic optimization", ICLR, 2015.
        arXiv:1412.6980.
+    .. [2] S. J. Reddi, S. Kale and S. Kumar, "On the convergence of Adam and beyond", ICLR, 2018.
+       arXiv:1904.09237.
 
     Examples
     --------
     >>> import adjoint as ad
     >>> w = ad.tensor(10.0, requires_grad=True)
-    >>> opt = ad.optim.Adam([w], learning_rate=0.5)
+    >>> opt = ad.optim.Adam([w], 0.5)
     >>> for _ in range(2):
     ...     opt.zero_grad()
     ...     (w**2 + 1).backward()
@@ -70,58 +178,203 @@ class Adam(Optimizer[AdamState]):
     ...     return ad.optim.apply_updates(params, updates), state
     >>> params = {"w": ad.tensor(10.0)}
     >>> params, state = step(params, opt.init(params))
-    >>> round(params["w"].item(), 2), state.steps.item()
+    >>> round(params["w"].item(), 2), state.steps["w"].item()
     (9.5, 1)
     """
 
     def __init__(
         self,
         params: Any = None,
+        learning_rate: Any = 0.001,
         *,
-        learning_rate: float = 0.001,
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        maximize: bool = False,
     ) -> None:
-        self._beta1 = check_range("Adam", "beta1", beta1, 0.0, 1.0)
-        self._beta2 = check_range("Adam", "beta2", beta2, 0.0, 1.0)
-        self._weight_decay = check_range("Adam", "weight_decay", weight_decay, 0.0, float("inf"))
-        self._eps = check_range("Adam", "eps", eps, 0.0, float("inf"))
-        if self._eps == 0.0:
-            raise ValueError("[Adam] eps must be positive, got 0")
-        super().__init__(params, learning_rate=learning_rate)
-
-    def init(self, params: Any) -> AdamState:
-        """Return a step count of zero and moments of zeros."""
-        return AdamState(
-            steps=ad.zeros((), dtype=ad.int64),
-            first=ad.tree.map(ad.zeros_like, params),
-            second=ad.tree.map(ad.zeros_like, params),
+        super().__init__(
+            params,
+            learning_rate,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            maximize=maximize,
         )
 
-    def update(self, grads: Any, state: AdamState, params: Any = None) -> tuple[Any, AdamState]:
-        """Return the step of Algorithm 1 and the new moments; see `Optimizer.update`."""
-        check_state("Adam.update", state, AdamState)
-        check_shapes("Adam.update", grads, state.first, state.second)
-        beta1, beta2, eps, decay = self._beta1, self._beta2, self._eps, self._weight_decay
-        if decay:
-            if params is None:
-                raise ValueError(
-                    "[Adam.update] weight_decay needs params: update(grads, state, params)"
-                )
-            check_shapes("Adam.update", grads, params)
-            grads = ad.tree.map(lambda g, p: g + decay * p, grads, params)
+    @classmethod
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
+        names = ("beta1", "beta2", "eps", "amsgrad")
+        rule = scale_by_adam(**{name: options[name] for name in names})
+        return chain(*before(options["maximize"], options["weight_decay"]), rule, rate)
 
-        steps = state.steps + 1
-        first = ad.tree.map(lambda g, m: beta1 * m + (1.0 - beta1) * g, grads, state.first)
-        second = ad.tree.map(lambda g, v: beta2 * v + (1.0 - beta2) * (g * g), grads, state.second)
 
-        # Both bias corrections are scalars of the step, not work per entry.
-        t = ad.astype(steps, ad.float64)
-        rate = cast_per_dtype(-self._rate / (1.0 - beta1**t))
-        root = cast_per_dtype(ad.sqrt(1.0 - beta2**t))
-        updates = ad.tree.map(
-            lambda m, v: rate(m) * m / (ad.sqrt(v) / root(v) + eps), first, second
+def decoupled(
+    rule: Transform, rate: scale_by_learning_rate, maximize: Any, decay: Any, mask: Any = None
+) -> Transform:
+    """Return a rule with a decay that does not pass through it."""
+    after = add_decayed_weights(decay, mask)
+    return chain(*before(maximize, 0.0), rule, *[after] * (after.weight_decay != 0.0), rate)
+
+
+class AdamW(FirstOrder):
+    r"""Adam with decoupled weight decay [1]_.
+
+    As `Adam`, but the decay :math:`-\eta \lambda \theta_{t-1}` is a part of the step that the
+    moments do not see. It is multiplied by the learning rate, schedule included, as in PyTorch.
+
+    Parameters
+    ----------
+    params : iterable or pytree of Tensor, or list of dicts; optional
+        What `step` changes; leave it out to use `init` and `update`. See `Optimizer`.
+    learning_rate : float, 0-d Tensor or schedule, default 0.001
+        :math:`\eta \ge 0`; see `scale_by_learning_rate`.
+    beta1, beta2, eps, amsgrad, maximize
+        As of `Adam`.
+    weight_decay : float, default 0.01
+        :math:`\lambda`.
+    mask : callable or pytree of bool, optional
+        Which parameters decay; see `add_decayed_weights`.
+
+    References
+    ----------
+    .. [1] I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR, 2019.
+       arXiv:1711.05101.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> w = ad.tensor(1.0, requires_grad=True)
+    >>> opt = ad.optim.AdamW([w], 0.1, weight_decay=0.5)
+    >>> (0.0 * w).backward()
+    >>> opt.step()
+    >>> round(w.item(), 6)  # where the gradient is zero only the decay is left
+    0.95
+    """
+
+    def __init__(
+        self,
+        params: Any = None,
+        learning_rate: Any = 0.001,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        amsgrad: bool = False,
+        maximize: bool = False,
+        mask: Any = None,
+    ) -> None:
+        super().__init__(
+            params,
+            learning_rate,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            maximize=maximize,
+            mask=mask,
         )
-        return updates, AdamState(steps, first, second)
+
+    @classmethod
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
+        names = ("beta1", "beta2", "eps", "amsgrad")
+        rule = scale_by_adam(**{name: options[name] for name in names})
+        decay, mask = options["weight_decay"], options["mask"]
+        return decoupled(rule, rate, options["maximize"], decay, mask)
+
+
+class AdamaxState(NamedTuple):
+    """State of Adamax: steps, the first moment and the decaying maximum."""
+
+    steps: Any
+    first: Any
+    largest: Any
+
+
+class scale_by_adamax(Transform):
+    r"""Adamax's rule: :math:`\hat m_t / u_t`, see `Adamax`.
+
+    Parameters
+    ----------
+    beta1, beta2, eps
+        As of `Adamax`.
+    """
+
+    state_type = AdamaxState
+
+    def __init__(self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
+        self._settings = check_betas("scale_by_adamax", beta1, beta2, eps)
+
+    def _start(self, params: Tensors) -> AnyState:
+        """Return counts, moments and maxima of zero."""
+        return AdamaxState(no_steps(params), zeros(params), zeros(params))
+
+    def _apply(
+        self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
+    ) -> tuple[Tensors, AnyState]:
+        """Divide the first moment by the decaying maximum."""
+        beta1, beta2, eps = self._settings
+        steps, new = next_steps(state.steps), 1.0 - beta1
+        first = [m * beta1 + g * new for m, g in each(state.first, grads)]
+        largest = [ad.maximum(u * beta2, ad.abs(g) + eps) for u, g in each(state.largest, grads)]
+        over = 1.0 if scale is None else scale
+        rates = scalars(steps, grads, lambda t, _: (over / (1.0 - beta1**t),))
+        updates = [m * rate / u for m, u, (rate,) in each(first, largest, rates)]
+        return updates, AdamaxState(steps, first, largest)
+
+
+class Adamax(FirstOrder):
+    r"""Adamax, Algorithm 2 of Kingma and Ba [1]_: Adam with a norm of infinite order.
+
+    .. math::
+        u_t = \max(\beta_2 u_{t-1}, |g_t| + \epsilon), \qquad
+        \theta_t = \theta_{t-1} - \frac{\eta}{1-\beta_1^t} \frac{m_t}{u_t} .
+
+    Parameters
+    ----------
+    params : iterable or pytree of Tensor, or list of dicts; optional
+        What `step` changes; leave it out to use `init` and `update`. See `Optimizer`.
+    learning_rate : float, 0-d Tensor or schedule, default 0.002
+        :math:`\eta \ge 0`; see `scale_by_learning_rate`.
+    beta1, beta2, eps, weight_decay, maximize
+        As of `Adam`.
+
+    References
+    ----------
+    .. [1] D. P. Kingma and J. Ba, "Adam: A method for stochastic optimization", ICLR, 2015.
+       arXiv:1412.6980.
+    """
+
+    def __init__(
+        self,
+        params: Any = None,
+        learning_rate: Any = 0.002,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            learning_rate,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            weight_decay=weight_decay,
+            maximize=maximize,
+        )
+
+    @classmethod
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
+        rule = scale_by_adamax(options["beta1"], options["beta2"], options["eps"])
+        return chain(*before(options["maximize"], options["weight_decay"]), rule, rate)

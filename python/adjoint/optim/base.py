@@ -1,10 +1,10 @@
-"""What every first-order optimizer shares.
+"""What every first-order optimizer shares: the habit of a training loop around a rule.
 
 An optimizer is a pair of pure functions on pytrees, ``init(params) -> state`` and
 ``update(grads, state, params) -> (updates, state)``, so that a whole step can be compiled, batched
 or differentiated. Given parameters at construction, the same object also serves the training-loop
-habit: ``loss.backward()``, ``step()``, ``zero_grad()``. The loop methods are written on top of the
-pair; no optimizer has a second implementation of its rule.
+habit: ``loss.backward()``, ``step()``, ``zero_grad()``. Both call the same rule; no optimizer has a
+second implementation of it.
 """
 
 from __future__ import annotations
@@ -12,126 +12,58 @@ from __future__ import annotations
 import abc
 import functools
 import inspect
-import math
-import numbers
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import adjoint as ad
-from adjoint._arguments import check_number, check_words
+from adjoint.optim.groups import (
+    ParamGroup,
+    check_names,
+    check_some_train,
+    checked_params,
+    named,
+    split_groups,
+)
+from adjoint.optim.scaling import ScheduleState, scale_by_learning_rate
+from adjoint.optim.transform import AnyState, Tensors, Transform, as_transform, each
+from adjoint.tree import TreeDef
 
-__all__ = ["Optimizer", "apply_updates"]
-
-StateT = TypeVar("StateT", bound=NamedTuple)
+__all__ = ["FirstOrder", "Optimizer"]
 
 
-def apply_updates(params: Any, updates: Any) -> Any:
-    """Add updates to parameters, leaf by leaf.
+class Optimizer(Transform):
+    """A transform of gradients with the habit of a training loop.
 
     Parameters
     ----------
-    params : pytree of Tensor
-    updates : pytree of Tensor
-        The first result of `Optimizer.update`; same structure and shapes as `params`.
+    params : iterable or pytree of Tensor, or list of dicts; optional
+        What `step` changes: ``model.parameters()``, a list, a dict, a module. Groups with options
+        of their own are dicts, as PyTorch's: ``[{"params": a}, {"params": b, "learning_rate":
+        0.1}]``. Leave it out to use the pure pair `init` and `update` only.
+    rule : Transform
+        A `chain`, or another optimizer made without parameters.
 
-    Returns
-    -------
-    pytree of Tensor
-        ``params + updates``; the arguments are left as they are.
+    Notes
+    -----
+    In the loop habit a parameter that is frozen or whose ``grad`` is None is left alone, as is
+    everything the state keeps for it: steps are counted per parameter, so that one whose first
+    gradient comes late starts then. A schedule counts the calls of `step`.
+
+    All tensors of the state are handles that `step` rebinds, so the whole method can be compiled,
+    and `state_dict` saved with ``ad.io.save``.
 
     Examples
     --------
     >>> import adjoint as ad
-    >>> ad.optim.apply_updates({"w": ad.tensor(1.0)}, {"w": ad.tensor(0.5)})["w"].item()
-    1.5
-    """
-
-    def add(param: ad.Tensor, update: ad.Tensor) -> ad.Tensor:
-        param, update = ad.asarray(param), ad.asarray(update)
-        if param.shape != update.shape:
-            raise ValueError(
-                f"[apply_updates] an update of shape {update.shape} for a parameter of shape "
-                f"{param.shape}: both must be equal, updates do not broadcast"
-            )
-        if ad.result_type(param, update) != param.dtype:
-            raise TypeError(
-                f"[apply_updates] an update of dtype {update.dtype} would change the dtype of a "
-                f"parameter, {param.dtype}: convert it with ad.astype"
-            )
-        return param + update
-
-    return ad.tree.map(add, params, updates)
-
-
-def check_range(where: str, name: str, value: Any, low: float, high: float) -> float:
-    """Return `value` as a float if ``low <= value < high``, else raise with both named."""
-    number = check_number(where, name, value)
-    if not low <= number < high:
-        raise ValueError(f"[{where}] {name} must lie in [{low:g}, {high:g}), got {value!r}")
-    return number
-
-
-def check_state(where: str, state: Any, cls: type) -> None:
-    """Raise unless a state is one of `cls`."""
-    if not isinstance(state, cls):
-        raise TypeError(
-            f"[{where}] state is a {type(state).__name__}, not the {cls.__name__} that init or the "
-            "last update returned"
-        )
-
-
-def check_shapes(where: str, grads: Any, *others: Any) -> None:
-    """Raise unless the gradients are shaped as other trees are, leaf by leaf."""
-
-    def check(grad: Any, *likes: Any) -> None:
-        shape = ad.asarray(grad).shape
-        for like in likes:
-            if shape != ad.asarray(like).shape:
-                raise ValueError(
-                    f"[{where}] a gradient of shape {shape} where parameters or state have shape "
-                    f"{ad.asarray(like).shape}: both must be equal"
-                )
-
-    ad.tree.map(check, grads, *others)
-
-
-def cast_per_dtype(scalar: ad.Tensor) -> Callable[[ad.Tensor], ad.Tensor]:
-    """Return ``like -> scalar as like's dtype``, converting once per dtype met.
-
-    Step sizes are computed once per step in float64; parameters keep their own dtype, and a 0-d
-    tensor is not a weak scalar, so each dtype needs its own copy of the number.
-    """
-    known: dict[ad.DType, ad.Tensor] = {}
-
-    def cast(like: ad.Tensor) -> ad.Tensor:
-        dtype = like.dtype
-        if dtype not in known:
-            known[dtype] = ad.astype(scalar, dtype)
-        return known[dtype]
-
-    return cast
-
-
-class Optimizer(abc.ABC, Generic[StateT]):
-    """Base of the first-order optimizers.
-
-    Parameters
-    ----------
-    params : iterable or pytree of Tensor, optional
-        What `step` changes: ``model.parameters()``, a list, a dict, a module. Leave it out to use
-        the pure pair `init` and `update` only.
-    learning_rate : float
-        Positive. Read from a Tensor at each step, so assigning to `learning_rate` between two calls
-        also reaches a compiled step.
-
-    Notes
-    -----
-    A subclass defines `init` and `update`. Its state is a NamedTuple whose fields are either None,
-    a 0-d Tensor, or a pytree with the structure of `params`. `update` must not look at values, so
-    that it can be compiled.
-
-    In the loop habit a parameter that is frozen or whose ``grad`` is None is left alone, as is
-    everything the state keeps for it; counts of steps are shared by all parameters.
+    >>> w = ad.tensor(3.0, requires_grad=True)
+    >>> clipped = ad.optim.chain(ad.optim.clip_by_value(1.0), ad.optim.SGD(learning_rate=0.5))
+    >>> opt = ad.optim.Optimizer([w], clipped)
+    >>> for _ in range(2):
+    ...     opt.zero_grad()
+    ...     (w**2).backward()
+    ...     opt.step()
+    >>> w.item()
+    2.0
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -140,69 +72,86 @@ class Optimizer(abc.ABC, Generic[StateT]):
         if "__init__" not in vars(cls):
             return
         make, name = vars(cls)["__init__"], cls.__name__
+        own = inspect.signature(make).parameters
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in own.values())
 
         @functools.wraps(make)
         def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
-            check_words(name, kwargs.keys() - own, lr="learning_rate")
+            if not takes_all:
+                check_names(name, kwargs, [n for n in own if n != "self"])
             make(self, *args, **kwargs)
 
-        own = inspect.signature(make).parameters.keys()
         cls.__init__ = init  # type: ignore[assignment, method-assign]
 
-    def __init__(self, params: Any = None, *, learning_rate: float) -> None:
-        self._rate = ad.tensor(self._checked_rate(learning_rate), dtype=ad.float64)
-        self._params: list[ad.Tensor] | None = None
-        self._state: StateT | None = None
+    def __init__(self, params: Any = None, rule: Any = None) -> None:
+        name = type(self).__name__
+        if rule is None:
+            raise TypeError(f"[{name}] a rule is needed: {name}(params, ad.optim.chain(...))")
+        self._given = as_transform(name, rule)
+        self._set(params, {})
+
+    def _set(self, params: Any, options: dict[str, Any]) -> None:
+        self._options = options
+        self._groups: list[ParamGroup] | None = None
+        # Before any group: options are checked, also those that all groups replace.
+        self._rule, self._rate = self._make(**options)
+        self.needs_params = self._rule.needs_params
+        self.state_type = self._rule.state_type
         if params is not None:
-            self._params = _checked_params(type(self).__name__, params)
-            with ad.no_grad():
-                self._state = self.init(self._params)
+            seen: set[int] = set()
+            self._groups = [
+                self._made_group(given, seen) for given in split_groups(type(self).__name__, params)
+            ]
+            check_some_train(type(self).__name__, self._all_params(self._groups))
 
-    @abc.abstractmethod
-    def init(self, params: Any) -> StateT:
-        """Return the state before the first step.
+    def _make(self, **options: Any) -> tuple[Transform, scale_by_learning_rate | None]:
+        """Return the rule, and the part of it that has the learning rate."""
+        if options:
+            raise ValueError(
+                f"[{type(self).__name__}] the rate of a chain can be given another number; for a "
+                "schedule, or another Tensor, make a new chain"
+            )
+        rates = [t for t in self._given._parts() if isinstance(t, scale_by_learning_rate)]
+        return self._given, rates[0] if len(rates) == 1 else None
 
-        Parameters
-        ----------
-        params : pytree of Tensor
+    def _made_group(self, given: dict[str, Any], seen: set[int]) -> ParamGroup:
+        name = type(self).__name__
+        check_names(name, given, ["params", *self._options])
+        params = checked_params(name, given["params"], seen)
+        own = {k: v for k, v in given.items() if k != "params"}
+        return ParamGroup(params, {**self._options, **own}, self._make)
 
-        Returns
-        -------
-        NamedTuple
-            A pytree, to be handed to `update`.
-        """
-
-    @abc.abstractmethod
-    def update(self, grads: Any, state: StateT, params: Any = None) -> tuple[Any, StateT]:
-        """Turn gradients into updates; changes nothing.
-
-        Parameters
-        ----------
-        grads : pytree of Tensor
-            Gradients, structured as the parameters.
-        state : NamedTuple
-            From `init` or the previous `update`.
-        params : pytree of Tensor, optional
-            The current parameters; needed only with weight decay.
-
-        Returns
-        -------
-        updates : pytree of Tensor
-            What to add to the parameters, see `apply_updates`.
-        state : NamedTuple
-            For the next call.
-        """
+    # ---- The pure pair ---------------------------------------------------------------------------
 
     @property
-    def learning_rate(self) -> float:
-        """The step size; assign to it to follow a schedule."""
-        return float(self._rate.item())
+    def rule(self) -> Transform:
+        """What the optimizer does to gradients, as a transform without parameters."""
+        return self._rule
 
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        rate = ad.tensor(self._checked_rate(value), dtype=ad.float64)
-        with ad.no_grad():
-            self._rate.rebind_(rate)
+    @property
+    def has_state(self) -> bool:
+        """Whether the rule has a state."""
+        return self._rule.has_state
+
+    def _start(self, params: Tensors) -> AnyState:
+        """Return the state before the first step."""
+        return self._rule._start(params)
+
+    def _apply(
+        self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
+    ) -> tuple[Tensors, AnyState]:
+        """Turn gradients into updates."""
+        return self._rule._apply(grads, state, params, scale)
+
+    def _pack(self, state: AnyState, structure: TreeDef) -> Any:
+        """Return a state of lists as one of pytrees."""
+        return self._rule._pack(state, structure)
+
+    def _unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
+        """Return a state of pytrees as one of lists; raise unless it fits the gradients."""
+        return self._rule._unpack(state, grads, structure, where)
+
+    # ---- The loop --------------------------------------------------------------------------------
 
     def step(self) -> None:
         """Move every parameter that has a gradient, by one update.
@@ -215,40 +164,118 @@ class Optimizer(abc.ABC, Generic[StateT]):
         RuntimeError
             If the optimizer was made without parameters, or no parameter has a gradient.
         """
-        params, state = self._loop_parts("step")
-        grads = [param.grad for param in params]
-        present = [
-            i for i, grad in enumerate(grads) if grad is not None and params[i].requires_grad
-        ]
-        if not present:
-            raise RuntimeError(
-                f"[{type(self).__name__}.step] none of the {len(params)} parameters has a gradient:"
-                " call loss.backward() first"
-            )
-        if len(present) < len(params):
-            params = [params[i] for i in present]
-            grads = [grads[i] for i in present]
-            state = _select(state, present)
+        groups = self._groups
+        if groups is None:
+            groups = self._loop_groups("step")
         with ad.no_grad():
-            updates, new_state = self.update(grads, state, params)
-            for param, update in zip(params, updates, strict=True):
-                param.rebind_(param + update)
-            _rebind(state, new_state)
+            # All is known before anything is rebound: a schedule may raise.
+            plans = [group._plan() for group in groups]
+            if not (plans[0][0] or any(plan[0] for plan in plans)):
+                raise RuntimeError(
+                    f"[{type(self).__name__}.step] none of the {len(self._all_params(groups))} "
+                    "parameters has a gradient: call loss.backward() first"
+                )
+            for params, updates, handles, values in plans:
+                for param, update in each(params, updates):
+                    param.rebind_(param + update)
+                if handles:
+                    for handle, value in each(handles, values):
+                        handle.rebind_(value)
 
     def zero_grad(self) -> None:
         """Forget the gradient of every parameter: each ``grad`` becomes None."""
-        params, _ = self._loop_parts("zero_grad")
-        for param in params:
-            param.grad = None
+        for group in self._loop_groups("zero_grad"):
+            for param in group._params:
+                param.grad = None
+
+    @property
+    def param_groups(self) -> tuple[ParamGroup, ...]:
+        """The groups of parameters, each with its options."""
+        return tuple(self._loop_groups("param_groups"))
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Move more parameters from now on.
+
+        Parameters
+        ----------
+        group : dict
+            With ``"params"``, and options of its own; those of the constructor otherwise.
+        """
+        where = f"{type(self).__name__}.add_param_group"
+        groups = self._loop_groups("add_param_group")
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise TypeError(f"[{where}] a dict with 'params' is needed")
+        seen = {id(param) for param in self._all_params(groups)}
+        groups.append(self._made_group(dict(group), seen))
+
+    @property
+    def learning_rate(self) -> float:
+        """The step size of the next step.
+
+        Assign a number, a 0-d Tensor or a schedule; every group gets it. A number also reaches a
+        compiled step. Where groups differ, ask them: ``opt.param_groups[0]["learning_rate"]``.
+        """
+        if self._groups is None:
+            return float(self._own_rate()._rate_of(self._before_first()).item())
+        rates = {group.learning_rate for group in self._groups}
+        if len(rates) > 1:
+            raise ValueError(
+                f"[{type(self).__name__}] the groups have learning rates of their own: "
+                'opt.param_groups[0]["learning_rate"]'
+            )
+        return rates.pop()
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        with _named_as(type(self).__name__):
+            new = scale_by_learning_rate(value).learning_rate
+        if self._groups is None:
+            rate = self._own_rate()
+            old = rate.learning_rate
+            if isinstance(old, ad.Tensor) and isinstance(new, ad.Tensor) and new is not value:
+                with ad.no_grad():
+                    old.rebind_(ad.astype(new, old.dtype))
+            else:
+                options = {**self._options, "learning_rate": new}
+                self._rule, self._rate = self._make(**options)
+                self._options = options
+            return
+        for group in self._groups:
+            group.learning_rate = value
+
+    def _rate_handles(self) -> list[ad.Tensor]:
+        """Return the tensors that the groups' learning rates are; raise where one is a schedule."""
+        rates = [group._rate and group._rate.learning_rate for group in self._loop_groups("rates")]
+        out: list[ad.Tensor] = []
+        for rate in rates:
+            if not isinstance(rate, ad.Tensor):
+                what = "no learning rate" if rate is None else "a schedule as its learning rate"
+                raise ValueError(
+                    f"[{type(self).__name__}] a group has {what}: a number or a Tensor is needed"
+                )
+            if all(rate is not other for other in out):
+                out.append(rate)
+        return out
+
+    def _own_rate(self) -> scale_by_learning_rate:
+        if self._rate is None:
+            raise AttributeError(f"[{type(self).__name__}] the rule has no learning rate")
+        return self._rate
+
+    def _before_first(self) -> ScheduleState:
+        return ScheduleState(ad.zeros((), dtype=ad.int64))
+
+    # ---- Snapshots -------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, ad.Tensor]:
-        """Return a snapshot of learning rate and state as a flat dict of Tensors.
+        """Return a snapshot of learning rates and state as a flat dict of Tensors.
 
-        Keys are ``"learning_rate"``, the state's field names, and ``"<field>.<i>"`` where a field
-        has one entry per parameter. Later steps do not change a snapshot.
+        Keys are ``"learning_rate"``, or ``"calls"`` with a schedule, and ``"<field>.<i>"`` where
+        the state has one entry per parameter. With several groups each key starts with the group's
+        number, ``"1.first.0"``. Later steps do not change a snapshot; ``ad.io.save`` writes it.
         """
-        _, state = self._loop_parts("state_dict")
-        return {name: handle.detach() for name, handle in self._handles(state)}
+        groups = self._loop_groups("state_dict")
+        return {name: handle.detach() for name, handle in self._handles(groups)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a snapshot made by `state_dict` of an optimizer over the same parameters.
@@ -262,155 +289,123 @@ class Optimizer(abc.ABC, Generic[StateT]):
         KeyError, ValueError, TypeError
             If an entry is missing, unknown, or of another shape or dtype. Nothing is changed then.
         """
-        _, state = self._loop_parts("load_state_dict")
-        where = f"[{type(self).__name__}.load_state_dict]"
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"{where} takes a mapping, not a {type(state_dict).__name__}")
-        handles = dict(self._handles(state))
-        missing = [name for name in handles if name not in state_dict]
-        unknown = [name for name in state_dict if name not in handles]
-        if missing or unknown:
-            raise KeyError(
-                f"{where} missing entries {missing}, unknown entries {unknown}: the snapshot must "
-                "come from the same optimizer with the same settings over the same parameters"
-            )
-        values = {name: ad.asarray(state_dict[name]) for name in handles}
-        for name, handle in handles.items():
-            if values[name].shape != handle.shape:
-                raise ValueError(
-                    f"{where} {name!r} has shape {values[name].shape}, expected {handle.shape}"
-                )
-            if values[name].dtype != handle.dtype:
-                raise TypeError(
-                    f"{where} {name!r} has dtype {values[name].dtype}, expected {handle.dtype}: "
-                    "convert it with ad.astype"
-                )
-        self._checked_rate(float(values["learning_rate"].item()))
-        with ad.no_grad():
-            for name, handle in handles.items():
-                handle.rebind_(values[name])
+        groups = self._loop_groups("load_state_dict")
+        where = f"{type(self).__name__}.load_state_dict"
+        load_handles(where, dict(self._handles(groups)), state_dict, self._check_loaded)
+        for group in groups:
+            group._look_at_counts()
+
+    def _check_loaded(self, name: str, value: ad.Tensor) -> None:
+        if name.rpartition(".")[2] == "learning_rate":
+            with _named_as(type(self).__name__):
+                scale_by_learning_rate(value.item())
+
+    def _handles(self, groups: list[ParamGroup]) -> Iterator[tuple[str, ad.Tensor]]:
+        for i, group in enumerate(groups):
+            prefix = f"{i}." if len(groups) > 1 else ""
+            rate = group._rate and group._rate.learning_rate
+            if isinstance(rate, ad.Tensor):
+                yield f"{prefix}learning_rate", rate
+            for name, handle in named(group._state):
+                yield f"{prefix}{name}", handle
 
     def __repr__(self) -> str:
-        held = "" if self._params is None else f", {len(self._params)} parameters"
-        return f"{type(self).__name__}(learning_rate={self.learning_rate:g}{held})"
+        held = []
+        if self._rate is not None:
+            rate = self._rate.learning_rate
+            is_number = isinstance(rate, ad.Tensor) or self._groups is not None
+            try:
+                held.append(f"learning_rate={self.learning_rate:g}" if is_number else f"{rate!r}")
+            except ValueError:
+                held.append("learning_rate=...")
+        if self._groups is not None:
+            held.append(f"{len(self._all_params(self._groups))} parameters")
+            held += [f"{len(self._groups)} groups"] * (len(self._groups) > 1)
+        return f"{type(self).__name__}({', '.join(held)})"
 
-    def _checked_rate(self, value: Any) -> float:
-        number = check_number(type(self).__name__, "learning_rate", value)
-        if not (number > 0.0 and math.isfinite(number)):
-            raise ValueError(
-                f"[{type(self).__name__}] learning_rate must be positive and finite, got {value!r}"
-            )
-        return number
-
-    def _loop_parts(self, method: str) -> tuple[list[ad.Tensor], StateT]:
-        if self._params is None or self._state is None:
+    def _loop_groups(self, method: str) -> list[ParamGroup]:
+        if self._groups is None:
             name = type(self).__name__
             raise RuntimeError(
                 f"[{name}.{method}] this optimizer was made without parameters: write "
                 f"{name}(model.parameters(), ...), or use the pure pair init and update"
             )
-        return self._params, self._state
+        return self._groups
 
-    def _handles(self, state: StateT) -> Iterator[tuple[str, ad.Tensor]]:
-        yield "learning_rate", self._rate
-        for field, value in zip(_fields(state), state, strict=True):
-            if isinstance(value, list):
-                yield from ((f"{field}.{i}", handle) for i, handle in enumerate(value))
-            elif value is not None:
-                yield field, value
+    def _all_params(self, groups: list[ParamGroup]) -> Tensors:
+        return [param for group in groups for param in group._params]
 
 
-def _checked_params(owner: str, params: Any) -> list[ad.Tensor]:
-    if isinstance(params, numbers.Number):
-        raise TypeError(
-            f"[{owner}] the first argument is the parameters, got {params!r}: "
-            f"write {owner}(learning_rate={params!r})"
+class FirstOrder(Optimizer):
+    """Base of the optimizers with a name: a rule that follows from options.
+
+    A subclass says in `_build` which chain its options stand for.
+    """
+
+    def __init__(self, params: Any = None, learning_rate: Any = 0.001, **options: Any) -> None:
+        self._set(params, {"learning_rate": learning_rate, **options})
+
+    @classmethod
+    @abc.abstractmethod
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule; raise where an option is out of its range.
+
+        Parameters
+        ----------
+        rate : scale_by_learning_rate
+            To be put at the end, or to be read.
+        **options
+            The constructor's keywords.
+        """
+
+    def _make(self, **options: Any) -> tuple[Transform, scale_by_learning_rate | None]:
+        with _named_as(type(self).__name__):
+            rate = scale_by_learning_rate(options.pop("learning_rate"))
+            return self._build(rate, **options), rate
+
+
+class _named_as:
+    """Errors of a transform's options name the optimizer that was given them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind in (TypeError, ValueError) and str(error).startswith("["):
+            raise kind(f"[{self._name}]{str(error).partition(']')[2]}") from None
+
+
+def load_handles(
+    where: str,
+    handles: dict[str, ad.Tensor],
+    state_dict: Mapping[str, Any],
+    check: Callable[[str, ad.Tensor], None] = lambda name, value: None,
+) -> None:
+    """Give handles the values of a snapshot, once all entries are known to fit."""
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"[{where}] takes a mapping, not a {type(state_dict).__name__}")
+    missing = [name for name in handles if name not in state_dict]
+    unknown = [name for name in state_dict if name not in handles]
+    if missing or unknown:
+        raise KeyError(
+            f"[{where}] missing entries {missing}, unknown entries {unknown}: the snapshot must "
+            "come from the same optimizer with the same settings over the same parameters"
         )
-    leaves = [leaf for part in _parts(owner, params) for leaf in ad.tree.leaves(part)]
-    if not leaves:
-        raise ValueError(
-            f"[{owner}] no parameters given: is the model empty, or an iterator used up?"
-        )
-    seen: set[int] = set()
-    for i, leaf in enumerate(leaves):
-        if not isinstance(leaf, ad.Tensor):
-            raise TypeError(f"[{owner}] parameter {i} is a {type(leaf).__name__}, not a Tensor")
-        if not leaf.is_leaf or not ad.isdtype(leaf.dtype, "real floating"):
-            what = "the result of an operation" if not leaf.is_leaf else f"of dtype {leaf.dtype}"
+    values = {name: ad.asarray(state_dict[name]) for name in handles}
+    for name, handle in handles.items():
+        if values[name].shape != handle.shape:
             raise ValueError(
-                f"[{owner}] parameter {i} of shape {leaf.shape} is {what}, so no gradient "
-                "accumulates in it: give floating leaves, as ad.tensor and ad.Variable make them"
+                f"[{where}] {name!r} has shape {values[name].shape}, expected {handle.shape}"
             )
-        if id(leaf) in seen:
-            raise ValueError(f"[{owner}] parameter {i} of shape {leaf.shape} is given twice")
-        seen.add(id(leaf))
-    # Some may be frozen for now; if all are, more likely somebody forgot.
-    if not any(leaf.requires_grad for leaf in leaves):
-        raise ValueError(
-            f"[{owner}] parameter 0 of shape {leaves[0].shape} does not require a gradient, nor "
-            "does another: make them by ad.tensor(..., requires_grad=True) or ad.Variable(...)"
-        )
-    return leaves
-
-
-class _Left(NamedTuple):
-    """Stands below the entries of a container, which is left when it is reached."""
-
-    container: Any
-
-
-_MOST_NESTED = 100_000  # containers in each other: in a string and its like each entry is another
-
-
-def _is_container(part: Any) -> bool:
-    """Whether there may be parameters among its entries; those of an array are none."""
-    if isinstance(part, (ad.Tensor, str, bytes)) or hasattr(type(part), "__array__"):
-        return False
-    return isinstance(part, Iterable)
-
-
-def _parts(owner: str, params: Any) -> list[Any]:
-    """Return pytrees that make up the parameters: models as theirs, the frozen ones included."""
-    found: list[Any] = []
-    stack = [params]
-    within: set[int] = set()
-    while stack:
-        part = stack.pop()
-        if isinstance(part, _Left):
-            within.remove(id(part.container))
-        elif id(part) in within:
-            raise ValueError(
-                f"[{owner}] a {type(part).__name__} among the parameters contains itself"
+        if values[name].dtype != handle.dtype:
+            raise TypeError(
+                f"[{where}] {name!r} has dtype {values[name].dtype}, expected {handle.dtype}: "
+                "convert it with ad.astype"
             )
-        elif callable(getattr(part, "parameters", None)) and not isinstance(part, type):
-            found += part.parameters()
-        elif _is_container(part):
-            if len(within) == _MOST_NESTED:
-                raise TypeError(
-                    f"[{owner}] the entries of a {type(part).__name__} among the parameters have "
-                    "entries themselves, and so on without end: give Tensors in lists, tuples or "
-                    "dicts"
-                )
-            within.add(id(part))
-            entries = part.values() if isinstance(part, Mapping) else part
-            stack += [_Left(part), *reversed([*entries])]
-        else:
-            found.append(part)
-    return found
-
-
-def _fields(state: StateT) -> tuple[str, ...]:
-    return type(state)._fields
-
-
-def _select(state: StateT, indices: list[int]) -> StateT:
-    """Return the part of a loop state (fields per parameter are lists) that `indices` name."""
-    parts = ([value[i] for i in indices] if isinstance(value, list) else value for value in state)
-    return type(state)._make(parts)
-
-
-def _rebind(state: StateT, new_state: StateT) -> None:
-    """Rebind the handles in `state`: a compiled step sees rebound handles, not new attributes."""
-    handles, values = ad.tree.leaves(state), ad.tree.leaves(new_state)
-    for handle, value in zip(handles, values, strict=True):
-        handle.rebind_(value)
+        check(name, values[name])
+    with ad.no_grad():
+        for name, handle in handles.items():
+            handle.rebind_(values[name])

@@ -1,9 +1,9 @@
 """Equality and inequality constraints: the augmented Lagrangian.
 
-A sequence of problems with bounds alone, whose objective is that of Powell, Hestenes and Rockafellar;
-after each, the multipliers move by what is violated, and the penalty grows where that did not become
-less. J. Nocedal, S. J. Wright, "Numerical Optimization", 2nd ed. (2006), section 17.4; E. G. Birgin,
-J. M. Martínez, "Practical Augmented Lagrangian Methods" (2014), algorithm 4.1.
+A sequence of problems with bounds alone, whose objective is that of Powell, Hestenes and
+Rockafellar; after each, the multipliers move by what is violated, and the penalty grows where that
+did not become less. J. Nocedal, S. J. Wright, "Numerical Optimization", 2nd ed. (2006), section
+17.4; E. G. Birgin, J. M. Martínez, "Practical Augmented Lagrangian Methods" (2014), algorithm 4.1.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def read_constraints(who: str, constraints: Any) -> tuple[Condition, ...]:
     for given in constraints:
         if not isinstance(given, Mapping):
             raise TypeError(
-                f"[{who}] a constraint must be a dict {{'type': 'eq' or 'ineq', 'fun': ...}}, not a "
-                f"{type(given).__name__}"
+                f"[{who}] a constraint must be a dict {{'type': 'eq' or 'ineq', 'fun': ...}}, not "
+                f"a {type(given).__name__}"
             )
         for name in given:
             if name not in ("type", "fun", "args"):
@@ -142,7 +142,8 @@ class _Outer:
             self.take_over(inner)
             found = self.values(x)
             violation = max(
-                self.violation(c, found_c) for c, found_c in zip(self.conditions, found, strict=True)
+                self.violation(c, found_c)
+                for c, found_c in zip(self.conditions, found, strict=True)
             )
             self.keep(x, violation, multipliers, inner)
             if not stop.success and inner.nfev == 1:
@@ -154,8 +155,8 @@ class _Outer:
             outer.violation, outer.multipliers = violation, [ad.asarray(m) for m in multipliers]
             if max(violation, gap) <= self.ctol and loose <= self.gtol:
                 raise Stop(
-                    f"constraints are met to ctol={self.ctol:g}, and the gradient of the Lagrangian "
-                    f"is at most gtol={self.gtol:g}",
+                    f"constraints are met to ctol={self.ctol:g}, and the gradient of the "
+                    f"Lagrangian is at most gtol={self.gtol:g}",
                     True,
                 )
             if max(violation, gap) > 0.25 * before:
@@ -213,10 +214,14 @@ class _Outer:
         worst = float(np.max(np.abs(c))) if condition.equal else float(max(0.0, np.max(-c)))
         return worst if math.isfinite(worst) else math.inf
 
-    def complementarity(self, found: list[Array], multipliers: list[Array], penalty: float) -> float:
+    def complementarity(
+        self, found: list[Array], multipliers: list[Array], penalty: float
+    ) -> float:
         """Return by how much inequalities with a multiplier are not active."""
         gaps = [
-            float(np.max(np.abs(np.minimum(c, m / penalty)))) if c.size and not condition.equal else 0.0
+            float(np.max(np.abs(np.minimum(c, m / penalty))))
+            if c.size and not condition.equal
+            else 0.0
             for condition, c, m in zip(self.conditions, found, multipliers, strict=True)
         ]
         return max(gaps, default=0.0)

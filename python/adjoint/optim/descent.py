@@ -7,7 +7,9 @@ is now `g`. Written in operations on tensors: a whole iteration compiles.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+import abc
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
 
 import adjoint as ad
 
@@ -21,50 +23,43 @@ def dot(a: Vector, b: Vector) -> Vector:
     return ad.sum(a * b)
 
 
-class Descent(Protocol):
+class Descent(abc.ABC):
     """How to find a direction from the steps before."""
 
-    curvature: float  # what the line search should ask of the slope
-    unit_step: bool  # whether 1 is the step to try first
+    unit_step: ClassVar[bool] = False  # whether 1 is the step to try first
 
-    def init(self, x: Vector, g: Vector) -> Any: ...
+    @abc.abstractmethod
+    def init(self, x: Vector, g: Vector) -> Any:
+        """Return the memory before the first step, which is along ``-g``."""
 
-    def update(
-        self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector
-    ) -> tuple[Vector, Any]: ...
+    @abc.abstractmethod
+    def update(self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector) -> tuple[Vector, Any]:
+        """Return the next direction and memory, after a step `s` along `d`."""
 
 
-class SteepestDescent(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class SteepestDescent(Descent):
     """Against the gradient (Cauchy 1847)."""
-
-    curvature: float = 0.9
-    unit_step: bool = False
 
     def init(self, x: Vector, g: Vector) -> Any:
         return ()
 
-    def update(
-        self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector
-    ) -> tuple[Vector, Any]:
+    def update(self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector) -> tuple[Vector, Any]:
         return -g, memory
 
 
-class ConjugateGradient(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class ConjugateGradient(Descent):
     """Nonlinear conjugate gradients with a guaranteed descent.
 
     W. W. Hager, H. Zhang, "A new conjugate gradient method with guaranteed descent and an efficient
     line search", SIAM J. Optim. 16 (2005) 170-192, formulas 1.3 to 1.6.
     """
 
-    curvature: float = 0.1
-    unit_step: bool = False
-
     def init(self, x: Vector, g: Vector) -> Any:
         return ()
 
-    def update(
-        self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector
-    ) -> tuple[Vector, Any]:
+    def update(self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector) -> tuple[Vector, Any]:
         before = g - y
         along = dot(d, y)
         useful = along > 0
@@ -80,21 +75,19 @@ class _Inverse(NamedTuple):
     fresh: Vector  # whether it is still to be scaled by what the first step shows
 
 
-class BFGS(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class BFGS(Descent):
     """The inverse Hessian, corrected by each step (Broyden, Fletcher, Goldfarb, Shanno 1970).
 
     J. Nocedal, S. J. Wright, "Numerical Optimization", 2nd ed. (2006), formulas 6.17 and 6.20.
     """
 
-    curvature: float = 0.9
-    unit_step: bool = True
+    unit_step = True
 
     def init(self, x: Vector, g: Vector) -> Any:
         return _Inverse(ad.eye(x.size, dtype=x.dtype), ad.ones((), dtype=ad.bool))
 
-    def update(
-        self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector
-    ) -> tuple[Vector, Any]:
+    def update(self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector) -> tuple[Vector, Any]:
         useful, along, scale = _curvature(s, y)
         matrix = ad.where(memory.fresh & useful, scale, 1.0) * memory.matrix
         moved = matrix @ y
@@ -113,7 +106,8 @@ class _Pairs(NamedTuple):
     scale: Vector
 
 
-class LBFGS(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class LBFGS(Descent):
     """BFGS from the last few steps alone.
 
     J. Nocedal, "Updating quasi-Newton matrices with limited storage", Math. Comp. 35 (1980)
@@ -121,8 +115,7 @@ class LBFGS(NamedTuple):
     """
 
     memory: int = 10
-    curvature: float = 0.9
-    unit_step: bool = True
+    unit_step = True
 
     def init(self, x: Vector, g: Vector) -> Any:
         nothing = ad.zeros_like(x)
@@ -130,9 +123,7 @@ class LBFGS(NamedTuple):
         count = self.memory
         return _Pairs((nothing,) * count, (nothing,) * count, (zero,) * count, one)
 
-    def update(
-        self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector
-    ) -> tuple[Vector, Any]:
+    def update(self, memory: Any, s: Vector, y: Vector, g: Vector, d: Vector) -> tuple[Vector, Any]:
         useful, along, scale = _curvature(s, y)
         pairs = _Pairs(
             (*memory.steps[1:], s),

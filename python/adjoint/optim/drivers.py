@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 
 import adjoint as ad
-from adjoint.optim.base import Optimizer, apply_updates
-from adjoint.optim.objective import Objective, Stop
+from adjoint.optim.base import Optimizer
+from adjoint.optim.evaluation import evaluate
+from adjoint.optim.objective import Objective, Stop, check_scalar
 from adjoint.optim.result import Iteration
+from adjoint.optim.transform import apply_updates
 
-__all__ = ["FirstOrder", "first_order", "run_first_order", "run_search"]
+__all__ = ["FirstOrderMethod", "first_order", "run_first_order", "run_search"]
 
 
-class FirstOrder:
+class FirstOrderMethod:
     """An optimizer of this package under the name of a method."""
 
-    def __init__(self, make: Callable[..., Optimizer[Any]]) -> None:
+    def __init__(self, make: Callable[..., Optimizer]) -> None:
         self.make = make
 
     def options(self) -> list[str]:
@@ -31,7 +33,7 @@ class FirstOrder:
 
 
 @functools.cache
-def first_order() -> dict[str, FirstOrder]:
+def first_order() -> dict[str, FirstOrderMethod]:
     """Return the optimizers of the package by their names in lower case."""
     import adjoint.optim as package
 
@@ -39,12 +41,12 @@ def first_order() -> dict[str, FirstOrder]:
     for name in package.__all__:
         thing = getattr(package, name, None)
         if isinstance(thing, type) and issubclass(thing, Optimizer) and thing is not Optimizer:
-            found[name.lower()] = FirstOrder(thing)
+            found[name.lower()] = FirstOrderMethod(thing)
     return found
 
 
 def run_first_order(
-    objective: Objective, method: FirstOrder, options: dict[str, Any], gtol: float
+    objective: Objective, method: FirstOrderMethod, options: dict[str, Any], gtol: float
 ) -> None:
     """Step until the gradient is small; within bounds each step is projected."""
     gtol = options.pop("gtol", gtol)
@@ -86,15 +88,13 @@ def run_search(
     tol: float | None,
 ) -> None:
     """Ask, evaluate and tell until the search or a limit says stop."""
-    from adjoint.optim.evaluation import evaluate
-
     flat, limits = objective.flat, objective.limits
     if tol is not None and "tol" in search_class.options():
         options = {"tol": tol, **options}
-    bounds = None if objective.bounds is None else tuple(np.asarray(b, float) for b in objective.bounds)
-    search = search_class(
-        objective.best_x.astype(float), bounds=bounds, seed=seed, **options
+    bounds = (
+        None if objective.bounds is None else tuple(np.asarray(b, float) for b in objective.bounds)
     )
+    search = search_class(objective.best_x.astype(float), bounds=bounds, seed=seed, **options)
     function = _Pointwise(objective.f, flat, objective.args, objective.has_aux)
     while True:
         xs = search.ask()
@@ -102,7 +102,7 @@ def run_search(
         if room < len(xs):
             # The points that fit are evaluated, so that the best among them is not lost.
             xs = xs[: int(max(room, 0))]
-        values = evaluate(function, xs, executor=executor, batch=batch) if len(xs) else np.empty(0)
+        values = evaluate(function, xs, executor, batch) if len(xs) else np.empty(0)
         objective.nfev += len(xs)
         for x, value in zip(xs, values, strict=True):
             if math.isfinite(value):
@@ -121,7 +121,9 @@ def run_search(
 class _Pointwise:
     """The objective as a function of one flat vector; it can be sent to other processes."""
 
-    def __init__(self, f: Callable[..., Any], flat: Any, args: tuple[Any, ...], has_aux: bool) -> None:
+    def __init__(
+        self, f: Callable[..., Any], flat: Any, args: tuple[Any, ...], has_aux: bool
+    ) -> None:
         self.f, self.flat, self.args, self.has_aux = f, flat, args, has_aux
 
     def __call__(self, x: Any) -> Any:
@@ -131,6 +133,4 @@ class _Pointwise:
             x = ad.astype(x, self.flat.dtype)
         out = self.f(self.flat.unflatten(x), *self.args)
         out = out[0] if self.has_aux else out
-        from adjoint.optim.objective import check_scalar
-
         return check_scalar("minimize", out, self.flat.dtype)

@@ -76,7 +76,7 @@ def curve_fit(
     >>> x = ad.linspace(0, 4, 50)
     >>> y = 2.5 * ad.exp(-1.3 * x) + 0.5
     >>> popt, pcov = ad.optim.curve_fit(lambda x, a, b, c: a * ad.exp(-b * x) + c, x, y)
-    >>> ad.round(popt, decimals=6).tolist()
+    >>> [round(v, 6) for v in popt.tolist()]
     [2.5, 1.3, 0.5]
     """
     check_callable(WHO, model=model)
@@ -98,7 +98,7 @@ def curve_fit(
 
     limits = {n: options.pop(n, None) for n in ("maxiter", "maxfun", "maxtime", "callback")}
     limits["progress"] = options.pop("progress", False)
-    taken = {"loss": "linear", "loss_scale": 1.0, "tol": None, "options": None}
+    taken: dict[str, Any] = {"loss": "linear", "loss_scale": 1.0, "tol": None, "options": None}
     for name in options:
         if name not in taken:
             from adjoint.optim.methods import suggest
@@ -121,7 +121,7 @@ def curve_fit(
     if not result.success:
         raise RuntimeError(f"[{WHO}] no fit was found: {result.reason}")
     count = result.fun.size
-    cov = _covariance(result, count, absolute_sigma and sigma is not None)
+    cov = _covariance(result, count, absolute_sigma)
     if full_output:
         return result.x, cov, result
     return result.x, cov
@@ -136,7 +136,10 @@ def _is_plain(start: Any) -> bool:
     if isinstance(start, dict):
         return False
     if isinstance(start, (list, tuple)):
-        return all(np.ndim(v.numpy() if isinstance(v, ad.Tensor) else v) == 0 and not isinstance(v, dict) for v in start)
+        return all(
+            np.ndim(v.numpy() if isinstance(v, ad.Tensor) else v) == 0 and not isinstance(v, dict)
+            for v in start
+        )
     return np.ndim(start.numpy() if isinstance(start, ad.Tensor) else start) <= 1
 
 

@@ -35,7 +35,7 @@ def attach_solution(
         return ad.reshape(out[0] if has_aux else out, ())
 
     def equation(x: ad.Tensor, *args: Any) -> ad.Tensor:
-        g = ad.grad(value)(x, *args)
+        g: ad.Tensor = ad.grad(value)(x, *args)
         if box is None:
             return g
         return x - ad.clip(x - g, ad.asarray(box[0]), ad.asarray(box[1]))

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from adjoint.optim.line_search import Wolfe, advance, begin
+from adjoint.optim.newton import slope_along
 from adjoint.optim.objective import Array, Objective, Stop
 
 __all__ = ["l_bfgs_b", "projected_gradient"]
@@ -100,7 +101,10 @@ def l_bfgs_b(objective: Objective, *, gtol: float, ftol: float, memory: int = 10
 
 def _projected(x: Array, g: Array, low: Array, high: Array) -> float:
     """Return the largest part of the projected gradient."""
-    return float(np.max(np.abs(np.clip(x - g, low, high) - x)))
+    with np.errstate(over="ignore"):
+        return float(
+            np.max(np.abs(np.where(g > 0, np.minimum(g, x - low), np.maximum(g, x - high))))
+        )
 
 
 def _cauchy_point(
@@ -217,10 +221,11 @@ def _search(
     known: dict[float, tuple[Array, float, Array]] = {}
     while line.good == 0:
         at = line.step
-        point = np.clip(x + at * d, low, high).astype(x.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            point = np.clip(x + at * d, low, high).astype(x.dtype)
         value, grad = objective.value_and_grad(point)
         known[at] = point, value, grad
-        line = advance(line, value, float(grad @ d), wolfe)
+        line = advance(line, value, slope_along(grad, d), wolfe)
         if line.good == 0 and line.step > most:
             if line.low == most:  # lower still beyond the bound
                 line = line._replace(step=most)
@@ -259,7 +264,9 @@ def projected_gradient(
             ):
                 raise Stop(f"no lower value can be found; the projected gradient is {size:.3g}")
             curved = value - f - step * slope
-            better = -0.5 * slope * step * step / curved if math.isfinite(value) and curved > 0 else 0
+            better = (
+                -0.5 * slope * step * step / curved if math.isfinite(value) and curved > 0 else 0
+            )
             step = better if 0.1 * step <= better <= 0.9 * step else 0.5 * step
         s, y = point - x, grad - g
         along = float(s @ y)

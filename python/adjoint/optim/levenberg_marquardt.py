@@ -1,10 +1,10 @@
 """Levenberg-Marquardt as a trust-region method, for sums of squares within bounds.
 
 J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", Lecture Notes in
-Mathematics 630 (1978) 105-116: the ball is an ellipsoid whose axes follow the largest columns of the
-Jacobian so far. The step is found in the singular vectors of the scaled Jacobian, so that a Jacobian
-without full rank is no special case. Variables at a bound that want to leave it are held; a step that
-crosses a bound is cut off there, and judged as it is then.
+Mathematics 630 (1978) 105-116: the ball is an ellipsoid whose axes follow the largest columns of
+the Jacobian so far. The step is found in the singular vectors of the scaled Jacobian, so that a
+Jacobian without full rank is no special case. Variables at a bound that want to leave it are held;
+a step that crosses a bound is cut off there, and judged as it is then.
 """
 
 from __future__ import annotations
@@ -159,7 +159,11 @@ def _told(name: str, value: float, cost: float) -> str:
         "xtol": "the parameters would change",
         "gtol": "the cosine between residuals and Jacobian is",
     }[name]
-    return f"{what} by at most {name}={value:g}" if name != "gtol" else f"{what} at most gtol={value:g}"
+    return (
+        f"{what} by at most {name}={value:g}"
+        if name != "gtol"
+        else f"{what} at most gtol={value:g}"
+    )
 
 
 def gauss_newton(problem: Any, tolerances: Tolerances) -> None:

@@ -74,6 +74,19 @@ _TENSORS = _Namespace()
 ValueAndGrad = Callable[[ad.Tensor], tuple[ad.Tensor, ad.Tensor]]
 
 
+class _Found(NamedTuple):
+    """Where a line search has ended: what it says of itself, and the last point it has tried."""
+
+    good: Any
+    step: Any
+    slope: Any
+    low: Any
+    f_low: Any
+    value: ad.Tensor
+    grad: ad.Tensor
+    nfev: Any
+
+
 def _iterate(
     state: _State, f: ValueAndGrad, descent: Descent, wolfe: Wolfe, rules: _Rules
 ) -> _State:
@@ -82,30 +95,38 @@ def _iterate(
     slope = dot(g, d)
     infinity = ad.asarray(math.inf, dtype=x.dtype)
     line = begin(state.f, slope, _first_step(state, slope, descent), infinity)
+    fixed = (line.f0, line.slope0)  # not carried from trial to trial
 
-    def searching(trial: tuple[Line, Any, Any, Any, Any]) -> Any:
-        return (trial[0].good == 0) & (trial[4] < rules.maxfun)
+    def searching(trial: tuple[Any, ...]) -> Any:
+        return (trial[0][-1] == 0) & (trial[3] < rules.maxfun)
 
-    def try_step(trial: tuple[Line, Any, Any, Any, Any]) -> tuple[Line, Any, Any, Any, Any]:
-        line, _, _, _, nfev = trial
-        point = x + line.step * d
-        value, grad = f(point)
+    def try_step(trial: tuple[Any, ...]) -> tuple[Any, ...]:
+        line = Line(*fixed, *trial[0])
+        value, grad = f(x + line.step * d)
         line = advance(line, value, dot(grad, d), wolfe, _TENSORS)
-        return line, point, value, grad, nfev + 1
+        return (*line[2:],), value, grad, trial[3] + 1
 
-    line, point, value, grad, nfev = ad.while_loop(
-        searching, try_step, (line, x, state.f, g, state.nfev)
+    moving, value, grad, nfev = ad.while_loop(
+        searching, try_step, ((*line[2:],), state.f, g, state.nfev)
     )
-    good = line.good > 0
-    s, y = point - x, grad - g
-    direction, memory = descent.update(state.memory, s, y, grad, d)
+    line = Line(*fixed, *moving)
+    found = _Found(line.good, line.step, slope, line.low, line.f_low, value, grad, nfev)
+    return _finish(state, found, descent, rules)
+
+
+def _finish(state: _State, found: _Found, descent: Descent, rules: _Rules) -> _State:
+    """Go where the line search has ended, if it is a good point, and find the next direction."""
+    x, g, d, value, grad = state.x, state.g, state.d, found.value, found.grad
+    good = found.good > 0
+    point = x + found.step * d
+    direction, memory = descent.update(state.memory, point - x, grad - g, grad, d)
     # A direction that does not lead down, by rounding, is replaced.
     falls = dot(direction, grad) < 0.0
     direction = ad.where(falls, direction, -grad)
     largest = ad.maximum(ad.maximum(ad.abs(state.f), ad.abs(value)), 1.0)
     status = ad.where(
         ~good,
-        ad.where(line.good < 0, STUCK, BUDGET),
+        ad.where(found.good < 0, STUCK, BUDGET),
         ad.where(
             _size(grad) <= rules.gtol,
             GRADIENT,
@@ -118,13 +139,46 @@ def _iterate(
         ad.where(good, grad, g),
         direction,
         memory,
-        line.step * slope,
-        line.low,
-        line.f_low,
+        found.step * found.slope,
+        found.low,
+        found.f_low,
         ~falls,
-        nfev,
+        found.nfev,
         status,
     )
+
+
+_finishing: dict[str, Callable[[_State, _Found, _Rules], _State]] = {}
+
+
+def _compiled_finish(descent: Descent) -> Callable[[_State, _Found, _Rules], _State]:
+    """Return the second half of an iteration as a program, for objectives that are none."""
+    name = repr(descent)
+    if name not in _finishing:
+        _finishing[name] = ad.compile(
+            lambda state, found, rules: _finish(state, found, descent, rules)
+        )
+    return _finishing[name]
+
+
+def _iterate_in_python(
+    state: _State, f: ValueAndGrad, descent: Descent, wolfe: Wolfe, rules: _Rules
+) -> _State:
+    """Make the same iteration with the line search on Python's numbers."""
+    x, d, dtype = state.x, state.d, state.x.dtype
+    slope = dot(state.g, d)
+    line = begin(state.f.item(), slope.item(), _first_step(state, slope, descent).item())
+    value, grad, nfev = state.f, state.g, state.nfev.item()
+    while line.good == 0 and nfev < rules.maxfun:
+        value, grad = f(x + line.step * d)
+        nfev += 1
+        line = advance(line, value.item(), dot(grad, d).item(), wolfe)
+    numbers = (ad.asarray(v, dtype=dtype) for v in (line.step, line.low, line.f_low))
+    step, low, f_low = numbers
+    counts = (ad.asarray(v, dtype=ad.int64) for v in (line.good, nfev))
+    good, count = counts
+    found = _Found(good, step, slope, low, f_low, value, grad, count)
+    return _compiled_finish(descent)(state, found, rules)
 
 
 def _first_step(state: _State, slope: ad.Tensor, descent: Descent) -> ad.Tensor:
@@ -141,28 +195,26 @@ def _chunk(
     """Return the function that makes some iterations, and a row for each."""
 
     def chunk(state: _State, args: tuple[Any, ...], rules: _Rules) -> Any:
-        places = ad.arange(ROWS)
-        empty = ad.zeros((ROWS,), dtype=state.x.dtype)
-        counts = ad.zeros((ROWS,), dtype=ad.int64)
+        places = ad.arange(ROWS)[:, None]
 
         def more(carry: Any) -> Any:
             return (carry[1] < rules.rows) & (carry[0].status == RUNNING)
 
         def body(carry: Any) -> Any:
-            state, row, values, norms, evaluations = carry
+            state, row, told = carry
             state = _iterate(state, lambda x: f(x, args), descent, wolfe, rules)
-            here = places == row
-            return (
-                state,
-                row + 1,
-                ad.where(here, state.f, values),
-                ad.where(here, _size(state.g), norms),
-                ad.where(here, state.nfev, evaluations),
-            )
+            return state, row + 1, ad.where(places == row, _row(state), told)
 
-        return ad.while_loop(more, body, (state, ad.asarray(0), empty, empty, counts))
+        told = ad.zeros((ROWS, 3), dtype=ad.float64)
+        return ad.while_loop(more, body, (state, ad.asarray(0), told))
 
     return chunk
+
+
+def _row(state: _State) -> ad.Tensor:
+    """Return what the history tells of an iteration."""
+    parts = (state.f, _size(state.g), state.nfev)
+    return ad.stack([ad.astype(part, ad.float64) for part in parts])
 
 
 def _begin(x: ad.Tensor, f: ad.Tensor, g: ad.Tensor, descent: Descent, nfev: int) -> _State:
@@ -195,7 +247,6 @@ class _Follower:
         self.gtol, self.ftol = gtol, ftol
         self.pure = objective.gradient == "auto"
         self.rows = 1
-        self.eager = False
 
     def run(self) -> None:
         objective = self.objective
@@ -215,7 +266,7 @@ class _Follower:
             # The search has found nothing: go to the best it knows, or try against the gradient.
             if state.low.item() > 0:
                 x = state.x + state.low * state.d
-                f, g = objective.value_and_grad(x.numpy())
+                f, g = objective.value_and_grad(np.array(x.numpy()))
                 size = float(np.max(np.abs(g)))
                 objective.step(x, f, size, g)
                 if size <= self.gtol:
@@ -225,7 +276,7 @@ class _Follower:
             elif steepest or self._expected(state) <= 10 * self._eps() * abs(state.f.item()):
                 self._give_up(state)
             else:
-                x, f, g = state.x, state.f.item(), state.g
+                x, f, g = state.x, state.f.item(), state.g.numpy()
             state = _begin(
                 x, ad.asarray(f, dtype=dtype), ad.asarray(g), self.descent, objective.nfev
             )
@@ -235,11 +286,13 @@ class _Follower:
         return 1.2e-7 if self.objective.flat.dtype == ad.float32 else 2.2e-16
 
     def _expected(self, state: _State) -> float:
-        return abs(state.promise.item())
+        return abs(float(state.promise.item()))
 
     def _give_up(self, state: _State) -> None:
         g = _size(state.g).item()
-        raise Stop(f"no lower value can be found along the gradient, the largest part of which is {g:.3g}")
+        raise Stop(
+            f"no lower value can be found along the gradient, the largest part of which is {g:.3g}"
+        )
 
     def _some(self, state: _State) -> _State:
         """Make some iterations, and tell of them."""
@@ -249,10 +302,10 @@ class _Follower:
         maxfun = int(min(limits.maxfun, 2**62))
         rules = _Rules(self.gtol, self.ftol, maxfun, rows)
         begun = time.perf_counter()
-        state, made, values, norms, evaluations = self._call(state, rules)
+        state, made, told = self._call(state, rules)
         if time.perf_counter() - begun < SECONDS / 2:
             self.rows = min(2 * self.rows, ROWS)
-        self._note(state, made.item(), values, norms, evaluations)
+        self._note(state, made, told)
         return state
 
     def _call(self, state: _State, rules: _Rules) -> Any:
@@ -264,23 +317,23 @@ class _Follower:
                 body = _chunk(functions["value_and_grad"], self.descent, self.wolfe)
                 functions[name] = ad.compile(body)
             try:
-                return functions[name](state, objective.args, rules)
+                state, made, told = functions[name](state, objective.args, rules)
+                return state, made.item(), told.tolist()
             except (KeyboardInterrupt, MemoryError):
                 raise
             except Exception:
                 objective.compiles = False
-        return _chunk(self._evaluate, self.descent, self.wolfe)(
-            state, objective.args, rules._replace(rows=1)
-        )
+        state = _iterate_in_python(state, self._evaluate, self.descent, self.wolfe, rules)
+        return state, 1, [_row(state).tolist()]
 
-    def _evaluate(self, x: ad.Tensor, args: tuple[Any, ...]) -> tuple[ad.Tensor, ad.Tensor]:
+    def _evaluate(self, x: ad.Tensor) -> tuple[ad.Tensor, ad.Tensor]:
         if self.pure:
-            value, grad = self.objective.functions["value_and_grad"](x, args)
+            value, grad = self.objective.functions["value_and_grad"](x, self.objective.args)
             return value, grad
         f, g = self.objective.value_and_grad(x.numpy())
         return ad.asarray(f, dtype=x.dtype), ad.asarray(g)
 
-    def _note(self, state: _State, made: int, values: Any, norms: Any, evaluations: Any) -> None:
+    def _note(self, state: _State, made: int, told: list[Any]) -> None:
         objective = self.objective
         objective.ngev += state.nfev.item() - objective.nfev
         objective.nfev = state.nfev.item()
@@ -288,10 +341,9 @@ class _Follower:
         if state.status.item() in (STUCK, BUDGET):
             made -= 1
         seconds = objective.limits.seconds()
-        rows = zip(values.tolist(), norms.tolist(), evaluations.tolist(), strict=True)
-        for _, (f, norm, nfev) in zip(range(made), rows, strict=False):
+        for f, norm, nfev in told[:made]:
             objective.nit += 1
-            objective.history.append(Iteration(objective.nit, nfev, f, norm, seconds))
+            objective.history.append(Iteration(objective.nit, int(nfev), f, norm, seconds))
         if made:
             objective.tell(state.x, state.f.item(), state.g)
 

@@ -1,10 +1,10 @@
 """The search along a line: a step that meets the strong Wolfe conditions.
 
-One rule, `advance`, takes the value and the slope at the step that was asked for and says which step
-to try next, or that this one is good. It is written without branches and with the functions of a
-namespace, so that the same lines run on Python floats (`FLOATS`) and on tensors, also in a compiled
-loop. It brackets and interpolates as in [1]_; where rounding hides the change of the value it goes by
-slopes alone, as in [2]_, which is what lets it work in float32 and near a minimum.
+One rule, `advance`, takes the value and the slope at the step that was asked for and says which
+step to try next, or that this one is good. It is written without branches and with the functions of
+a namespace, so that the same lines run on Python floats (`FLOATS`) and on tensors, also in a
+compiled loop. It brackets and interpolates as in [1]_; where rounding hides the change of the value
+it goes by slopes alone, as in [2]_, which is what lets it work in float32 and near a minimum.
 
 References
 ----------
@@ -20,8 +20,11 @@ from typing import Any, NamedTuple
 
 __all__ = ["FLOATS", "Line", "Wolfe", "advance", "begin"]
 
-MOST_TRIALS = 30
-EXPAND_LEAST, EXPAND_MOST = 2.0, 10.0  # how far beyond the last step to look while no bracket is known
+MOST_TRIALS = 20
+EXPAND_LEAST, EXPAND_MOST = (
+    2.0,
+    10.0,
+)  # how far beyond the last step to look while no bracket is known
 INSIDE_UNKNOWN = 0.25  # where to look in a bracket of which one end has no finite value
 SHRINK = 0.66  # a bracket that shrinks by less in two trials is halved
 
@@ -79,7 +82,7 @@ FLOATS = _Floats()
 
 
 def begin(f0: Any, slope0: Any, step: Any, infinity: Any = math.inf) -> Line:
-    """Return the search along a line with the given value and slope at 0 that tries `step` first."""
+    """Return the search along a line with this value and slope at 0 that tries `step` first."""
     zero = 0.0 * step
     return Line(
         f0=f0,
@@ -138,7 +141,10 @@ def advance(line: Line, f: Any, slope: Any, rule: Wolfe, xp: Any = FLOATS) -> Li
     bracketed = xp.isfinite(width)
     chosen = xp.where(bracketed, inside, outside)
     trials = line.trials + 1.0
-    worn = (trials >= MOST_TRIALS) | (bracketed & (width <= 1e-14 * xp.maximum(low, high)))
+    # Where rounding hides all that the interval could still bring, nothing more is to be found.
+    narrow = width <= 1e-14 * xp.maximum(low, high)
+    narrow = narrow | (width * xp.abs(slope0) <= 0.1 * rule.rounding * xp.abs(line.f0))
+    worn = (trials >= MOST_TRIALS) | (bracketed & narrow)
     return Line(
         line.f0,
         slope0,
@@ -156,9 +162,7 @@ def advance(line: Line, f: Any, slope: Any, rule: Wolfe, xp: Any = FLOATS) -> Li
     )
 
 
-def _between(
-    a: Any, fa: Any, sa: Any, b: Any, fb: Any, sb: Any, close: Any, xp: Any
-) -> Any:
+def _between(a: Any, fa: Any, sa: Any, b: Any, fb: Any, sb: Any, close: Any, xp: Any) -> Any:
     """Return where the cubic through both ends is lowest, or by slopes alone where values fail."""
     cubic = _cubic(a, fa, sa, b, fb, sb, xp)
     secant = a - sa * xp.divide(b - a, sb - sa)

@@ -41,7 +41,12 @@ def _rounding(objective: Objective) -> float:
 
 
 def gradient_descent(
-    objective: Objective, *, gtol: float, ftol: float = 0.0, decrease: float = 1e-4, curvature: float = 0.9
+    objective: Objective,
+    *,
+    gtol: float,
+    ftol: float = 0.0,
+    decrease: float = 1e-4,
+    curvature: float = 0.9,
 ) -> None:
     """Steepest descent with a line search."""
     wolfe = Wolfe(decrease, curvature, _rounding(objective))
@@ -49,7 +54,12 @@ def gradient_descent(
 
 
 def conjugate_gradient(
-    objective: Objective, *, gtol: float, ftol: float = 0.0, decrease: float = 1e-4, curvature: float = 0.1
+    objective: Objective,
+    *,
+    gtol: float,
+    ftol: float = 0.0,
+    decrease: float = 1e-4,
+    curvature: float = 0.1,
 ) -> None:
     """Nonlinear conjugate gradients of Hager and Zhang."""
     wolfe = Wolfe(decrease, curvature, _rounding(objective))
@@ -57,7 +67,12 @@ def conjugate_gradient(
 
 
 def bfgs(
-    objective: Objective, *, gtol: float, ftol: float = 0.0, decrease: float = 1e-4, curvature: float = 0.9
+    objective: Objective,
+    *,
+    gtol: float,
+    ftol: float = 0.0,
+    decrease: float = 1e-4,
+    curvature: float = 0.9,
 ) -> None:
     """BFGS with the whole matrix."""
     wolfe = Wolfe(decrease, curvature, _rounding(objective))

@@ -72,12 +72,12 @@ def minimize(
         A tuple ``(lower, upper)``, each a number or a tree like `x0`, or a list of pairs, one for
         each element of `x0`, as SciPy's. None or infinity stands for no bound.
     constraints : dict or sequence of dict, optional
-        ``{"type": "eq", "fun": c}`` asks for ``c(x) == 0``, ``"ineq"`` for ``c(x) >= 0``; `c` returns
-        a tensor of any shape, and takes the further ``"args"`` if there are any.
+        ``{"type": "eq", "fun": c}`` asks for ``c(x) == 0``, ``"ineq"`` for ``c(x) >= 0``; `c`
+        returns a tensor of any shape, and takes the further ``"args"`` if there are any.
     tol : float, optional
         When to be content: the largest part of the gradient, or what the method measures instead.
-        By default 1e-5 (1e-4 in float32), and for "l-bfgs" and "l-bfgs-b" a change of the value by less than 1e7 roundings (1
-        in float32) of its size.
+        By default 1e-5 (1e-4 in float32), and for "l-bfgs" and "l-bfgs-b" a change of the value by
+        less than 1e7 roundings (1 in float32) of its size.
     maxiter, maxfun : int, optional
         How many iterations (by default 10,000) and evaluations there may be.
     maxtime : float, optional
@@ -109,12 +109,11 @@ def minimize(
         Before the first evaluation, if an argument does not fit; at the first one, if the objective
         is no scalar, or has no gradient and the method needs it.
 
-    Notes
-    -----
-    The value, its gradient and, for the methods of the first block, the whole iteration are compiled
-    (`ad.compile`), once for each function; an objective that cannot be compiled, because it branches
-    on values, runs as it is. Compiled or not, the bits are the same, but what the objective does
-    beside computing (printing, counting) happens only when it is traced: ``{"compile": False}``.
+    Notes ----- The value, its gradient and, for the methods of the first block, the whole iteration
+    are compiled (`ad.compile`), once for each function; an objective that cannot be compiled,
+    because it branches on values, runs as it is. Compiled or not, the bits are the same, but what
+    the objective does beside computing (printing, counting) happens only when it is traced:
+    ``{"compile": False}``.
 
     ====================  =================================================  ======
     method                                                                   bounds
@@ -143,20 +142,19 @@ def minimize(
     >>> def rosenbrock(p):
     ...     return (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2
     >>> result = ad.optim.minimize(rosenbrock, [-1.2, 1.0], tol=1e-8)
-    >>> result.success, ad.round(result.x, decimals=6).tolist()
+    >>> result.success, [round(v, 6) for v in result.x.tolist()]
     (True, [1.0, 1.0])
 
     Parameters may be any pytree, and bounds are kept at every evaluation:
 
-    >>> loss = lambda p: (p["a"] - 3.0) ** 2 + ad.sum(p["b"] ** 2)
+    >>> loss = lambda p: (p["a"] - 3.0) ** 2 + ad.sum((p["b"] - 3.0) ** 2)
     >>> start = {"a": 0.0, "b": ad.ones(2)}
     >>> result = ad.optim.minimize(loss, start, bounds=(-1.0, 2.0))
     >>> result.x["a"].item(), result.x["b"].tolist()
-    (2.0, [0.0, 0.0])
+    (2.0, [2.0, 2.0])
     """
     check_callable(WHO, f=f)
-    if not isinstance(args, tuple):
-        args = (args,)
+    args = as_args(args)
     has_aux = check_flag(WHO, "has_aux", has_aux)
     limits = make_limits(WHO, maxiter, maxfun, maxtime, callback, progress)
     if tol is not None:
@@ -174,7 +172,9 @@ def minimize(
             "a first-order optimizer or a derivative-free search"
         )
     if conditions and chosen != _CONSTRAINED:
-        raise ValueError(f"[{WHO}] the method {chosen!r} takes no constraints: use {_CONSTRAINED!r}")
+        raise ValueError(
+            f"[{WHO}] the method {chosen!r} takes no constraints: use {_CONSTRAINED!r}"
+        )
     fixed = ad.tree.map(_stopped, args)
     common = {name: own.pop(name, default) for name, default in _COMMON.items()}
     _check_common(common)
@@ -209,6 +209,11 @@ def minimize(
     if common["gradient"] == "auto" and chosen not in SEARCHES:
         attach_solution(result, f, flat, args, box, conditions, has_aux)
     return result
+
+
+def as_args(args: Any) -> tuple[Any, ...]:
+    """Return further arguments as a tuple; one alone may be given as it is."""
+    return args if isinstance(args, tuple) else (args,)
 
 
 def make_limits(
@@ -296,7 +301,9 @@ def _options(chosen: str, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         kind = first_order()[chosen]
         known = kind.options()
     else:
-        kind = Method(augmented_lagrangian, bounds=True) if chosen == _CONSTRAINED else METHODS[chosen]
+        kind = (
+            Method(augmented_lagrangian, bounds=True) if chosen == _CONSTRAINED else METHODS[chosen]
+        )
         known = list(kind.options())
     for name in given:
         if name in ("maxiter", "maxfun", "maxtime", "seed", "callback", "tol"):
@@ -311,7 +318,9 @@ def _check_common(common: dict[str, Any]) -> None:
     gradient = common["gradient"]
     if not callable(gradient) and gradient not in _GRADIENTS:
         listed = ", ".join(map(repr, _GRADIENTS))
-        raise ValueError(f"[{WHO}] gradient must be a function or one of {listed}, not {gradient!r}")
+        raise ValueError(
+            f"[{WHO}] gradient must be a function or one of {listed}, not {gradient!r}"
+        )
 
 
 def read_bounds(who: str, bounds: Any, flat: Flat) -> tuple[Array, Array] | None:
@@ -337,7 +346,10 @@ def read_bounds(who: str, bounds: Any, flat: Flat) -> tuple[Array, Array] | None
             f"[{who}] bounds must be a tuple (lower, upper), or a list of pairs, not a "
             f"{type(bounds).__name__}"
         )
-    low, high = (unset if end is None else end for end, unset in zip(bounds, (-math.inf, math.inf), strict=True))
+    low, high = (
+        unset if end is None else end
+        for end, unset in zip(bounds, (-math.inf, math.inf), strict=True)
+    )
     return _ordered(
         who, flat.spread(who, "the lower bound", low), flat.spread(who, "the upper bound", high)
     )

@@ -9,7 +9,7 @@ import numpy as np
 from adjoint.optim.line_search import Wolfe, advance, begin
 from adjoint.optim.objective import Array, Objective, Stop
 
-__all__ = ["newton", "newton_cg", "search_line"]
+__all__ = ["newton", "newton_cg", "search_line", "slope_along"]
 
 
 def search_line(
@@ -21,11 +21,18 @@ def search_line(
     known: dict[float, tuple[Array, float, Array]] = {}
     while line.good == 0:
         at = line.step
-        point = (x + at * d).astype(x.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            point = (x + at * d).astype(x.dtype)
         value, grad = objective.value_and_grad(point)
         known[at] = point, value, grad
-        line = advance(line, value, float(grad @ d), wolfe)
+        line = advance(line, value, slope_along(grad, d), wolfe)
     return known[line.step] if line.step > 0 else None
+
+
+def slope_along(g: Array, d: Array) -> float:
+    """Return the slope along a direction, nan where the gradient is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(g @ d)
 
 
 def _wolfe(x: Array) -> Wolfe:
@@ -44,7 +51,10 @@ def newton(objective: Objective, *, gtol: float, least_curvature: float = 1e-8) 
             raise Stop("the Hessian is not finite")
         values, vectors = np.linalg.eigh(hessian.astype(float))
         sizes = np.abs(values)
-        sizes = np.maximum(sizes, max(least_curvature * float(sizes.max()), 1e-300))
+        # Where there is hardly any curvature, a step is at most a thousand times what x is.
+        longest = 1e3 * max(1.0, float(np.linalg.norm(x)))
+        least = max(least_curvature * float(sizes.max()), float(np.linalg.norm(g)) / longest)
+        sizes = np.maximum(sizes, least)
         return np.asarray(-(vectors @ ((vectors.T @ g) / sizes)), x.dtype)
 
     _follow(objective, direction, gtol)

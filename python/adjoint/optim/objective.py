@@ -20,7 +20,15 @@ import adjoint as ad
 from adjoint.optim.progress import Progress
 from adjoint.optim.result import Iteration, Result
 
-__all__ = ["Flat", "Limits", "Objective", "Stop", "check_scalar", "kept_functions", "pure_functions"]
+__all__ = [
+    "Flat",
+    "Limits",
+    "Objective",
+    "Stop",
+    "check_scalar",
+    "kept_functions",
+    "pure_functions",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -71,7 +79,8 @@ class Flat:
     def flatten(self, leaves: Sequence[Any]) -> ad.Tensor:
         """Return the vector of some leaves."""
         parts = [
-            ad.reshape(ad.astype(ad.stop_gradient(ad.asarray(x)), self.dtype), (-1,)) for x in leaves
+            ad.reshape(ad.astype(ad.stop_gradient(ad.asarray(x)), self.dtype), (-1,))
+            for x in leaves
         ]
         return ad.concat(parts) if len(parts) > 1 else parts[0]
 
@@ -92,7 +101,7 @@ class Flat:
         return ad.tree.unflatten(self.treedef, leaves)
 
     def spread(self, who: str, name: str, value: Any) -> Array:
-        """Return one number per parameter, from a number or a tree like x0 (of numbers or arrays)."""
+        """Return one number per parameter, from a number or a tree like x0."""
         leaves, treedef = ad.tree.flatten(value)
         if len(leaves) == 1 and treedef != self.treedef:
             leaves = leaves * len(self.shapes)
@@ -145,7 +154,13 @@ class Limits:
 
     def used(self, nit: int, nfev: int) -> float:
         """Return the share of the nearest limit on counts that is used up."""
-        return min(1.0, max(nit / self.maxiter if self.maxiter else 1.0, nfev / self.maxfun if self.maxfun else 1.0))
+        return min(
+            1.0,
+            max(
+                nit / self.maxiter if self.maxiter else 1.0,
+                nfev / self.maxfun if self.maxfun else 1.0,
+            ),
+        )
 
 
 def pure_functions(
@@ -167,9 +182,15 @@ def pure_functions(
     def product(vector: ad.Tensor, args: tuple[Any, ...], v: ad.Tensor) -> Any:
         return ad.hvp(lambda x: value(x, args), vector, v)
 
+    def connected(vector: ad.Tensor, args: tuple[Any, ...]) -> Any:
+        out = value(vector, args)
+        connected.found = isinstance(out, ad.Tensor) and out.requires_grad  # type: ignore[attr-defined]
+        return out
+
     return {
         "value": value,
-        "value_and_grad": ad.value_and_grad(value),
+        "connected": connected,
+        "value_and_grad": ad.value_and_grad(connected),
         "hessian": ad.hessian(value),
         "product": product,
     }
@@ -194,6 +215,14 @@ def check_scalar(who: str, out: Any, dtype: Any) -> Any:
             f"[{who}] the objective must return one number, not an array of shape {number.shape}"
         )
     return float(number.reshape(()))
+
+
+_RUN_AWAY = "the parameters grow without bound: there seems to be no minimum"
+_NO_GRADIENT = "this method needs the gradient, and the objective gives none"
+_WAYS_OUT = (
+    "Write it with this library's functions, or use a method without gradients, such as "
+    "method='nelder-mead', or options={'gradient': '2-point'} for finite differences"
+)
 
 
 class Objective:
@@ -241,8 +270,23 @@ class Objective:
             return self._given_gradient(x)
         self._count(f=1, g=1)
         value, grad = self.call("value_and_grad", ad.asarray(x))
+        if self.nfev == 1:
+            self._check_connected(value)
         g = grad.numpy()
         return self._seen(x, value.item(), g), g
+
+    def _check_connected(self, value: ad.Tensor) -> None:
+        """Raise if there is no gradient, or one that would get lost."""
+        if not getattr(self.functions["connected"], "found", True):
+            raise TypeError(
+                f"[{self.who}] {_NO_GRADIENT}: what it returns is no tensor that was computed from "
+                f"x. {_WAYS_OUT}"
+            )
+        if value.requires_grad:
+            raise ValueError(
+                f"[{self.who}] the objective uses values that are differentiated outside of it, "
+                "and no derivative would pass: give them in args"
+            )
 
     def hessian(self, x: Array) -> Array:
         """Return the matrix of second derivatives at a point."""
@@ -286,11 +330,7 @@ class Objective:
             self.functions["value"](vector, self.args)
         except Exception:
             return
-        raise TypeError(
-            f"[{self.who}] this method needs the gradient, and the objective gives none: {error}. "
-            "Write it with this library's functions, or use a method without gradients, such as "
-            "method='nelder-mead', or options={'gradient': '2-point'} for finite differences"
-        ) from error
+        raise TypeError(f"[{self.who}] {_NO_GRADIENT}: {error}. {_WAYS_OUT}") from error
 
     def _given_gradient(self, x: Array) -> tuple[float, Array]:
         if callable(self.gradient):
@@ -302,10 +342,10 @@ class Objective:
         grad = np.empty_like(x)
         eps = float(np.finfo(x.dtype).eps)
         central = self.gradient == "3-point"
-        share = eps ** (1 / 3) if central else eps**0.5
+        share = eps ** (1 / 3) if central else 0.67 * eps**0.5
         for i in range(x.size):
             ahead = x.copy()
-            ahead[i] += share * max(1.0, abs(x[i])) * (1 if x[i] >= 0 else -1)
+            ahead[i] += share * max(1.0, 0.1 * abs(x[i])) * (1 if x[i] >= 0 else -1)
             if not self._inside(ahead):
                 ahead[i] = 2 * x[i] - ahead[i]
             h = ahead[i] - x[i]
@@ -323,6 +363,8 @@ class Objective:
         return f, grad
 
     bounds: tuple[Array, Array] | None = None
+    violation: float | None = None
+    multipliers: list[ad.Tensor] | None = None
 
     def _inside(self, x: Array) -> bool:
         return self.bounds is None or bool(
@@ -374,11 +416,15 @@ class Objective:
         self.nit += 1
         self.history.append(Iteration(self.nit, self.nfev, f, grad_norm, self.limits.seconds()))
         self.tell(x, f, g)
+        if not float(np.max(np.abs(np.asarray(x)))) < self._far(20):
+            self.stop(_RUN_AWAY)
 
     def tell(self, x: Any, f: float, g: Any = None) -> None:
         """Tell callback and progress where the method stands; stop where that is asked for."""
         limits = self.limits
-        limits.progress.update(self.nit, self.nfev, min(f, self.best_f), limits.used(self.nit, self.nfev))
+        limits.progress.update(
+            self.nit, self.nfev, min(f, self.best_f), limits.used(self.nit, self.nfev)
+        )
         if limits.callback is not None:
             try:
                 limits.callback(self.intermediate(x, f, g))
@@ -387,6 +433,11 @@ class Objective:
         if self.nit >= limits.maxiter:
             self.stop(f"maxiter={limits.maxiter} iterations are done")
         self.check_time()
+
+    def _far(self, decades: int) -> float:
+        """Return a size that parameters reach only where there is no minimum."""
+        begun = float(np.max(np.abs(self.flat.start.numpy())))
+        return (1.0 + begun) * 10.0**decades
 
     def stop(self, reason: str) -> NoReturn:
         """End the method."""
@@ -409,12 +460,15 @@ class Objective:
     def result(self, method: str, stop: Stop) -> Result:
         """Return the outcome: the best point seen, and why it ended."""
         success, reason = stop.success, stop.reason
+        if success and float(np.max(np.abs(self.best_x))) > self._far(15):
+            success, reason = False, _RUN_AWAY
         if not math.isfinite(self.best_f):
             success, reason = False, f"no finite value was found; {reason}"
         out = self.intermediate(self.best_x, self.best_f, self.best_g)
         if not math.isfinite(self.best_f):
             out.fun = math.nan
         out.success, out.reason, out.method = success, reason, method
+        out.violation, out.multipliers = self.violation, self.multipliers
         if self.has_aux:
             out.aux = self.f(out.x, *self.args)[1]
         return out

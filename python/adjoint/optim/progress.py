@@ -16,7 +16,12 @@ class Progress:
     """Draws over its own line, at most ten times a second; the last state is always drawn."""
 
     def __init__(
-        self, label: str, total: int | None = None, seconds: float | None = None, *, shown: bool = True
+        self,
+        label: str,
+        total: int | None = None,
+        seconds: float | None = None,
+        *,
+        shown: bool = True,
     ) -> None:
         self._label = label
         self._total = total  # evaluations or iterations, whichever is limited

@@ -11,8 +11,8 @@ import numpy as np
 import adjoint as ad
 from adjoint._arguments import check_at_least_zero, check_callable, check_choice
 from adjoint.optim.levenberg_marquardt import Tolerances, gauss_newton, levenberg_marquardt
-from adjoint.optim.minimization import check_start, make_limits, read_bounds
 from adjoint.optim.methods import suggest
+from adjoint.optim.minimization import as_args, check_start, make_limits, read_bounds
 from adjoint.optim.objective import Array, Flat, Limits, Objective, Stop, kept_functions
 from adjoint.optim.result import Result
 
@@ -23,7 +23,7 @@ METHODS = {"lm": levenberg_marquardt, "gauss-newton": gauss_newton}
 _NAMES = {"lm": "lm", "levenberg-marquardt": "lm", "trf": "lm", "gauss-newton": "gauss-newton"}
 
 
-# ---- Losses: rho(z) of the squared residual, with two derivatives ---------------------------------
+# ---- Losses: rho(z) of the squared residual, with two derivatives --------------------------------
 
 
 def _linear(z: Array) -> tuple[Array, Array, Array]:
@@ -124,12 +124,24 @@ def least_squares(
     >>> import adjoint as ad
     >>> t = ad.linspace(0, 1, 20)
     >>> y = 2.0 * ad.exp(-3.0 * t)
-    >>> result = ad.optim.least_squares(lambda p: p[0] * ad.exp(-p[1] * t) - y, ad.tensor([1.0, 1.0]))
-    >>> ad.round(result.x, decimals=6).tolist()
+    >>> residuals = lambda p: p[0] * ad.exp(-p[1] * t) - y
+    >>> result = ad.optim.least_squares(residuals, [1.0, 1.0])
+    >>> [round(v, 6) for v in result.x.tolist()]
     [2.0, 3.0]
     """
-    return solve(WHO, residuals, x0, method, args, bounds, loss, loss_scale, tol,
-                 make_limits(WHO, maxiter, maxfun, maxtime, callback, progress), options)
+    return solve(
+        WHO,
+        residuals,
+        x0,
+        method,
+        args,
+        bounds,
+        loss,
+        loss_scale,
+        tol,
+        make_limits(WHO, maxiter, maxfun, maxtime, callback, progress),
+        options,
+    )
 
 
 def solve(
@@ -147,7 +159,7 @@ def solve(
 ) -> Result:
     """Check the arguments of `least_squares` and its like, and run the method."""
     check_callable(who, residuals=residuals)
-    args = args if isinstance(args, tuple) else (args,)
+    args = as_args(args)
     if not isinstance(method, str) or method.lower() not in _NAMES:
         check_choice(who, "method", method, tuple(_NAMES))
     check_choice(who, "loss", loss, tuple(LOSSES))
@@ -185,7 +197,12 @@ def _tolerances(flat: Flat, tol: float | None, given: dict[str, Any]) -> Toleran
         xtol, ftol, gtol = (1e-5, 1e-7, 1e-6) if single else (1e-10, 1e-15, 1e-14)
     else:
         xtol, ftol, gtol = tol, tol, 0.0
-    return Tolerances(*(float(given.get(n, v)) for n, v in zip(Tolerances._fields, (ftol, xtol, gtol), strict=True)))
+    return Tolerances(
+        *(
+            float(given.get(n, v))
+            for n, v in zip(Tolerances._fields, (ftol, xtol, gtol), strict=True)
+        )
+    )
 
 
 def _pure(f: Callable[..., Any], flat: Flat, who: str) -> dict[str, Callable[..., Any]]:
@@ -256,7 +273,9 @@ class Residuals(Objective):
         """Return the Jacobian at a point in float64."""
         self.ngev += 1
         if self.gradient == "auto":
-            out = np.array(self.call("jacobian", ad.asarray(x.astype(self.flat.np_dtype))).numpy(), float)
+            out = np.array(
+                self.call("jacobian", ad.asarray(x.astype(self.flat.np_dtype))).numpy(), float
+            )
         elif callable(self.gradient):
             given = self.gradient(self.flat.unflatten(x.astype(self.flat.np_dtype)), *self.args)
             out = np.array(given.numpy() if isinstance(given, ad.Tensor) else given, float)
@@ -312,6 +331,11 @@ class Residuals(Objective):
         out = self.result(method, stop)
         out.cost = self.best_f if math.isfinite(self.best_f) else math.nan
         out.fun = ad.asarray(self.best_r, dtype=self.flat.dtype)
+        if self.best_jacobian is None and self.ngev and math.isfinite(self.best_f):
+            try:
+                self.jacobian(self.best_x.astype(float))
+            except Stop:
+                pass
         if self.best_jacobian is not None:
             r, jacobian = self.weighted(self.best_r, self.best_jacobian)
             out.jac = ad.asarray(self.best_jacobian, dtype=self.flat.dtype)

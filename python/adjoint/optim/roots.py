@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import adjoint as ad
-from adjoint.optim.minimization import make_limits
+from adjoint.optim.minimization import as_args, make_limits
 from adjoint.optim.objective import Flat
 from adjoint.optim.residuals import solve
 from adjoint.optim.result import Result
@@ -68,7 +68,7 @@ def root(
     single = flat.dtype == ad.float32
     tight = {"ftol": 0.0, "xtol": 1e-7 if single else 1e-15, "gtol": 0.0}
     given = tight | dict(options or {})
-    args = args if isinstance(args, tuple) else (args,)
+    args = as_args(args)
     result = solve(WHO, _Square(f, flat), x0, "lm", args, None, "linear", 1.0, None, limits, given)
     _judge(result, flat, (1e-5 if single else 1e-10) if tol is None else tol)
     result.method = "newton"
@@ -91,8 +91,8 @@ class _Square:
         count = sum(ad.asarray(leaf).size for leaf in ad.tree.leaves(out))
         if count != self.size:
             raise ValueError(
-                f"[{WHO}] there are {count} equations for {self.size} unknowns: both must be equal, "
-                "or use least_squares"
+                f"[{WHO}] there are {count} equations for {self.size} unknowns: both must be "
+                "equal, or use least_squares"
             )
         return out
 

@@ -6,40 +6,114 @@ from typing import Any, NamedTuple
 
 import adjoint as ad
 from adjoint._arguments import check_flag
-from adjoint.optim.base import Optimizer, cast_per_dtype, check_range, check_shapes, check_state
+from adjoint.optim.base import FirstOrder
+from adjoint.optim.scaling import before, scale_by_learning_rate
+from adjoint.optim.transform import (
+    AnyState,
+    Tensors,
+    Transform,
+    chain,
+    check_range,
+    each,
+    next_steps,
+    no_steps,
+    scalars,
+    scaled,
+    zeros,
+)
 
-__all__ = ["SGD", "SGDState"]
+__all__ = ["SGD", "TraceState", "trace"]
 
 
-class SGDState(NamedTuple):
-    """State of `SGD`: the velocity, structured as the parameters, or None without momentum."""
+class TraceState(NamedTuple):
+    """State of `trace`: the velocity and, with dampening, steps; structured as the parameters."""
 
+    steps: Any
     velocity: Any
 
 
-class SGD(Optimizer[SGDState]):
+class trace(Transform):
+    r"""Momentum: a decaying sum of gradients, :math:`b_t = \mu b_{t-1} + (1-\tau) g_t`.
+
+    Parameters
+    ----------
+    momentum : float
+        :math:`\mu` in [0, 1).
+    dampening : float, default 0.0
+        :math:`\tau` in [0, 1]. The first gradient counts in full, :math:`b_1 = g_1`.
+    nesterov : bool, default False
+        Give :math:`g_t + \mu b_t` instead of :math:`b_t`; needs a momentum and no dampening.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> rule = ad.optim.trace(0.5)
+    >>> state = rule.init(ad.tensor(0.0))
+    >>> for _ in range(3):
+    ...     updates, state = rule.update(ad.tensor(1.0), state)
+    >>> updates.item()
+    1.75
+    """
+
+    state_type = TraceState
+
+    def __init__(self, momentum: float, dampening: float = 0.0, nesterov: bool = False) -> None:
+        self._momentum = check_range("trace", "momentum", momentum, 0.0, 1.0)
+        self._dampening = check_range("trace", "dampening", dampening, 0.0, 1.0, closed=True)
+        self._nesterov = check_flag("trace", "nesterov", nesterov)
+        if self._nesterov and self._momentum == 0.0:
+            raise ValueError("[trace] nesterov=True needs a momentum above 0")
+        if self._nesterov and self._dampening:
+            raise ValueError("[trace] nesterov=True needs a dampening of 0")
+
+    def _start(self, params: Tensors) -> AnyState:
+        """Return a velocity of zeros."""
+        return TraceState(no_steps(params) if self._dampening else None, zeros(params))
+
+    def _apply(
+        self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
+    ) -> tuple[Tensors, AnyState]:
+        """Add to the velocity."""
+        mu, steps, parts = self._momentum, state.steps, grads
+        if steps is not None:
+            share = 1.0 - self._dampening
+            shares = scalars(steps, grads, lambda n, _: (ad.where(n == 0, 1.0, share),))
+            parts = [g * s for g, (s,) in each(grads, shares)]
+            steps = next_steps(steps)
+        velocity = [b * mu + g for b, g in each(state.velocity, parts)]
+        updates = velocity
+        if self._nesterov:
+            updates = [g + b * mu for g, b in each(grads, velocity)]
+        return scaled(updates, scale), TraceState(steps, velocity)
+
+
+class SGD(FirstOrder):
     r"""Gradient descent with classical or Nesterov momentum.
 
-    With gradient :math:`g_t` (plus ``weight_decay`` times the parameter), velocity :math:`b_0 = 0`
-    and momentum :math:`\mu`,
+    With gradient :math:`g_t` (plus ``weight_decay`` times the parameter), velocity
+    :math:`b_1 = g_1`, momentum :math:`\mu` and dampening :math:`\tau`,
 
     .. math::
-        b_t = \mu b_{t-1} + g_t, \qquad
+        b_t = \mu b_{t-1} + (1-\tau) g_t, \qquad
         \theta_t = \theta_{t-1} - \eta\, d_t, \qquad
         d_t = b_t \ \text{ or, with Nesterov, } \ g_t + \mu b_t .
 
     Parameters
     ----------
-    params : iterable or pytree of Tensor, optional
-        What `step` changes; leave it out to use `init` and `update`.
-    learning_rate : float, default 0.01
-        :math:`\eta > 0`.
+    params : iterable or pytree of Tensor, or list of dicts; optional
+        What `step` changes; leave it out to use `init` and `update`. See `Optimizer`.
+    learning_rate : float, 0-d Tensor or schedule, default 0.01
+        :math:`\eta \ge 0`; see `scale_by_learning_rate`.
     momentum : float, default 0.0
-        :math:`\mu` in [0, 1). Zero keeps no state.
+        :math:`\mu` in [0, 1). Zero keeps no state: gradient descent.
+    dampening : float, default 0.0
+        :math:`\tau` in [0, 1].
     nesterov : bool, default False
-        Look ahead along the velocity; needs a momentum above zero.
+        Look ahead along the velocity; needs a momentum above zero and no dampening.
     weight_decay : float, default 0.0
         Factor of the L2 penalty, added to the gradient.
+    maximize : bool, default False
+        Ascend instead.
 
     References
     ----------
@@ -74,43 +148,27 @@ class SGD(Optimizer[SGDState]):
     def __init__(
         self,
         params: Any = None,
+        learning_rate: Any = 0.01,
         *,
-        learning_rate: float = 0.01,
         momentum: float = 0.0,
+        dampening: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        maximize: bool = False,
     ) -> None:
-        self._momentum = check_range("SGD", "momentum", momentum, 0.0, 1.0)
-        self._weight_decay = check_range("SGD", "weight_decay", weight_decay, 0.0, float("inf"))
-        nesterov = check_flag("SGD", "nesterov", nesterov)
-        self._nesterov = nesterov
-        if nesterov and self._momentum == 0.0:
-            raise ValueError("[SGD] nesterov=True needs a momentum above 0")
-        super().__init__(params, learning_rate=learning_rate)
+        super().__init__(
+            params,
+            learning_rate,
+            momentum=momentum,
+            dampening=dampening,
+            nesterov=nesterov,
+            weight_decay=weight_decay,
+            maximize=maximize,
+        )
 
-    def init(self, params: Any) -> SGDState:
-        """Return a velocity of zeros, or None without momentum."""
-        if self._momentum == 0.0:
-            return SGDState(velocity=None)
-        return SGDState(velocity=ad.tree.map(ad.zeros_like, params))
-
-    def update(self, grads: Any, state: SGDState, params: Any = None) -> tuple[Any, SGDState]:
-        """Return ``-learning_rate * direction`` and the new velocity; see `Optimizer.update`."""
-        check_state("SGD.update", state, SGDState)
-        mu, decay = self._momentum, self._weight_decay
-        if decay:
-            if params is None:
-                raise ValueError(
-                    "[SGD.update] weight_decay needs params: update(grads, state, params)"
-                )
-            check_shapes("SGD.update", grads, params)
-            grads = ad.tree.map(lambda g, p: g + decay * p, grads, params)
-        direction, velocity = grads, state.velocity
-        if mu:
-            check_shapes("SGD.update", grads, velocity)
-            velocity = ad.tree.map(lambda g, b: mu * b + g, grads, velocity)
-            direction = velocity
-            if self._nesterov:
-                direction = ad.tree.map(lambda g, b: g + mu * b, grads, velocity)
-        rate = cast_per_dtype(-self._rate)
-        return ad.tree.map(lambda d: rate(d) * d, direction), SGDState(velocity)
+    @classmethod
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
+        front = before(options["maximize"], options["weight_decay"])
+        momentum = trace(options["momentum"], options["dampening"], options["nesterov"])
+        return chain(*front, *[momentum] * (options["momentum"] != 0.0), rate)

@@ -2,7 +2,8 @@
 
 The search is one loop, `trust_region`; the descent is what minimizes the quadratic model within the
 ball, exactly (`exact_step`) or by conjugate gradients that need products with the Hessian alone
-(`steihaug_step`). After J. Nocedal, S. J. Wright, "Numerical Optimization", 2nd ed. (2006), chapter 4.
+(`steihaug_step`). After J. Nocedal, S. J. Wright, "Numerical Optimization", 2nd ed. (2006), chapter
+4.
 """
 
 from __future__ import annotations
@@ -75,7 +76,11 @@ def _secular(values: Array, along: Array, radius: float, least: float) -> float:
         slope = float(np.sum(scaled**2 / (values + shift)))
         shift += (length - radius) / radius * length**2 / slope
         if not low < shift < high:
-            shift = max(math.sqrt(low * high), low + 0.01 * (high - low)) if low > 0 else 0.5 * (low + high)
+            shift = (
+                max(math.sqrt(low * high), low + 0.01 * (high - low))
+                if low > 0
+                else 0.5 * (low + high)
+            )
         if high - low <= 1e-15 * high:
             break
     return shift

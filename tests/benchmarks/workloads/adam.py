@@ -1,28 +1,35 @@
-"""One step of Adam in float32: many small parameters, and one large one.
+"""One step of Adam in float32: many small parameters, one large one, and those of two networks.
 
-adjoint's optimizer is plain Python over primitives; torch's is run as it comes and fused.
+adjoint's optimizer is plain Python over primitives; torch's is run as it comes on a CPU (one
+parameter after another), all parameters per operation, and fused.
 """
+
+import itertools
 
 from contract import AtLeast
 
-CASES = ("100 x 1e4", "1 x 1e7")
+CASES = ("100 x 1e4", "1 x 1e7", "784-256-128-10", "2-16-16-1")
 UNIT = "s"
 TOLERANCE = 1e-5
 RATE = 1e-3
 BARS = (
     AtLeast(0.9, "torch fused", cases=CASES[:1]),
     AtLeast(0.7, "torch fused", cases=CASES[1:]),
-    AtLeast(5, "torch"),
+    AtLeast(5, "torch", cases=CASES[:2]),
 )
 
 
 def data(case):
     import numpy as np
 
-    count, size = (int(float(n)) for n in case.split(" x "))
     rng = np.random.default_rng(4)
-    make = [rng.standard_normal((count, size), dtype=np.float32) for _ in range(2)]
-    return [list(part) for part in make]
+    if " x " in case:
+        count, size = (int(float(n)) for n in case.split(" x "))
+        shapes = [(size,)] * count
+    else:
+        layers = itertools.pairwise(map(int, case.split("-")))
+        shapes = [shape for n, m in layers for shape in ((n, m), (m,))]
+    return [[rng.standard_normal(s, dtype=np.float32) for s in shapes] for _ in range(2)]
 
 
 def reference(case):
@@ -36,7 +43,7 @@ def reference(case):
     ]
 
 
-def adjoint(case):
+def adjoint(case, wrap=lambda f: f):
     import adjoint as ad
 
     parameters, gradients = data(case)
@@ -45,12 +52,20 @@ def adjoint(case):
         p.grad = ad.asarray(g)
     optimizer = ad.optim.Adam(parameters, learning_rate=RATE)
 
+    step = wrap(optimizer.step)
+
     def run():
-        optimizer.step()
+        step()
         ad.eval(parameters)
         return parameters
 
     return run
+
+
+def adjoint_compiled(case):
+    import adjoint as ad
+
+    return adjoint(case, ad.compile)
 
 
 def torch_run(case, **options):
@@ -71,6 +86,8 @@ def torch_run(case, **options):
 
 VARIANTS = {
     "adjoint": adjoint,
+    "adjoint compiled": adjoint_compiled,
     "torch": lambda case: torch_run(case),
+    "torch foreach": lambda case: torch_run(case, foreach=True),
     "torch fused": lambda case: torch_run(case, fused=True),
 }

@@ -1,0 +1,344 @@
+"""Adagrad and what came of it: steps divided by the size of gradients, without a first moment."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, NamedTuple
+
+import adjoint as ad
+from adjoint._arguments import check_flag
+from adjoint.optim.base import FirstOrder
+from adjoint.optim.scaling import before, scale_by_learning_rate
+from adjoint.optim.sgd import trace
+from adjoint.optim.transform import (
+    AnyState,
+    Tensors,
+    Transform,
+    chain,
+    check_range,
+    each,
+    next_steps,
+    no_steps,
+    scalars,
+    scaled,
+    zeros,
+)
+
+__all__ = [
+    "Adadelta",
+    "AdadeltaState",
+    "Adagrad",
+    "AdagradState",
+    "RMSState",
+    "RMSprop",
+    "scale_by_adadelta",
+    "scale_by_adagrad",
+    "scale_by_rms",
+]
+
+
+class AdagradState(NamedTuple):
+    """State of Adagrad: steps, and sums of squares structured as the parameters."""
+
+    steps: Any
+    sums: Any
+
+
+class scale_by_adagrad(Transform):
+    """Adagrad's rule, see `Adagrad`.
+
+    Parameters
+    ----------
+    lr_decay, initial_accumulator_value, eps
+        As of `Adagrad`.
+    """
+
+    state_type = AdagradState
+
+    def __init__(
+        self, lr_decay: float = 0.0, initial_accumulator_value: float = 0.0, eps: float = 1e-10
+    ) -> None:
+        who = "scale_by_adagrad"
+        self._lr_decay = check_range(who, "lr_decay", lr_decay, 0.0, inf)
+        self._initial = check_range(
+            who, "initial_accumulator_value", initial_accumulator_value, 0.0, inf
+        )
+        self._eps = check_range(who, "eps", eps, 0.0, inf, above=True)
+
+    def _start(self, params: Tensors) -> AnyState:
+        """Return the initial sums."""
+        return AdagradState(no_steps(params), [ad.full_like(p, self._initial) for p in params])
+
+    def _apply(
+        self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
+    ) -> tuple[Tensors, AnyState]:
+        """Divide by the root of the sum of squares."""
+        decay, eps = self._lr_decay, self._eps
+        over = 1.0 if scale is None else scale
+        sums = [s + g * g for s, g in each(state.sums, grads)]
+        rates = scalars(state.steps, grads, lambda t, _: (over / (1.0 + t * decay),))
+        updates = [g * rate / (ad.sqrt(s) + eps) for g, s, (rate,) in each(grads, sums, rates)]
+        return updates, AdagradState(next_steps(state.steps), sums)
+
+
+class Adagrad(FirstOrder):
+    r"""Adagrad: steps divided by the root of the sum of all squared gradients [1]_.
+
+    .. math::
+        s_t = s_{t-1} + g_t^2, \qquad
+        \theta_t = \theta_{t-1} - \frac{\eta}{1 + (t-1)\lambda} \frac{g_t}{\sqrt{s_t} + \epsilon} .
+
+    Parameters
+    ----------
+    params : iterable or pytree of Tensor, or list of dicts; optional
+        What `step` changes; leave it out to use `init` and `update`. See `Optimizer`.
+    learning_rate : float, 0-d Tensor or schedule, default 0.01
+        :math:`\eta \ge 0`; see `scale_by_learning_rate`.
+    lr_decay : float, default 0.0
+        :math:`\lambda`.
+    weight_decay : float, default 0.0
+        Factor of the L2 penalty, added to the gradient.
+    initial_accumulator_value : float, default 0.0
+        :math:`s_0`.
+    eps : float, default 1e-10
+        Positive; added outside the root.
+    maximize : bool, default False
+        Ascend instead.
+
+    References
+    ----------
+    .. [1] J. Duchi, E. Hazan and Y. Singer, "Adaptive subgradient methods for online learning and
+       stochastic optimization", JMLR 12, 2011.
+    """
+
+    def __init__(
+        self,
+        params: Any = None,
+        learning_rate: Any = 0.01,
+        *,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            learning_rate,
+            lr_decay=lr_decay,
+            weight_decay=weight_decay,
+            initial_accumulator_value=initial_accumulator_value,
+            eps=eps,
+            maximize=maximize,
+        )
+
+    @classmethod
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
+        names = ("lr_decay", "initial_accumulator_value", "eps")
+        rule = scale_by_adagrad(**{name: options[name] for name in names})
+        return chain(*before(options["maximize"], options["weight_decay"]), rule, rate)
+
+
+class AdadeltaState(NamedTuple):
+    """State of Adadelta: means of squared gradients and of squared steps."""
+
+    squares: Any
+    deltas: Any
+
+
+class scale_by_adadelta(Transform):
+    """Adadelta's rule, see `Adadelta`.
+
+    Parameters
+    ----------
+    rho, eps
+        As of `Adadelta`.
+    """
+
+    state_type = AdadeltaState
+
+    def __init__(self, rho: float = 0.9, eps: float = 1e-6) -> None:
+        who = "scale_by_adadelta"
+        self._rho = check_range(who, "rho", rho, 0.0, 1.0, closed=True)
+        self._eps = check_range(who, "eps", eps, 0.0, inf, above=True)
+
+    def _start(self, params: Tensors) -> AnyState:
+        """Return means of zero."""
+        return AdadeltaState(zeros(params), zeros(params))
+
+    def _apply(
+        self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
+    ) -> tuple[Tensors, AnyState]:
+        """Divide the mean step by the mean gradient."""
+        rho, eps = self._rho, self._eps
+        new = 1.0 - rho
+        squares = [s * rho + g * g * new for s, g in each(state.squares, grads)]
+        steps = [
+            ad.sqrt(d + eps) / ad.sqrt(s + eps) * g
+            for d, s, g in each(state.deltas, squares, grads)
+        ]
+        deltas = [d * rho + x * x * new for d, x in each(state.deltas, steps)]
+        return scaled(steps, scale), AdadeltaState(squares, deltas)
+
+
+class Adadelta(FirstOrder):
+    r"""Adadelta: steps in the units of the parameters [1]_.
+
+    .. math::
+        s_t = \rho s_{t-1} + (1-\rho) g_t^2, \quad
+        \Delta_t = \frac{\sqrt{d_{t-1} + \epsilon}}{\sqrt{s_t + \epsilon}} g_t, \quad
+        d_t = \rho d_{t-1} + (1-\rho) \Delta_t^2, \quad
+        \theta_t = \theta_{t-1} - \eta \Delta_t .
+
+    Parameters
+    ----------
+    params : iterable or pytree of Tensor, or list of dicts; optional
+        What `step` changes; leave it out to use `init` and `update`. See `Optimizer`.
+    learning_rate : float, 0-d Tensor or schedule, default 1.0
+        :math:`\eta \ge 0`; see `scale_by_learning_rate`.
+    rho : float, default 0.9
+        Decay of both means, in [0, 1].
+    eps : float, default 1e-6
+        Positive; added inside the roots.
+    weight_decay : float, default 0.0
+        Factor of the L2 penalty, added to the gradient.
+    maximize : bool, default False
+        Ascend instead.
+
+    References
+    ----------
+    .. [1] M. D. Zeiler, "ADADELTA: An adaptive learning rate method", 2012. arXiv:1212.5701.
+    """
+
+    def __init__(
+        self,
+        params: Any = None,
+        learning_rate: Any = 1.0,
+        *,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params, learning_rate, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize
+        )
+
+    @classmethod
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
+        rule = scale_by_adadelta(options["rho"], options["eps"])
+        return chain(*before(options["maximize"], options["weight_decay"]), rule, rate)
+
+
+class RMSState(NamedTuple):
+    """State of `scale_by_rms`: means of squares and, if centered, of gradients, else None."""
+
+    squares: Any
+    means: Any
+
+
+class scale_by_rms(Transform):
+    """RMSprop's rule without its momentum, see `RMSprop`.
+
+    Parameters
+    ----------
+    alpha, eps, centered
+        As of `RMSprop`.
+    """
+
+    state_type = RMSState
+
+    def __init__(self, alpha: float = 0.99, eps: float = 1e-8, centered: bool = False) -> None:
+        who = "scale_by_rms"
+        self._alpha = check_range(who, "alpha", alpha, 0.0, 1.0, closed=True)
+        self._eps = check_range(who, "eps", eps, 0.0, inf, above=True)
+        self._centered = check_flag(who, "centered", centered)
+
+    def _start(self, params: Tensors) -> AnyState:
+        """Return means of zero."""
+        return RMSState(zeros(params), zeros(params) if self._centered else None)
+
+    def _apply(
+        self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
+    ) -> tuple[Tensors, AnyState]:
+        """Divide by the root of the mean of squares."""
+        alpha, eps, new = self._alpha, self._eps, 1.0 - self._alpha
+        squares = [s * alpha + g * g * new for s, g in each(state.squares, grads)]
+        below, means = squares, None
+        if self._centered:
+            means = [m * alpha + g * new for m, g in each(state.means, grads)]
+            below = [s - m * m for s, m in each(squares, means)]
+        tops = scaled(grads, scale)
+        updates = [g / (ad.sqrt(s) + eps) for g, s in each(tops, below)]
+        return updates, RMSState(squares, means)
+
+
+class RMSprop(FirstOrder):
+    r"""RMSprop: gradients divided by the root of their mean square [1]_.
+
+    .. math::
+        s_t = \alpha s_{t-1} + (1-\alpha) g_t^2, \qquad
+        b_t = \mu b_{t-1} + \frac{g_t}{\sqrt{s_t} + \epsilon}, \qquad
+        \theta_t = \theta_{t-1} - \eta b_t .
+
+    Centered [2]_, the square of a mean of gradients, made as :math:`s` is, is taken off :math:`s`
+    before the root.
+
+    Parameters
+    ----------
+    params : iterable or pytree of Tensor, or list of dicts; optional
+        What `step` changes; leave it out to use `init` and `update`. See `Optimizer`.
+    learning_rate : float, 0-d Tensor or schedule, default 0.01
+        :math:`\eta \ge 0`; see `scale_by_learning_rate`.
+    alpha : float, default 0.99
+        Decay of the means, in [0, 1].
+    eps : float, default 1e-8
+        Positive; added outside the root, as PyTorch does (optax and TensorFlow: inside).
+    weight_decay : float, default 0.0
+        Factor of the L2 penalty, added to the gradient.
+    momentum : float, default 0.0
+        :math:`\mu` in [0, 1).
+    centered : bool, default False
+        Divide by an estimate of the standard deviation.
+    maximize : bool, default False
+        Ascend instead.
+
+    References
+    ----------
+    .. [1] T. Tieleman and G. Hinton, "Lecture 6.5: RMSProp", Neural networks for machine learning,
+       2012.
+    .. [2] A. Graves, "Generating sequences with recurrent neural networks", 2013. arXiv:1308.0850.
+    """
+
+    def __init__(
+        self,
+        params: Any = None,
+        learning_rate: Any = 0.01,
+        *,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            learning_rate,
+            alpha=alpha,
+            eps=eps,
+            weight_decay=weight_decay,
+            momentum=momentum,
+            centered=centered,
+            maximize=maximize,
+        )
+
+    @classmethod
+    def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
+        """Return the rule."""
+        front = before(options["maximize"], options["weight_decay"])
+        rule = scale_by_rms(options["alpha"], options["eps"], options["centered"])
+        momentum = trace(options["momentum"])
+        return chain(*front, rule, *[momentum] * (options["momentum"] != 0.0), rate)

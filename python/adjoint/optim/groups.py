@@ -1,0 +1,337 @@
+"""Which tensors an optimizer moves: parameters found in what it was given, and groups of them."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import adjoint as ad
+from adjoint.optim.scaling import scale_by_learning_rate
+from adjoint.optim.transform import COUNTS, AnyState, Tensors, Transform
+
+__all__ = ["ParamGroup"]
+
+WORDS = {
+    "betas": "beta1= and beta2",
+    "etas": "eta_minus= and eta_plus",
+    "lr": "learning_rate",
+    "step_sizes": "min_step= and max_step",
+}
+
+
+def check_names(who: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise where an option is not known, and name ours or the nearest."""
+    names = list(known)
+    for word in given:
+        if word in names:
+            continue
+        if word in WORDS and WORDS[word].split("=")[0] in names:
+            raise TypeError(f"[{who}] the parameter is {WORDS[word]}=, not {word}=")
+        near = get_close_matches(str(word), names, 1)
+        hint = f"did you mean {near[0]}=?" if near else f"there are {', '.join(names)}"
+        raise TypeError(f"[{who}] there is no option {word!r}: {hint}")
+
+
+class ParamGroup(Mapping[str, Any]):
+    """Parameters that an optimizer moves by the same options.
+
+    A mapping, as PyTorch's are: ``"params"`` gives the parameters, and each option stands under its
+    name. Options are assigned to in the same way, ``group["learning_rate"] = 0.1``; the state
+    stays. ``"learning_rate"`` reads what the next step will use, also of a schedule.
+    """
+
+    def __init__(
+        self, params: Tensors, options: dict[str, Any], make: Callable[..., tuple[Transform, Any]]
+    ) -> None:
+        self._params = params
+        self._make = make
+        self._options = options
+        self._rule, self._rate = make(**options)
+        self._options.pop("learning_rate", None)  # the rule has it
+        with ad.no_grad():
+            self._take(self._rule._start(params))
+
+    def _take(self, state: AnyState) -> None:
+        """Keep a state in handles of its own, which compiled steps read and write."""
+        leaves, structure = ad.tree.flatten(state)
+        self._handles: Tensors = [leaf.detach() for leaf in leaves]
+        self._state = structure.unflatten(self._handles)
+        # The same while all parameters have made equally many steps: their counts are one.
+        self._together = True
+        self._joint = _joined(self._state)
+
+    def _look_at_counts(self) -> None:
+        """Find out anew whether all parameters have made equally many steps."""
+        counts: dict[str, set[float]] = {}
+        for name, handle in named(self._state):
+            parts = name.split(".")
+            if len(parts) > 1 and parts[-2] in COUNTS:
+                counts.setdefault(".".join(parts[:-1]), set()).add(handle.item())
+        self._together = all(len(values) == 1 for values in counts.values())
+
+    # ---- A step ----------------------------------------------------------------------------------
+
+    def _plan(self) -> tuple[Tensors, Tensors, Tensors, Tensors]:
+        """Return parameters and their updates, handles of the state and their values."""
+        params, handles = self._params, self._handles
+        # Those that have a gradient and are not frozen.
+        grads = [g for p in params if (g := p.grad) is not None and p.requires_grad]
+        if len(grads) == len(params):
+            state = self._joint if self._together else self._state
+        else:
+            if grads:
+                self._together = False  # never read on this way, so that it compiles as it runs
+            present = [i for i, p in enumerate(params) if p.grad is not None and p.requires_grad]
+            state = _selected(self._state, present, len(params))
+            handles = ad.tree.leaves(state)
+            params = [params[i] for i in present]
+        updates, state = self._rule._apply(grads, state, params, None)
+        return params, updates, handles, ad.tree.leaves(state) if handles else handles
+
+    # ---- Options ---------------------------------------------------------------------------------
+
+    @property
+    def params(self) -> tuple[ad.Tensor, ...]:
+        """The parameters."""
+        return tuple(self._params)
+
+    @property
+    def learning_rate(self) -> float:
+        """What the next step will use; assign a number, a 0-d Tensor or a schedule."""
+        if self._rate is None:
+            raise AttributeError("[ParamGroup] the rule has no learning rate")
+        return float(self._rate._rate_of(self._rate_state()).item())
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        if self._rate is None:
+            raise AttributeError("[ParamGroup] the rule has no learning rate")
+        new = scale_by_learning_rate(value).learning_rate
+        old = self._rate.learning_rate
+        if isinstance(old, ad.Tensor) and isinstance(new, ad.Tensor) and new is not value:
+            with ad.no_grad():  # a compiled step reads this handle
+                old.rebind_(ad.astype(new, old.dtype))
+            return
+        self._options["learning_rate"] = new
+        self._change()
+
+    def _change(self) -> None:
+        """Make the rule of the options anew, and keep what there is of the state."""
+        rate = self._options.pop("learning_rate", self._rate and self._rate.learning_rate)
+        options = self._options if rate is None else {**self._options, "learning_rate": rate}
+        rule, number = self._make(**options)
+        with ad.no_grad():
+            fresh = rule._start(self._params)
+            kept = dict(named(self._state))
+            names = dict(named(fresh))
+            lost = [n for n in kept if n not in names and n != "calls"]
+            added = [n for n in names if n not in kept and n != "calls"]
+            if lost or added:
+                raise ValueError(
+                    f"[ParamGroup] with these options the state gains {added} and loses {lost}: "
+                    "make a new optimizer"
+                )
+            together = self._together
+            self._rule, self._rate = rule, number
+            self._take(fresh)
+            for name, handle in named(self._state):
+                if name in kept:
+                    handle.rebind_(kept[name])
+            self._together = together
+
+    def _rate_state(self) -> AnyState:
+        counts = [x for name, x in named(self._state) if name.rpartition(".")[2] == "calls"]
+        return _Calls(counts[-1] if counts else ad.zeros((), dtype=ad.int64))
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "params":
+            return self._params
+        if name == "learning_rate" and self._rate is not None:
+            return self.learning_rate
+        return self._options[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        check_names("ParamGroup", [name], [n for n in self if n != "params"])
+        if name == "learning_rate":
+            self.learning_rate = value
+            return
+        before = dict(self._options)
+        try:
+            self._options[name] = value
+            self._change()
+        except BaseException:
+            self._options = before
+            raise
+
+    def __iter__(self) -> Iterator[str]:
+        yield "params"
+        if self._rate is not None:
+            yield "learning_rate"
+        yield from self._options
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{k}={v!r}" for k, v in self.items() if k != "params")
+        return f"ParamGroup({len(self._params)} parameters{', ' * bool(shown)}{shown})"
+
+
+class _Calls(NamedTuple):
+    calls: ad.Tensor
+
+
+def _joined(state: AnyState, name: str = "") -> AnyState:
+    """Return a state in which counts of steps are one handle again and again."""
+    if isinstance(state, list):
+        return [state[0]] * len(state) if name in COUNTS and state else state
+    if isinstance(state, tuple):
+        parts = [_joined(s, n) for n, s in zip(_names(state), state, strict=True)]
+        return type(state)._make(parts) if hasattr(state, "_make") else tuple(parts)
+    return state
+
+
+def _selected(state: AnyState, indices: list[int], of: int) -> AnyState:
+    """Return the part of a state that belongs to some of the parameters."""
+    if isinstance(state, list) and len(state) == of:
+        return [state[i] for i in indices]
+    if isinstance(state, tuple):
+        parts = [_selected(part, indices, of) for part in state]
+        return type(state)._make(parts) if hasattr(state, "_make") else tuple(parts)
+    return state
+
+
+def _names(state: tuple[Any, ...]) -> Iterable[str]:
+    return getattr(state, "_fields", None) or map(str, range(len(state)))
+
+
+def named(state: AnyState) -> Iterator[tuple[str, ad.Tensor]]:
+    """Give the handles of a state with names: ``first.0`` of the first parameter, and so on.
+
+    A name that two parts of a chain have gets the places of these parts in front.
+    """
+    found = list(_paths(state, ()))
+    short = [".".join(p for p in path if not p.startswith("@")) for path, _ in found]
+    for (path, handle), name in zip(found, short, strict=True):
+        full = ".".join(part.lstrip("@") for part in path)
+        yield (name if short.count(name) == 1 else full), handle
+
+
+def _paths(state: AnyState, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], ad.Tensor]]:
+    if isinstance(state, ad.Tensor):
+        yield path, state
+    elif isinstance(state, list):
+        for i, part in enumerate(state):
+            yield from _paths(part, (*path, str(i)))
+    elif isinstance(state, tuple):
+        fields = getattr(state, "_fields", None)
+        for i, part in enumerate(state):
+            yield from _paths(part, (*path, fields[i] if fields else f"@{i}"))
+    elif state is not None:
+        for i, leaf in enumerate(ad.tree.leaves(state)):
+            yield (*path, str(i)), leaf
+
+
+# ---- Parameters in containers --------------------------------------------------------------------
+
+
+def split_groups(owner: str, params: Any) -> list[dict[str, Any]]:
+    """Return the groups that were given, or one of all parameters."""
+    if isinstance(params, Iterator):
+        params = list(params)
+    if not isinstance(params, (list, tuple)):
+        return [{"params": params}]
+    is_group = [isinstance(entry, Mapping) and "params" in entry for entry in params]
+    if not any(is_group):
+        return [{"params": params}]
+    if not all(is_group):
+        raise TypeError(
+            f"[{owner}] entry {is_group.index(False)} of the groups has no 'params': give a list "
+            "of dicts, each with 'params' and options of its own"
+        )
+    return [dict(entry) for entry in params]
+
+
+def checked_params(owner: str, params: Any, seen: set[int] | None = None) -> list[ad.Tensor]:
+    """Return the floating leaves that some containers hold; raise at anything else."""
+    if isinstance(params, numbers.Number):
+        raise TypeError(
+            f"[{owner}] the first argument is the parameters, got {params!r}: "
+            f"write {owner}(learning_rate={params!r})"
+        )
+    leaves = [leaf for part in _parts(owner, params) for leaf in ad.tree.leaves(part)]
+    if not leaves:
+        raise ValueError(
+            f"[{owner}] no parameters given: is the model empty, or an iterator used up?"
+        )
+    seen = set() if seen is None else seen
+    for i, leaf in enumerate(leaves):
+        if not isinstance(leaf, ad.Tensor):
+            raise TypeError(f"[{owner}] parameter {i} is a {type(leaf).__name__}, not a Tensor")
+        if not leaf.is_leaf or not ad.isdtype(leaf.dtype, "real floating"):
+            what = "the result of an operation" if not leaf.is_leaf else f"of dtype {leaf.dtype}"
+            raise ValueError(
+                f"[{owner}] parameter {i} of shape {leaf.shape} is {what}, so no gradient "
+                "accumulates in it: give floating leaves, as ad.tensor and ad.Variable make them"
+            )
+        if id(leaf) in seen:
+            raise ValueError(f"[{owner}] parameter {i} of shape {leaf.shape} is given twice")
+        seen.add(id(leaf))
+    return leaves
+
+
+def check_some_train(owner: str, params: list[ad.Tensor]) -> None:
+    """Some may be frozen for now; if all are, more likely somebody forgot."""
+    if not any(param.requires_grad for param in params):
+        raise ValueError(
+            f"[{owner}] parameter 0 of shape {params[0].shape} does not require a gradient, nor "
+            "does another: make them by ad.tensor(..., requires_grad=True) or ad.Variable(...)"
+        )
+
+
+class _Left(NamedTuple):
+    """Stands below the entries of a container, which is left when it is reached."""
+
+    container: Any
+
+
+_MOST_NESTED = 100_000  # containers in each other: in a string and its like each entry is another
+
+
+def _is_container(part: Any) -> bool:
+    """Whether there may be parameters among its entries; those of an array are none."""
+    if isinstance(part, (ad.Tensor, str, bytes)) or hasattr(type(part), "__array__"):
+        return False
+    return isinstance(part, Iterable)
+
+
+def _parts(owner: str, params: Any) -> list[Any]:
+    """Return pytrees that make up the parameters: models as theirs, the frozen ones included."""
+    found: list[Any] = []
+    stack = [params]
+    within: set[int] = set()
+    while stack:
+        part = stack.pop()
+        if isinstance(part, _Left):
+            within.remove(id(part.container))
+        elif id(part) in within:
+            raise ValueError(
+                f"[{owner}] a {type(part).__name__} among the parameters contains itself"
+            )
+        elif callable(getattr(part, "parameters", None)) and not isinstance(part, type):
+            found += part.parameters()
+        elif _is_container(part):
+            if len(within) == _MOST_NESTED:
+                raise TypeError(
+                    f"[{owner}] the entries of a {type(part).__name__} among the parameters have "
+                    "entries themselves, and so on without end: give Tensors in lists, tuples or "
+                    "dicts"
+                )
+            within.add(id(part))
+            entries = part.values() if isinstance(part, Mapping) else part
+            stack += [_Left(part), *reversed([*entries])]
+        else:
+            found.append(part)
+    return found
