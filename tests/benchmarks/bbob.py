@@ -1,14 +1,14 @@
 """Solvers on the BBOB functions of COCO, beside SciPy's and pycma's: how many problems are solved.
 
 ``python tests/benchmarks/bbob.py [solvers] [--dimensions 2,5,10] [--seeds 1,2,3,4,5]`` prints a
-row per solver. It needs ``coco-experiment``, and ``cma`` and ``scipy`` for the peers; those that are
-not installed are left out.
+row per solver. It needs ``coco-experiment``, and ``cma`` and ``scipy`` for the peers; those that
+are not installed are left out.
 
 A problem is one of the 24 noiseless functions [1]_ in an instance of 1 and 2: 48 in each dimension.
-In n dimensions a solver may spend 1000 n evaluations, and has solved a problem when COCO says that the last target,
-1e-8 above the minimum, is hit. Values are all it is given. Every solver starts at the origin with a
-scale of 2 where it has one, and starts again, whenever it has converged, from points that are drawn
-from the box of 4 around it: by itself where it can, else by this program.
+In n dimensions a solver may spend 1000 n evaluations, and has solved a problem when COCO says that
+the last target, 1e-8 above the minimum, is hit. Values are all it is given. Every solver starts at
+the origin, with a scale of 2 where it has one, and starts again, whenever it has converged, from
+points that are drawn from the box of 4 around it: by itself where it can, else by this program.
 
 .. [1] N. Hansen, S. Finck, R. Ros, A. Auger, "Real-parameter black-box optimization benchmarking
    2009: noiseless functions definitions", INRIA RR-6829, 2009.

@@ -148,6 +148,66 @@ def test_a_search_goes_the_same_way_with_any_workers(method: str) -> None:
     np.testing.assert_array_equal(*ends)
 
 
+# ---- In minimize ---------------------------------------------------------------------------------
+
+
+def bowl(x: Any) -> Any:
+    return ad.sum((x - 0.5) ** 2)
+
+
+def bowl_with_hole(x: Any) -> Any:
+    value = bowl(x)
+    if float(value.item()) < 0.01:
+        os._exit(3)
+    return value
+
+
+def bowl_that_raises(x: Any) -> Any:
+    value = bowl(x)
+    if float(value.item()) < 0.01:
+        raise ValueError("too low")
+    return value
+
+
+def test_minimize_goes_the_same_way_with_any_workers() -> None:
+    found = []
+    with pool() as processes, ThreadPoolExecutor(3) as threads:
+        for how in (
+            {},
+            {"executor": processes},
+            {"executor": threads},
+            {"executor": map},
+            {"executor": Workers(processes, max_pending=1)},
+        ):
+            result = ad.optim.minimize(
+                bowl,
+                np.ones(3),
+                "cma-es",
+                seed=2,
+                maxfun=300,
+                **how,  # type: ignore[arg-type]
+            )
+            found.append([*result.x.tolist(), result.fun, result.nfev])
+    assert all(f == found[0] for f in found)
+    batched = ad.optim.minimize(bowl, np.ones(3), "cma-es", seed=2, maxfun=300, batch=True)
+    np.testing.assert_allclose(batched.x.tolist(), found[0][:3], rtol=1e-6)
+
+
+def test_minimize_stops_or_goes_on_where_there_is_no_value() -> None:
+    with pytest.raises(EvaluationError, match="ValueError: too low") as info:
+        ad.optim.minimize(bowl_that_raises, np.ones(3), "cma-es", seed=2, maxfun=300)
+    result = info.value.result
+    assert 0.01 <= result.fun < 0.75
+    assert result.fun == bowl(result.x).item()
+    assert not result.success
+    with pool() as processes, Workers(processes, on_error="nan") as workers:
+        with pytest.warns(EvaluationWarning, match="has died"):
+            result = ad.optim.minimize(
+                bowl_with_hole, np.ones(2), "nelder-mead", maxfun=60, executor=workers
+            )
+    assert 0.01 <= result.fun < 0.1
+
+
 # ---- What has no value ---------------------------------------------------------------------------
 
 
@@ -270,6 +330,7 @@ def test_bad_arguments() -> None:
         (lambda: evaluate(plain, XS, on_error="stop"), ValueError),
         (lambda: Workers(Workers()), TypeError),
         (lambda: Workers(max_pending=0), ValueError),
+        (lambda: evaluate(plain, XS, Workers(), batch=3), ValueError),
     ):
         with pytest.raises(error, match=r"\[evaluate\]"):
             call()

@@ -34,7 +34,11 @@ class EvaluationError(RuntimeError):
         Its place among the points.
     values : ndarray of float64
         What has been evaluated all the same; nan elsewhere.
+    result : Result, optional
+        Of `minimize`: how far it had come, with the best point of all that were evaluated.
     """
+
+    result: Any = None
 
     def __init__(self, message: str, point: Any = None, index: int = -1, values: Any = None):
         super().__init__(message)
@@ -95,6 +99,8 @@ def evaluate(
     array([5., 9.])
     """
     if isinstance(executor, Workers):
+        if batch is not None:
+            raise ValueError("[evaluate] batch is given beside a Workers: give it to that one")
         return executor(f, xs)
     with Workers(executor, batch=batch, on_error=on_error) as workers:
         return workers(f, xs)
