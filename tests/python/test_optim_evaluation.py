@@ -312,6 +312,25 @@ def test_processes_that_always_die() -> None:
     assert np.isnan(values).all()
 
 
+def test_an_executor_that_breaks_and_cannot_be_replaced() -> None:
+    def fail() -> None:
+        raise RuntimeError("no worker starts")
+
+    for on_error, expected in (("raise", pytest.raises), ("nan", pytest.warns)):
+        kind = EvaluationError if on_error == "raise" else EvaluationWarning
+        with ThreadPoolExecutor(1, initializer=fail) as threads:
+            with expected(kind, match="the executor is broken"):
+                values = evaluate(plain, XS, threads, on_error=on_error)
+                assert np.isnan(values).all()
+
+
+def test_a_pool_that_is_broken_already() -> None:
+    with pool(1) as executor:
+        with pytest.raises(EvaluationError, match="has died"):
+            evaluate(always_dying, XS, executor)
+        np.testing.assert_array_equal(evaluate(plain, XS, executor), [plain(x) for x in XS])
+
+
 def test_an_interrupt_is_not_taken_for_an_error() -> None:
     def f(x: Any) -> float:
         raise KeyboardInterrupt

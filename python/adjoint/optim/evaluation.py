@@ -248,7 +248,7 @@ class Workers:
                     stopped.set()
             slots.release()
 
-        try:
+        def hand_over() -> None:
             for x in given:
                 slots.acquire()
                 if stopped.is_set():
@@ -259,17 +259,27 @@ class Workers:
                     future.add_done_callback(done)
                 else:
                     slots.release()
-        except BrokenExecutor:
-            pass  # the points that are not handed over are evaluated with those that are lost
-        except BaseException:
+
+        broken: BaseException | None = None
+        try:
+            try:
+                hand_over()
+            except BrokenExecutor as error:
+                broken = error
+            outcomes: list[_Outcome | None] = [self._outcome(future) for future in futures]
+        except BaseException:  # an interrupt
             for future in futures:
                 future.cancel()
             raise
-        outcomes: list[_Outcome | None] = [self._outcome(future) for future in futures]
-        outcomes += [None] * (len(given) - len(outcomes))
+        rest = range(len(futures), len(given))
+        outcomes += [None for _ in rest]
         lost = [i for i, o in enumerate(outcomes) if o is not None and _died(o)]
-        if lost or (len(futures) < len(given) and not stopped.is_set()):
-            self._after_death(call, given, outcomes, lost, executor)
+        if isinstance(executor, ProcessPoolExecutor):
+            if lost or broken:
+                self._after_death(call, given, outcomes, lost, executor)
+        elif broken:  # of another kind, which nothing is known to replace
+            for i in rest:
+                outcomes[i] = _Outcome(None, broken)
         return outcomes
 
     def _outcome(self, future: Any) -> _Outcome:
@@ -401,7 +411,7 @@ def _like(executor: Any, workers: int | None = None) -> ProcessPoolExecutor:
 
 def _told(error: BaseException) -> str:
     if isinstance(error, BrokenExecutor):
-        return "the process that was evaluating it has died"
+        return "the process that was evaluating it has died, or the executor is broken otherwise"
     return f"{type(error).__name__}: {error}"
 
 
