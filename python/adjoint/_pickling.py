@@ -14,6 +14,8 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+from adjoint._arguments import check_kind
+
 __all__ = ["Made", "PickledByName"]
 
 
@@ -34,6 +36,7 @@ def reduced(made: Any) -> str | tuple[Any, ...]:
 
 def copied(made: Any, memo: dict[int, Any]) -> Any:
     """Return what `__deepcopy__` does."""
+    check_kind("deepcopy", "memo", memo, dict)
     make, args, kwargs = made._recipe()
     again = deepcopy(args, memo)
     return made if again[0] is args[0] or name_of(made) else make(*again, **kwargs)

@@ -282,6 +282,7 @@ USES = {
     "tree": ad.tree.leaves,
     "grad": lambda m: ad.grad(lambda m: ad.sum(ad.ones(1)))(m),
     "optimizer": ad.optim.SGD,
+    "average": ad.optim.WeightAverage,
     "requires_grad_": lambda m: m.requires_grad_(False),
 }
 
@@ -306,6 +307,8 @@ def test_a_parameter_of_the_class_raises():
 def test_objects_that_refer_to_parameters_found_elsewhere_are_fine():
     net = Net(w=leaf(1.0), layers=[Net(w=leaf(2.0))])
     net.optimizer = ad.optim.SGD(net.parameters())
+    net.plateau = ad.optim.ReduceOnPlateau(net.optimizer)
+    net.average = ad.optim.WeightAverage(net.parameters())
     net.tape = ad.GradientTape()
     net.layers[0].trainer = Plain(model=net, ws=[net.w])
     net.layers[0].act = functools.partial(ad.clip, min=0.0)

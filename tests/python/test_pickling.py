@@ -7,7 +7,7 @@ import multiprocessing
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -123,7 +123,7 @@ MADE: dict[str, tuple[Callable[..., Any], tuple[Any, ...], Any]] = {
     "custom_fixed_point": (
         ad.custom_fixed_point(cosine, tol=1e-15),
         (0.5, 1.0),
-        0.7390851332151607,
+        0.73908513321516064,
     ),
     "host_op": (ad.host_op(np.exp2, same_spec), (np.array([1.0, 3.0]),), [2.0, 8.0]),
     "by name, compile": (compiled, (2.0,), 4.0),
@@ -210,6 +210,24 @@ def test_made_functions_look_like_what_they_are_made_of() -> None:
         assert made.__name__ == "loss"
         assert made.__wrapped__ is loss
     assert repr(ad.jacobian(loss)).startswith("<jacobian of <function loss")
+
+
+class Pair(NamedTuple):
+    one: Any
+    two: Any
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [0, None, [], {"a": 1.0, "b": [2.0, (3.0, None)]}, Pair(1.0, {"x": 2.0}), ad.nn.Linear(2, 1)],
+)
+def test_the_structure_of_a_tree_is_pickled(tree: Any) -> None:
+    structure = ad.tree.structure(tree)
+    again = pickle.loads(pickle.dumps(structure))
+    assert again == structure
+    leaves = list(range(structure.num_leaves))
+    assert ad.tree.leaves(again.unflatten(leaves)) == leaves
+    assert type(again.unflatten(leaves)) is type(tree)
 
 
 class Holder:

@@ -152,11 +152,13 @@ std::uint32_t Partitioner::open(Index i, Step::Kind kind, std::uint32_t stage, G
   return c;
 }
 
-/// All scalars of a stage are one group, connected or not: it has no registers to run out of.
+/// All scalars of a stage are one group, connected or not: it has no registers to run out of. Those
+/// that follow from inputs alone come before all else, at stage 0: an array that meets such a
+/// number (a step size, a bias correction) late in its group need not leave the group for it.
 void Partitioner::place_scalar(Index i, std::uint32_t latest) {
-  std::uint32_t stage = std::max(latest, 1u);
+  std::uint32_t stage = latest;
   for (const Index in : graph_.inputs_of(i))
-    if (stage_[in] == stage && !in_scalars(in)) {
+    if (cluster_[in] != kNone && stage_[in] == stage && !in_scalars(in)) {
       ++stage;
       break;
     }

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeGuard, TypeVar
 
 import adjoint as ad
-from adjoint.optim import Optimizer
+from adjoint.optim import Optimizer, ReduceOnPlateau, WeightAverage
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,6 +42,8 @@ _CODE = (
     staticmethod,
     # They refer to parameters that have their place elsewhere.
     Optimizer,
+    ReduceOnPlateau,
+    WeightAverage,
     ad.GradientTape,
 )
 _HOME = "adjoint.nn.module"

@@ -109,6 +109,16 @@ class Adagrad(FirstOrder):
     ----------
     .. [1] J. Duchi, E. Hazan and Y. Singer, "Adaptive subgradient methods for online learning and
        stochastic optimization", JMLR 12, 2011.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> w = ad.tensor(3.0, requires_grad=True)
+    >>> opt = ad.optim.Adagrad([w], 0.5)
+    >>> (w**2).backward()
+    >>> opt.step()
+    >>> round(w.item(), 6)  # the first step has the length of the rate
+    2.5
     """
 
     def __init__(
@@ -209,6 +219,16 @@ class Adadelta(FirstOrder):
     References
     ----------
     .. [1] M. D. Zeiler, "ADADELTA: An adaptive learning rate method", 2012. arXiv:1212.5701.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> w = ad.tensor(3.0, requires_grad=True)
+    >>> opt = ad.optim.Adadelta([w], 1.0)
+    >>> (w**2).backward()
+    >>> opt.step()
+    >>> round(w.item(), 6)  # it starts slowly, at any scale
+    2.996838
     """
 
     def __init__(
@@ -310,6 +330,16 @@ class RMSprop(FirstOrder):
     .. [1] T. Tieleman and G. Hinton, "Lecture 6.5: RMSProp", Neural networks for machine learning,
        2012.
     .. [2] A. Graves, "Generating sequences with recurrent neural networks", 2013. arXiv:1308.0850.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> w = ad.tensor(3.0, requires_grad=True)
+    >>> opt = ad.optim.RMSprop([w], 0.01)
+    >>> (w**2).backward()
+    >>> opt.step()
+    >>> round(w.item(), 6)  # the root of the mean is 0.1 of the first gradient
+    2.9
     """
 
     def __init__(

@@ -350,6 +350,16 @@ class Adamax(FirstOrder):
     ----------
     .. [1] D. P. Kingma and J. Ba, "Adam: A method for stochastic optimization", ICLR, 2015.
        arXiv:1412.6980.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> w = ad.tensor(3.0, requires_grad=True)
+    >>> opt = ad.optim.Adamax([w], 0.5)
+    >>> (w**2).backward()
+    >>> opt.step()
+    >>> round(w.item(), 6)  # the first step has the length of the rate
+    2.5
     """
 
     def __init__(

@@ -12,7 +12,7 @@ import numpy as np
 
 import adjoint as ad
 from adjoint.optim.base import Optimizer
-from adjoint.optim.evaluation import evaluate
+from adjoint.optim.evaluation import EvaluationError, evaluate
 from adjoint.optim.objective import Objective, Stop, check_scalar
 from adjoint.optim.result import Iteration
 from adjoint.optim.transform import apply_updates
@@ -102,11 +102,12 @@ def run_search(
         if room < len(xs):
             # The points that fit are evaluated, so that the best among them is not lost.
             xs = xs[: int(max(room, 0))]
-        values = evaluate(function, xs, executor, batch) if len(xs) else np.empty(0)
-        objective.nfev += len(xs)
-        for x, value in zip(xs, values, strict=True):
-            if math.isfinite(value):
-                objective._seen(x.astype(flat.np_dtype), float(value))
+        try:
+            values = evaluate(function, xs, executor, batch) if len(xs) else np.empty(0)
+        except EvaluationError as error:
+            _see(objective, xs, error.values)
+            raise
+        _see(objective, xs, values)
         if room < len(search.ask()):
             raise Stop(f"maxfun={limits.maxfun} evaluations are used up")
         search.tell(xs, values)
@@ -116,6 +117,14 @@ def run_search(
         objective.tell(objective.best_x, objective.best_f)
         if search.stop is not None:
             raise Stop(str(search.stop), True)
+
+
+def _see(objective: Objective, xs: Any, values: Any) -> None:
+    """Count values of points, and keep the best."""
+    objective.nfev += len(xs)
+    for x, value in zip(xs, values, strict=True):
+        if math.isfinite(value):
+            objective._seen(x.astype(objective.flat.np_dtype), float(value))
 
 
 class _Pointwise:

@@ -34,7 +34,11 @@ class EvaluationError(RuntimeError):
         Its place among the points.
     values : ndarray of float64
         What has been evaluated all the same; nan elsewhere.
+    result : Result, optional
+        Of `minimize`: how far it had come, with the best point of all that were evaluated.
     """
+
+    result: Any = None
 
     def __init__(self, message: str, point: Any = None, index: int = -1, values: Any = None):
         super().__init__(message)
@@ -95,6 +99,8 @@ def evaluate(
     array([5., 9.])
     """
     if isinstance(executor, Workers):
+        if batch is not None:
+            raise ValueError("[evaluate] batch is given beside a Workers: give it to that one")
         return executor(f, xs)
     with Workers(executor, batch=batch, on_error=on_error) as workers:
         return workers(f, xs)
@@ -139,8 +145,8 @@ class Workers:
         if not (executor is None or callable(executor) or hasattr(executor, "map")):
             if not hasattr(executor, "submit"):
                 raise TypeError(
-                    "[evaluate] executor must have submit or map, or be a function like map, which a "
-                    f"{type(executor).__name__} is not"
+                    "[evaluate] executor must have submit or map, or be a function like map, not "
+                    f"a {type(executor).__name__}"
                 )
         self._executor = executor
         self._batch = _batch_size(batch)
@@ -242,7 +248,7 @@ class Workers:
                     stopped.set()
             slots.release()
 
-        try:
+        def hand_over() -> None:
             for x in given:
                 slots.acquire()
                 if stopped.is_set():
@@ -253,17 +259,27 @@ class Workers:
                     future.add_done_callback(done)
                 else:
                     slots.release()
-        except BrokenExecutor:
-            pass  # the points that are not handed over are evaluated with those that are lost
-        except BaseException:
+
+        broken: BaseException | None = None
+        try:
+            try:
+                hand_over()
+            except BrokenExecutor as error:
+                broken = error
+            outcomes: list[_Outcome | None] = [self._outcome(future) for future in futures]
+        except BaseException:  # an interrupt
             for future in futures:
                 future.cancel()
             raise
-        outcomes: list[_Outcome | None] = [self._outcome(future) for future in futures]
-        outcomes += [None] * (len(given) - len(outcomes))
+        rest = range(len(futures), len(given))
+        outcomes += [None for _ in rest]
         lost = [i for i, o in enumerate(outcomes) if o is not None and _died(o)]
-        if lost or (len(futures) < len(given) and not stopped.is_set()):
-            self._after_death(call, given, outcomes, lost, executor)
+        if isinstance(executor, ProcessPoolExecutor):
+            if lost or broken:
+                self._after_death(call, given, outcomes, lost, executor)
+        elif broken:  # of another kind, which nothing is known to replace
+            for i in rest:
+                outcomes[i] = _Outcome(None, broken)
         return outcomes
 
     def _outcome(self, future: Any) -> _Outcome:
@@ -395,7 +411,7 @@ def _like(executor: Any, workers: int | None = None) -> ProcessPoolExecutor:
 
 def _told(error: BaseException) -> str:
     if isinstance(error, BrokenExecutor):
-        return "the process that was evaluating it has died"
+        return "the process that was evaluating it has died, or the executor is broken otherwise"
     return f"{type(error).__name__}: {error}"
 
 

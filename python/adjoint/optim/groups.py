@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import adjoint as ad
@@ -29,6 +28,8 @@ def check_names(who: str, given: Iterable[str], known: Iterable[str]) -> None:
             continue
         if word in WORDS and WORDS[word].split("=")[0] in names:
             raise TypeError(f"[{who}] the parameter is {WORDS[word]}=, not {word}=")
+        from difflib import get_close_matches  # seldom needed
+
         near = get_close_matches(str(word), names, 1)
         hint = f"did you mean {near[0]}=?" if near else f"there are {', '.join(names)}"
         raise TypeError(f"[{who}] there is no option {word!r}: {hint}")

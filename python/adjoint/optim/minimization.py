@@ -13,6 +13,7 @@ import adjoint as ad
 from adjoint._arguments import check_at_least_zero, check_callable, check_count, check_flag
 from adjoint.optim.constraints import augmented_lagrangian, read_constraints
 from adjoint.optim.drivers import first_order, run_first_order, run_search
+from adjoint.optim.evaluation import EvaluationError
 from adjoint.optim.implicit import attach_solution
 from adjoint.optim.methods import METHODS, Method, find_method, suggest
 from adjoint.optim.objective import Array, Flat, Limits, Objective, Stop
@@ -206,6 +207,9 @@ def minimize(
             kind.run(objective, **_tolerances(kind, own, flat, tol))
     except Stop as end:
         stop = end
+    except EvaluationError as error:
+        error.result = objective.result(chosen, Stop(str(error)))
+        raise
     result = objective.result(chosen, stop)
     limits.progress.close(result.nit, result.nfev, result.fun, result.reason)
     if common["gradient"] == "auto" and chosen not in SEARCHES:

@@ -133,6 +133,16 @@ class NAdam(FirstOrder):
     References
     ----------
     .. [1] T. Dozat, "Incorporating Nesterov momentum into Adam", ICLR Workshop, 2016.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> w = ad.tensor(3.0, requires_grad=True)
+    >>> opt = ad.optim.NAdam([w], 0.5)
+    >>> (w**2).backward()
+    >>> opt.step()
+    >>> round(w.item(), 6)
+    2.471774
     """
 
     def __init__(
@@ -248,6 +258,16 @@ class RAdam(FirstOrder):
     ----------
     .. [1] L. Liu, H. Jiang, P. He, W. Chen, X. Liu, J. Gao and J. Han, "On the variance of the
        adaptive learning rate and beyond", ICLR, 2020. arXiv:1908.03265.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> w = ad.tensor(3.0, requires_grad=True)
+    >>> opt = ad.optim.RAdam([w], 0.1)
+    >>> (w**2).backward()
+    >>> opt.step()
+    >>> round(w.item(), 6)  # at first it is descent
+    2.4
     """
 
     def __init__(

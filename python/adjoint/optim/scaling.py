@@ -154,18 +154,21 @@ def checked_rate(who: str, value: Any) -> ad.Tensor | Callable[[ad.Tensor], Any]
     """Return a learning rate as the tensor that steps read, or as a schedule; else raise."""
     if callable(value) and not isinstance(value, (ad.Tensor, type)):
         return value  # type: ignore[no-any-return]
-    is_tensor = isinstance(value, ad.Tensor) and value.ndim == 0
-    live = is_tensor and ad.isdtype(value.dtype, "real floating")
+    live: ad.Tensor | None = None
+    if isinstance(value, ad.Tensor) and not value.ndim and ad.isdtype(value.dtype, "real floating"):
+        live = value
     try:
         number = check_number(who, "learning_rate", value)
     except ad.TracedValueError:
-        number = 0.0  # what is traced has no value that could be checked
+        if live is None:
+            raise
+        return live  # what is traced has no value that could be checked
     if not (number >= 0.0 and math.isfinite(number)):
         raise ValueError(
             f"[{who}] learning_rate must be finite and not negative, got {number!r}: to ascend, "
             "give maximize=True"
         )
-    return value if live else ad.tensor(number, dtype=ad.float64)
+    return ad.tensor(number, dtype=ad.float64) if live is None else live
 
 
 # ---- Weight decay --------------------------------------------------------------------------------

@@ -121,6 +121,16 @@ class Rprop(FirstOrder):
     ----------
     .. [1] M. Riedmiller and H. Braun, "A direct adaptive method for faster backpropagation
        learning: The RPROP algorithm", IEEE Int. Conf. on Neural Networks, 1993.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> w = ad.tensor(3.0, requires_grad=True)
+    >>> opt = ad.optim.Rprop([w], 0.5)
+    >>> (w**2).backward()
+    >>> opt.step()
+    >>> round(w.item(), 6)  # only the sign counts
+    2.5
     """
 
     def __init__(
@@ -215,6 +225,16 @@ class Lion(FirstOrder):
     ----------
     .. [1] X. Chen et al., "Symbolic discovery of optimization algorithms", NeurIPS, 2023.
        arXiv:2302.06675.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> w = ad.tensor(3.0, requires_grad=True)
+    >>> opt = ad.optim.Lion([w], 0.5)
+    >>> (w**2).backward()
+    >>> opt.step()
+    >>> round(w.item(), 6)  # only the sign counts
+    2.5
     """
 
     def __init__(

@@ -165,7 +165,8 @@ class Transform(abc.ABC):
         return self.state_type is not None
 
     def __repr__(self) -> str:
-        shown = (f"{k}={v!r}" for k, v in vars(self).items() if not k.startswith("_"))
+        plain = (bool, float, tuple)
+        shown = (f"{k[1:]}={v!r}" for k, v in vars(self).items() if isinstance(v, plain))
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

@@ -14,7 +14,8 @@ TOLERANCE = 1e-5
 RATE = 1e-3
 BARS = (
     AtLeast(0.9, "torch fused", cases=CASES[:1]),
-    AtLeast(0.7, "torch fused", cases=CASES[1:]),
+    AtLeast(0.8, "torch fused", cases=CASES[1:2]),
+    AtLeast(1, "torch fused", cases=CASES[2:]),
     AtLeast(5, "torch", cases=CASES[:2]),
 )
 

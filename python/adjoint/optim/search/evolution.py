@@ -55,8 +55,8 @@ def orthogonal(z: Array) -> Array:
     """Return normal rows turned so that each n in turn are orthogonal, with the lengths they had.
 
     Such points tell more of the directions there are: the orthogonal sampling of H. Wang,
-    M. Emmerich, T. Bäck, "Mirrored orthogonal sampling for covariance matrix adaptation evolution strategies",
-    Evol. Comput. 27 (2019) 699-725.
+    M. Emmerich, T. Bäck, "Mirrored orthogonal sampling for covariance matrix adaptation evolution
+    strategies", Evol. Comput. 27 (2019) 699-725.
     """
     turned = []
     for rows in (z[i : i + z.shape[1]] for i in range(0, len(z), z.shape[1])):

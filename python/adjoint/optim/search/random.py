@@ -56,7 +56,7 @@ class RandomSearch(Search):
     >>> xs.shape
     (5, 1)
     >>> search.tell(xs, xs[:, 0] ** 2)
-    >>> search.best_f == min(xs[:, 0] ** 2)
+    >>> bool(search.best_f == min(xs[:, 0] ** 2))
     True
     """
 

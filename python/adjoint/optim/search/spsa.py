@@ -103,7 +103,8 @@ class SPSA(Search):
 
     def _signs(self) -> Array:
         pairs = self._average if self._rate else max(10, self._average)
-        return 2.0 * self._random().integers(2, size=(pairs, self._x0.size)) - 1.0
+        bits = self._random().integers(2, size=(pairs, self._x0.size))
+        return bits.astype(np.float64) * 2.0 - 1.0
 
     def _tell(self, xs: Array, values: Array) -> None:
         pairs = len(xs) // 2
