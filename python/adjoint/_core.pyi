@@ -513,6 +513,7 @@ class TreeDef:
 
     def __eq__(self, other: object, /) -> builtins.bool: ...
     def __hash__(self) -> int: ...
+    def __reduce__(self) -> str | tuple[Any, ...]: ...
     def flatten_up_to(self, tree: Any) -> list[Any]:
         """The parts of a pytree at the places of the leaves of this structure."""
     @property
@@ -2102,11 +2103,13 @@ class Compiled:
     def __copy__(self) -> Compiled:
         """The function itself."""
     def __deepcopy__(self, memo: Any, /) -> Compiled:
-        """The function itself."""
+        """The function itself, or one made of a copy of the function inside, if that has one."""
     def __get__(self, instance: Any, owner: Any = None, /) -> Any: ...
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """The name, by which it is found again."""
+        """The name by which its module holds it, or how it is made of the function inside."""
     __wrapped__: Callable[..., Any]
+    def _recipe(self) -> Tensor:
+        """What makes it of what."""
     def cache_info(self) -> Any:
         """How many calls found a program, how many traced, and the programs kept."""
     def program(self, *args: Any, **kwargs: Any) -> Program:

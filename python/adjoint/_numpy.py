@@ -71,6 +71,22 @@ def _cumulative(name: str) -> Callable[..., Any]:
     return flat_unless_told
 
 
+def _at_least(name: str) -> Callable[..., Any]:
+    """Return a function that NumPy describes as converting to arrays, and that solvers call for it.
+
+    SciPy's take what a function returns through it, and hand it to C. Where nothing is lost that
+    way, an array it is; a tensor whose derivative is asked for stays one.
+    """
+
+    def of_values(ary: Any) -> Any:
+        try:
+            return getattr(np, name)(np.asarray(ary))
+        except (TypeError, RuntimeError):
+            return getattr(ad, name)(ary)
+
+    return of_values
+
+
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
     limits = [
         named if _is_absent(value) else value for value, named in ((a_min, min), (a_max, max))
@@ -130,6 +146,9 @@ def _where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
 _SPECIAL: dict[str, Callable[..., Any]] = {
     "array_equal": lambda a1, a2, equal_nan=False: bool(ad.array_equal(a1, a2, equal_nan)),
     "array_equiv": lambda a1, a2: bool(ad.array_equiv(a1, a2)),
+    "atleast_1d": _at_least("atleast_1d"),
+    "atleast_2d": _at_least("atleast_2d"),
+    "atleast_3d": _at_least("atleast_3d"),
     "clip": _clip,
     "conjugate": lambda x, /: ad.positive(x),  # there are real numbers only
     "copy": lambda a: ad.asarray(a, copy=True),
@@ -139,8 +158,10 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
     "fabs": _in_floats("abs"),
     "iscomplexobj": lambda x: False,
     "isrealobj": lambda x: True,
+    "imag": lambda val: ad.zeros_like(val),
     "may_share_memory": _of_memory("may_share_memory"),
     "ndim": lambda a: a.ndim,
+    "real": lambda val: ad.positive(val),
     "rint": _in_floats("round"),
     "round": lambda a, decimals=0: ad.around(a, decimals),
     "shape": lambda a: a.shape,

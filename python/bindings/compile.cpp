@@ -19,6 +19,7 @@
 #include "graph/thread_state.h"
 #include "graph/watcher.h"
 #include "numbers.h"
+#include "pickling.h"
 #include "transforms.h"
 
 namespace adjoint::python {
@@ -186,22 +187,18 @@ PyObject* compiled_cache_info(PyObject* self, PyObject*) noexcept {
   });
 }
 
-// As functions are copied and pickled: as themselves, and by name.
-PyObject* compiled_copy(PyObject* self, PyObject*) { return Py_NewRef(self); }
-
-PyObject* compiled_reduce(PyObject* self, PyObject*) {
-  PyObject* name = PyObject_GetAttrString(as_compiled(self)->f, "__qualname__");
-  if (!name && PyErr_ExceptionMatches(PyExc_AttributeError))
-    PyErr_Format(PyExc_TypeError, "[compile] %R has no name to be pickled by", self);
-  return name;
+PyObject* compiled_recipe(PyObject* self, PyObject*) noexcept {
+  const PyCompiled* c = as_compiled(self);
+  return guarded([&]() -> PyObject* {
+    py::dict options;
+    options["static_argnums"] = as_tuple(c->state->static_argnums);
+    options["donate_argnums"] = as_tuple(c->state->donate_argnums);
+    return made_recipe("compile", py::make_tuple(py::handle(c->f)), std::move(options));
+  });
 }
 
 PyMethodDef compiled_methods[] = {
-    {"__copy__", compiled_copy, METH_NOARGS, "__copy__($self)\n--\n\nThe function itself."},
-    {"__deepcopy__", compiled_copy, METH_O,
-     "__deepcopy__($self, memo, /)\n--\n\nThe function itself."},
-    {"__reduce__", compiled_reduce, METH_NOARGS,
-     "__reduce__($self)\n--\n\nThe name, by which it is found again."},
+    ADJOINT_MADE_METHODS(compiled_recipe),
     {"program", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(compiled_program)),
      METH_FASTCALL | METH_KEYWORDS,
      "program($self, /, *args, **kwargs)\n--\n\nThe program for such arguments, traced if need be, "

@@ -17,6 +17,7 @@
 #include "graph/op.h"
 #include "graph/thread_state.h"
 #include "numbers.h"
+#include "pickling.h"
 
 namespace adjoint::python {
 
@@ -590,6 +591,25 @@ PyObject* transform_getattr(PyObject* self, PyObject* name_object) {
   return PyObject_GenericGetAttr(self, name_object);
 }
 
+PyObject* transform_recipe(PyObject* self, PyObject*) noexcept {
+  const TransformSpec& spec = *as_transform(self)->spec;
+  const py::handle f(as_transform(self)->f);
+  return guarded([&]() -> PyObject* {
+    if (spec.directions) return made_recipe("_directions", py::make_tuple(f));
+    if (spec.kind == TransformKind::vmap)
+      return made_recipe("vmap", py::make_tuple(f, spec.in_axes, spec.out_axes));
+    const py::object argnums =
+        spec.single ? py::object(py::int_(spec.argnums[0])) : py::object(as_tuple(spec.argnums));
+    py::dict how;
+    if (spec.kind == TransformKind::jacobian) how["mode"] = "reverse";
+    return made_recipe(name_of(spec.kind), py::make_tuple(f, argnums, spec.has_aux),
+                       std::move(how));
+  });
+}
+
+PyMethodDef transform_methods[] = {ADJOINT_MADE_METHODS(transform_recipe),
+                                   {nullptr, nullptr, 0, nullptr}};
+
 PyMemberDef transform_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(PyTransform, vectorcall), READONLY, nullptr},
     {"__wrapped__", T_OBJECT, offsetof(PyTransform, f), READONLY, nullptr},
@@ -600,6 +620,7 @@ void make_transform_type() {
                          {Py_tp_traverse, reinterpret_cast<void*>(transform_traverse)},
                          {Py_tp_clear, reinterpret_cast<void*>(transform_clear)},
                          {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+                         {Py_tp_methods, transform_methods},
                          {Py_tp_members, transform_members},
                          {Py_tp_repr, reinterpret_cast<void*>(transform_repr)},
                          {Py_tp_descr_get, reinterpret_cast<void*>(transform_bind)},

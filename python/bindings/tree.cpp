@@ -385,6 +385,13 @@ void init_tree(py::module_& m) {
              return py::isinstance<TreeDef>(o) && d.equals(o.cast<const TreeDef&>());
            })
       .def("__hash__", &TreeDef::to_hash)
+      // Pickled as a pytree with numbers for leaves.
+      .def("__reduce__",
+           [](const TreeDef& d) {
+             const std::vector<py::object> leaves(d.leaf_count(), py::object(py::int_(0)));
+             const py::object structure = py::module_::import("adjoint.tree").attr("structure");
+             return py::make_tuple(structure, py::make_tuple(d.unflatten(leaves)));
+           })
       .def("__repr__", &TreeDef::text);
 
   py::module_ tree = m.def_submodule("tree", "Functions on nested containers of tensors.");

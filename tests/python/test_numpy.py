@@ -93,8 +93,6 @@ FUNCTIONS = [
     ("isin", (A, [1.0, 2.0]), {}),
     ("nanmedian", (A,), {"axis": 1}),
     ("digitize", (A, [-1.0, 0.0, 1.0]), {}),
-    ("atleast_1d", (V,), {}),
-    ("atleast_1d", (V, A), {}),
     ("broadcast_arrays", (A, V[:4]), {}),
     ("broadcast_to", (V, (2, 5)), {}),
     ("clip", (A, -0.5, 0.5), {}),

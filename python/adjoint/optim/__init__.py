@@ -1,4 +1,8 @@
-"""Optimizers: pure ``init``/``update`` pairs on pytrees that also drive a training loop."""
+"""Optimizers: pure ``init``/``update`` pairs on pytrees that also drive a training loop.
+
+`minimize` is the one call for every method. `search` holds the derivative-free methods; both are
+imported at first use, as they need NumPy.
+"""
 
 from adjoint.optim.adagrad import (
     Adadelta,
@@ -66,7 +70,37 @@ from adjoint.optim.signs import (
 )
 from adjoint.optim.transform import Transform, apply_updates, chain
 
-__all__ = [
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from adjoint.optim import search as search
+    from adjoint.optim.evaluation import EvaluationError as EvaluationError
+    from adjoint.optim.evaluation import EvaluationWarning as EvaluationWarning
+    from adjoint.optim.evaluation import Workers as Workers
+    from adjoint.optim.evaluation import evaluate as evaluate
+    from adjoint.optim.fit import curve_fit as curve_fit
+    from adjoint.optim.minimization import minimize as minimize
+    from adjoint.optim.residuals import least_squares as least_squares
+    from adjoint.optim.result import Iteration as Iteration
+    from adjoint.optim.result import Result as Result
+    from adjoint.optim.roots import root as root
+
+_MODULES = frozenset(("search",))
+_NAMES = {
+    "EvaluationError": "evaluation",
+    "EvaluationWarning": "evaluation",
+    "Iteration": "result",
+    "Result": "result",
+    "Workers": "evaluation",
+    "curve_fit": "fit",
+    "evaluate": "evaluation",
+    "least_squares": "residuals",
+    "minimize": "minimization",
+    "root": "roots",
+}
+
+__all__ = [  # noqa: PLE0604
     "SGD",
     "AccumulateState",
     "Adadelta",
@@ -126,4 +160,18 @@ __all__ = [
     "sequence_schedule",
     "step_schedule",
     "trace",
+    *sorted(_MODULES),
+    *_NAMES,
 ]
+
+
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(f"adjoint.optim.{name}")
+    if name in _NAMES:
+        value = getattr(import_module(f"adjoint.optim.{_NAMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'adjoint.optim' has no attribute {name!r}")

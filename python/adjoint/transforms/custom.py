@@ -20,6 +20,7 @@ from adjoint import _core, tree
 from adjoint._arguments import check_callable
 from adjoint._core import Tensor, TreeDef
 from adjoint._dtypes import is_differentiable
+from adjoint._pickling import Made, PickledByName
 from adjoint.transforms.snapshot import Snapshot, snapshot
 
 __all__ = ["checkpoint", "custom_jvp", "custom_vjp"]
@@ -293,7 +294,7 @@ def _name(f: Callable[..., Any]) -> str:
 # ---- The public functions ------------------------------------------------------------------------
 
 
-class _Custom:
+class _Custom(PickledByName):
     """A function that has a rule where a derivative is wanted, and is itself elsewhere."""
 
     def __init__(self, f: Callable[..., Any]) -> None:
@@ -541,7 +542,6 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     """
     check_callable("checkpoint", f=f)
 
-    @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
         frame, tensors = take_apart((args, kwargs))
         handles = list({id(x): x for x in tensors}.values())
@@ -605,7 +605,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         apart.write([None if x is None else next(fresh) for x in apart.written()])
         return out.fill(values)
 
-    return call
+    return Made(call, f, checkpoint)
 
 
 def _by_batches(

@@ -9,6 +9,7 @@ from adjoint import _core
 from adjoint._arguments import check_callable, check_flag
 from adjoint._core import DType, Tensor
 from adjoint._dtypes import is_differentiable
+from adjoint._pickling import Made
 from adjoint.transforms.custom import Maybe, Tensors, attach, differentiated, repeated, stopped
 
 __all__ = ["host_op"]
@@ -92,8 +93,7 @@ def host_op(
         return values[0] if single else tuple(values)
 
     op.__name__ = op.__qualname__ = name
-    op.__doc__ = f.__doc__
-    return op
+    return Made(op, f, host_op, shape, vjp, vectorized=vectorized)
 
 
 def _spec(answer: Any, name: str) -> Spec:

@@ -14,6 +14,7 @@ from adjoint import _core, linalg, tree
 from adjoint._arguments import check_at_least_zero, check_callable, check_count
 from adjoint._core import Tensor
 from adjoint._dtypes import is_differentiable
+from adjoint._pickling import Made
 from adjoint.transforms.control import while_loop
 from adjoint.transforms.custom import (
     Frame,
@@ -80,7 +81,8 @@ def custom_root(
     0.25
     """
     solve = _dense_solve("custom_root") if linear_solve is None else linear_solve
-    return _implicit("custom_root", f, f, solver, solve)
+    root = _implicit("custom_root", f, f, solver, solve)
+    return Made(root, f, custom_root, solver, linear_solve)
 
 
 def _implicit(
@@ -233,9 +235,12 @@ def custom_fixed_point(
     def residual(x: Any, *args: Any) -> Any:
         return tree.map(lambda a, b: a - b, x, f(x, *args))
 
-    solver = iterate if solver is None else solver
     solve = _dense_solve("custom_fixed_point") if linear_solve is None else linear_solve
-    return _implicit("custom_fixed_point", residual, f, solver, solve)
+    found = _implicit(
+        "custom_fixed_point", residual, f, iterate if solver is None else solver, solve
+    )
+    how = {"linear_solve": linear_solve, "tol": tol, "max_steps": max_steps}
+    return Made(found, f, custom_fixed_point, solver, **how)
 
 
 # ---- The default linear solve --------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from adjoint import _core, tree
 from adjoint._arguments import check_choice
 from adjoint._core import Tensor, _directions, jvp, vjp
+from adjoint._pickling import Made
 
 if TYPE_CHECKING:
     from adjoint.transforms.coloring import Colouring, Pattern
@@ -84,12 +85,12 @@ def jacobian(
     check_choice("jacobian", "mode", mode, _MODES)
     reverse: Callable[..., Any] = _core._jacobian(f, argnums, has_aux)
     if sparsity is not None:
-        return _sparse_jacobian(f, mode, sparsity, argnums, has_aux)
+        sparse = _sparse_jacobian(f, mode, sparsity, argnums, has_aux)
+        return Made(sparse, f, jacobian, argnums, has_aux, mode=mode, sparsity=sparsity)
     if mode == "reverse":
         return reverse
     tall: set[Any] = set()  # the shapes of inputs that gave more outputs than they have elements
 
-    @functools.wraps(f)
     def derivative(*args: Any, **kwargs: Any) -> Any:
         call = _Call("jacobian", f, argnums, has_aux, args, kwargs)
         if call.size == 0:
@@ -101,7 +102,7 @@ def jacobian(
                 tall.add(call.shapes)
         return call.forward()
 
-    return derivative
+    return Made(derivative, f, jacobian, argnums, has_aux, mode=mode)
 
 
 def hessian(
@@ -149,7 +150,8 @@ def hessian(
         # Reverse mode twice: forward mode over it costs more in every case but the widest losses.
         dense: Callable[..., Any] = _core._hessian(f, argnums, has_aux)
         return dense
-    return _sparse_hessian(f, sparsity, argnums, has_aux)
+    sparse = _sparse_hessian(f, sparsity, argnums, has_aux)
+    return Made(sparse, f, hessian, argnums, has_aux, sparsity=sparsity)
 
 
 class _Tall(Exception):
@@ -352,7 +354,6 @@ def _sparse(
         rows = constant(seeds(like.size)).astype(like.dtype, copy=False)
         return _core.reshape(rows, (rows.shape[0], *like.shape))
 
-    @functools.wraps(f)
     def derivative(*args: Any, **kwargs: Any) -> Any:
         call = _Call(name, f, argnums, has_aux, args, kwargs)
         x = call.one_array()

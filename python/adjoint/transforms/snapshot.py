@@ -12,6 +12,8 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from adjoint._pickling import Made
+
 
 @functools.lru_cache(maxsize=1024)
 def _names(code: types.CodeType) -> frozenset[str]:
@@ -73,6 +75,8 @@ class Snapshot:
                 *map(self._of, value.args),
                 **{name: self._of(v) for name, v in value.keywords.items()},
             )
+        if isinstance(value, Made):
+            return value.mapped(self._of)
         if not isinstance(value, types.FunctionType):
             return value
         if value not in self._functions:

@@ -1,0 +1,235 @@
+"""Equality and inequality constraints: the augmented Lagrangian.
+
+A sequence of problems with bounds alone, whose objective is that of Powell, Hestenes and
+Rockafellar; after each, the multipliers move by what is violated, and the penalty grows where that
+did not become less. J. Nocedal, S. J. Wright, "Numerical Optimization", 2nd ed. (2006), section
+17.4; E. G. Birgin, J. M. Martínez, "Practical Augmented Lagrangian Methods" (2014), algorithm 4.1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import adjoint as ad
+from adjoint._arguments import check_callable, check_choice
+from adjoint.optim.lbfgsb import l_bfgs_b
+from adjoint.optim.methods import suggest
+from adjoint.optim.objective import Array, Limits, Objective, Stop
+from adjoint.optim.progress import Progress
+
+__all__ = ["Condition", "augmented_lagrangian", "read_constraints"]
+
+
+class Condition(NamedTuple):
+    """Some values that must be zero, or not negative."""
+
+    fun: Any
+    equal: bool
+    args: tuple[Any, ...]
+
+
+def read_constraints(who: str, constraints: Any) -> tuple[Condition, ...]:
+    """Return the constraints as they are given to `minimize`, checked."""
+    if isinstance(constraints, Mapping):
+        constraints = (constraints,)
+    if not isinstance(constraints, Sequence):
+        raise TypeError(
+            f"[{who}] constraints must be dicts {{'type': 'eq' or 'ineq', 'fun': ...}}, not a "
+            f"{type(constraints).__name__}"
+        )
+    found = []
+    for given in constraints:
+        if not isinstance(given, Mapping):
+            raise TypeError(
+                f"[{who}] a constraint must be a dict {{'type': 'eq' or 'ineq', 'fun': ...}}, not "
+                f"a {type(given).__name__}"
+            )
+        for name in given:
+            if name not in ("type", "fun", "args"):
+                raise suggest(who, "a constraint", str(name), ["type", "fun", "args"])
+        if "type" not in given or "fun" not in given:
+            raise ValueError(f"[{who}] a constraint needs 'type' and 'fun'")
+        check_choice(who, "the type of a constraint", given["type"], ("eq", "ineq"))
+        check_callable(who, fun=given["fun"])
+        args = given.get("args", ())
+        found.append(Condition(given["fun"], given["type"] == "eq", tuple(args)))
+    return tuple(found)
+
+
+class _Lagrangian:
+    """The objective of the inner problems; multipliers and penalty are arguments."""
+
+    def __init__(self, f: Any, conditions: tuple[Condition, ...], has_aux: bool) -> None:
+        self.f, self.conditions, self.has_aux = f, conditions, has_aux
+
+    def __call__(self, x: Any, args: Any, multipliers: Any, penalty: Any) -> Any:
+        out = self.f(x, *args)
+        total = out[0] if self.has_aux else out
+        for condition, weight in zip(self.conditions, multipliers, strict=True):
+            c = condition.fun(x, *condition.args)
+            if condition.equal:
+                total = total + ad.sum(weight * c + 0.5 * penalty * c * c)
+            else:
+                pushed = ad.maximum(weight - penalty * c, 0.0)
+                total = total + ad.sum(pushed * pushed - weight * weight) / (2.0 * penalty)
+        return total
+
+
+def augmented_lagrangian(
+    objective: Objective,
+    conditions: tuple[Condition, ...],
+    *,
+    gtol: float,
+    ctol: float = 1e-8,
+    penalty: float = 10.0,
+    growth: float = 10.0,
+    memory: int = 10,
+) -> None:
+    """Minimize under constraints."""
+    _Outer(objective, conditions, gtol, ctol, penalty, growth, memory).run()
+
+
+class _Outer:
+    """The loop over multipliers and penalty."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        conditions: tuple[Condition, ...],
+        gtol: float,
+        ctol: float,
+        penalty: float,
+        growth: float,
+        memory: int,
+    ) -> None:
+        self.objective, self.conditions = objective, conditions
+        self.gtol, self.penalty = gtol, penalty
+        eps = float(np.finfo(objective.flat.np_dtype).eps)
+        self.ctol = max(ctol, 100 * eps)
+        self.growth, self.memory = growth, memory
+        self.lagrangian = _Lagrangian(objective.f, conditions, objective.has_aux)
+        self.best_violation = math.inf
+
+    def values(self, x: Array) -> list[Array]:
+        """Return the constraints at a point, each as an array."""
+        tree = self.objective.flat.unflatten(x)
+        out = []
+        for condition in self.conditions:
+            c = condition.fun(tree, *condition.args)
+            out.append(np.array(c.numpy() if isinstance(c, ad.Tensor) else c, x.dtype))
+        return out
+
+    def run(self) -> None:
+        """Alternate inner problems and multipliers until both are content."""
+        outer = self.objective
+        x = outer.best_x
+        found = self.values(x)
+        multipliers = [np.zeros_like(c) for c in found]
+        before, loose = math.inf, max(self.gtol, 1e-2)
+        penalty = self.penalty
+        stuck = 0
+        while True:
+            inner = self.inner(x, multipliers, penalty)
+            try:
+                l_bfgs_b(inner, gtol=loose, ftol=0.0, memory=self.memory)
+            except Stop as end:
+                stop = end
+            x = inner.best_x
+            self.take_over(inner)
+            found = self.values(x)
+            violation = max(
+                self.violation(c, found_c)
+                for c, found_c in zip(self.conditions, found, strict=True)
+            )
+            self.keep(x, violation, multipliers, inner)
+            if not stop.success and inner.nfev == 1:
+                raise stop
+            if stop.reason.startswith(("maxfun", "maxtime", "maxiter", "the callback")):
+                raise stop
+            gap = self.complementarity(found, multipliers, penalty)
+            multipliers = self.moved(found, multipliers, penalty)
+            outer.violation, outer.multipliers = violation, [ad.asarray(m) for m in multipliers]
+            if max(violation, gap) <= self.ctol and loose <= self.gtol:
+                raise Stop(
+                    f"constraints are met to ctol={self.ctol:g}, and the gradient of the "
+                    f"Lagrangian is at most gtol={self.gtol:g}",
+                    True,
+                )
+            if max(violation, gap) > 0.25 * before:
+                penalty = min(penalty * self.growth, 1e12)
+                stuck += 1
+            else:
+                stuck = 0
+            if stuck > 15:
+                raise Stop(f"the constraints cannot be met better than to {violation:.3g}")
+            before = max(violation, gap)
+            loose = max(self.gtol, 0.1 * loose)
+
+    def inner(self, x: Array, multipliers: list[Array], penalty: float) -> Objective:
+        """Return the inner problem, which counts on from where the outer one stands."""
+        outer = self.objective
+        limits = Limits(None, None, None, outer.limits.callback, Progress("", shown=False))
+        limits.__dict__.update(outer.limits.__dict__)
+        weights = [ad.asarray(m) for m in multipliers]
+        scale = ad.asarray(penalty, dtype=outer.flat.dtype)
+        inner = Objective(
+            self.lagrangian,
+            outer.flat,
+            (outer.args, weights, scale),
+            limits,
+            compiled=outer.compiles,
+            gradient=outer.gradient,
+        )
+        inner.bounds, inner.best_x = outer.bounds, x
+        inner.nit, inner.nfev, inner.ngev = outer.nit, outer.nfev, outer.ngev
+        inner.history = outer.history
+        return inner
+
+    def take_over(self, inner: Objective) -> None:
+        """Count what the inner problem has used."""
+        outer = self.objective
+        outer.nit, outer.nfev, outer.ngev = inner.nit, inner.nfev, inner.ngev
+        outer.compiles = inner.compiles
+
+    def keep(self, x: Array, violation: float, multipliers: list[Array], inner: Objective) -> None:
+        """Keep the better point: first by what is violated, then by the value."""
+        outer = self.objective
+        f = outer._value(x)
+        if not math.isfinite(f):
+            return
+        content = max(violation, self.ctol) <= max(self.best_violation, self.ctol)
+        if content or outer.best_f == math.inf:
+            outer.best_x, outer.best_f, outer.best_g = x, f, None
+            self.best_violation = violation
+
+    @staticmethod
+    def violation(condition: Condition, c: Array) -> float:
+        """Return by how much a constraint is not met."""
+        if not c.size:
+            return 0.0
+        worst = float(np.max(np.abs(c))) if condition.equal else float(max(0.0, np.max(-c)))
+        return worst if math.isfinite(worst) else math.inf
+
+    def complementarity(
+        self, found: list[Array], multipliers: list[Array], penalty: float
+    ) -> float:
+        """Return by how much inequalities with a multiplier are not active."""
+        gaps = [
+            float(np.max(np.abs(np.minimum(c, m / penalty))))
+            if c.size and not condition.equal
+            else 0.0
+            for condition, c, m in zip(self.conditions, found, multipliers, strict=True)
+        ]
+        return max(gaps, default=0.0)
+
+    def moved(self, found: list[Array], multipliers: list[Array], penalty: float) -> list[Array]:
+        """Return the next multipliers, kept within what numbers can carry."""
+        out = []
+        for condition, c, m in zip(self.conditions, found, multipliers, strict=True):
+            new = m + penalty * c if condition.equal else np.maximum(m - penalty * c, 0.0)
+            out.append(np.clip(new, -1e20, 1e20).astype(c.dtype))
+        return out

@@ -1,0 +1,145 @@
+"""How `minimize` drives the optimizers of first order and the derivative-free searches."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import adjoint as ad
+from adjoint.optim.base import Optimizer
+from adjoint.optim.evaluation import EvaluationError, evaluate
+from adjoint.optim.objective import Objective, Stop, check_scalar
+from adjoint.optim.result import Iteration
+from adjoint.optim.transform import apply_updates
+
+__all__ = ["FirstOrderMethod", "first_order", "run_first_order", "run_search"]
+
+
+class FirstOrderMethod:
+    """An optimizer of this package under the name of a method."""
+
+    def __init__(self, make: Callable[..., Optimizer]) -> None:
+        self.make = make
+
+    def options(self) -> list[str]:
+        """Return the names of its options."""
+        parameters = inspect.signature(self.make).parameters
+        return [*[name for name in parameters if name != "params"], "gtol"]
+
+
+@functools.cache
+def first_order() -> dict[str, FirstOrderMethod]:
+    """Return the optimizers of the package by their names in lower case."""
+    import adjoint.optim as package
+
+    found = {}
+    for name in package.__all__:
+        thing = getattr(package, name, None)
+        if isinstance(thing, type) and issubclass(thing, Optimizer) and thing is not Optimizer:
+            found[name.lower()] = FirstOrderMethod(thing)
+    return found
+
+
+def run_first_order(
+    objective: Objective, method: FirstOrderMethod, options: dict[str, Any], gtol: float
+) -> None:
+    """Step until the gradient is small; within bounds each step is projected."""
+    gtol = options.pop("gtol", gtol)
+    optimizer = method.make(**options)
+    x = ad.asarray(objective.best_x)
+    state = optimizer.init(x)
+    low, high = (ad.asarray(end) for end in objective.box())
+    clipped = objective.bounds is not None
+
+    def move(x: ad.Tensor, g: ad.Tensor, state: Any) -> tuple[ad.Tensor, Any]:
+        updates, state = optimizer.update(g, state, x)
+        x = apply_updates(x, updates)
+        return (ad.clip(x, low, high) if clipped else x), state
+
+    if objective.compiles:
+        move = ad.compile(move)
+    f, g = objective.value_and_grad(x.numpy())
+    objective.check_start(f, g, gtol)
+    while True:
+        x, state = move(x, ad.asarray(g), state)
+        point = x.numpy()
+        f, g = objective.value_and_grad(point)
+        left = np.clip(point - g, *objective.box()) - point if clipped else g
+        size = float(np.max(np.abs(left)))
+        objective.step(point, f, size, g)
+        if size <= gtol:
+            raise Stop(f"the gradient is at most gtol={gtol:g}", True)
+        if not np.isfinite(point).all() or (math.isnan(f) and math.isnan(size)):
+            raise Stop("the steps have left the finite numbers: try a lower learning rate")
+
+
+def run_search(
+    objective: Objective,
+    search_class: Any,
+    options: dict[str, Any],
+    seed: int | None,
+    executor: Any,
+    batch: Any,
+    tol: float | None,
+) -> None:
+    """Ask, evaluate and tell until the search or a limit says stop."""
+    flat, limits = objective.flat, objective.limits
+    if tol is not None and "tol" in search_class.options():
+        options = {"tol": tol, **options}
+    bounds = (
+        None if objective.bounds is None else tuple(np.asarray(b, float) for b in objective.bounds)
+    )
+    search = search_class(objective.best_x.astype(float), bounds=bounds, seed=seed, **options)
+    function = _Pointwise(objective.f, flat, objective.args, objective.has_aux)
+    while True:
+        xs = search.ask()
+        room = limits.maxfun - objective.nfev
+        if room < len(xs):
+            # The points that fit are evaluated, so that the best among them is not lost.
+            xs = xs[: int(max(room, 0))]
+        try:
+            values = evaluate(function, xs, executor, batch) if len(xs) else np.empty(0)
+        except EvaluationError as error:
+            _see(objective, xs, error.values)
+            raise
+        _see(objective, xs, values)
+        if room < len(search.ask()):
+            raise Stop(f"maxfun={limits.maxfun} evaluations are used up")
+        search.tell(xs, values)
+        objective.nit += 1
+        row = Iteration(objective.nit, objective.nfev, objective.best_f, None, limits.seconds())
+        objective.history.append(row)
+        objective.tell(objective.best_x, objective.best_f)
+        if search.stop is not None:
+            raise Stop(str(search.stop), True)
+
+
+def _see(objective: Objective, xs: Any, values: Any) -> None:
+    """Count values of points, and keep the best."""
+    objective.nfev += len(xs)
+    for x, value in zip(xs, values, strict=True):
+        if math.isfinite(value):
+            objective._seen(x.astype(objective.flat.np_dtype), float(value))
+
+
+class _Pointwise:
+    """The objective as a function of one flat vector; it can be sent to other processes."""
+
+    def __init__(
+        self, f: Callable[..., Any], flat: Any, args: tuple[Any, ...], has_aux: bool
+    ) -> None:
+        self.f, self.flat, self.args, self.has_aux = f, flat, args, has_aux
+
+    def __call__(self, x: Any) -> Any:
+        if isinstance(x, np.ndarray):
+            x = ad.asarray(x)
+        if x.dtype != self.flat.dtype:
+            x = ad.astype(x, self.flat.dtype)
+        out = self.f(self.flat.unflatten(x), *self.args)
+        out = out[0] if self.has_aux else out
+        return check_scalar("minimize", out, self.flat.dtype)

@@ -1,0 +1,192 @@
+"""Curve fitting: the parameters of a model from data, with their covariance."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import adjoint as ad
+from adjoint._arguments import check_callable, check_flag
+from adjoint.optim.minimization import make_limits
+from adjoint.optim.objective import Array
+from adjoint.optim.residuals import solve
+
+__all__ = ["curve_fit"]
+
+WHO = "curve_fit"
+
+
+def curve_fit(
+    model: Callable[..., Any],
+    xdata: Any,
+    ydata: Any,
+    p0: Any = None,
+    sigma: Any = None,
+    absolute_sigma: bool = False,
+    bounds: Any = None,
+    method: str = "lm",
+    full_output: bool = False,
+    **options: Any,
+) -> Any:
+    """Fit a model to data by least squares.
+
+    Parameters
+    ----------
+    model : callable
+        ``model(xdata, *params)`` returns what `ydata` should be. Where `p0` is a dict or nested, it
+        is called ``model(xdata, params)`` with parameters of that structure.
+    xdata : array or pytree of arrays
+        Passed to the model, as tensors.
+    ydata : array
+    p0 : sequence of numbers, or pytree, optional
+        Where to start; ones for the parameters in the signature of the model if it is left out.
+    sigma : array, optional
+        Standard deviations of `ydata`, of its shape, or the covariance matrix of its elements.
+    absolute_sigma : bool, default False
+        Whether `sigma` is meant as it is; else only ratios count, and the covariance is scaled so
+        that the residuals agree with it.
+    bounds, method
+        As for `least_squares`.
+    full_output : bool, default False
+        Return the `Result` as well.
+    **options
+        ``loss``, ``loss_scale``, ``tol``, ``maxiter``, ``maxfun``, ``maxtime``, ``callback``,
+        ``progress`` and ``options`` of `least_squares`.
+
+    Returns
+    -------
+    popt : Tensor, or pytree
+        The parameters, like `p0`; a vector if that is a sequence.
+    pcov : Tensor
+        Their covariance, by the flattened parameters; inf where the data do not determine them.
+
+    Raises
+    ------
+    RuntimeError
+        If no fit is found.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> x = ad.linspace(0, 4, 50)
+    >>> y = 2.5 * ad.exp(-1.3 * x) + 0.5
+    >>> popt, pcov = ad.optim.curve_fit(lambda x, a, b, c: a * ad.exp(-b * x) + c, x, y)
+    >>> [round(v, 6) for v in popt.tolist()]
+    [2.5, 1.3, 0.5]
+    """
+    check_callable(WHO, model=model)
+    check_flag(WHO, "absolute_sigma", absolute_sigma)
+    x = ad.tree.map(_number_tensor, xdata)
+    y = _number_tensor(ydata)
+    if not bool(ad.all(ad.isfinite(y))):
+        raise ValueError(f"[{WHO}] ydata must be finite")
+    start = _start(model) if p0 is None else p0
+    plain = _is_plain(start)
+    if plain:
+        start = ad.asarray(start)
+        start = start if start.ndim else ad.reshape(start, (1,))
+    whiten = _whitening(sigma, y)
+
+    def residuals(params: Any, x: Any, y: ad.Tensor) -> ad.Tensor:
+        parts = [params[i] for i in range(params.shape[0])] if plain else [params]
+        return whiten(ad.asarray(model(x, *parts)) - y)
+
+    limits = {n: options.pop(n, None) for n in ("maxiter", "maxfun", "maxtime", "callback")}
+    limits["progress"] = options.pop("progress", False)
+    taken: dict[str, Any] = {"loss": "linear", "loss_scale": 1.0, "tol": None, "options": None}
+    for name in options:
+        if name not in taken:
+            from adjoint.optim.methods import suggest
+
+            raise suggest(WHO, WHO, name, [*taken, *limits])
+    taken.update(options)
+    result = solve(
+        WHO,
+        residuals,
+        start,
+        method,
+        (x, y),
+        bounds,
+        taken["loss"],
+        taken["loss_scale"],
+        taken["tol"],
+        make_limits(WHO, **limits),
+        taken["options"],
+    )
+    if not result.success:
+        raise RuntimeError(f"[{WHO}] no fit was found: {result.reason}")
+    count = result.fun.size
+    cov = _covariance(result, count, absolute_sigma)
+    if full_output:
+        return result.x, cov, result
+    return result.x, cov
+
+
+def _number_tensor(value: Any) -> ad.Tensor:
+    x = ad.asarray(value)
+    return ad.astype(x, ad.float64) if x.dtype.kind in "iub" else x
+
+
+def _is_plain(start: Any) -> bool:
+    if isinstance(start, dict):
+        return False
+    if isinstance(start, (list, tuple)):
+        return all(
+            np.ndim(v.numpy() if isinstance(v, ad.Tensor) else v) == 0 and not isinstance(v, dict)
+            for v in start
+        )
+    return np.ndim(start.numpy() if isinstance(start, ad.Tensor) else start) <= 1
+
+
+def _start(model: Callable[..., Any]) -> Array:
+    parameters = list(inspect.signature(model).parameters.values())[1:]
+    if not parameters or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        raise ValueError(f"[{WHO}] the number of parameters is not known: give p0")
+    return np.ones(len(parameters))
+
+
+def _whitening(sigma: Any, y: ad.Tensor) -> Callable[[ad.Tensor], ad.Tensor]:
+    """Return what makes residuals of equal weight of them."""
+    if sigma is None:
+        return lambda r: r
+    given = _number_tensor(sigma)
+    if given.shape in (y.shape, ()):
+        if not bool(ad.all(given > 0)):
+            raise ValueError(f"[{WHO}] sigma must be positive")
+        return lambda r: r / given
+    if given.shape == (y.size, y.size):
+        try:
+            factor = ad.linalg.cholesky(given)
+        except ad.linalg.LinAlgError:
+            raise ValueError(f"[{WHO}] sigma as a matrix must be positive definite") from None
+        return lambda r: ad.linalg.solve_triangular(factor, ad.reshape(r, (-1,)), lower=True)
+    raise ValueError(
+        f"[{WHO}] sigma must be of the shape of ydata, or a covariance matrix of it: shapes "
+        f"{given.shape} and {y.shape}"
+    )
+
+
+def _covariance(result: Any, count: int, absolute: bool) -> ad.Tensor:
+    jacobian = np.array(result.jac.numpy(), float)
+    n = jacobian.shape[1]
+    scale = np.linalg.norm(jacobian, axis=0)
+    known = scale > 0
+    _, s, vt = np.linalg.svd(jacobian / np.where(known, scale, 1.0), full_matrices=False)
+    cut = np.finfo(float).eps * max(jacobian.shape) * (s[0] if s.size else 0.0)
+    if len(s) < n or (s <= cut).any() or not known.all() or (count <= n and not absolute):
+        warnings.warn(
+            f"[{WHO}] the data do not determine all parameters: the covariance is not known",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return ad.asarray(np.full((n, n), math.inf), dtype=result.jac.dtype)
+    half = vt.T / s / scale[:, None]
+    cov = half @ half.T
+    if not absolute:
+        cov = cov * (2 * result.cost / (count - n))
+    return ad.asarray(cov, dtype=result.jac.dtype)

@@ -1,0 +1,502 @@
+"""The function to be minimized, as the methods see it: of one flat vector, counted and limited.
+
+A method asks an `Objective` for values, gradients, Hessians and products with them, tells it each
+iteration, and is stopped by it where a limit is reached or the callback asks for it. What has been
+evaluated is never lost: the objective keeps the best point.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import time
+import types
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+import adjoint as ad
+from adjoint.optim.progress import Progress
+from adjoint.optim.result import Iteration, Result
+
+__all__ = [
+    "Flat",
+    "Limits",
+    "Objective",
+    "Stop",
+    "check_scalar",
+    "kept_functions",
+    "pure_functions",
+]
+
+Array = np.ndarray[Any, Any]
+
+
+class Stop(Exception):
+    """Ends a method from inside: it has converged, or somebody or something said so."""
+
+    def __init__(self, reason: str, success: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.success = reason, success
+
+
+class Flat:
+    """How a tree of floating tensors and one vector stand for each other."""
+
+    def __init__(self, who: str, x0: Any, name: str = "x0") -> None:
+        given, self.treedef = ad.tree.flatten(ad.asarray(x0) if _is_array(x0) else x0)
+        try:
+            leaves = [ad.asarray(leaf) for leaf in given]
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"[{who}] {name} must be a number, an array or a tree of them: {error}"
+            ) from None
+        if not leaves:
+            raise ValueError(f"[{who}] {name} holds no numbers")
+        leaves = [ad.astype(x, ad.float64) if x.dtype.kind in "iu" else x for x in leaves]
+        for leaf in leaves:
+            if not ad.isdtype(leaf.dtype, "real floating"):
+                raise TypeError(f"[{who}] {name} must be real numbers, not {leaf.dtype}")
+        self.shapes = tuple(leaf.shape for leaf in leaves)
+        self.dtypes = tuple(leaf.dtype for leaf in leaves)
+        self.sizes = tuple(leaf.size for leaf in leaves)
+        self.size = sum(self.sizes)
+        self.dtype = ad.result_type(*self.dtypes)
+        if self.dtype not in (ad.float32, ad.float64):
+            self.dtype = ad.float32  # a half precision is too coarse to search in
+        self.np_dtype = np.dtype(str(self.dtype))
+        self.plain = len(leaves) == 1 and len(self.shapes[0]) == 1 and leaves[0].dtype == self.dtype
+        self.start = self.flatten(leaves)
+        if self.size == 0:
+            raise ValueError(f"[{who}] {name} holds no numbers")
+
+    @property
+    def key(self) -> Any:
+        """What two of them have in common that do the same."""
+        return (repr(self.treedef), self.shapes, tuple(map(str, self.dtypes)))
+
+    def flatten(self, leaves: Sequence[Any]) -> ad.Tensor:
+        """Return the vector of some leaves."""
+        parts = [
+            ad.reshape(ad.astype(ad.stop_gradient(ad.asarray(x)), self.dtype), (-1,))
+            for x in leaves
+        ]
+        return ad.concat(parts) if len(parts) > 1 else parts[0]
+
+    def vector(self, value: Any) -> Array:
+        """Return the vector of a tree as a NumPy array of its own."""
+        return np.array(self.flatten(ad.tree.leaves(value)).numpy())
+
+    def unflatten(self, vector: Any) -> Any:
+        """Return the tree of a vector, by differentiable operations."""
+        vector = ad.asarray(vector)
+        if self.plain:
+            return ad.tree.unflatten(self.treedef, [vector])
+        leaves, at = [], 0
+        for size, shape, dtype in zip(self.sizes, self.shapes, self.dtypes, strict=True):
+            part = ad.reshape(vector[at : at + size], shape)
+            leaves.append(part if dtype == self.dtype else ad.astype(part, dtype))
+            at += size
+        return ad.tree.unflatten(self.treedef, leaves)
+
+    def spread(self, who: str, name: str, value: Any) -> Array:
+        """Return one number per parameter, from a number or a tree like x0."""
+        leaves, treedef = ad.tree.flatten(value)
+        if len(leaves) == 1 and treedef != self.treedef:
+            leaves = leaves * len(self.shapes)
+        if len(leaves) != len(self.shapes):
+            raise ValueError(
+                f"[{who}] {name} must be a number or a tree like x0, of {len(self.shapes)} arrays, "
+                f"not of {len(leaves)}"
+            )
+        parts = []
+        for leaf, shape in zip(leaves, self.shapes, strict=True):
+            part = np.asarray(leaf.numpy() if isinstance(leaf, ad.Tensor) else leaf, float)
+            try:
+                parts.append(np.broadcast_to(part, shape).reshape(-1))
+            except ValueError:
+                raise ValueError(
+                    f"[{who}] {name} does not fit x0: shapes {part.shape} and {shape}"
+                ) from None
+        return np.concatenate(parts).astype(self.np_dtype)
+
+
+def _is_array(x0: Any) -> bool:
+    """Whether lists stand for an array: they hold numbers, and nothing else."""
+    if not isinstance(x0, (list, tuple)) or hasattr(x0, "_fields"):
+        return False
+    return bool(x0) and all(
+        isinstance(v, numbers.Real) or (isinstance(v, (list, tuple)) and _is_array(v)) for v in x0
+    )
+
+
+class Limits:
+    """How long a solver may go on, and who is told of it."""
+
+    def __init__(
+        self,
+        maxiter: int | None,
+        maxfun: int | None,
+        maxtime: float | None,
+        callback: Callable[[Result], Any] | None,
+        progress: Progress,
+    ) -> None:
+        self.maxiter = math.inf if maxiter is None else maxiter
+        self.maxfun = math.inf if maxfun is None else maxfun
+        self.maxtime = math.inf if maxtime is None else maxtime
+        self.callback, self.progress = callback, progress
+        self.begun = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the time since the start."""
+        return time.perf_counter() - self.begun
+
+    def used(self, nit: int, nfev: int) -> float:
+        """Return the share of the nearest limit on counts that is used up."""
+        return min(
+            1.0,
+            max(
+                nit / self.maxiter if self.maxiter else 1.0,
+                nfev / self.maxfun if self.maxfun else 1.0,
+            ),
+        )
+
+
+def pure_functions(
+    f: Callable[..., Any], flat: Flat, has_aux: bool, who: str
+) -> dict[str, Callable[..., Any]]:
+    """Return the objective and its derivatives as functions of ``(vector, args)``."""
+
+    def value(vector: ad.Tensor, args: tuple[Any, ...]) -> Any:
+        out = f(flat.unflatten(vector), *args)
+        if has_aux:
+            if not isinstance(out, tuple) or len(out) != 2:
+                raise TypeError(
+                    f"[{who}] with has_aux=True the function must return (value, aux), not a "
+                    f"{type(out).__name__}"
+                )
+            out = out[0]
+        return check_scalar(who, out, flat.dtype)
+
+    def product(vector: ad.Tensor, args: tuple[Any, ...], v: ad.Tensor) -> Any:
+        return ad.hvp(lambda x: value(x, args), vector, v)
+
+    def connected(vector: ad.Tensor, args: tuple[Any, ...]) -> Any:
+        out = value(vector, args)
+        connected.found = isinstance(out, ad.Tensor) and out.requires_grad  # type: ignore[attr-defined]
+        return out
+
+    return {
+        "value": value,
+        "connected": connected,
+        "value_and_grad": ad.value_and_grad(connected),
+        "hessian": ad.hessian(value),
+        "product": product,
+    }
+
+
+def check_scalar(who: str, out: Any, dtype: Any) -> Any:
+    """Return the one real value of an objective, as a 0-d tensor if it is one."""
+    if isinstance(out, ad.Tensor):
+        if out.size != 1:
+            raise ValueError(
+                f"[{who}] the objective must return one number, not an array of shape {out.shape}: "
+                "reduce it, by ad.sum or ad.mean, or use least_squares"
+            )
+        if not ad.isdtype(out.dtype, ("real floating", "integral", "bool")):
+            raise TypeError(f"[{who}] the objective must return a real number, not {out.dtype}")
+        return ad.reshape(out, ()) if out.shape else out
+    number = np.asarray(out)
+    if number.dtype.kind not in "fiub":
+        raise TypeError(f"[{who}] the objective must return one number, not a {type(out).__name__}")
+    if number.size != 1:
+        raise ValueError(
+            f"[{who}] the objective must return one number, not an array of shape {number.shape}"
+        )
+    return float(number.reshape(()))
+
+
+_RUN_AWAY = "the parameters grow without bound: there is no minimum, or the steps are too long"
+_NO_GRADIENT = "this method needs the gradient, and the objective gives none"
+_WAYS_OUT = (
+    "Write it with this library's functions, or use a method without gradients, such as "
+    "method='nelder-mead', or options={'gradient': '2-point'} for finite differences"
+)
+
+
+class Objective:
+    """A function of one flat vector that counts, keeps the best point, and knows when to stop."""
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        flat: Flat,
+        args: tuple[Any, ...],
+        limits: Limits,
+        *,
+        who: str = "minimize",
+        has_aux: bool = False,
+        compiled: bool = True,
+        gradient: Any = "auto",
+        functions: dict[str, Callable[..., Any]] | None = None,
+    ) -> None:
+        self.f, self.flat, self.args, self.limits = f, flat, args, limits
+        self.who, self.has_aux, self.gradient = who, has_aux, gradient
+        self.compiles = compiled
+        self.functions = functions or kept_functions(
+            f, (flat.key, has_aux, who), lambda: pure_functions(f, flat, has_aux, who)
+        )
+        self.nit = self.nfev = self.ngev = self.nhev = 0
+        self.best_f = math.inf
+        self.best_x: Array = np.array(flat.start.numpy())
+        self.best_g: Array | None = None
+        self.history: list[Iteration] = []
+
+    # ---- Evaluations ----------------------------------------------------------------------------
+
+    def value(self, x: Array) -> float:
+        """Return the value at a point."""
+        self._count(f=1)
+        return self._seen(x, self._value(x))
+
+    def _value(self, x: Array) -> float:
+        out = self.call("value", ad.asarray(x))
+        return out if isinstance(out, float) else float(out.item())
+
+    def value_and_grad(self, x: Array) -> tuple[float, Array]:
+        """Return the value and the gradient at a point."""
+        if self.gradient != "auto":
+            return self._given_gradient(x)
+        self._count(f=1, g=1)
+        value, grad = self.call("value_and_grad", ad.asarray(x))
+        if self.nfev == 1:
+            self._check_connected(value)
+        g = grad.numpy()
+        return self._seen(x, value.item(), g), g
+
+    def _check_connected(self, value: ad.Tensor) -> None:
+        """Raise if there is no gradient, or one that would get lost."""
+        if not getattr(self.functions["connected"], "found", True):
+            raise TypeError(
+                f"[{self.who}] {_NO_GRADIENT}: what it returns is no tensor that was computed from "
+                f"x. {_WAYS_OUT}"
+            )
+        if value.requires_grad:
+            raise ValueError(
+                f"[{self.who}] the objective uses values that are differentiated outside of it, "
+                "and no derivative would pass: give them in args"
+            )
+
+    def hessian(self, x: Array) -> Array:
+        """Return the matrix of second derivatives at a point."""
+        self._count(h=1)
+        if self.gradient != "auto":
+            return self._difference_hessian(x)
+        return np.array(self.call("hessian", ad.asarray(x)).numpy())
+
+    def product(self, x: Array, v: Array) -> Array:
+        """Return the Hessian at a point times a vector."""
+        self._count(h=1)
+        if self.gradient != "auto":
+            size = float(np.linalg.norm(v)) or 1.0
+            h = math.sqrt(np.finfo(x.dtype).eps) * max(1.0, float(np.linalg.norm(x))) / size
+            ahead, behind = (self.value_and_grad(x + h * s * v)[1] for s in (1.0, -1.0))
+            return np.asarray((ahead - behind) / (2 * h))
+        return np.array(self.call("product", ad.asarray(x), ad.asarray(v)).numpy())
+
+    def call(self, name: str, vector: ad.Tensor, *more: ad.Tensor) -> Any:
+        """Call one of the functions, compiled where that works."""
+        if self.compiles and name != "value":
+            compiled = self.functions.get("compiled " + name)
+            if compiled is None:
+                compiled = self.functions["compiled " + name] = ad.compile(self.functions[name])
+            try:
+                return compiled(vector, self.args, *more)
+            except (KeyboardInterrupt, MemoryError):
+                raise
+            except Exception:  # branches on values, or is wrong: then it raises again, at its line
+                self.compiles = False
+        try:
+            return self.functions[name](vector, self.args, *more)
+        except Exception as error:
+            if name != "value":
+                self._explain(error, vector)
+            raise
+
+    def _explain(self, error: Exception, vector: ad.Tensor) -> None:
+        """Raise what helps if it is only the derivative that fails."""
+        try:
+            self.functions["value"](vector, self.args)
+        except Exception:
+            return
+        raise TypeError(f"[{self.who}] {_NO_GRADIENT}: {error}. {_WAYS_OUT}") from error
+
+    def _given_gradient(self, x: Array) -> tuple[float, Array]:
+        if callable(self.gradient):
+            self._count(f=1, g=1)
+            grad = self.flat.vector(self.gradient(self.flat.unflatten(x), *self.args))
+            return self._seen(x, self._value(x), grad), grad
+        self._count(f=1)
+        f = self._seen(x, self._value(x))
+        grad = np.empty_like(x)
+        eps = float(np.finfo(x.dtype).eps)
+        central = self.gradient == "3-point"
+        share = eps ** (1 / 3) if central else 0.67 * eps**0.5
+        for i in range(x.size):
+            ahead = x.copy()
+            ahead[i] += share * max(1.0, 0.1 * abs(x[i])) * (1 if x[i] >= 0 else -1)
+            if not self._inside(ahead):
+                ahead[i] = 2 * x[i] - ahead[i]
+            h = ahead[i] - x[i]
+            behind, f_behind = x, f
+            if central:
+                behind = x.copy()
+                behind[i] -= h
+                if not self._inside(behind):
+                    behind = x
+                else:
+                    self._count(f=1)
+                    f_behind = self._seen(behind, self._value(behind))
+            self._count(f=1)
+            grad[i] = (self._seen(ahead, self._value(ahead)) - f_behind) / (ahead[i] - behind[i])
+        return f, grad
+
+    bounds: tuple[Array, Array] | None = None
+    violation: float | None = None
+    multipliers: list[ad.Tensor] | None = None
+
+    def _inside(self, x: Array) -> bool:
+        return self.bounds is None or bool(
+            np.all(x >= self.bounds[0]) and np.all(x <= self.bounds[1])
+        )
+
+    def _difference_hessian(self, x: Array) -> Array:
+        columns = [self.product(x, e) for e in np.eye(x.size, dtype=x.dtype)]
+        matrix = np.array(columns)
+        return np.asarray((matrix + matrix.T) / 2)
+
+    def _count(self, f: int = 0, g: int = 0, h: int = 0) -> None:
+        if f and self.nfev + f > self.limits.maxfun:
+            raise Stop(f"maxfun={self.limits.maxfun} evaluations are used up")
+        self.nfev, self.ngev, self.nhev = self.nfev + f, self.ngev + g, self.nhev + h
+        if self.limits.maxtime < math.inf:
+            self.check_time()
+
+    def check_time(self) -> None:
+        """Stop where the time is used up."""
+        if self.nfev > 1 and self.limits.seconds() > self.limits.maxtime:
+            raise Stop(f"maxtime={self.limits.maxtime} seconds are used up")
+
+    def _seen(self, x: Array, f: float, g: Array | None = None) -> float:
+        if f < self.best_f and (g is None or np.isfinite(g).all()):
+            self.best_f, self.best_x, self.best_g = f, np.array(x), g
+        return f
+
+    # ---- Iterations -----------------------------------------------------------------------------
+
+    def check_start(self, f: float, g: Array, gtol: float, size: float | None = None) -> None:
+        """Stop at x0 where nothing can be begun, or nothing is left to do."""
+        if not math.isfinite(f):
+            raise Stop(f"the objective is {f} at x0")
+        if not np.isfinite(g).all():
+            raise Stop("the gradient is not finite at x0")
+        if (float(np.max(np.abs(g))) if size is None else size) <= gtol:
+            raise Stop(f"the gradient is at most gtol={gtol:g} at x0", True)
+
+    def box(self) -> tuple[Array, Array]:
+        """Return the bounds, infinite where there are none."""
+        if self.bounds is None:
+            open_end = np.full(self.flat.size, math.inf, self.flat.np_dtype)
+            return -open_end, open_end
+        return self.bounds
+
+    def step(self, x: Any, f: float, grad_norm: float | None = None, g: Any = None) -> None:
+        """Note an iteration that has led to a point; stop where that is asked for."""
+        self.nit += 1
+        self.history.append(Iteration(self.nit, self.nfev, f, grad_norm, self.limits.seconds()))
+        self.tell(x, f, g)
+        if not float(np.max(np.abs(np.asarray(x)))) < self._far(20):
+            self.stop(_RUN_AWAY)
+
+    def tell(self, x: Any, f: float, g: Any = None) -> None:
+        """Tell callback and progress where the method stands; stop where that is asked for."""
+        limits = self.limits
+        limits.progress.update(
+            self.nit, self.nfev, min(f, self.best_f), limits.used(self.nit, self.nfev)
+        )
+        if limits.callback is not None:
+            try:
+                limits.callback(self.intermediate(x, f, g))
+            except StopIteration:
+                self.stop("the callback raised StopIteration")
+        if self.nit >= limits.maxiter:
+            self.stop(f"maxiter={limits.maxiter} iterations are done")
+        self.check_time()
+
+    def _far(self, decades: int) -> float:
+        """Return a size that parameters reach only where there is no minimum."""
+        begun = float(np.max(np.abs(self.flat.start.numpy())))
+        return (1.0 + begun) * 10.0**decades
+
+    def stop(self, reason: str) -> NoReturn:
+        """End the method."""
+        raise Stop(reason)
+
+    def intermediate(self, x: Any, f: float, g: Any = None) -> Result:
+        """Return what a callback is given."""
+        return Result(
+            x=self.flat.unflatten(x),
+            fun=f,
+            grad=None if g is None else self.flat.unflatten(g),
+            nit=self.nit,
+            nfev=self.nfev,
+            ngev=self.ngev,
+            nhev=self.nhev,
+            reason="running",
+            history=self.history,
+        )
+
+    def result(self, method: str, stop: Stop) -> Result:
+        """Return the outcome: the best point seen, and why it ended."""
+        success, reason = stop.success, stop.reason
+        if success and float(np.max(np.abs(self.best_x))) > self._far(15):
+            success, reason = False, _RUN_AWAY
+        if not math.isfinite(self.best_f):
+            success, reason = False, f"no finite value was found; {reason}"
+        out = self.intermediate(self.best_x, self.best_f, self.best_g)
+        if not math.isfinite(self.best_f):
+            out.fun = math.nan
+        out.success, out.reason, out.method = success, reason, method
+        out.violation, out.multipliers = self.violation, self.multipliers
+        if self.has_aux:
+            out.aux = self.f(out.x, *self.args)[1]
+        return out
+
+
+# ---- What is kept between calls ------------------------------------------------------------------
+
+_MOST_KEPT = 16
+_kept: dict[Any, tuple[Any, dict[str, Callable[..., Any]]]] = {}
+
+
+def kept_functions(
+    f: Callable[..., Any], more: Any, make: Callable[[], dict[str, Callable[..., Any]]]
+) -> dict[str, Callable[..., Any]]:
+    """Return the functions of a problem; the last few are kept, as compiling takes a while.
+
+    The same function is the same object, or the same method of the same object: what objects say of
+    being equal may leave out what matters here.
+    """
+    held = getattr(f, "identity", f)
+    if isinstance(held, types.MethodType):
+        key = (type(f), id(held.__self__), id(held.__func__), more)
+    else:
+        key = (type(f), id(held), 0, more)
+    found = _kept.pop(key, None)
+    if found is None:
+        found = (held, make())  # the function is kept too, so that no other has its id
+        while len(_kept) >= _MOST_KEPT:
+            _kept.pop(next(iter(_kept)), None)
+    _kept[key] = found
+    return found[1]

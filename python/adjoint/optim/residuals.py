@@ -1,0 +1,343 @@
+"""Least squares: the smallest sum of squares, or of a loss that minds outliers less."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+import adjoint as ad
+from adjoint._arguments import check_at_least_zero, check_callable, check_choice
+from adjoint.optim.levenberg_marquardt import Tolerances, gauss_newton, levenberg_marquardt
+from adjoint.optim.methods import suggest
+from adjoint.optim.minimization import as_args, check_start, make_limits, read_bounds
+from adjoint.optim.objective import Array, Flat, Limits, Objective, Stop, kept_functions
+from adjoint.optim.result import Result
+
+__all__ = ["Residuals", "least_squares"]
+
+WHO = "least_squares"
+METHODS = {"lm": levenberg_marquardt, "gauss-newton": gauss_newton}
+_NAMES = {"lm": "lm", "levenberg-marquardt": "lm", "trf": "lm", "gauss-newton": "gauss-newton"}
+
+
+# ---- Losses: rho(z) of the squared residual, with two derivatives --------------------------------
+
+
+def _linear(z: Array) -> tuple[Array, Array, Array]:
+    return z, np.ones_like(z), np.zeros_like(z)
+
+
+def _soft_l1(z: Array) -> tuple[Array, Array, Array]:
+    root = np.sqrt(1 + z)
+    return 2 * (root - 1), 1 / root, -0.5 / root**3
+
+
+def _huber(z: Array) -> tuple[Array, Array, Array]:
+    small = z <= 1
+    root = np.sqrt(np.where(small, 1.0, z))
+    return (
+        np.where(small, z, 2 * root - 1),
+        np.where(small, 1.0, 1 / root),
+        np.where(small, 0.0, -0.5 / root**3),
+    )
+
+
+def _cauchy(z: Array) -> tuple[Array, Array, Array]:
+    return np.log1p(z), 1 / (1 + z), -1 / (1 + z) ** 2
+
+
+def _arctan(z: Array) -> tuple[Array, Array, Array]:
+    return np.arctan(z), 1 / (1 + z**2), -2 * z / (1 + z**2) ** 2
+
+
+LOSSES: dict[str, Callable[[Array], tuple[Array, Array, Array]]] = {
+    "linear": _linear,
+    "soft_l1": _soft_l1,
+    "huber": _huber,
+    "cauchy": _cauchy,
+    "arctan": _arctan,
+}
+
+
+def least_squares(
+    residuals: Callable[..., Any],
+    x0: Any,
+    method: str = "lm",
+    args: tuple[Any, ...] = (),
+    bounds: Any = None,
+    loss: str = "linear",
+    loss_scale: float = 1.0,
+    tol: float | None = None,
+    maxiter: int | None = None,
+    maxfun: int | None = None,
+    maxtime: float | None = None,
+    callback: Callable[[Result], Any] | None = None,
+    progress: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Result:
+    """Minimize half the sum of the squared residuals.
+
+    Parameters
+    ----------
+    residuals : callable
+        ``residuals(x, *args)`` returns a tensor of any shape, or a pytree of them.
+    x0 : number, array, Tensor, or pytree of them
+        Where to start; the result is like it.
+    method : {"lm", "gauss-newton"}
+        Levenberg-Marquardt with Moré's scaling [1]_, as a trust-region method; or Gauss-Newton with
+        halved steps, for problems with small residuals and a good start. "trf" is taken for "lm",
+        as both keep bounds here.
+    args : tuple, optional
+        Further arguments of `residuals`.
+    bounds : optional
+        As for `minimize`.
+    loss : {"linear", "soft_l1", "huber", "cauchy", "arctan"}
+        What is summed of each squared residual z: z, ``2 (sqrt(1 + z) - 1)``, z up to 1 and
+        ``2 sqrt(z) - 1`` above, ``log(1 + z)``, ``arctan(z)``.
+    loss_scale : float, default 1.0
+        The residual from which on the loss counts less; they are divided by it first.
+    tol : float, optional
+        Relative tolerance of the parameters and of the sum of squares, by default 1e-10 and 1e-15
+        (1e-5 and 1e-7 in float32).
+    maxiter, maxfun, maxtime, callback, progress
+        As for `minimize`.
+    options : mapping, optional
+        ``ftol``, ``xtol``, ``gtol``; ``factor`` of "lm": the first radius beside the scaled
+        parameters, 1; ``compile`` as for `minimize`; ``jacobian``: "auto", "2-point" or
+        "3-point" for finite differences, or a function of the same arguments.
+
+    Returns
+    -------
+    Result
+        With `cost`, half of the sum, `fun`, the residuals, `jac`, and `grad`.
+
+    References
+    ----------
+    .. [1] J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", Lecture Notes
+       in Mathematics 630 (1978) 105-116.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> t = ad.linspace(0, 1, 20)
+    >>> y = 2.0 * ad.exp(-3.0 * t)
+    >>> residuals = lambda p: p[0] * ad.exp(-p[1] * t) - y
+    >>> result = ad.optim.least_squares(residuals, [1.0, 1.0])
+    >>> [round(v, 6) for v in result.x.tolist()]
+    [2.0, 3.0]
+    """
+    return solve(
+        WHO,
+        residuals,
+        x0,
+        method,
+        args,
+        bounds,
+        loss,
+        loss_scale,
+        tol,
+        make_limits(WHO, maxiter, maxfun, maxtime, callback, progress),
+        options,
+    )
+
+
+def solve(
+    who: str,
+    residuals: Callable[..., Any],
+    x0: Any,
+    method: str,
+    args: tuple[Any, ...],
+    bounds: Any,
+    loss: str,
+    loss_scale: float,
+    tol: float | None,
+    limits: Limits,
+    options: Mapping[str, Any] | None,
+) -> Result:
+    """Check the arguments of `least_squares` and its like, and run the method."""
+    check_callable(who, residuals=residuals)
+    args = as_args(args)
+    if not isinstance(method, str) or method.lower() not in _NAMES:
+        check_choice(who, "method", method, tuple(_NAMES))
+    check_choice(who, "loss", loss, tuple(LOSSES))
+    check_at_least_zero(who, "loss_scale", loss_scale, positive=True)
+    if tol is not None:
+        check_at_least_zero(who, "tol", tol)
+    flat = Flat(who, x0)
+    box = read_bounds(who, bounds, flat)
+    check_start(who, flat, box)
+    given = {} if options is None else dict(options)
+    known = ["compile", "ftol", "gtol", "jacobian", "xtol"]
+    name = _NAMES[method.lower()]
+    if name == "lm":
+        known.append("factor")
+    for option in given:
+        if option not in known:
+            raise suggest(who, f"the method {method!r}", str(option), known)
+    tolerances = _tolerances(flat, tol, given)
+    fixed = ad.tree.map(lambda a: ad.stop_gradient(a) if isinstance(a, ad.Tensor) else a, args)
+    problem = Residuals(who, residuals, flat, fixed, limits, loss, loss_scale, given)
+    problem.bounds = box
+    extra = {"factor": float(given["factor"])} if "factor" in given else {}
+    try:
+        METHODS[name](problem, tolerances, **extra)
+    except Stop as end:
+        stop = end
+    result = problem.outcome(name, stop)
+    limits.progress.close(result.nit, result.nfev, problem.best_f, result.reason)
+    return result
+
+
+def _tolerances(flat: Flat, tol: float | None, given: dict[str, Any]) -> Tolerances:
+    single = flat.dtype == ad.float32
+    if tol is None:
+        xtol, ftol, gtol = (1e-5, 1e-7, 1e-6) if single else (1e-10, 1e-15, 1e-14)
+    else:
+        xtol, ftol, gtol = tol, tol, 0.0
+    return Tolerances(
+        *(
+            float(given.get(n, v))
+            for n, v in zip(Tolerances._fields, (ftol, xtol, gtol), strict=True)
+        )
+    )
+
+
+def _pure(f: Callable[..., Any], flat: Flat, who: str) -> dict[str, Callable[..., Any]]:
+    def value(vector: ad.Tensor, args: tuple[Any, ...]) -> Any:
+        leaves = ad.tree.leaves(f(flat.unflatten(vector), *args))
+        if not leaves:
+            raise ValueError(f"[{who}] the function returns no residuals")
+        parts = [ad.reshape(ad.asarray(leaf), (-1,)) for leaf in leaves]
+        for part in parts:
+            if not ad.isdtype(part.dtype, "real floating"):
+                raise TypeError(f"[{who}] residuals must be real numbers, not {part.dtype}")
+        return ad.concat(parts) if len(parts) > 1 else parts[0]
+
+    return {"value": value, "jacobian": ad.jacobian(value)}
+
+
+class Residuals(Objective):
+    """Residuals of one flat vector, as the methods for sums of squares see them."""
+
+    def __init__(
+        self,
+        who: str,
+        f: Callable[..., Any],
+        flat: Flat,
+        args: tuple[Any, ...],
+        limits: Limits,
+        loss: str,
+        loss_scale: float,
+        options: dict[str, Any],
+    ) -> None:
+        super().__init__(
+            f,
+            flat,
+            args,
+            limits,
+            who=who,
+            compiled=bool(options.get("compile", True)),
+            gradient=options.get("jacobian", "auto"),
+            functions=kept_functions(f, ("residuals", flat.key, who), lambda: _pure(f, flat, who)),
+        )
+        self.rho, self.loss_scale, self.linear = LOSSES[loss], loss_scale, loss == "linear"
+        self.best_r = np.zeros(0)
+        self.best_jacobian: Array | None = None
+
+    def evaluate(self, x: Array) -> Array:
+        """Return the residuals at a point in float64."""
+        out = self.call("value", ad.asarray(x.astype(self.flat.np_dtype)))
+        return np.array(out.numpy(), float)
+
+    def residuals(self, x: Array) -> tuple[float, Array]:
+        """Return the cost and the residuals at a point."""
+        self._count(f=1)
+        r = self.evaluate(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            cost = 0.5 * float(r @ r) if self.linear else self._loss(r)
+        if math.isnan(cost):
+            cost = math.inf
+        if cost < self.best_f:
+            self.best_f, self.best_x, self.best_r = cost, x.astype(self.flat.np_dtype), r
+            self.best_jacobian = None
+        return cost, r
+
+    def _loss(self, r: Array) -> float:
+        scaled = (r / self.loss_scale) ** 2
+        return 0.5 * self.loss_scale**2 * float(np.sum(self.rho(scaled)[0]))
+
+    def jacobian(self, x: Array) -> Array:
+        """Return the Jacobian at a point in float64."""
+        self.ngev += 1
+        if self.gradient == "auto":
+            out = np.array(
+                self.call("jacobian", ad.asarray(x.astype(self.flat.np_dtype))).numpy(), float
+            )
+        elif callable(self.gradient):
+            given = self.gradient(self.flat.unflatten(x.astype(self.flat.np_dtype)), *self.args)
+            out = np.array(given.numpy() if isinstance(given, ad.Tensor) else given, float)
+        else:
+            out = self._differences(x)
+        out = out.reshape(-1, x.size)
+        if not np.isfinite(out).all():
+            raise Stop("the Jacobian is not finite")
+        self.best_jacobian = out
+        return out
+
+    def _differences(self, x: Array) -> Array:
+        eps = float(np.finfo(self.flat.np_dtype).eps)
+        central = self.gradient == "3-point"
+        share = eps ** (1 / 3) if central else eps**0.5
+        r, columns = self.evaluate(x), []
+        low, high = self.box()
+        for i in range(x.size):
+            h = share * max(1.0, abs(float(x[i])))
+            ahead, behind = x.copy(), x.copy()
+            if central:
+                ahead[i], behind[i] = min(x[i] + h, high[i]), max(x[i] - h, low[i])
+            else:
+                ahead[i] += h if x[i] + h <= high[i] else -h
+            self._count(f=2 if central else 1)
+            base = self.evaluate(behind) if central else r
+            columns.append((self.evaluate(ahead) - base) / (ahead[i] - behind[i]))
+        return np.array(columns).T
+
+    def weighted(self, r: Array, jacobian: Array) -> tuple[Array, Array]:
+        """Return residuals and Jacobian whose squares model the loss.
+
+        B. Triggs, P. McLauchlan, R. Hartley, A. Fitzgibbon, "Bundle adjustment - a modern
+        synthesis", LNCS 1883 (2000) 298-372, section 4.3.
+        """
+        if self.linear:
+            return r, jacobian
+        z = (r / self.loss_scale) ** 2
+        _, first, second = self.rho(z)
+        weight = np.sqrt(np.maximum(first + 2 * second * z, np.finfo(float).eps))
+        return r * first / weight, jacobian * weight[:, None]
+
+    def begin(self, x: Array) -> tuple[float, Array, Array]:
+        """Return cost, residuals and Jacobian at x0."""
+        cost, r = self.residuals(x)
+        if not math.isfinite(cost):
+            self.best_r = r
+            raise Stop(f"the residuals are not finite at x0: their sum of squares is {2 * cost}")
+        return cost, *self.weighted(r, self.jacobian(x))
+
+    def outcome(self, method: str, stop: Stop) -> Result:
+        """Return the result with what is particular to residuals."""
+        out = self.result(method, stop)
+        out.cost = self.best_f if math.isfinite(self.best_f) else math.nan
+        out.fun = ad.asarray(self.best_r, dtype=self.flat.dtype)
+        if self.best_jacobian is None and self.ngev and math.isfinite(self.best_f):
+            try:
+                self.jacobian(self.best_x.astype(float))
+            except Stop:
+                pass
+        if self.best_jacobian is not None:
+            r, jacobian = self.weighted(self.best_r, self.best_jacobian)
+            out.jac = ad.asarray(self.best_jacobian, dtype=self.flat.dtype)
+            out.grad = self.flat.unflatten(ad.asarray(jacobian.T @ r, dtype=self.flat.dtype))
+        return out

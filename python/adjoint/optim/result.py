@@ -1,0 +1,77 @@
+"""What a solver returns: the answer, why it stopped, and how it went."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+__all__ = ["Iteration", "Result"]
+
+
+class Iteration(NamedTuple):
+    """One line of `Result.history`."""
+
+    nit: int
+    nfev: int
+    fun: float
+    grad_norm: float | None  # the largest component, of what counts for convergence
+    seconds: float  # since the start
+
+
+@dataclasses.dataclass
+class Result:
+    """The outcome of `minimize`, `least_squares` or `root`.
+
+    Attributes
+    ----------
+    x : pytree of Tensor
+        The best point found, in the structure, shapes and dtypes of `x0`.
+    fun : float or Tensor
+        The value there; for `least_squares` and `root` the residuals.
+    grad : pytree of Tensor, or None
+        The gradient there, where the method knows it.
+    nit, nfev, ngev, nhev : int
+        Iterations; evaluations of the function, of gradients (or Jacobians), and of Hessians or
+        products with one. A value that comes with its gradient counts in both.
+    success : bool
+        Whether the method's test of convergence was met.
+    reason : str
+        Why it stopped, in words.
+    method : str
+        The method that was used.
+    history : list of Iteration
+        ``(nit, nfev, fun, grad_norm, seconds)`` after each iteration.
+    cost : float, optional
+        Of `least_squares`: half the sum of squares, or what the robust loss makes of it.
+    jac : Tensor, optional
+        Of `least_squares` and `root`: the Jacobian at `x`, by the flattened parameters.
+    violation : float, optional
+        With constraints: by how much the worst of them is not met.
+    multipliers : list of Tensor, optional
+        With constraints: a Lagrange multiplier for each of their values.
+    aux : optional
+        With ``has_aux=True``: what the function returned beside its value, at `x`.
+    """
+
+    x: Any
+    fun: Any
+    grad: Any = None
+    nit: int = 0
+    nfev: int = 0
+    ngev: int = 0
+    nhev: int = 0
+    success: bool = False
+    reason: str = ""
+    method: str = ""
+    history: list[Iteration] = dataclasses.field(default_factory=list, repr=False)
+    cost: float | None = None
+    jac: Any = None
+    violation: float | None = None
+    multipliers: Any = None
+    aux: Any = None
+
+    def __repr__(self) -> str:
+        shown = (f.name for f in dataclasses.fields(self) if f.repr)
+        lines = [(name, getattr(self, name)) for name in shown]
+        body = "\n".join(f"  {name:>11}: {value!r}" for name, value in lines if value is not None)
+        return f"Result(\n{body}\n)"

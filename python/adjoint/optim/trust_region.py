@@ -1,0 +1,203 @@
+"""Newton's method with a trust region: the model is believed within a radius that success widens.
+
+The search is one loop, `trust_region`; the descent is what minimizes the quadratic model within the
+ball, exactly (`exact_step`) or by conjugate gradients that need products with the Hessian alone
+(`steihaug_step`). After J. Nocedal, S. J. Wright, "Numerical Optimization", 2nd ed. (2006), chapter
+4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from adjoint.optim.objective import Array, Objective, Stop
+
+__all__ = ["exact_step", "steihaug_step", "trust_exact", "trust_ncg"]
+
+POOR, GOOD = 0.25, 0.75  # shares of the promised decrease that shrink and widen the radius
+MOST_ITERATIONS = 100  # of the secular equation
+
+
+class _Model(NamedTuple):
+    """The Hessian at a point, whichever way it is known, and the step within a radius."""
+
+    step: Callable[[float], Array]
+    product: Callable[[Array], Array]
+
+
+def exact_step(g: Array, hessian: Array, radius: float) -> Array:
+    """Return the minimizer of ``g·p + p·H p / 2`` over the ball of a radius.
+
+    J. J. Moré, D. C. Sorensen, "Computing a trust region step", SIAM J. Sci. Stat. Comput. 4 (1983)
+    553-572: p = -(H + shift)⁻¹ g with the shift from the secular equation. It is solved in the
+    eigenvectors of H, where the hard case is seen by its zeros.
+    """
+    values, vectors = np.linalg.eigh(np.asarray(hessian, float))
+    along = vectors.T @ np.asarray(g, float)
+    scale = max(abs(values[0]), abs(values[-1]), 1e-300)
+    floor = 4 * np.finfo(float).eps * scale
+    if values[0] > floor:
+        newton = -along / values
+        if np.linalg.norm(newton) <= radius:
+            return np.asarray(vectors @ newton)
+    least = max(0.0, -values[0])
+    lowest = values - values[0] <= floor
+    # The hard case: g has no part along the lowest eigenvectors, and the rest is short enough.
+    if values[0] <= floor and np.linalg.norm(along[lowest]) <= floor * radius:
+        rest = np.where(lowest, 0.0, -along / np.where(lowest, 1.0, values + least))
+        missing = radius**2 - float(rest @ rest)
+        if missing >= 0:
+            if values[0] < -floor:
+                rest[0] += math.sqrt(missing)
+            return np.asarray(vectors @ rest)
+    shift = _secular(values, along, radius, least)
+    return np.asarray(vectors @ (-along / (values + shift)))
+
+
+def _secular(values: Array, along: Array, radius: float, least: float) -> float:
+    """Return the shift above `least` at which the step is as long as the radius."""
+    size = float(np.linalg.norm(along))
+    low, high = least, least + size / radius
+    shift = max(high * 1e-3, low + 1e-3 * (high - low)) if low == 0 else low + 1e-3 * (high - low)
+    for _ in range(MOST_ITERATIONS):
+        scaled = along / (values + shift)
+        length = float(np.linalg.norm(scaled))
+        if abs(length - radius) <= 1e-10 * radius:
+            break
+        if length > radius:
+            low = shift
+        else:
+            high = shift
+        # Newton's method on 1/length - 1/radius, which is nearly linear in the shift.
+        slope = float(np.sum(scaled**2 / (values + shift)))
+        shift += (length - radius) / radius * length**2 / slope
+        if not low < shift < high:
+            shift = (
+                max(math.sqrt(low * high), low + 0.01 * (high - low))
+                if low > 0
+                else 0.5 * (low + high)
+            )
+        if high - low <= 1e-15 * high:
+            break
+    return shift
+
+
+def steihaug_step(g: Array, product: Callable[[Array], Array], radius: float) -> Array:
+    """Return a step within the ball by conjugate gradients, cut off at the edge.
+
+    T. Steihaug, "The conjugate gradient method and trust regions in large scale optimization",
+    SIAM J. Numer. Anal. 20 (1983) 626-637.
+    """
+    p = np.zeros_like(g)
+    r, d = g.copy(), -g
+    size = float(np.linalg.norm(g))
+    tolerance = min(0.5, math.sqrt(size)) * size
+    for _ in range(2 * g.size + 10):
+        moved = product(d)
+        curvature = float(d @ moved)
+        if not curvature > 0:
+            return p + _to_edge(p, d, radius) * d
+        squared = float(r @ r)
+        alpha = squared / curvature
+        ahead = p + alpha * d
+        if float(np.linalg.norm(ahead)) >= radius:
+            return p + _to_edge(p, d, radius) * d
+        p, r = ahead, r + alpha * moved
+        left = float(r @ r)
+        if math.sqrt(left) <= tolerance:
+            break
+        d = left / squared * d - r
+    return p
+
+
+def _to_edge(p: Array, d: Array, radius: float) -> float:
+    """Return the positive t with ``|p + t d| = radius``."""
+    a, b, c = float(d @ d), float(p @ d), float(p @ p) - radius**2
+    root = math.sqrt(max(0.0, b * b - a * c))
+    return (root - b) / a if b <= 0 else -c / (b + root)
+
+
+def trust_exact(
+    objective: Objective,
+    *,
+    gtol: float,
+    initial_radius: float | None = None,
+    max_radius: float = math.inf,
+    accept: float = 0.15,
+) -> None:
+    """Newton's method with a trust region and the whole Hessian."""
+
+    def model(x: Array, g: Array) -> _Model:
+        hessian = objective.hessian(x)
+        if not np.isfinite(hessian).all():
+            raise Stop("the Hessian is not finite")
+        return _Model(lambda radius: exact_step(g, hessian, radius), lambda v: hessian @ v)
+
+    _trust_region(objective, model, gtol, initial_radius, max_radius, accept)
+
+
+def trust_ncg(
+    objective: Objective,
+    *,
+    gtol: float,
+    initial_radius: float | None = None,
+    max_radius: float = math.inf,
+    accept: float = 0.15,
+) -> None:
+    """Newton's method with a trust region and products with the Hessian."""
+
+    def model(x: Array, g: Array) -> _Model:
+        def product(v: Array) -> Array:
+            return objective.product(x, v)
+
+        return _Model(lambda radius: steihaug_step(g, product, radius), product)
+
+    _trust_region(objective, model, gtol, initial_radius, max_radius, accept)
+
+
+def _trust_region(
+    objective: Objective,
+    model_at: Callable[[Array, Array], _Model],
+    gtol: float,
+    initial: float | None,
+    max_radius: float,
+    accept: float,
+) -> None:
+    x = objective.best_x
+    f, g = objective.value_and_grad(x)
+    objective.check_start(f, g, gtol)
+    radius = max(1.0, float(np.linalg.norm(x))) if initial is None else float(initial)
+    eps = float(np.finfo(x.dtype).eps)
+    model: Any = None
+    while True:
+        model = model_at(x, g) if model is None else model
+        p = model.step(radius).astype(x.dtype)
+        length = float(np.linalg.norm(p))
+        promised = -float(g @ p + 0.5 * (p @ model.product(p)))
+        rounding = 10 * eps * max(abs(f), float(np.finfo(x.dtype).tiny))
+        trial = x + p
+        f_trial, g_trial = objective.value_and_grad(trial)
+        finite = math.isfinite(f_trial) and bool(np.isfinite(g_trial).all())
+        if promised <= rounding and finite and abs(f_trial - f) <= rounding:
+            # Values cannot tell any more: go by the gradient.
+            ratio = 1.0 if np.max(np.abs(g_trial)) < np.max(np.abs(g)) else -1.0
+        else:
+            ratio = (f - f_trial) / promised if finite and promised > 0 else -1.0
+        if ratio < POOR:
+            radius = POOR * length
+        elif ratio > GOOD and length >= 0.99 * radius:
+            radius = min(2 * radius, max_radius)
+        if ratio > accept:
+            x, f, g, model = trial, f_trial, g_trial, None
+        size = float(np.max(np.abs(g)))
+        objective.step(x, f, size, g)
+        if size <= gtol:
+            raise Stop(f"the gradient is at most gtol={gtol:g}", True)
+        if ratio <= accept and promised <= rounding:
+            raise Stop("the value can no longer be told from lower ones, by rounding", True)
+        if radius <= eps * max(float(np.linalg.norm(x)), float(np.finfo(x.dtype).tiny)):
+            raise Stop(f"no lower value can be found; the gradient is {size:.3g}")
