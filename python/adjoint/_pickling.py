@@ -83,13 +83,6 @@ class Made:
     def __repr__(self) -> str:
         return f"<{getattr(self._how[0], '__name__', 'function')} of {vars(self)['__wrapped__']!r}>"
 
-    def mapped(self, function: Callable[[Any], Any]) -> Made:
-        """Return the same with functions in the place of its own."""
-        make, args, kwargs = self._how
-        return Made(
-            function(self._call), function(vars(self)["__wrapped__"]), make, *args, **kwargs
-        )
-
     def _recipe(self) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         make, args, kwargs = self._how
         return make, (vars(self)["__wrapped__"], *args), kwargs

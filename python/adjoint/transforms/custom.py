@@ -559,7 +559,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
             return out, _core._fresh(values)
 
         def run(given: Tensors) -> tuple[Frame, Tensors]:
-            return run_with(Snapshot(later).values, given)
+            return run_with(now if taken.unchanged() else Snapshot(later).values, given)
 
         try:
             out, values = apart.run(lambda: run_with(now, handles), handles)

@@ -12,8 +12,6 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from adjoint._pickling import Made
-
 
 @functools.lru_cache(maxsize=1024)
 def _names(code: types.CodeType) -> frozenset[str]:
@@ -30,6 +28,31 @@ def _is_of_library(f: types.FunctionType) -> bool:
     return (f.__module__ or "").partition(".")[0] == "adjoint"
 
 
+def _is_made(value: Any) -> bool:
+    """Whether it is a function that a transform has made of another."""
+    return hasattr(type(value), "_recipe")
+
+
+_NOTHING = object()  # stands in an empty cell, and where a module has no such name
+_LOOKS_UP = frozenset(("eval", "exec", "globals", "vars"))  # variables that code does not name
+
+
+class _Variable:
+    """A variable of a closure or a module, and what it held."""
+
+    def __init__(self, name: str, where: types.CellType | dict[str, Any]) -> None:
+        self.name, self._where = name, where
+        self.before = self.now()
+
+    def now(self) -> Any:
+        if isinstance(self._where, dict):
+            return self._where.get(self.name, _NOTHING)
+        try:
+            return self._where.cell_contents
+        except ValueError:
+            return _NOTHING
+
+
 class Snapshot:
     """Functions with the variables that they, and those they call by name, see as they are now.
 
@@ -40,7 +63,7 @@ class Snapshot:
         self._functions: dict[types.FunctionType, types.FunctionType] = {}
         self._cells: dict[int, types.CellType] = {}  # functions may share one
         self._globals: dict[int, dict[str, Any]] = {}
-        self._before: dict[int, Any] = {}  # by cell
+        self._variables: list[_Variable] = []
         self._waiting: list[types.FunctionType] = []
         self.values: list[Any] = [self._of(value) for value in values]
         while self._waiting:
@@ -48,21 +71,16 @@ class Snapshot:
 
     def assigned(self) -> Iterator[tuple[str, Any]]:
         """Yield the variables that hold another object by now, and what they hold."""
-        for f in self._functions:
-            for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
-                try:
-                    now = cell.cell_contents
-                except ValueError:  # an empty cell
-                    continue
-                if now is not self._before.get(id(cell), self):
-                    yield name, now
-            if id(f.__globals__) not in self._globals:
-                continue
-            before = self._globals[id(f.__globals__)]
-            for name in _names(f.__code__):
-                now = f.__globals__.get(name)
-                if not isinstance(now, types.FunctionType) and now is not before.get(name):
-                    yield name, now
+        for variable in self._variables:
+            now = variable.now()
+            if now is not variable.before:
+                yield variable.name, now
+
+    def unchanged(self) -> bool:
+        """Whether the functions themselves would see the same."""
+        if any(_names(f.__code__) & _LOOKS_UP for f in self._functions):
+            return False
+        return all(variable.now() is variable.before for variable in self._variables)
 
     def _of(self, value: Any) -> Any:
         """Return what stands for a value that a variable holds."""
@@ -75,8 +93,10 @@ class Snapshot:
                 *map(self._of, value.args),
                 **{name: self._of(v) for name, v in value.keywords.items()},
             )
-        if isinstance(value, Made):
-            return value.mapped(self._of)
+        if _is_made(value):
+            make, (function, *rest), options = value._recipe()
+            other = self._of(function)
+            return value if other is function else make(other, *rest, **options)
         if not isinstance(value, types.FunctionType):
             return value
         if value not in self._functions:
@@ -104,19 +124,21 @@ class Snapshot:
         copy, named = self._functions[f], f.__kwdefaults__
         copy.__defaults__ = f.__defaults__ and tuple(map(self._of, f.__defaults__))
         copy.__kwdefaults__ = named and {name: self._of(value) for name, value in named.items()}
-        for before, now in zip(f.__closure__ or (), copy.__closure__ or (), strict=True):
-            try:
-                self._before[id(before)] = before.cell_contents
-                now.cell_contents = self._of(before.cell_contents)
-            except ValueError:  # an empty cell
-                continue
+        for name, outer, inner in zip(
+            f.__code__.co_freevars, f.__closure__ or (), copy.__closure__ or (), strict=True
+        ):
+            held = _Variable(name, outer)
+            self._variables.append(held)
+            if held.before is not _NOTHING:
+                inner.cell_contents = self._of(held.before)
         if _is_of_library(f):
             return
         module, seen = f.__globals__, self._globals[id(f.__globals__)]
         for name in _names(f.__code__):
-            value = module.get(name)
-            if isinstance(value, types.FunctionType) and value.__globals__ is module:
-                seen[name] = self._of(value)
+            held = _Variable(name, module)
+            self._variables.append(held)
+            if getattr(held.before, "__globals__", None) is module or _is_made(held.before):
+                seen[name] = self._of(held.before)
 
 
 def snapshot(f: Callable[..., Any]) -> Callable[..., Any]:
