@@ -211,6 +211,17 @@ def _chunk(
     return chunk
 
 
+class _Program:
+    """Some iterations, compiled, and how many of them take a few milliseconds."""
+
+    def __init__(self, chunk: Callable[..., Any]) -> None:
+        self.rows = 1
+        self._compiled = ad.compile(chunk)
+
+    def __call__(self, *args: Any) -> Any:
+        return self._compiled(*args)
+
+
 def _row(state: _State) -> ad.Tensor:
     """Return what the history tells of an iteration."""
     parts = (state.f, _size(state.g), state.nfev)
@@ -246,7 +257,11 @@ class _Follower:
         self.objective, self.descent, self.wolfe = objective, descent, wolfe
         self.gtol, self.ftol = gtol, ftol
         self.pure = objective.gradient == "auto"
-        self.rows = 1
+        self.name = f"chunk {descent!r} {wolfe!r}"
+        # What a call before has found out of its pace is not relied on where time matters.
+        program = self._program()
+        timed = objective.limits.maxtime < math.inf or objective.limits.progress.shown
+        self.rows = 1 if program is None or timed else program.rows
 
     def run(self) -> None:
         objective = self.objective
@@ -297,32 +312,43 @@ class _Follower:
     def _some(self, state: _State) -> _State:
         """Make some iterations, and tell of them."""
         objective, limits = self.objective, self.objective.limits
+        program = self._program()
         rows = 1 if limits.callback is not None else self.rows
         rows = int(min(rows, limits.maxiter - objective.nit))
         maxfun = int(min(limits.maxfun, 2**62))
         rules = _Rules(self.gtol, self.ftol, maxfun, rows)
         begun = time.perf_counter()
-        state, made, told = self._call(state, rules)
-        if time.perf_counter() - begun < SECONDS / 2:
-            self.rows = min(2 * self.rows, ROWS)
+        state, made, told = self._call(program, state, rules)
+        passed = time.perf_counter() - begun
+        if program is not None and rows == self.rows and limits.callback is None:
+            if passed < SECONDS / 2:
+                self.rows = program.rows = min(2 * rows, ROWS)
+            elif passed > 2 * SECONDS:
+                self.rows = program.rows = max(1, rows // 2)
         self._note(state, made, told)
         return state
 
-    def _call(self, state: _State, rules: _Rules) -> Any:
+    def _program(self) -> _Program | None:
+        """Return the program of some iterations, None where the objective does not compile."""
         objective = self.objective
-        functions = objective.functions
-        if objective.compiles and self.pure:
-            name = f"chunk {self.descent!r} {self.wolfe!r}"
-            if name not in functions:
-                body = _chunk(functions["value_and_grad"], self.descent, self.wolfe)
-                functions[name] = ad.compile(body)
+        if not (objective.compiles and self.pure):
+            return None
+        if self.name not in objective.functions:
+            both = objective.functions["value_and_grad"]
+            objective.functions[self.name] = _Program(_chunk(both, self.descent, self.wolfe))
+        program = objective.functions[self.name]
+        assert isinstance(program, _Program)
+        return program
+
+    def _call(self, program: _Program | None, state: _State, rules: _Rules) -> Any:
+        if program is not None:
             try:
-                state, made, told = functions[name](state, objective.args, rules)
+                state, made, told = program(state, self.objective.args, rules)
                 return state, made.item(), told.tolist()
             except (KeyboardInterrupt, MemoryError):
                 raise
             except Exception:
-                objective.compiles = False
+                self.objective.compiles = False
         state = _iterate_in_python(state, self._evaluate, self.descent, self.wolfe, rules)
         return state, 1, [_row(state).tolist()]
 

@@ -6,6 +6,7 @@ options are called, and what they are by default, is in its signature alone.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -23,6 +24,12 @@ from adjoint.optim.trust_region import trust_exact, trust_ncg
 __all__ = ["METHODS", "Method", "find_method", "suggest"]
 
 
+@functools.cache
+def _keyword_options(run: Callable[..., None]) -> dict[str, Any]:
+    parameters = inspect.signature(run).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
 class Method(NamedTuple):
     """One way to minimize."""
 
@@ -32,8 +39,7 @@ class Method(NamedTuple):
 
     def options(self) -> dict[str, Any]:
         """Return the names of the options, with their defaults where they have one."""
-        parameters = inspect.signature(self.run).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return _keyword_options(self.run)
 
 
 def _rounding(objective: Objective) -> float:
@@ -132,6 +138,8 @@ def find_method(who: str, name: Any, known: list[str]) -> str:
     """Return the method's own name, from any spelling of it; raise with the nearest if unknown."""
     if not isinstance(name, str):
         raise TypeError(f"[{who}] method must be a name, not a {type(name).__name__}")
+    if name in known:
+        return name
     plain = {_plain(one): one for one in known} | {k: v for k, v in _ALIASES.items() if v in known}
     found = plain.get(_plain(name))
     if found is None:

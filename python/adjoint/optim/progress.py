@@ -26,19 +26,19 @@ class Progress:
         self._label = label
         self._total = total  # evaluations or iterations, whichever is limited
         self._seconds = seconds
-        self._shown = shown
+        self.shown = shown
         self._begun = time.perf_counter()
         self._next = 0.0
         self._length = 0
 
     def update(self, nit: int, nfev: int, best: float, done: float = 0.0) -> None:
         """Draw, unless that was done just now; `done` is the share of a limit that is used up."""
-        if self._shown and time.perf_counter() >= self._next:
+        if self.shown and time.perf_counter() >= self._next:
             self._draw(nit, nfev, best, done)
 
     def close(self, nit: int, nfev: int, best: float, reason: str) -> None:
         """Draw the last state and end the line."""
-        if self._shown:
+        if self.shown:
             self._draw(nit, nfev, best, None, f"  {reason}")
             self._stream().write("\n")
             self._stream().flush()
