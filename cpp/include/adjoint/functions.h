@@ -641,11 +641,11 @@ Tensor nanargmax(const Tensor& x, std::optional<int> axis = {}, bool keepdims = 
 Tensor nanargmin(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
 
 /// The largest entry up to each one along an axis, and where it is: of equal ones the last, which
-/// has the derivative. From a nan on all are nan.
+/// has the derivative. From a nan on all are nan. Gives (values, indices).
 std::tuple<Tensor, Tensor> cummax(const Tensor& x, int axis = -1);
 
 /// The smallest entry up to each one along an axis, and where it is: of equal ones the last, which
-/// has the derivative. From a nan on all are nan.
+/// has the derivative. From a nan on all are nan. Gives (values, indices).
 std::tuple<Tensor, Tensor> cummin(const Tensor& x, int axis = -1);
 
 /// The logarithm of the sum of exponentials of all entries up to each one along an axis, without

@@ -42,6 +42,14 @@ Tensor solve(const Tensor& x1, const Tensor& x2);
 /// The inverse of square matrices. Raises LinAlgError where one is singular.
 Tensor inv(const Tensor& x);
 
+/// The inverse of the map from tensors of the last axes of x to those of its first `ind` ones:
+/// `tensordot(tensorinv(x, ind), b, ind)` solves `tensordot(x, y, ...) = b`.
+Tensor tensorinv(const Tensor& x, std::int64_t ind = 2);
+
+/// The tensor x for which the sum of products of a and x over all axes of x, the last ones of a, is
+/// b.
+Tensor tensorsolve(const Tensor& a, const Tensor& b, const Axes& axes = {});
+
 /// The sign of the determinant, and the logarithm of its absolute value. Gives (sign, logabsdet).
 std::tuple<Tensor, Tensor> slogdet(const Tensor& x);
 
@@ -63,10 +71,6 @@ std::tuple<Tensor, Tensor, Tensor> svd(const Tensor& x, bool full_matrices = tru
 
 /// The singular values of matrices in descending order.
 Tensor svdvals(const Tensor& x);
-
-Tensor tensorinv(const Tensor& x, std::int64_t ind = 2);
-
-Tensor tensorsolve(const Tensor& a, const Tensor& b, const Axes& axes = {});
 
 /// The Moore-Penrose pseudo-inverse of matrices.
 Tensor pinv(const Tensor& x, const std::optional<Tensor>& rtol = {});
