@@ -107,7 +107,10 @@ Overlay::Held& Overlay::held_at(const Cell& named) {
   if (cell.at != named.at) {
     const auto number = static_cast<std::size_t>(&held - held_.data());
     at_[named.at] = {number, named.birth};
-    if (first_) first_->aliases.push_back({named.at, named.birth, number});
+    if (first_) {
+      first_->aliases.push_back({named.at, named.birth, number});
+      read_outside(named);  // a first run around this one learns the name too
+    }
   }
   return held;
 }
