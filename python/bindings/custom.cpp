@@ -205,17 +205,16 @@ class Apart {
                                 const py::object& f, const py::sequence& values) {
       const std::vector<Tensor> inputs = tensors_of(values);
       py::list handles;
-      for (std::size_t i = 0; i < first->size(); ++i) {
-        const py::object known = (*first)[i].reference();
-        handles.append(
-            known.is_none()
-                ? handle_of_type(reinterpret_cast<PyTypeObject*>((*first)[i].type.ptr()), inputs[i])
-                : known);
+      for (const Handle& h : *first) {
+        const py::object known = h.reference();
+        auto* type = reinterpret_cast<PyTypeObject*>(h.type.ptr());
+        handles.append(known.is_none() ? handle_of_type(type, inputs[h.number]) : known);
       }
       Overlay overlay(*record, inputs, who, checks);
       for (std::size_t i = 0; i < first->size(); ++i)
-        overlay.stand_in(i, cell_of(as_tensor(handles[i].ptr())));
+        overlay.stand_in((*first)[i].number, cell_of(as_tensor(handles[i].ptr())));
       py::object result = call_object(f, handles);
+      overlay.check_same();
       return py::make_tuple(result, to_list(overlay.values_written()));
     });
   }
@@ -226,9 +225,9 @@ class Apart {
     handles_ = std::make_shared<Handles>();
     Overlay overlay(*record_, reads_, who_);
     for (const py::handle h : handles) {
-      overlay.expect(cell_of(as_tensor(h.ptr())));
       handles_->push_back({borrow(reinterpret_cast<PyObject*>(Py_TYPE(h.ptr()))),
-                           steal(PyWeakref_NewRef(h.ptr(), nullptr))});
+                           steal(PyWeakref_NewRef(h.ptr(), nullptr)),
+                           overlay.expect(cell_of(as_tensor(h.ptr())))});
     }
     try {
       py::object result = call_object(f);
@@ -276,6 +275,7 @@ class Apart {
   struct Handle {
     py::object type;
     py::object reference;  // weak
+    std::size_t number;    // of its cell, and of what is read from it
   };
   using Handles = std::vector<Handle>;
 

@@ -219,7 +219,10 @@ PyObject* grad_result(const TransformSpec& spec, const Tensor& value, py::object
 }
 
 // Inside an outer transform the value must stay connected to the outer inputs.
-Tensor value_outside(const Tensor& y, bool nested) { return nested ? y : y.detach(); }
+Tensor value_outside(const Tensor& y, bool nested) {
+  if (y.node()->level && has_left(thread_state(), y.node())) raise_left("vjp");
+  return nested ? y : y.detach();
+}
 
 PyObject* call_grad_of_one(const TransformSpec& spec, PyObject* f, PyObject* arg) {
   const char* op = name_of(spec.kind);

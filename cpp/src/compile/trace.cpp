@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "adjoint/transforms.h"
 #include "graph/apply.h"
 #include "transforms/custom.h"
 
@@ -32,13 +33,6 @@ bool may_be_recorded(const Node* n) {
   for (; n && n->level && n->box != Box::trace; n = n->primal)
     if (n->requires_grad || n->box == Box::dual) return true;
   return n && n->requires_grad;
-}
-
-Tensor unmarked(Node* shadow) {
-  Tensor out = Tensor::adopt(alias(shadow, nullptr, false));
-  out.node()->requires_grad = true;
-  out.node()->order = shadow->order;
-  return out;
 }
 
 }  // namespace
@@ -163,6 +157,11 @@ Tensor Trace::argument_like(const Tensor& value) {
   return out;
 }
 
+Graph::Index Trace::index(const Tensor& t) {
+  if (has_left(thread_state(), t.node())) raise_left("compile");
+  return index_of(t.node());
+}
+
 Graph::Index Trace::index_of(Node* n) {
   if (is_own(n)) return static_cast<Graph::Index>(n->trace_index);
   if (n->level >= level_)
@@ -170,7 +169,7 @@ Graph::Index Trace::index_of(Node* n) {
           "a value belongs to a transform that has ended: return it from the function instead of "
           "storing it");
   // Inside of the first run of a checkpoint, of which the program may keep work that nobody needs.
-  if (n->is_shadow()) return graph_.add_constant(unmarked(n).node());
+  if (n->is_shadow()) return graph_.add_constant(stop_gradient(Tensor::share(n)).node());
   return graph_.add_constant(n);
 }
 
@@ -316,7 +315,7 @@ void Trace::close_places(Traced& traced, std::vector<Graph::Index>& outputs) {
     if (!t.value.defined()) {
       if (was) t.place.output = Place::kCleared;
     } else {
-      const Graph::Index i = index_of(t.value.node());
+      const Graph::Index i = index(t.value);
       if (!was || i != index_of(t.first.node())) {
         t.place.output = static_cast<std::uint32_t>(outputs.size());
         outputs.push_back(given_back(i));
@@ -330,7 +329,7 @@ void Trace::close_places(Traced& traced, std::vector<Graph::Index>& outputs) {
 Traced Trace::finish(std::span<const Tensor> results) {
   Traced traced;
   std::vector<Graph::Index> outputs;
-  for (const Tensor& t : results) outputs.push_back(given_back(index_of(t.node())));
+  for (const Tensor& t : results) outputs.push_back(given_back(index(t)));
   close_places(traced, outputs);
   traced.steps = steps_;
   traced.names_levels = names_levels_;

@@ -102,7 +102,8 @@ class Trace final : public TraceSink {
   Tensor value(Graph::Index i) const {
     return Tensor::adopt(box(i, graph_[i].dtype, graph_[i].shape));
   }
-  Graph::Index index(const Tensor& t) { return index_of(t.node()); }
+  /// Of a value that the function gives, to its caller or a cell.
+  Graph::Index index(const Tensor& t);
   /// The results of a node, of which only a tuple has others than itself.
   std::vector<Tensor> results(Graph::Index i);
   /// Closes the trace. Raises when an output belongs to no graph.

@@ -255,14 +255,14 @@ Level level_of(const Op& op, std::span<Node* const> inputs, std::uint16_t number
   return level;
 }
 
-/// A sweep tells when it comes to a value that has left; tangents and what a trace keeps of it are
-/// gone where it is used.
+/// A sweep tells when it comes to a value that has left; what is below a box, and what a trace
+/// keeps of it, do not.
 void check_present(const Op& op, std::span<Node* const> inputs, const Level& level,
                    std::uint16_t number) {
   const ThreadState& state = thread_state();
   for (const Node* in : inputs)
     if (has_left(state, in) && (in->saved == Node::kShadow ? !state.constant : state.recording) &&
-        (level.trace || (in->level == number && in->box == Box::dual)))
+        (level.trace || in->level == number))
       raise_left(op.name);
 }
 
@@ -293,7 +293,7 @@ auto interpret(const Op& op, std::span<Node* const> inputs, std::uint16_t number
       break;
     }
   const Level level = level_of(op, inputs, number);
-  if (op.differentiable()) check_present(op, inputs, level, number);
+  if (op.differentiable() && !op.no_reverse) check_present(op, inputs, level, number);
   std::optional<InnerLevelsHidden> hidden;
   if (thread_state().levels.size() > number) hidden.emplace(thread_state(), number);
   return run(level);

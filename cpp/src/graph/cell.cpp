@@ -86,10 +86,14 @@ Tensor read_cell(const Cell& cell) {
 }
 
 void write_cell(const Cell& cell, Tensor value) {
-  if (CellScope* scope = scope_of(cell))
+  if (CellScope* scope = scope_of(cell)) {
+    // What is kept of a box no longer tells.
+    if (value.defined() && value.node()->box != Box::none && has_left(thread_state(), value.node()))
+      raise_left("rebind_");
     scope->write(cell, std::move(value));
-  else
+  } else {
     store(cell, std::move(value));
+  }
   if (cell.kind == Cell::Kind::handle) note_assigned(cell);
 }
 

@@ -75,7 +75,8 @@ struct ThreadState {
   int recorders = 0;           // the same, those included that work done alone does not see
   bool within = false;         // work on the parts of boxes, which no branch takes for its own
   int shadow = -1;             // with so many recorders open only whether, not how
-  std::vector<Level> levels;   // level k is levels[k - 1]
+  int first_runs = 0;  // of checkpoints that are under way, second ones inside of them or not
+  std::vector<Level> levels;               // level k is levels[k - 1]
   std::uint16_t constant_levels = 0;       // levels that were open when no_grad was entered
   std::uint64_t constant_order = 0;        // what was recorded before; 0 outside of no_grad
   std::shared_ptr<SeveredValues> severed;  // of the tapes that were opened since
@@ -153,7 +154,7 @@ inline void mark_shadow(ThreadState& state, Node* n) noexcept {
 /// Whether the value has left the first run that made it, other than as a result of the function,
 /// and has a history which nobody has kept.
 inline bool has_left(const ThreadState& state, const Node* n) noexcept {
-  return n->is_shadow() && state.shadow < 0 && (n->saved == Node::kShadow || state.constant);
+  return n->is_shadow() && state.first_runs == 0 && (n->saved == Node::kShadow || state.constant);
 }
 
 /// Whether and how deep work was recorded when something was opened, and asking as it was then.

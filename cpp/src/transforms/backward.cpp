@@ -97,6 +97,7 @@ class Sweep {
   Sweep(std::span<const Tensor> sources, std::span<const Range> ranges, bool to_leaves)
       : ranges_(ranges), to_leaves_(to_leaves), results_(sources.size()) {
     for (std::size_t i = 0; i < sources.size(); ++i) {
+      if (has_left(thread_state(), sources[i].node())) raise_left("gradient");
       want(sources[i].node(), i);
       earliest_ = std::min(earliest_, sources[i].node()->order);
       if (sources[i].leaf()) want(sources[i].leaf(), i);

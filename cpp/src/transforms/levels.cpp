@@ -337,6 +337,7 @@ Tensor TransformLevel::make_batched(const Tensor& x, int axis) const {
 
 Tensor TransformLevel::split_batched(const Tensor& y, int axis) const {
   Node* n = y.node();
+  if (n->box == Box::batch && has_left(thread_state(), n)) raise_left("vmap");
   const int at = normalize_axis(axis, y.ndim() + 1, "vmap");
   if (holds(y)) return move_axis(Tensor::share(n->primal), 0, at);
   Dims shape{batch_size_};

@@ -23,15 +23,20 @@ Overlay::Overlay(Record& record, Reads reads, std::string who)
       reads_(reads),
       shadow_before_(thread_state().shadow),
       record_(record) {
+  record.before = thread_state().births;
   if (reads == Reads::values) return;
   ThreadState& state = thread_state();
   state.shadow = state.open_recorders;
+  ++state.first_runs;
   if (!state.constant) state.recording = true;  // forward mode asks for the shadows too
 }
 
 Overlay::~Overlay() {
   thread_state().shadow = shadow_before_;
-  if (first_ && reads_ == Reads::shadows) thread_state().recording = opening_.recording();
+  if (first_) first_->after = thread_state().births;
+  if (!first_ || reads_ == Reads::values) return;
+  --thread_state().first_runs;
+  thread_state().recording = opening_.recording();
 }
 
 Overlay::Overlay(const Record& record, std::span<const Tensor> values, std::string who,
@@ -78,11 +83,10 @@ Overlay::Held& Overlay::meet(const Cell& cell) {
     }
     return known;
   }
-  if (knows_all_ && cell.kind == Cell::Kind::handle)
-    raise(ErrorKind::runtime, who_,
-          "the second run meets a tensor that the first did not: an attribute, an entry or a "
-          "variable holds another by now, or was made in the first run; pass the tensor as an "
-          "argument");
+  if (knows_all_ && cell.kind == Cell::Kind::handle) {
+    if (!is_made_constant(cell)) raise_unknown();
+    reads_made_ = true;
+  }
   Held held{cell, cell.keep(cell.who), read_outside(cell), {}};
   held.value = held.original;
   if (first_) {
@@ -92,6 +96,32 @@ Overlay::Held& Overlay::meet(const Cell& cell) {
   at_[cell.at] = {held_.size(), cell.birth};
   held_.push_back(std::move(held));
   return held_.back();
+}
+
+std::size_t Overlay::expect(const Cell& cell) {
+  const auto number = static_cast<std::size_t>(&held_at(cell) - held_.data());
+  first_->expected = held_.size();
+  return number;
+}
+
+/// Made by the first run, of nothing that has a derivative.
+bool Overlay::is_made_constant(const Cell& cell) {
+  if (was_there(cell.birth, record_.before) || !was_there(cell.birth, record_.after)) return false;
+  const Tensor value = read_outside(cell);
+  const Node* n = value.node();
+  return n && !n->requires_grad && (n->level == 0 || n->box == Box::trace);
+}
+
+void Overlay::check_same() const {
+  for (std::size_t i = record_.expected; reads_made_ && i < record_.cells.size(); ++i)
+    if (!held_[i].owner && held_[i].original.defined()) raise_unknown();
+}
+
+void Overlay::raise_unknown() const {
+  raise(
+      ErrorKind::runtime, who_,
+      "the second run meets a tensor that the first did not: an attribute, an entry or a variable "
+      "holds another by now, or was made in the first run; pass the tensor as an argument");
 }
 
 /// The function may read a cell under `no_grad` first, and then outside of it.

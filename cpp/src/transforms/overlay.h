@@ -34,6 +34,8 @@ class Overlay final : public CellScope {
     };
     std::vector<Met> cells;
     std::vector<Alias> aliases;
+    std::size_t expected = 0;             // cells that it was told of
+    std::uint64_t before = 0, after = 0;  // births of its thread
   };
 
   /// What a first run reads: values without history that know whether they had one (`shadow_of`),
@@ -43,7 +45,8 @@ class Overlay final : public CellScope {
   Overlay(Record& record, Reads reads, std::string who);
   ~Overlay() override;
   /// A later run, with values for the cells that were not empty. With `knows_all` a handle that the
-  /// first run has not met is an error: the two would not compute the same.
+  /// first run has not met is an error, for the two would not compute the same, unless it is a
+  /// constant that the first run has made, as of a table that is made when first needed.
   Overlay(const Record& record, std::span<const Tensor> values, std::string who, bool knows_all);
 
   Tensor read(const Cell& cell) override;
@@ -55,10 +58,14 @@ class Overlay final : public CellScope {
   const char* refuses_leaves() const noexcept override { return who_.c_str(); }
   const Standing* standing_then(const Cell& cell) const override;
 
-  /// Of a first run, before it: the cell will be known by the next number.
-  void expect(const Cell& cell) { held_at(cell); }
+  /// Of a first run, before it: the number by which the cell will be known, the next one unless a
+  /// scope around has put it in the place of one that is.
+  std::size_t expect(const Cell& cell);
   /// Of a later run, before it: another cell that stands for the one of this number.
   void stand_in(std::size_t number, const Cell& cell);
+  /// Of a later run, after it: raises where it has read constants of the first run's in the place
+  /// of what that has read.
+  void check_same() const;
   /// Of a first run: what the cells that were not empty held.
   std::vector<Tensor> values_read() const;
   /// What the cells written by the first run hold now; undefined for empty.
@@ -83,10 +90,13 @@ class Overlay final : public CellScope {
   Held& meet(const Cell& cell);
   Held& held_at(const Cell& named);
   Tensor first_shadow(const Tensor& x) const;
+  bool is_made_constant(const Cell& cell);
+  [[noreturn]] void raise_unknown() const;
 
   std::string who_;
   Record* first_;  // null in a later run
   bool knows_all_ = false;
+  bool reads_made_ = false;
   Reads reads_;
   int shadow_before_;
   Opening opening_;

@@ -564,14 +564,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         try:
             out, values = apart.run(lambda: run_with(now, handles), handles)
         except BaseException:  # what was assigned before an error stays, as without a checkpoint
-            apart.write([x if x is None else _core.stop_gradient(x) for x in apart.written()])
+            apart.write(apart.written())
             raise
-        for name, value in taken.assigned():
-            if isinstance(value, Tensor) and value.requires_grad:
-                raise RuntimeError(
-                    f"[checkpoint] the function gives the variable {name!r} a value whose "
-                    "derivative would be lost outside of it: return the value, or detach it"
-                )
         again, alone = apart.again(), not _core._recorded_outside(apart.read())
         moving = [True for _ in values]
         written = []

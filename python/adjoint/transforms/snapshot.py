@@ -7,10 +7,13 @@ the first has seen.
 
 from __future__ import annotations
 
+import copy
 import functools
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from adjoint._pickling import PickledByName
 
 
 @functools.lru_cache(maxsize=1024)
@@ -30,7 +33,7 @@ def _is_of_library(f: types.FunctionType) -> bool:
 
 def _is_made(value: Any) -> bool:
     """Whether it is a function that a transform has made of another."""
-    return hasattr(type(value), "_recipe")
+    return hasattr(type(value), "_recipe") or isinstance(value, PickledByName)
 
 
 _NOTHING = object()  # stands in an empty cell, and where a module has no such name
@@ -69,13 +72,6 @@ class Snapshot:
         while self._waiting:
             self._fill(self._waiting.pop())
 
-    def assigned(self) -> Iterator[tuple[str, Any]]:
-        """Yield the variables that hold another object by now, and what they hold."""
-        for variable in self._variables:
-            now = variable.now()
-            if now is not variable.before:
-                yield variable.name, now
-
     def unchanged(self) -> bool:
         """Whether the functions themselves would see the same."""
         if any(_names(f.__code__) & _LOOKS_UP for f in self._functions):
@@ -93,10 +89,17 @@ class Snapshot:
                 *map(self._of, value.args),
                 **{name: self._of(v) for name, v in value.keywords.items()},
             )
-        if _is_made(value):
+        if hasattr(type(value), "_recipe"):
             make, (function, *rest), options = value._recipe()
             other = self._of(function)
             return value if other is function else make(other, *rest, **options)
+        if isinstance(value, PickledByName):  # with rules by hand
+            held = {name: self._of(part) for name, part in vars(value).items()}
+            if all(held[name] is part for name, part in vars(value).items()):
+                return value
+            other = copy.copy(value)
+            vars(other).update(held)
+            return other
         if not isinstance(value, types.FunctionType):
             return value
         if value not in self._functions:
