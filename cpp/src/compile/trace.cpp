@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "adjoint/transforms.h"
 #include "graph/apply.h"
 #include "transforms/custom.h"
+#include "transforms/levels.h"
 
 namespace adjoint {
 
@@ -169,7 +169,7 @@ Graph::Index Trace::index_of(Node* n) {
           "a value belongs to a transform that has ended: return it from the function instead of "
           "storing it");
   // Inside of the first run of a checkpoint, of which the program may keep work that nobody needs.
-  if (n->is_shadow()) return graph_.add_constant(stop_gradient(Tensor::share(n)).node());
+  if (n->is_shadow()) return graph_.add_constant(unmarked(Tensor::share(n)).node());
   return graph_.add_constant(n);
 }
 

@@ -358,8 +358,11 @@ Level open_level(const Node* box) {
 
 }  // namespace
 
-Tensor stop_gradient(const Tensor& x) {
-  static const Op& stop_record = find_op("stop_gradient");
+namespace {
+
+/// The value with `change(innermost)` below the same duals and batches, without tangents.
+template <class Change>
+Tensor with_innermost(const Tensor& x, Change change) {
   // Boxes are opened from the outermost in and closed again: as many as transforms are nested.
   const WithinScope within(thread_state().within ||
                            (x.node()->level && x.node()->box != Box::trace));
@@ -369,14 +372,35 @@ Tensor stop_gradient(const Tensor& x) {
     boxes.push_back(n);
     n = n->primal;
   }
-  Tensor out =
-      Tensor::adopt(n->box == Box::trace ? apply(stop_record, {&n, 1}) : alias(n, nullptr, false));
+  Tensor out = change(n);
   while (!boxes.empty()) {
     const Node* box = boxes.back();
     boxes.pop_back();
     const Level level = open_level(box);
     out = box->box == Box::dual ? box_dual(level, out, {}) : box_batch(level, out);
   }
+  return out;
+}
+
+}  // namespace
+
+Tensor stop_gradient(const Tensor& x) {
+  static const Op& stop_record = find_op("stop_gradient");
+  return with_innermost(x, [](Node* n) {
+    return Tensor::adopt(n->box == Box::trace ? apply(stop_record, {&n, 1})
+                                              : alias(n, nullptr, false));
+  });
+}
+
+Tensor unmarked(const Tensor& shadow) {
+  Tensor out = with_innermost(shadow, [](Node* n) {
+    Tensor inner = Tensor::adopt(alias(n, nullptr, false));
+    inner.node()->requires_grad = n->requires_grad;
+    inner.node()->order = n->order;
+    return inner;
+  });
+  out.node()->requires_grad = true;
+  out.node()->order = shadow.node()->order;
   return out;
 }
 

@@ -20,6 +20,8 @@ void stand_in_for(std::uint32_t serial);
 /// What x is under `no_grad`: without tangents of levels that were open outside of it, and without
 /// history but for that of transforms that were opened inside.
 Tensor constant_part(const Tensor& x);
+/// A shadow (graph/node.h) as a value whose history is not known, at whatever level.
+Tensor unmarked(const Tensor& shadow);
 /// The batches, from the outermost in, that the running function stands in and this cell does not;
 /// none beyond a trace, which is a function of its own. Directions of one run are no batch of runs.
 std::vector<Level> batches_around(const Cell& cell);

@@ -520,8 +520,12 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     Reverse mode keeps the arguments of the call instead of every intermediate value in it: memory
     falls, and the work of the call is done twice (Griewank and Walther, 2000). The result and all
     derivatives are those of `f`. Tensors that `f` closes over, and generators, count as arguments:
-    the second run reads what the first has read. What `f` assigns is assigned once, when the first
-    run is over.
+    the second run reads what the first has read. What `f` assigns to tensors is assigned once, when
+    the first run is over.
+
+    The second run sees the variables of `f`, and of the functions it calls, as they were at the
+    call. Other Python objects it sees as they are by then, and changes again: a number that is an
+    attribute, a list that is appended to, an array whose entries are given other values.
 
     Parameters
     ----------
@@ -532,6 +536,13 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     -------
     callable
         With the signature of `f`.
+
+    Raises
+    ------
+    RuntimeError
+        Where a derivative is wanted of a value that has left `f` in another way than as a result: by
+        an attribute, an entry, a variable, or an error. Where the second run meets a tensor that the
+        first has not met.
 
     Examples
     --------
