@@ -87,6 +87,66 @@ def test_bounds_of_least_squares() -> None:
     np.testing.assert_allclose(result.x.numpy(), theirs.x, atol=1e-7)
 
 
+@pytest.mark.parametrize("method", ["lm", "gauss-newton"])
+def test_linear_problems_within_a_box_reach_the_exact_minimum(method: str) -> None:
+    scipy = pytest.importorskip("scipy.optimize")
+    rng = np.random.default_rng(7)
+    for _ in range(40):
+        matrix, target = rng.normal(size=(8, 4)), 2 * rng.normal(size=8)
+        theirs = scipy.lsq_linear(matrix, target, (-0.3, 0.4), method="bvls", tol=1e-14)
+        a, b = ad.tensor(matrix), ad.tensor(target)
+        x0 = rng.uniform(-0.3, 0.4, 4)
+        result = least_squares(lambda x, a, b: a @ x - b, x0, method, (a, b), bounds=(-0.3, 0.4))
+        assert result.success, result
+        np.testing.assert_allclose(result.x.numpy(), theirs.x, atol=1e-7)
+
+
+@pytest.mark.parametrize("loss", ["linear", "soft_l1", "huber", "cauchy", "arctan"])
+@pytest.mark.parametrize("method", ["lm", "gauss-newton"])
+def test_within_a_box_no_free_variable_leads_down(method: str, loss: str) -> None:
+    rng = np.random.default_rng(11)
+    t, size = np.linspace(0, 4, 20), 0.1
+    slopes = {  # of the losses, by the residual itself
+        "linear": lambda r: r,
+        "soft_l1": lambda r: r / np.sqrt(1 + (r / size) ** 2),
+        "huber": lambda r: np.clip(r, -size, size),
+        "cauchy": lambda r: r / (1 + (r / size) ** 2),
+        "arctan": lambda r: r / (1 + (r / size) ** 4),
+    }
+    for _ in range(12):
+        a, b, c = rng.uniform([0.5, 0.2, -1], [4, 3, 1])
+        y = a * np.exp(-b * t) + c + 0.05 * rng.normal(size=20)
+        high = rng.uniform([1, 0.5, 0.1], [4, 3, 1])
+        result = least_squares(
+            lambda p, t, y: p[0] * ad.exp(-p[1] * t) + p[2] - y,
+            np.minimum([1.0, 1.0, 0.0], high),
+            method,
+            (ad.tensor(t), ad.tensor(y)),
+            bounds=(np.zeros(3), high),
+            loss=loss,
+            loss_scale=size,
+        )
+        assert result.success, result
+        x = result.x.numpy()
+        decay = np.exp(-x[1] * t)
+        jacobian = np.stack([decay, -x[0] * t * decay, np.ones_like(t)], 1)
+        g = jacobian.T @ slopes[loss](x[0] * decay + x[2] - y)
+        np.testing.assert_allclose(np.clip(x - g, 0, high), x, atol=2e-5)
+
+
+def test_a_bound_that_matters_stops_no_search_early() -> None:
+    # Moving along the bound of the offset lowers the cost to a tenth; from SciPy's trf.
+    t = ad.linspace(0, 4, 20)
+    y = 3 * ad.exp(-t) + 1
+    result = least_squares(
+        lambda p: p[0] * ad.exp(-p[1] * t) + p[2] - y,
+        [1.0, 1.0, 0.0],
+        bounds=(0.0, np.array([5, 5, 0.5])),
+    )
+    np.testing.assert_allclose(result.x.numpy(), [3.2340325, 0.6038771, 0.5], atol=1e-6)
+    assert abs(result.cost - 0.22765031551784726) < 1e-9
+
+
 def test_float32_stays_and_converges() -> None:
     t = ad.linspace(0, 1, 20, dtype=ad.float32)
     y = 2.0 * ad.exp(-3.0 * t)

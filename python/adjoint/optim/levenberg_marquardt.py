@@ -3,8 +3,13 @@
 J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", Lecture Notes in
 Mathematics 630 (1978) 105-116: the ball is an ellipsoid whose axes follow the largest columns of
 the Jacobian so far. The step is found in the singular vectors of the scaled Jacobian, so that a
-Jacobian without full rank is no special case. Variables at a bound that want to leave it are held;
-a step that crosses a bound is cut off there, and judged as it is then.
+Jacobian without full rank is no special case.
+
+Within bounds the model is minimized over the part of the ball that lies in the box: first along the
+projected gradient, which finds the bounds that matter, then on the faces of the box that this leads
+to (C.-J. Lin, J. J. Moré, "Newton's method for large bound-constrained optimization problems", SIAM
+J. Optim. 9 (1999) 1100-1127). The step promises at least what the projected gradient does, so the
+search ends only where no free variable leads down. Gauss-Newton takes the same step without a ball.
 """
 
 from __future__ import annotations
@@ -81,9 +86,90 @@ def _held(x: Array, g: Array, low: Array, high: Array) -> Array:
     return ((x <= low) & (g > 0)) | ((x >= high) & (g < 0))
 
 
-def _cosine(jacobian: Array, residuals: Array, held: Array) -> float:
-    """Return the largest cosine between the residuals and a free column of the Jacobian."""
-    size = float(np.linalg.norm(residuals))
+class _Box(NamedTuple):
+    """How far each variable may go from where it is."""
+
+    down: Array
+    up: Array
+
+    def clip(self, p: Array) -> Array:
+        return np.clip(p, self.down, self.up)
+
+    def inside(self, p: Array) -> Array:
+        """Whether each variable would lie strictly within its bounds."""
+        return np.asarray((p > self.down) & (p < self.up))
+
+    def share(self, p: Array, way: Array) -> float:
+        """Return how much of a way from a point leads to the first bound, at most all of it."""
+        room = np.where(way > 0, self.up - p, np.where(way < 0, self.down - p, math.inf))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = np.where(way != 0, room / way, math.inf)
+        return float(min(1.0, np.min(shares, initial=1.0)))
+
+
+def _decrease(jacobian: Array, g: Array, p: Array) -> float:
+    """Return by how much the model of half the sum of squares falls along a step."""
+    moved = jacobian @ p
+    return -float(g @ p) - 0.5 * float(moved @ moved)
+
+
+def _cauchy(jacobian: Array, g: Array, scale: Array, radius: float, box: _Box) -> Array:
+    """Return a step along the gradient, bent at the bounds, that lowers the model enough."""
+    way = -g / scale**2
+    moved = float(np.sum((jacobian @ way) ** 2))
+    far = radius / max(float(np.linalg.norm(scale * way)), 1e-300)
+    t = min(-float(g @ way) / moved, far) if moved > 0 else far
+    if not math.isfinite(t):
+        t = 1.0  # no curvature and no ball: a gradient of rounding errors
+    for _ in range(MOST_ITERATIONS):
+        p = box.clip(t * way)
+        if _decrease(jacobian, g, p) >= -0.01 * float(g @ p):
+            break
+        t *= 0.5
+    return p
+
+
+def _bounded_step(
+    jacobian: Array, residuals: Array, scale: Array, radius: float, held: Array, box: _Box
+) -> _Step:
+    """Return a step that nearly minimizes ``|J p + r|`` over ``|scale p| <= radius`` and a box."""
+    free = ~held
+    p = np.zeros(scale.size)
+    inner = _step(jacobian[:, free], residuals, scale[free], radius)
+    p[free] = inner.step
+    if np.array_equal(box.clip(p), p):
+        return inner._replace(step=p)
+    g = np.where(held, 0.0, jacobian.T @ residuals)
+    p = _cauchy(jacobian, g, scale, radius, box)
+    whole = False
+    for _ in range(scale.size):
+        free = ~held & box.inside(p)
+        if not free.any():
+            break
+        rest = np.where(free, 0.0, p)
+        left = radius**2 - float(np.sum((scale * rest) ** 2))
+        if not left > 0:
+            break
+        inner = _step(jacobian[:, free], residuals + jacobian @ rest, scale[free], math.sqrt(left))
+        target = rest
+        target[free] = inner.step
+        whole = inner.inside
+        # Up to the first bound the model falls; clipped it may fall further, or rise.
+        p = box.clip(p + box.share(p, target - p) * (target - p))
+        clipped = box.clip(target)
+        if _decrease(jacobian, g, clipped) >= _decrease(jacobian, g, p):
+            p = clipped
+        if np.array_equal(clipped, target):
+            break
+    return _Step(p, float(np.linalg.norm(scale * p)), whole)
+
+
+def _cosine(jacobian: Array, residuals: Array, held: Array, cost: float) -> float:
+    """Return the largest cosine between the residuals and a free column of the Jacobian.
+
+    The size of the residuals is that of their cost: what weights a robust loss may be huge.
+    """
+    size = math.sqrt(2 * cost)
     columns = np.linalg.norm(jacobian, axis=0)
     products = np.abs(jacobian.T @ residuals)
     free = ~held & (columns > 0)
@@ -107,20 +193,16 @@ def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 1.
             scale = np.where(scale > 0, scale, 1.0)
             g = jacobian.T @ r
             held = _held(x, g, low, high)
-            cosine = _cosine(jacobian, r, held)
+            cosine = _cosine(jacobian, r, held, cost)
             if cosine <= tolerances.gtol:
                 raise Stop(_told("gtol", tolerances.gtol, cost), True)
             if radius == 0.0:
                 radius = factor * (float(np.linalg.norm(scale * x)) or 1.0)
-        free = ~held
-        p = np.zeros_like(x)
-        inner = _step(jacobian[:, free], r, scale[free], radius)
-        p[free] = inner.step
-        trial = np.clip(x + p, low, high).astype(problem.flat.np_dtype).astype(float)
+        inner = _bounded_step(jacobian, r, scale, radius, held, _Box(low - x, high - x))
+        trial = _reached(problem, x + inner.step)
         p = trial - x
         length = float(np.linalg.norm(scale * p))
-        moved = jacobian @ p
-        expected = -float(g @ p) - 0.5 * float(moved @ moved)
+        expected = _decrease(jacobian, g, p)
         trial_cost, trial_r = problem.residuals(trial)
         gained = cost - trial_cost if math.isfinite(trial_cost) else -math.inf
         ratio = gained / expected if expected > 0 else -1.0
@@ -153,6 +235,12 @@ def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 1.
             raise Stop("the residuals are all 0", True)
 
 
+def _reached(problem: Any, x: Array) -> Array:
+    """Return the nearest point within the bounds that the dtype of the search can hold."""
+    low, high = problem.box()
+    return np.asarray(np.clip(x.astype(problem.flat.np_dtype), low, high).astype(float))
+
+
 def _told(name: str, value: float, cost: float) -> str:
     what = {
         "ftol": "the sum of squares would change",
@@ -174,15 +262,15 @@ def gauss_newton(problem: Any, tolerances: Tolerances) -> None:
     while True:
         g = jacobian.T @ r
         held = _held(x, g, low, high)
-        cosine = _cosine(jacobian, r, held)
+        cosine = _cosine(jacobian, r, held, cost)
         if cosine <= tolerances.gtol:
             raise Stop(_told("gtol", tolerances.gtol, cost), True)
-        p = np.zeros_like(x)
-        p[~held] = np.linalg.lstsq(jacobian[:, ~held], -r, rcond=None)[0]
+        box = _Box(low - x, high - x)
+        p = _bounded_step(jacobian, r, np.ones(x.size), math.inf, held, box).step
         size = float(np.linalg.norm(x))
         step, slope = 1.0, float(g @ p)
         while True:
-            trial = np.clip(x + step * p, low, high)
+            trial = _reached(problem, x + step * p)
             trial_cost, trial_r = problem.residuals(trial)
             if trial_cost <= cost + 1e-4 * step * slope:
                 break
