@@ -197,6 +197,47 @@ def test_curve_fit_with_weights_as_scipy() -> None:
             np.testing.assert_allclose(pcov.numpy(), c, rtol=1e-4)
 
 
+@pytest.mark.parametrize("loss", ["soft_l1", "huber", "cauchy"])
+@pytest.mark.parametrize("absolute", [False, True])
+def test_covariances_under_a_robust_loss_as_scipy(loss: str, absolute: bool) -> None:
+    scipy = pytest.importorskip("scipy.optimize")
+    rng = np.random.default_rng(4)
+    x = np.linspace(0, 3, 40)
+    y = 1.5 * np.exp(-x) + 0.3 + 0.05 * rng.normal(size=40)
+    y[::8] += 1.0
+    start, common = [1.0, 1.0, 0.0], {"absolute_sigma": absolute, "loss": loss}
+    sigma = np.full(40, 0.05)
+    popt, pcov = curve_fit(
+        lambda x, a, b, c: a * ad.exp(-b * x) + c, x, y, start, sigma, loss_scale=2.0, **common
+    )
+    tight = {"xtol": 1e-13, "ftol": 1e-13, "gtol": 1e-13}
+    p, c = scipy.curve_fit(
+        lambda x, a, b, c: a * np.exp(-b * x) + c,
+        x,
+        y,
+        start,
+        sigma,
+        method="trf",
+        f_scale=2.0,
+        **common,
+        **tight,
+    )
+    np.testing.assert_allclose(popt.numpy(), p, rtol=1e-4)
+    np.testing.assert_allclose(pcov.numpy(), c, rtol=1e-3)
+
+
+@pytest.mark.parametrize("xdata", [[0, 1, 2, 3], (0.0, 1.0, 2.0, 3.0), [np.float64(0), 1, 2, 3]])
+def test_curve_fit_takes_lists_of_numbers(xdata: Any) -> None:
+    popt, _ = curve_fit(lambda x, a, b: a * x + b, xdata, [1, 3, 5, 7.0])
+    np.testing.assert_allclose(popt.numpy(), [2, 1], atol=1e-9)
+
+
+def test_curve_fit_passes_trees_of_arrays_on() -> None:
+    t = np.arange(4.0)
+    popt, _ = curve_fit(lambda x, a, b: a * x[0] + b * x[1], (t, t * t), 2 * t + 3 * t * t)
+    np.testing.assert_allclose(popt.numpy(), [2, 3], atol=1e-9)
+
+
 def test_curve_fit_with_a_tree() -> None:
     x = ad.linspace(0, 2, 20)
     y = 3 * x + 1

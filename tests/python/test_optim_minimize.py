@@ -197,6 +197,26 @@ def test_equality_and_inequality_constraints() -> None:
     assert abs(result.multipliers[0].item() - 0.5522937) < 1e-4
 
 
+def test_the_constrained_method_without_constraints() -> None:
+    result = minimize(quadratic, ad.zeros(3), "augmented-lagrangian", bounds=(None, 2.0))
+    assert result.success and result.multipliers == []
+    np.testing.assert_allclose(result.x.numpy(), [1, -2, 2], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_constraints_may_be_lists_of_numbers(kind: Any) -> None:
+    # The nearest point to 0 with x0 + x1 = 1 and x0 >= 0.8.
+    both = [
+        {"type": "eq", "fun": lambda x: kind([x[0] + x[1] - 1.0])},
+        {"type": "ineq", "fun": lambda x: kind([x[0] - 0.8, 4.0])},
+    ]
+    result = minimize(lambda x: ad.sum(x * x), [3.0, 2.0], constraints=both)
+    np.testing.assert_allclose(result.x.numpy(), [0.8, 0.2], atol=1e-6)
+    for wrong, error in ((lambda x: kind([]), ValueError), (lambda x: None, TypeError)):
+        with pytest.raises(error, match=r"^\[minimize\] a constraint"):
+            minimize(lambda x: ad.sum(x * x), [3.0], constraints={"type": "eq", "fun": wrong})
+
+
 def test_constraints_that_cannot_be_met_are_told() -> None:
     constraint = {"type": "eq", "fun": lambda x: ad.sum(x * x) + 1}
     result = minimize(lambda x: ad.sum(x), [1.0, 1.0], constraints=constraint)
@@ -223,6 +243,20 @@ def test_a_start_that_is_not_finite_is_reported(method: str, value: float) -> No
     result = minimize(lambda x: ad.sum(x) * value, [1.0, 1.0], method)
     assert not result.success
     assert "not finite" in result.reason or str(value) in result.reason
+
+
+@pytest.mark.parametrize("method", GRADIENT)
+def test_a_start_without_a_finite_gradient_keeps_its_value(method: str) -> None:
+    result = minimize(lambda p: ad.sum(ad.sqrt(p)), [0.0, 1.0], method)
+    assert result.fun == 1.0 and result.x.tolist() == [0.0, 1.0]
+    assert not result.success and result.reason.startswith("the gradient is not finite at x0")
+
+
+@pytest.mark.parametrize("method", BOUNDED)
+def test_the_best_value_counts_where_its_gradient_is_not_finite(method: str) -> None:
+    result = minimize(lambda p: ad.sum(ad.sqrt(p)), [0.5, 1.0], method, bounds=(0, None))
+    assert result.fun == 0.0 and result.x.tolist() == [0.0, 0.0]
+    assert not result.success and "where the gradient is not finite" in result.reason
 
 
 @pytest.mark.parametrize("method", GRADIENT)

@@ -24,12 +24,29 @@ from adjoint.optim.progress import Progress
 __all__ = ["Condition", "augmented_lagrangian", "read_constraints"]
 
 
+WHO = "minimize"
+
+
 class Condition(NamedTuple):
     """Some values that must be zero, or not negative."""
 
     fun: Any
     equal: bool
     args: tuple[Any, ...]
+
+    def value(self, x: Any) -> ad.Tensor:
+        """Return the values at a point; a list or tuple of them stands for one array."""
+        out = self.fun(x, *self.args)
+        if isinstance(out, (list, tuple)):
+            if not out:
+                raise ValueError(f"[{WHO}] a constraint returns no values")
+            return ad.concat([ad.reshape(ad.asarray(part), (-1,)) for part in out])
+        try:
+            return ad.asarray(out)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"[{WHO}] a constraint must return numbers, not a {type(out).__name__}: {error}"
+            ) from None
 
 
 def read_constraints(who: str, constraints: Any) -> tuple[Condition, ...]:
@@ -70,7 +87,7 @@ class _Lagrangian:
         out = self.f(x, *args)
         total = out[0] if self.has_aux else out
         for condition, weight in zip(self.conditions, multipliers, strict=True):
-            c = condition.fun(x, *condition.args)
+            c = condition.value(x)
             if condition.equal:
                 total = total + ad.sum(weight * c + 0.5 * penalty * c * c)
             else:
@@ -119,8 +136,7 @@ class _Outer:
         tree = self.objective.flat.unflatten(x)
         out = []
         for condition in self.conditions:
-            c = condition.fun(tree, *condition.args)
-            out.append(np.array(c.numpy() if isinstance(c, ad.Tensor) else c, x.dtype))
+            out.append(np.array(condition.value(tree).numpy(), x.dtype))
         return out
 
     def run(self) -> None:
@@ -142,8 +158,11 @@ class _Outer:
             self.take_over(inner)
             found = self.values(x)
             violation = max(
-                self.violation(c, found_c)
-                for c, found_c in zip(self.conditions, found, strict=True)
+                (
+                    self.violation(c, found_c)
+                    for c, found_c in zip(self.conditions, found, strict=True)
+                ),
+                default=0.0,
             )
             self.keep(x, violation, multipliers, inner)
             if not stop.success and inner.nfev == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
@@ -16,6 +17,7 @@ from adjoint.optim.evaluation import EvaluationError, evaluate
 from adjoint.optim.objective import Objective, Stop, check_scalar
 from adjoint.optim.result import Iteration
 from adjoint.optim.transform import apply_updates
+from adjoint.transforms.custom import differentiated
 
 __all__ = ["FirstOrderMethod", "first_order", "run_first_order", "run_search"]
 
@@ -96,6 +98,10 @@ def run_search(
     )
     search = search_class(objective.best_x.astype(float), bounds=bounds, seed=seed, **options)
     function = _Pointwise(objective.f, flat, objective.args, objective.has_aux)
+    function.captured = None if batch else objective.captured
+    if batch:
+        with contextlib.suppress(Exception):  # then it is raised where the point is evaluated
+            objective._value(objective.best_x)
     while True:
         xs = search.ask()
         room = limits.maxfun - objective.nfev
@@ -134,6 +140,8 @@ class _Pointwise:
         self, f: Callable[..., Any], flat: Any, args: tuple[Any, ...], has_aux: bool
     ) -> None:
         self.f, self.flat, self.args, self.has_aux = f, flat, args, has_aux
+        # Where to remember a value that depends on what is differentiated elsewhere.
+        self.captured: list[ad.Tensor] | None = None
 
     def __call__(self, x: Any) -> Any:
         if isinstance(x, np.ndarray):
@@ -142,4 +150,7 @@ class _Pointwise:
             x = ad.astype(x, self.flat.dtype)
         out = self.f(self.flat.unflatten(x), *self.args)
         out = out[0] if self.has_aux else out
-        return check_scalar("minimize", out, self.flat.dtype)
+        out = check_scalar("minimize", out, self.flat.dtype)
+        if self.captured == [] and isinstance(out, ad.Tensor) and differentiated([out]):
+            self.captured.append(out)
+        return out

@@ -13,8 +13,9 @@ import numpy as np
 import adjoint as ad
 from adjoint._arguments import check_callable, check_flag
 from adjoint.optim.minimization import make_limits
-from adjoint.optim.objective import Array
-from adjoint.optim.residuals import solve
+from adjoint.optim.objective import Array, is_array
+from adjoint.optim.residuals import loss_weights, solve
+from adjoint.transforms.custom import differentiated
 
 __all__ = ["curve_fit"]
 
@@ -41,7 +42,7 @@ def curve_fit(
         ``model(xdata, *params)`` returns what `ydata` should be. Where `p0` is a dict or nested, it
         is called ``model(xdata, params)`` with parameters of that structure.
     xdata : array or pytree of arrays
-        Passed to the model, as tensors.
+        Passed to the model, as tensors; a list or tuple of numbers stands for an array.
     ydata : array
     p0 : sequence of numbers, or pytree, optional
         Where to start; ones for the parameters in the signature of the model if it is left out.
@@ -63,7 +64,11 @@ def curve_fit(
     popt : Tensor, or pytree
         The parameters, like `p0`; a vector if that is a sequence.
     pcov : Tensor
-        Their covariance, by the flattened parameters; inf where the data do not determine them.
+        Their covariance, by the flattened parameters; inf where the data do not determine them. It
+        is ``inv(J^T J)`` with J the Jacobian of the weighted residuals, times ``2 cost / (m - n)``
+        of m values and n parameters unless `absolute_sigma`. With a robust loss, J is scaled so
+        that ``J^T J`` models the curvature of the cost, as SciPy does: a value far out counts
+        neither in J nor, fully, in the cost.
 
     Raises
     ------
@@ -81,7 +86,7 @@ def curve_fit(
     """
     check_callable(WHO, model=model)
     check_flag(WHO, "absolute_sigma", absolute_sigma)
-    x = ad.tree.map(_number_tensor, xdata)
+    x = _number_tensor(xdata) if is_array(xdata) else ad.tree.map(_number_tensor, xdata)
     y = _number_tensor(ydata)
     if not bool(ad.all(ad.isfinite(y))):
         raise ValueError(f"[{WHO}] ydata must be finite")
@@ -90,11 +95,11 @@ def curve_fit(
     if plain:
         start = ad.asarray(start)
         start = start if start.ndim else ad.reshape(start, (1,))
-    whiten = _whitening(sigma, y)
+    whiten, weights = _whitening(sigma, y)
 
-    def residuals(params: Any, x: Any, y: ad.Tensor) -> ad.Tensor:
+    def residuals(params: Any, x: Any, y: ad.Tensor, weights: Any) -> ad.Tensor:
         parts = [params[i] for i in range(params.shape[0])] if plain else [params]
-        return whiten(ad.asarray(model(x, *parts)) - y)
+        return whiten(ad.asarray(model(x, *parts)) - y, weights)
 
     limits = {n: options.pop(n, None) for n in ("maxiter", "maxfun", "maxtime", "callback")}
     limits["progress"] = options.pop("progress", False)
@@ -110,7 +115,7 @@ def curve_fit(
         residuals,
         start,
         method,
-        (x, y),
+        (x, y, weights),
         bounds,
         taken["loss"],
         taken["loss_scale"],
@@ -121,7 +126,7 @@ def curve_fit(
     if not result.success:
         raise RuntimeError(f"[{WHO}] no fit was found: {result.reason}")
     count = result.fun.size
-    cov = _covariance(result, count, absolute_sigma)
+    cov = _covariance(result, taken["loss"], taken["loss_scale"], count, absolute_sigma)
     if full_output:
         return result.x, cov, result
     return result.x, cov
@@ -150,29 +155,36 @@ def _start(model: Callable[..., Any]) -> Array:
     return np.ones(len(parameters))
 
 
-def _whitening(sigma: Any, y: ad.Tensor) -> Callable[[ad.Tensor], ad.Tensor]:
-    """Return what makes residuals of equal weight of them."""
+def _whitening(sigma: Any, y: ad.Tensor) -> tuple[Callable[[ad.Tensor, Any], ad.Tensor], Any]:
+    """Return what makes residuals of equal weight of them, and its second argument."""
     if sigma is None:
-        return lambda r: r
+        return lambda r, _: r, None
     given = _number_tensor(sigma)
     if given.shape in (y.shape, ()):
         if not bool(ad.all(given > 0)):
             raise ValueError(f"[{WHO}] sigma must be positive")
-        return lambda r: r / given
+        return lambda r, sigma: r / sigma, given
     if given.shape == (y.size, y.size):
         try:
             factor = ad.linalg.cholesky(given)
         except ad.linalg.LinAlgError:
             raise ValueError(f"[{WHO}] sigma as a matrix must be positive definite") from None
-        return lambda r: ad.linalg.solve_triangular(factor, ad.reshape(r, (-1,)), lower=True)
+        return _decorrelated, factor
     raise ValueError(
         f"[{WHO}] sigma must be of the shape of ydata, or a covariance matrix of it: shapes "
         f"{given.shape} and {y.shape}"
     )
 
 
-def _covariance(result: Any, count: int, absolute: bool) -> ad.Tensor:
-    jacobian = np.array(result.jac.numpy(), float)
+def _decorrelated(r: ad.Tensor, factor: ad.Tensor) -> ad.Tensor:
+    white: ad.Tensor = ad.linalg.solve_triangular(factor, ad.reshape(r, (-1,)), lower=True)
+    return white
+
+
+def _covariance(result: Any, loss: str, loss_scale: float, count: int, absolute: bool) -> ad.Tensor:
+    """Return the inverse of what models the Hessian of the cost, scaled by the cost."""
+    weighted = result.jac * loss_weights(loss, loss_scale, result.fun)[1][:, None]
+    jacobian = np.array(weighted.numpy(), float)
     n = jacobian.shape[1]
     scale = np.linalg.norm(jacobian, axis=0)
     known = scale > 0
@@ -185,6 +197,9 @@ def _covariance(result: Any, count: int, absolute: bool) -> ad.Tensor:
             stacklevel=3,
         )
         return ad.asarray(np.full((n, n), math.inf), dtype=result.jac.dtype)
+    if differentiated([weighted]):
+        inverse: ad.Tensor = ad.linalg.inv(weighted.T @ weighted)
+        return inverse if absolute else inverse * (2 * result.cost / (count - n))
     half = vt.T / s / scale[:, None]
     cov = half @ half.T
     if not absolute:

@@ -1,4 +1,9 @@
-"""The derivative of a solution in what the problem depends on, by the implicit function theorem."""
+"""The derivative of a solution in what the problem depends on, by the implicit function theorem.
+
+Whatever a result holds is made a function of the tensors that are differentiated: `x` by the
+condition of a minimum, the rest by evaluating it there once more. Where no rule holds, the values
+refuse to be differentiated: a derivative that is silently zero would be worse than none.
+"""
 
 from __future__ import annotations
 
@@ -6,41 +11,163 @@ from collections.abc import Callable
 from typing import Any
 
 import adjoint as ad
-from adjoint.optim.objective import Array, Flat
+from adjoint.optim.objective import Array, Objective
 from adjoint.optim.result import Result
+from adjoint.transforms.custom import attach, differentiated
 
-__all__ = ["attach_solution"]
+__all__ = ["attach_least_squares", "attach_minimum", "tensors_of"]
+
+_PARTS = ("x", "fun", "grad", "cost", "jac", "multipliers", "aux")
 
 
-def attach_solution(
-    result: Result,
-    f: Callable[..., Any],
-    flat: Flat,
-    args: tuple[Any, ...],
-    box: tuple[Array, Array] | None,
-    conditions: Any,
-    has_aux: bool,
+def tensors_of(*trees: Any) -> list[ad.Tensor]:
+    """Return the floating tensors in some trees."""
+    leaves = [x for tree in trees for x in ad.tree.leaves(tree)]
+    return [x for x in leaves if isinstance(x, ad.Tensor) and ad.isdtype(x.dtype, "real floating")]
+
+
+def attach_minimum(
+    result: Result, objective: Objective, args: tuple[Any, ...], bounds: Any, conditions: Any
 ) -> None:
-    """Make ``result.x`` a differentiable function of the tensors among `args`.
-
-    What holds at a minimum is ``grad f(x, *args) = 0``; within bounds it is that a step against the
-    gradient, clipped to the bounds, leads nowhere.
-    """
-    tensors = [a for a in ad.tree.leaves(args) if isinstance(a, ad.Tensor)]
-    if conditions or not any(ad.isdtype(a.dtype, "real floating") for a in tensors):
+    """Make what `minimize` has found a differentiable function of `args`."""
+    inputs = tensors_of(args, bounds, [c.args for c in conditions]) + objective.captured
+    if not differentiated(inputs):
         return
+    pure = objective.functions["value"]
 
-    def value(x: Any, *args: Any) -> Any:
-        out = f(flat.unflatten(x), *args)
-        return ad.reshape(out[0] if has_aux else out, ())
+    def value(x: ad.Tensor, *args: Any) -> Any:
+        return pure(x, args)
+
+    def rest(x: ad.Tensor) -> dict[str, Any]:
+        parts: dict[str, Any] = {}
+        if objective.has_aux:
+            parts["fun"], parts["aux"] = objective.f(objective.flat.unflatten(x), *args)
+            parts["fun"] = ad.reshape(parts["fun"], ())
+        else:
+            parts["fun"] = value(x, *args)
+        if result.grad is not None:
+            parts["grad"] = objective.flat.unflatten(ad.grad(value)(x, *args))
+        return parts
+
+    reason = _no_rule(objective, bounds)
+    if conditions:
+        reason = "a minimum under constraints has no derivative here"
+    _attach(result, objective, value, args, inputs, rest, reason)
+
+
+def attach_least_squares(result: Result, problem: Any, args: tuple[Any, ...], bounds: Any) -> None:
+    """Make what `least_squares` has found a differentiable function of `args`."""
+    inputs = tensors_of(args, bounds) + problem.captured
+    if not differentiated(inputs):
+        return
+    functions = problem.functions
+
+    def cost(x: ad.Tensor, *args: Any) -> Any:
+        return problem.total(functions["value"](x, args))
+
+    def rest(x: ad.Tensor) -> dict[str, Any]:
+        parts = {"fun": functions["value"](x, args), "cost": cost(x, *args)}
+        if result.jac is not None:
+            parts["jac"] = functions["jacobian"](x, args)
+            parts["grad"] = problem.flat.unflatten(ad.grad(cost)(x, *args))
+        return parts
+
+    _attach(result, problem, cost, args, inputs, rest, _no_rule(problem, bounds))
+
+
+def _no_rule(objective: Objective, bounds: Any) -> str | None:
+    """Return why there is no derivative whatever the objective is, None if there may be one."""
+    if differentiated(tensors_of(bounds)):
+        return "the solution has no derivative in its bounds"
+    if differentiated(objective.captured):
+        return (
+            "the function uses values that are differentiated outside of it, and no derivative "
+            "passes: give them in args"
+        )
+    return None
+
+
+def _attach(
+    result: Result,
+    objective: Objective,
+    value: Callable[..., Any],
+    args: tuple[Any, ...],
+    inputs: list[ad.Tensor],
+    rest: Callable[[ad.Tensor], dict[str, Any]],
+    reason: str | None,
+) -> None:
+    if reason is None:
+        found = objective.flat.flatten(ad.tree.leaves(result.x))
+        try:
+            _check_gradient(value, found, args)
+            root = ad.custom_root(_equation(value, objective.bounds), lambda g, x: found)
+            vector = root(found, *args)
+            parts = rest(vector)
+        except (TypeError, ValueError) as error:
+            reason = f"the solution has no derivative: {error}"
+        else:
+            result.x = objective.flat.unflatten(vector)
+            for name, part in parts.items():
+                setattr(result, name, part)
+            return
+    _refuse(result, inputs, f"[{objective.who}] {reason}")
+
+
+def _check_gradient(value: Callable[..., Any], x: ad.Tensor, args: tuple[Any, ...]) -> None:
+    """Raise if a function of x does not lead from tensors to a tensor."""
+    connected = False
+
+    def watched(x: ad.Tensor, *args: Any) -> Any:
+        nonlocal connected
+        out = value(x, *args)
+        connected = isinstance(out, ad.Tensor) and out.requires_grad
+        return out
+
+    g = ad.grad(watched)(x, *(ad.tree.map(_stopped, args)))
+    if not connected:
+        raise TypeError("the function returns no tensor that was computed from x")
+    if not bool(ad.all(ad.isfinite(g))):
+        raise ValueError("the gradient is not finite there")
+
+
+def _equation(
+    value: Callable[..., Any], box: tuple[Array, Array] | None
+) -> Callable[..., ad.Tensor]:
+    """Return what is zero at a minimum.
+
+    That is the gradient; within bounds, for a variable that a step against it would lead out, it is
+    the distance to that bound.
+    """
 
     def equation(x: ad.Tensor, *args: Any) -> ad.Tensor:
         g: ad.Tensor = ad.grad(value)(x, *args)
         if box is None:
             return g
-        return x - ad.clip(x - g, ad.asarray(box[0]), ad.asarray(box[1]))
+        low, high = ad.asarray(box[0]), ad.asarray(box[1])
+        left = ad.where(x - g > high, x - high, g)
+        return ad.where(x - g < low, x - low, left)
 
-    leaves = [ad.stop_gradient(x) for x in ad.tree.leaves(result.x)]
-    found = flat.flatten(leaves)
-    root = ad.custom_root(equation, lambda g, x: found)
-    result.x = flat.unflatten(root(found, *args))
+    return equation
+
+
+def _refuse(result: Result, inputs: list[ad.Tensor], message: str) -> None:
+    """Make every number of a result raise where its derivative is asked for."""
+
+    def pull(inputs: list[ad.Tensor], cotangents: list[ad.Tensor]) -> Any:
+        raise ValueError(message)
+
+    def refuse(part: Any) -> Any:
+        if isinstance(part, float):
+            part = ad.asarray(part)
+        if not isinstance(part, ad.Tensor) or not tensors_of(part):
+            return part
+        return attach([ad.stop_gradient(part)], inputs, pull, None)[0]
+
+    for name in _PARTS:
+        part = getattr(result, name)
+        if part is not None:
+            setattr(result, name, ad.tree.map(refuse, part))
+
+
+def _stopped(value: Any) -> Any:
+    return ad.stop_gradient(value) if isinstance(value, ad.Tensor) else value

@@ -14,7 +14,7 @@ from adjoint._arguments import check_at_least_zero, check_callable, check_count,
 from adjoint.optim.constraints import augmented_lagrangian, read_constraints
 from adjoint.optim.drivers import first_order, run_first_order, run_search
 from adjoint.optim.evaluation import EvaluationError
-from adjoint.optim.implicit import attach_solution
+from adjoint.optim.implicit import attach_minimum
 from adjoint.optim.methods import METHODS, Method, find_method, suggest
 from adjoint.optim.objective import Array, Flat, Limits, Objective, Stop
 from adjoint.optim.progress import Progress
@@ -212,8 +212,7 @@ def minimize(
         raise
     result = objective.result(chosen, stop)
     limits.progress.close(result.nit, result.nfev, result.fun, result.reason)
-    if common["gradient"] == "auto" and chosen not in SEARCHES:
-        attach_solution(result, f, flat, args, box, conditions, has_aux)
+    attach_minimum(result, objective, args, bounds, conditions)
     return result
 
 

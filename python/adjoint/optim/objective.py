@@ -17,8 +17,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 import adjoint as ad
+from adjoint import _core
 from adjoint.optim.progress import Progress
 from adjoint.optim.result import Iteration, Result
+from adjoint.transforms.custom import differentiated
 
 __all__ = [
     "Flat",
@@ -26,6 +28,7 @@ __all__ = [
     "Objective",
     "Stop",
     "check_scalar",
+    "is_array",
     "kept_functions",
     "pure_functions",
 ]
@@ -45,7 +48,7 @@ class Flat:
     """How a tree of floating tensors and one vector stand for each other."""
 
     def __init__(self, who: str, x0: Any, name: str = "x0") -> None:
-        given, self.treedef = ad.tree.flatten(ad.asarray(x0) if _is_array(x0) else x0)
+        given, self.treedef = ad.tree.flatten(ad.asarray(x0) if is_array(x0) else x0)
         try:
             leaves = [ad.asarray(leaf) for leaf in given]
         except (TypeError, ValueError) as error:
@@ -122,12 +125,12 @@ class Flat:
         return np.concatenate(parts).astype(self.np_dtype)
 
 
-def _is_array(x0: Any) -> bool:
+def is_array(x0: Any) -> bool:
     """Whether lists stand for an array: they hold numbers, and nothing else."""
     if not isinstance(x0, (list, tuple)) or hasattr(x0, "_fields"):
         return False
     return bool(x0) and all(
-        isinstance(v, numbers.Real) or (isinstance(v, (list, tuple)) and _is_array(v)) for v in x0
+        isinstance(v, numbers.Real) or (isinstance(v, (list, tuple)) and is_array(v)) for v in x0
     )
 
 
@@ -251,7 +254,10 @@ class Objective:
         self.best_f = math.inf
         self.best_x: Array = np.array(flat.start.numpy())
         self.best_g: Array | None = None
+        # The best point without a finite gradient: an answer, but no method can go on from there.
+        self.edge_f, self.edge_x = math.inf, self.best_x
         self.history: list[Iteration] = []
+        self.captured: list[ad.Tensor] = []  # a value whose derivative leads out of the objective
 
     # ---- Evaluations ----------------------------------------------------------------------------
 
@@ -262,27 +268,36 @@ class Objective:
 
     def _value(self, x: Array) -> float:
         out = self.call("value", ad.asarray(x))
+        self.note_captured(out)
         return out if isinstance(out, float) else float(out.item())
+
+    def note_captured(self, out: Any) -> None:
+        """Remember that a value depends on what is differentiated elsewhere."""
+        if not self.captured and isinstance(out, ad.Tensor) and differentiated([out]):
+            self.captured.append(out)
 
     def value_and_grad(self, x: Array) -> tuple[float, Array]:
         """Return the value and the gradient at a point."""
         if self.gradient != "auto":
             return self._given_gradient(x)
         self._count(f=1, g=1)
+        begun = _core._order()
         value, grad = self.call("value_and_grad", ad.asarray(x))
         if self.nfev == 1:
-            self._check_connected(value)
+            self._check_connected(value, begun)
         g = grad.numpy()
         return self._seen(x, value.item(), g), g
 
-    def _check_connected(self, value: ad.Tensor) -> None:
+    def _check_connected(self, value: ad.Tensor, begun: int) -> None:
         """Raise if there is no gradient, or one that would get lost."""
         if not getattr(self.functions["connected"], "found", True):
             raise TypeError(
                 f"[{self.who}] {_NO_GRADIENT}: what it returns is no tensor that was computed from "
                 f"x. {_WAYS_OUT}"
             )
-        if value.requires_grad:
+        # Without compiling, an outer derivative records that of x too: what is asked is whether the
+        # value is connected with what was there before.
+        if differentiated([value]) if self.compiles else _core._any_connected([value], begun):
             raise ValueError(
                 f"[{self.who}] the objective uses values that are differentiated outside of it, "
                 "and no derivative would pass: give them in args"
@@ -389,7 +404,10 @@ class Objective:
             raise Stop(f"maxtime={self.limits.maxtime} seconds are used up")
 
     def _seen(self, x: Array, f: float, g: Array | None = None) -> float:
-        if f < self.best_f and (g is None or np.isfinite(g).all()):
+        if g is not None and not np.isfinite(g).all():
+            if math.isfinite(f) and f < self.edge_f:
+                self.edge_f, self.edge_x = f, np.array(x)
+        elif f < self.best_f:
             self.best_f, self.best_x, self.best_g = f, np.array(x), g
         return f
 
@@ -400,7 +418,10 @@ class Objective:
         if not math.isfinite(f):
             raise Stop(f"the objective is {f} at x0")
         if not np.isfinite(g).all():
-            raise Stop("the gradient is not finite at x0")
+            raise Stop(
+                "the gradient is not finite at x0: start elsewhere, or use a method that takes "
+                "values alone, such as 'nelder-mead'"
+            )
         if (float(np.max(np.abs(g))) if size is None else size) <= gtol:
             raise Stop(f"the gradient is at most gtol={gtol:g} at x0", True)
 
@@ -460,6 +481,11 @@ class Objective:
     def result(self, method: str, stop: Stop) -> Result:
         """Return the outcome: the best point seen, and why it ended."""
         success, reason = stop.success, stop.reason
+        if self.edge_f < self.best_f:
+            self.best_f, self.best_x, self.best_g = self.edge_f, self.edge_x, None
+            if success or self.nfev > 1:
+                reason = f"the lowest value was met where the gradient is not finite; {reason}"
+            success = False
         if success and float(np.max(np.abs(self.best_x))) > self._far(15):
             success, reason = False, _RUN_AWAY
         if not math.isfinite(self.best_f):

@@ -10,13 +10,14 @@ import numpy as np
 
 import adjoint as ad
 from adjoint._arguments import check_at_least_zero, check_callable, check_choice
+from adjoint.optim.implicit import attach_least_squares
 from adjoint.optim.levenberg_marquardt import Tolerances, gauss_newton, levenberg_marquardt
 from adjoint.optim.methods import suggest
 from adjoint.optim.minimization import as_args, check_start, make_limits, read_bounds
 from adjoint.optim.objective import Array, Flat, Limits, Objective, Stop, kept_functions
 from adjoint.optim.result import Result
 
-__all__ = ["Residuals", "least_squares"]
+__all__ = ["Residuals", "least_squares", "loss_weights", "pure_residuals", "solve"]
 
 WHO = "least_squares"
 METHODS = {"lm": levenberg_marquardt, "gauss-newton": gauss_newton}
@@ -62,6 +63,17 @@ LOSSES: dict[str, Callable[[Array], tuple[Array, Array, Array]]] = {
 }
 
 
+def loss_weights(loss: str, loss_scale: float, r: Any) -> tuple[Any, Any]:
+    """Return the slope of a loss and the weights of the Jacobian whose squares model it.
+
+    B. Triggs, P. McLauchlan, R. Hartley, A. Fitzgibbon, "Bundle adjustment - a modern synthesis",
+    LNCS 1883 (2000) 298-372, section 4.3.
+    """
+    z = (r / loss_scale) ** 2
+    _, first, second = LOSSES[loss](z)
+    return first, np.sqrt(np.maximum(first + 2 * second * z, np.finfo(float).eps))
+
+
 def least_squares(
     residuals: Callable[..., Any],
     x0: Any,
@@ -91,7 +103,7 @@ def least_squares(
         halved steps, for problems with small residuals and a good start. "trf" is taken for "lm",
         as both keep bounds here.
     args : tuple, optional
-        Further arguments of `residuals`.
+        Further arguments of `residuals`. The solution is differentiable in the tensors among them.
     bounds : optional
         As for `minimize`.
     loss : {"linear", "soft_l1", "huber", "cauchy", "arctan"}
@@ -187,6 +199,8 @@ def solve(
     except Stop as end:
         stop = end
     result = problem.outcome(name, stop)
+    if who != "root":  # whose solution is that of its equations
+        attach_least_squares(result, problem, args, bounds)
     limits.progress.close(result.nit, result.nfev, problem.best_f, result.reason)
     return result
 
@@ -205,7 +219,9 @@ def _tolerances(flat: Flat, tol: float | None, given: dict[str, Any]) -> Toleran
     )
 
 
-def _pure(f: Callable[..., Any], flat: Flat, who: str) -> dict[str, Callable[..., Any]]:
+def pure_residuals(f: Callable[..., Any], flat: Flat, who: str) -> dict[str, Callable[..., Any]]:
+    """Return the residuals and their Jacobian as functions of ``(vector, args)``."""
+
     def value(vector: ad.Tensor, args: tuple[Any, ...]) -> Any:
         leaves = ad.tree.leaves(f(flat.unflatten(vector), *args))
         if not leaves:
@@ -241,15 +257,19 @@ class Residuals(Objective):
             who=who,
             compiled=bool(options.get("compile", True)),
             gradient=options.get("jacobian", "auto"),
-            functions=kept_functions(f, ("residuals", flat.key, who), lambda: _pure(f, flat, who)),
+            functions=kept_functions(
+                f, ("residuals", flat.key, who), lambda: pure_residuals(f, flat, who)
+            ),
         )
-        self.rho, self.loss_scale, self.linear = LOSSES[loss], loss_scale, loss == "linear"
+        self.loss, self.loss_scale, self.linear = loss, loss_scale, loss == "linear"
+        self.rho = LOSSES[loss]
         self.best_r = np.zeros(0)
         self.best_jacobian: Array | None = None
 
     def evaluate(self, x: Array) -> Array:
         """Return the residuals at a point in float64."""
         out = self.call("value", ad.asarray(x.astype(self.flat.np_dtype)))
+        self.note_captured(out)
         return np.array(out.numpy(), float)
 
     def residuals(self, x: Array) -> tuple[float, Array]:
@@ -257,7 +277,7 @@ class Residuals(Objective):
         self._count(f=1)
         r = self.evaluate(x)
         with np.errstate(over="ignore", invalid="ignore"):
-            cost = 0.5 * float(r @ r) if self.linear else self._loss(r)
+            cost = float(self.total(r))
         if math.isnan(cost):
             cost = math.inf
         if cost < self.best_f:
@@ -265,9 +285,11 @@ class Residuals(Objective):
             self.best_jacobian = None
         return cost, r
 
-    def _loss(self, r: Array) -> float:
-        scaled = (r / self.loss_scale) ** 2
-        return 0.5 * self.loss_scale**2 * float(np.sum(self.rho(scaled)[0]))
+    def total(self, r: Any) -> Any:
+        """Return the cost of residuals, an array or a tensor."""
+        if self.linear:
+            return 0.5 * (r @ r)
+        return 0.5 * self.loss_scale**2 * self.rho((r / self.loss_scale) ** 2)[0].sum()
 
     def jacobian(self, x: Array) -> Array:
         """Return the Jacobian at a point in float64."""
@@ -306,16 +328,8 @@ class Residuals(Objective):
         return np.array(columns).T
 
     def weighted(self, r: Array, jacobian: Array) -> tuple[Array, Array]:
-        """Return residuals and Jacobian whose squares model the loss.
-
-        B. Triggs, P. McLauchlan, R. Hartley, A. Fitzgibbon, "Bundle adjustment - a modern
-        synthesis", LNCS 1883 (2000) 298-372, section 4.3.
-        """
-        if self.linear:
-            return r, jacobian
-        z = (r / self.loss_scale) ** 2
-        _, first, second = self.rho(z)
-        weight = np.sqrt(np.maximum(first + 2 * second * z, np.finfo(float).eps))
+        """Return residuals and Jacobian whose squares model the loss."""
+        first, weight = loss_weights(self.loss, self.loss_scale, r)
         return r * first / weight, jacobian * weight[:, None]
 
     def begin(self, x: Array) -> tuple[float, Array, Array]:

@@ -27,7 +27,8 @@ class Result:
     x : pytree of Tensor
         The best point found, in the structure, shapes and dtypes of `x0`.
     fun : float or Tensor
-        The value there; for `least_squares` and `root` the residuals.
+        The value there; for `least_squares` and `root` the residuals. Where the solution is
+        differentiated, this and `cost` are tensors.
     grad : pytree of Tensor, or None
         The gradient there, where the method knows it.
     nit, nfev, ngev, nhev : int
@@ -41,7 +42,7 @@ class Result:
         The method that was used.
     history : list of Iteration
         ``(nit, nfev, fun, grad_norm, seconds)`` after each iteration.
-    cost : float, optional
+    cost : float or Tensor, optional
         Of `least_squares`: half the sum of squares, or what the robust loss makes of it.
     jac : Tensor, optional
         Of `least_squares` and `root`: the Jacobian at `x`, by the flattened parameters.
@@ -64,7 +65,7 @@ class Result:
     reason: str = ""
     method: str = ""
     history: list[Iteration] = dataclasses.field(default_factory=list, repr=False)
-    cost: float | None = None
+    cost: Any = None
     jac: Any = None
     violation: float | None = None
     multipliers: Any = None

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 import adjoint as ad
+from adjoint.optim.implicit import tensors_of
 from adjoint.optim.minimization import as_args, make_limits
 from adjoint.optim.objective import Flat
-from adjoint.optim.residuals import solve
+from adjoint.optim.residuals import pure_residuals, solve
 from adjoint.optim.result import Result
+from adjoint.transforms.custom import differentiated
 
 __all__ = ["root"]
 
@@ -76,6 +78,11 @@ def root(
         leaves = ad.tree.leaves(result.x)
         found = ad.tree.unflatten(flat.treedef, [ad.stop_gradient(x) for x in leaves])
         result.x = ad.custom_root(f, lambda g, x: found)(found, *args)
+        if result.jac is not None and differentiated(tensors_of(args)):
+            x = ad.concat([ad.reshape(leaf, (-1,)) for leaf in ad.tree.leaves(result.x)])
+            functions = pure_residuals(f, flat, WHO)
+            result.fun, result.jac = (functions[n](x, args) for n in ("value", "jacobian"))
+            result.cost = 0.5 * ad.sum(result.fun * result.fun)
     return result
 
 
