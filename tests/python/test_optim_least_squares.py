@@ -163,6 +163,30 @@ def test_jacobians_of_other_sources() -> None:
         np.testing.assert_allclose(result.x.numpy(), 2, rtol=1e-7)
 
 
+def test_a_jacobian_has_the_axes_of_residuals_and_parameters() -> None:
+    # Residuals of shape (2, 2), parameters of shape (3,): 4 rows and 3 columns, in either form.
+    matrix = np.random.default_rng(0).normal(size=(2, 2, 3))
+    flat, target = matrix.reshape(4, 3), np.arange(4.0).reshape(2, 2)
+    right = np.linalg.lstsq(flat, target.reshape(-1), rcond=None)[0]
+    a, b = ad.tensor(matrix), ad.tensor(target)
+    for given in (matrix, flat, a, flat.tolist()):
+        options = {"jacobian": lambda x, given=given: given}
+        result = least_squares(lambda x: a @ x - b, ad.zeros(3), options=options)
+        np.testing.assert_allclose(result.x.numpy(), right, atol=1e-9)
+    bad: list[tuple[Any, type[Exception], str]] = [
+        (flat.T, ValueError, "transposed"),
+        (flat[:3], ValueError, "shapes (3, 3) and (4, 3)"),
+        (flat.reshape(-1), ValueError, "shapes (12,) and (4, 3)"),
+        (None, TypeError, "NoneType"),
+        ({"a": 1}, TypeError, "dict"),
+    ]
+    for given, error, text in bad:
+        options = {"jacobian": lambda x, given=given: given}
+        with pytest.raises(error, match=r"^\[least_squares\] the jacobian must") as caught:
+            least_squares(lambda x: a @ x - b, ad.zeros(3), options=options)
+        assert text in str(caught.value)
+
+
 def test_callback_and_limits_of_least_squares() -> None:
     problem = next(p for p in NIST if p.name == "Eckerle4")
 

@@ -115,6 +115,36 @@ def test_gradients_of_other_sources(gradient: Any) -> None:
         np.testing.assert_allclose(result.x.numpy(), 1, atol=1e-4)
 
 
+@pytest.mark.parametrize("form", [list, tuple, np.array, lambda g: ad.stack(g)])
+def test_a_given_gradient_may_be_a_list(form: Any) -> None:
+    gradient = lambda x: form([2 * (x[0] - 1), 8 * (x[1] + 2)])  # noqa: E731
+    f = lambda x: (x[0] - 1) ** 2 + 4 * (x[1] + 2) ** 2  # noqa: E731
+    result = minimize(f, [0.0, 0.0], options={"gradient": gradient}, tol=1e-8)
+    np.testing.assert_allclose(result.x.numpy(), [1, -2], atol=1e-7)
+
+
+BAD_GRADIENTS: list[tuple[Any, Any, type[Exception], str]] = [
+    ([1.0, 2.0], ad.ones(1), ValueError, "shapes (1,) and (2,)"),
+    ([1.0, 2.0], ad.ones((2, 1)), ValueError, "shapes (2, 1) and (2,)"),
+    ([1.0, 2.0], 1.0, ValueError, "shapes () and (2,)"),
+    ([1.0, 2.0], None, TypeError, "does it return"),
+    ([1.0, 2.0], ["a", "b"], TypeError, "must hold numbers"),
+    ({"a": 1.0, "b": ad.ones(2)}, {"a": 1.0, "c": ad.ones(2)}, TypeError, "tree like x0"),
+    ({"a": 1.0, "b": ad.ones(2)}, {"a": 1.0}, TypeError, "tree like x0"),
+    ({"a": 1.0, "b": ad.ones(2)}, {"a": 1.0, "b": ad.ones(1)}, ValueError, "(1,) and (2,)"),
+    ([1.0, 2.0], ad.ones(2, dtype=ad.bool), TypeError, "not bool"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(BAD_GRADIENTS)))
+def test_a_given_gradient_must_be_like_x0(case: int) -> None:
+    x0, given, error, text = BAD_GRADIENTS[case]
+    value = lambda x: sum(ad.sum(leaf * leaf) for leaf in ad.tree.leaves(x))  # noqa: E731
+    with pytest.raises(error, match=r"^\[minimize\] the gradient") as caught:
+        minimize(value, x0, "bfgs", options={"gradient": lambda x: given})
+    assert text in str(caught.value)
+
+
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)
 def test_quasi_newton_lowers_the_problems_of_the_paper(problem: Any) -> None:
     start = [float(v) for v in problem.start]

@@ -91,6 +91,34 @@ class Flat:
         """Return the vector of a tree as a NumPy array of its own."""
         return np.array(self.flatten(ad.tree.leaves(value)).numpy())
 
+    def vector_like(self, who: str, name: str, value: Any) -> Array:
+        """Return the vector of a tree that must be like x0; a list may stand for a vector."""
+        if value is None:
+            raise TypeError(f"[{who}] {name} must be like x0, not None: does it return?")
+        single = len(self.shapes) == 1
+        if single and isinstance(value, (list, tuple)) and len(self.shapes[0]) <= 1:
+            value = self._listed(who, name, value)
+        leaves, treedef = ad.tree.flatten(value)
+        if treedef != self.treedef and not (single and len(leaves) == 1):
+            raise TypeError(f"[{who}] {name} must be a tree like x0, {self.treedef}, not {treedef}")
+        try:
+            leaves = [ad.asarray(leaf) for leaf in leaves]
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"[{who}] {name} must hold numbers, as x0 does: {error}") from None
+        for leaf, shape in zip(leaves, self.shapes, strict=True):
+            if leaf.shape != shape and not leaf.size == math.prod(shape) == 1:
+                raise ValueError(f"[{who}] {name} does not fit x0: shapes {leaf.shape} and {shape}")
+            if not ad.isdtype(leaf.dtype, ("real floating", "integral")):
+                raise TypeError(f"[{who}] {name} must be real numbers, not {leaf.dtype}")
+        return np.array(self.flatten(leaves).numpy())
+
+    @staticmethod
+    def _listed(who: str, name: str, value: Any) -> Any:
+        try:
+            return ad.stack([ad.asarray(part) for part in value]) if len(value) else ad.zeros(0)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"[{who}] {name} must hold numbers, as x0 does: {error}") from None
+
     def unflatten(self, vector: Any) -> Any:
         """Return the tree of a vector, by differentiable operations."""
         vector = ad.asarray(vector)
@@ -350,7 +378,8 @@ class Objective:
     def _given_gradient(self, x: Array) -> tuple[float, Array]:
         if callable(self.gradient):
             self._count(f=1, g=1)
-            grad = self.flat.vector(self.gradient(self.flat.unflatten(x), *self.args))
+            given = self.gradient(self.flat.unflatten(x), *self.args)
+            grad = self.flat.vector_like(self.who, "the gradient", given)
             return self._seen(x, self._value(x), grad), grad
         self._count(f=1)
         f = self._seen(x, self._value(x))

@@ -263,13 +263,14 @@ class Residuals(Objective):
         )
         self.loss, self.loss_scale, self.linear = loss, loss_scale, loss == "linear"
         self.rho = LOSSES[loss]
-        self.best_r = np.zeros(0)
+        self.best_r, self.count = np.zeros(0), 0
         self.best_jacobian: Array | None = None
 
     def evaluate(self, x: Array) -> Array:
         """Return the residuals at a point in float64."""
         out = self.call("value", ad.asarray(x.astype(self.flat.np_dtype)))
         self.note_captured(out)
+        self.count = out.size
         return np.array(out.numpy(), float)
 
     def residuals(self, x: Array) -> tuple[float, Array]:
@@ -300,13 +301,33 @@ class Residuals(Objective):
             )
         elif callable(self.gradient):
             given = self.gradient(self.flat.unflatten(x.astype(self.flat.np_dtype)), *self.args)
-            out = np.array(given.numpy() if isinstance(given, ad.Tensor) else given, float)
+            out = self._given(given, x.size)
         else:
             out = self._differences(x)
         out = out.reshape(-1, x.size)
         if not np.isfinite(out).all():
             raise Stop("the Jacobian is not finite")
         self.best_jacobian = out
+        return out
+
+    def _given(self, given: Any, size: int) -> Array:
+        """Return a Jacobian of the user's as a matrix: its axes are those of residuals and x."""
+        try:
+            if given is None:
+                raise TypeError("does it return?")
+            out = np.array(given.numpy() if isinstance(given, ad.Tensor) else given, float)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"[{self.who}] the jacobian must return an array of numbers, not a "
+                f"{type(given).__name__}: {error}"
+            ) from None
+        splits = [(out.shape[:i], out.shape[i:]) for i in range(out.ndim + 1)]
+        if (self.count, size) not in [(math.prod(a), math.prod(b)) for a, b in splits]:
+            hint = " (it is transposed)" if out.shape == (size, self.count) else ""
+            raise ValueError(
+                f"[{self.who}] the jacobian must have a row for each residual and a column for "
+                f"each parameter: shapes {out.shape}{hint} and {(self.count, size)}"
+            )
         return out
 
     def _differences(self, x: Array) -> Array:
