@@ -165,6 +165,14 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda a: minimize(objective, ad.zeros(2), args=(a,), constraints=SUM_IS_ONE).fun,
         "under constraints",
     ),
+    "args of a constraint": (
+        lambda a: minimize(
+            lambda x: ad.sum(x * x),
+            ad.zeros(2),
+            constraints={"type": "eq", "fun": lambda x, a: ad.sum(x) - a, "args": (a,)},
+        ).x[0],
+        "under constraints",
+    ),
     "bound": (lambda a: minimize(lambda x: (x - 3) ** 2, 0.0, bounds=(None, a)).x, "in its bounds"),
     "bound of residuals": (
         lambda a: least_squares(lambda x: x - 3, 0.0, bounds=(-9.0, a)).x,

@@ -441,6 +441,16 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
         ValueError,
         "gradient",
     ),
+    (
+        lambda: minimize(
+            never,
+            [1.0],
+            constraints={"type": "eq", "fun": never},
+            options={"gradient": lambda x: x},
+        ),
+        ValueError,
+        "gradient of the Lagrangian",
+    ),
     (lambda: minimize(lambda x: x, ad.ones(3), "bfgs"), ValueError, "one number"),
     (lambda: minimize(lambda x: float(np.sum(x.numpy())), [1.0], "bfgs"), TypeError, "nelder-mead"),
     (lambda: minimize(lambda x: "no", [1.0], "bfgs"), TypeError, "one number"),

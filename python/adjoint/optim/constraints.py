@@ -18,7 +18,7 @@ import adjoint as ad
 from adjoint._arguments import check_callable, check_choice
 from adjoint.optim.lbfgsb import l_bfgs_b
 from adjoint.optim.methods import suggest
-from adjoint.optim.objective import Array, Limits, Objective, Stop
+from adjoint.optim.objective import Array, Limits, Objective, Stop, stopped
 from adjoint.optim.progress import Progress
 
 __all__ = ["Condition", "augmented_lagrangian", "read_constraints"]
@@ -107,7 +107,14 @@ def augmented_lagrangian(
     memory: int = 10,
 ) -> None:
     """Minimize under constraints."""
-    _Outer(objective, conditions, gtol, ctol, penalty, growth, memory).run()
+    if callable(objective.gradient):
+        raise ValueError(
+            f"[{WHO}] under constraints there is a gradient of the Lagrangian to take, and "
+            "options={'gradient': ...} gives only that of the objective: leave it out, or use "
+            "'2-point' or '3-point'"
+        )
+    fixed = tuple(c._replace(args=ad.tree.map(stopped, c.args)) for c in conditions)
+    _Outer(objective, fixed, gtol, ctol, penalty, growth, memory).run()
 
 
 class _Outer:
@@ -213,6 +220,7 @@ class _Outer:
         outer = self.objective
         outer.nit, outer.nfev, outer.ngev = inner.nit, inner.nfev, inner.ngev
         outer.compiles = inner.compiles
+        outer.captured = outer.captured or inner.captured
 
     def keep(self, x: Array, violation: float, multipliers: list[Array], inner: Objective) -> None:
         """Keep the better point: first by what is violated, then by the value."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import adjoint as ad
-from adjoint.optim.objective import Array, Objective
+from adjoint.optim.objective import Array, Objective, stopped
 from adjoint.optim.result import Result
 from adjoint.transforms.custom import attach, differentiated
 
@@ -123,7 +123,7 @@ def _check_gradient(value: Callable[..., Any], x: ad.Tensor, args: tuple[Any, ..
         connected = isinstance(out, ad.Tensor) and out.requires_grad
         return out
 
-    g = ad.grad(watched)(x, *(ad.tree.map(_stopped, args)))
+    g = ad.grad(watched)(x, *(ad.tree.map(stopped, args)))
     if not connected:
         raise TypeError("the function returns no tensor that was computed from x")
     if not bool(ad.all(ad.isfinite(g))):
@@ -167,7 +167,3 @@ def _refuse(result: Result, inputs: list[ad.Tensor], message: str) -> None:
         part = getattr(result, name)
         if part is not None:
             setattr(result, name, ad.tree.map(refuse, part))
-
-
-def _stopped(value: Any) -> Any:
-    return ad.stop_gradient(value) if isinstance(value, ad.Tensor) else value

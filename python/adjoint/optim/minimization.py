@@ -16,7 +16,7 @@ from adjoint.optim.drivers import first_order, run_first_order, run_search
 from adjoint.optim.evaluation import EvaluationError
 from adjoint.optim.implicit import attach_minimum
 from adjoint.optim.methods import METHODS, Method, find_method, suggest
-from adjoint.optim.objective import Array, Flat, Limits, Objective, Stop
+from adjoint.optim.objective import Array, Flat, Limits, Objective, Stop, stopped
 from adjoint.optim.progress import Progress
 from adjoint.optim.result import Result
 from adjoint.optim.search import SEARCHES
@@ -178,7 +178,7 @@ def minimize(
         raise ValueError(
             f"[{WHO}] the method {chosen!r} takes no constraints: use {_CONSTRAINED!r}"
         )
-    fixed = ad.tree.map(_stopped, args)
+    fixed = ad.tree.map(stopped, args)
     common = {name: own.pop(name, default) for name, default in _COMMON.items()}
     _check_common(common)
     objective = Objective(
@@ -249,10 +249,6 @@ def _tolerances(kind: Any, own: dict[str, Any], flat: Flat, tol: float | None) -
     else:
         values["ftol"] = 0.0
     return {name: v for name, v in values.items() if known.get(name) is _REQUIRED} | own
-
-
-def _stopped(value: Any) -> Any:
-    return ad.stop_gradient(value) if isinstance(value, ad.Tensor) else value
 
 
 def _choose(

@@ -31,6 +31,7 @@ __all__ = [
     "is_array",
     "kept_functions",
     "pure_functions",
+    "stopped",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -160,6 +161,11 @@ def is_array(x0: Any) -> bool:
     return bool(x0) and all(
         isinstance(v, numbers.Real) or (isinstance(v, (list, tuple)) and is_array(v)) for v in x0
     )
+
+
+def stopped(value: Any) -> Any:
+    """Return a leaf without history, if it is a tensor."""
+    return ad.stop_gradient(value) if isinstance(value, ad.Tensor) else value
 
 
 class Limits:

@@ -14,7 +14,7 @@ from adjoint.optim.implicit import attach_least_squares
 from adjoint.optim.levenberg_marquardt import Tolerances, gauss_newton, levenberg_marquardt
 from adjoint.optim.methods import suggest
 from adjoint.optim.minimization import as_args, check_start, make_limits, read_bounds
-from adjoint.optim.objective import Array, Flat, Limits, Objective, Stop, kept_functions
+from adjoint.optim.objective import Array, Flat, Limits, Objective, Stop, kept_functions, stopped
 from adjoint.optim.result import Result
 
 __all__ = ["Residuals", "least_squares", "loss_weights", "pure_residuals", "solve"]
@@ -190,7 +190,7 @@ def solve(
         if option not in known:
             raise suggest(who, f"the method {method!r}", str(option), known)
     tolerances = _tolerances(flat, tol, given)
-    fixed = ad.tree.map(lambda a: ad.stop_gradient(a) if isinstance(a, ad.Tensor) else a, args)
+    fixed = ad.tree.map(stopped, args)
     problem = Residuals(who, residuals, flat, fixed, limits, loss, loss_scale, given)
     problem.bounds = box
     extra = {"factor": float(given["factor"])} if "factor" in given else {}
