@@ -33,6 +33,7 @@ def read_options(who: str, options: Any) -> dict[str, Any]:
 
     Examples
     --------
+    >>> from adjoint.optim.options import read_options
     >>> read_options("minimize", {"memory": 5, "gtol": 1})
     {'memory': 5, 'gtol': 1.0}
     >>> read_options("minimize", {"memory": 0})
@@ -60,6 +61,7 @@ def check_known(who: str, what: str, given: Iterable[str], known: Iterable[str])
 
     Examples
     --------
+    >>> from adjoint.optim.options import check_known
     >>> check_known("minimize", "it", ["gtoll"], ["gtol", "ftol"])
     Traceback (most recent call last):
         ...
@@ -85,6 +87,7 @@ def check_order(who: str, **pair: float) -> None:
 
     Examples
     --------
+    >>> from adjoint.optim.options import check_order
     >>> check_order("minimize", decrease=0.2, curvature=0.1)
     Traceback (most recent call last):
         ...
