@@ -323,6 +323,11 @@ def test_a_model_is_not_broadcast_against_the_data(shape: tuple[int, ...]) -> No
         optim.curve_fit(line, DATA, np.ones(shape), [1.0, 1.0])
 
 
+def test_lists_of_numbers_are_data() -> None:
+    popt, _ = optim.curve_fit(lambda x, a, b: a * x + b, [0, 1, 2.0], [1, 3, 5])
+    np.testing.assert_allclose(popt.numpy(), [2.0, 1.0], rtol=1e-9)
+
+
 def test_a_model_of_one_number() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
