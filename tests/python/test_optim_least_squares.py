@@ -182,7 +182,7 @@ def test_a_jacobian_has_the_axes_of_residuals_and_parameters() -> None:
     ]
     for given, error, text in bad:
         options = {"jacobian": lambda x, given=given: given}
-        with pytest.raises(error, match=r"^\[least_squares\] the jacobian must") as caught:
+        with pytest.raises(error, match=r"^\[least_squares\] the Jacobian must") as caught:
             least_squares(lambda x: a @ x - b, ad.zeros(3), options=options)
         assert text in str(caught.value)
 

@@ -98,12 +98,28 @@ def evaluate(
     >>> ad.optim.evaluate(lambda x: ad.sum(x**2), np.array([[1.0, 2.0], [3.0, 0.0]]), batch=True)
     array([5., 9.])
     """
-    if isinstance(executor, Workers):
-        if batch is not None:
-            raise ValueError("[evaluate] batch is given beside a Workers: give it to that one")
-        return executor(f, xs)
-    with Workers(executor, batch=batch, on_error=on_error) as workers:
+    workers = as_workers(executor, batch, on_error)
+    try:
         return workers(f, xs)
+    finally:
+        if workers is not executor:
+            workers.close()
+
+
+def as_workers(executor: Any, batch: Any = None, on_error: str = "raise") -> Workers:
+    """Return the `Workers` that an executor is, or is used by: whoever made one closes it.
+
+    Examples
+    --------
+    >>> from adjoint.optim.evaluation import as_workers
+    >>> as_workers(map)([1.0, -2.0].__getitem__, [1, 0])
+    array([-2.,  1.])
+    """
+    if not isinstance(executor, Workers):
+        return Workers(executor, batch=batch, on_error=on_error)
+    if batch is not None:
+        raise ValueError("[evaluate] batch is given beside a Workers: give it to that one")
+    return executor
 
 
 class Workers:
@@ -149,7 +165,7 @@ class Workers:
                     f"a {type(executor).__name__}"
                 )
         self._executor = executor
-        self._batch = _batch_size(batch)
+        self.batch = _batch_size(batch)
         self._on_error = on_error
         if max_pending is None:
             known = getattr(executor, "_max_workers", None)
@@ -174,10 +190,10 @@ class Workers:
         check_callable("evaluate", f=f)
         points: Any = xs if hasattr(type(xs), "shape") else list(xs)
         count = len(points)
-        size = 1 if self._batch is None else min(self._batch, max(count, 1))
+        size = 1 if self.batch is None else min(self.batch, max(count, 1))
         tasks = [range(i, min(i + size, count)) for i in range(0, count, size)]
-        call = _Single(f) if self._batch is None else _Together(f)
-        given = [points[t[0]] if self._batch is None else _rows(points, t) for t in tasks]
+        call = _Single(f) if self.batch is None else _Together(f)
+        given = [points[t[0]] if self.batch is None else _rows(points, t) for t in tasks]
         values = np.full(count, np.nan)
         failed: list[tuple[int, BaseException]] = []
         for task, outcome in zip(tasks, self._run(call, given), strict=False):
@@ -185,7 +201,7 @@ class Workers:
                 continue
             if outcome.error is None:
                 values[task.start : task.stop] = outcome.value
-            elif self._batch is None:
+            elif self.batch is None:
                 failed.append((task[0], outcome.error))
             else:
                 failed += self._one_by_one(f, points, task, values, outcome.error)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import adjoint as ad
-from adjoint.optim.objective import Array, Objective, stopped
+from adjoint.optim.arguments import constants
+from adjoint.optim.objective import Array, Objective
 from adjoint.optim.result import Result
 from adjoint.transforms.custom import attach, differentiated
 
@@ -29,7 +30,16 @@ def tensors_of(*trees: Any) -> list[ad.Tensor]:
 def attach_minimum(
     result: Result, objective: Objective, args: tuple[Any, ...], bounds: Any, conditions: Any
 ) -> None:
-    """Make what `minimize` has found a differentiable function of `args`."""
+    """Make what `minimize` has found a differentiable function of `args`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> def nearest(a):
+    ...     return ad.optim.minimize(lambda x, a: (x - a) ** 2 + x**2, 0.0, args=(a,)).x
+    >>> round(ad.grad(nearest)(3.0).item(), 9)
+    0.5
+    """
     inputs = tensors_of(args, bounds, [c.args for c in conditions]) + objective.captured
     if not differentiated(inputs):
         return
@@ -123,7 +133,7 @@ def _check_gradient(value: Callable[..., Any], x: ad.Tensor, args: tuple[Any, ..
         connected = isinstance(out, ad.Tensor) and out.requires_grad
         return out
 
-    g = ad.grad(watched)(x, *(ad.tree.map(stopped, args)))
+    g = ad.grad(watched)(x, *constants(args))
     if not connected:
         raise TypeError("the function returns no tensor that was computed from x")
     if not bool(ad.all(ad.isfinite(g))):

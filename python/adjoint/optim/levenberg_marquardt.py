@@ -20,14 +20,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjoint.optim.objective import Array, Stop
+from adjoint.optim.trust_region import secular_shift
 
 __all__ = ["Tolerances", "gauss_newton", "levenberg_marquardt"]
 
-MOST_ITERATIONS = 50  # of the secular equation; a handful is usual
+
+EPS = float(np.finfo(float).eps)
+
+
+MOST_HALVINGS = 50  # of a step along the projected gradient
 
 
 class Tolerances(NamedTuple):
-    """When to be content; each is relative."""
+    """When to be content; each is relative.
+
+    Examples
+    --------
+    >>> from adjoint.optim.levenberg_marquardt import Tolerances
+    >>> Tolerances(ftol=1e-8, xtol=1e-8, gtol=0.0).xtol
+    1e-08
+    """
 
     ftol: float  # change of the sum of squares, found and expected
     xtol: float  # the radius, beside the scaled parameters
@@ -48,37 +60,16 @@ def _step(jacobian: Array, residuals: Array, scale: Array, radius: float) -> _St
         residuals = q.T @ residuals
     u, s, vt = np.linalg.svd(scaled, full_matrices=False)
     along = u.T @ residuals
-    cut = np.finfo(float).eps * max(scaled.shape) * (s[0] if s.size else 0.0)
+    cut = EPS * max(scaled.shape) * (s[0] if s.size else 0.0)
     kept = s > cut
     newton = np.where(kept, -along / np.where(kept, s, 1.0), 0.0)
     length = float(np.linalg.norm(newton))
     if length <= radius:
         return _Step((vt.T @ newton) / scale, length, True)
-    shift = _secular(s, along, kept, radius)
+    weighted, squares = np.where(kept, along * s, 0.0), np.where(kept, s * s, 1.0)
+    shift = secular_shift(squares, weighted, radius, precision=1e-8)
     q = np.where(kept, -along * s / (s * s + shift), 0.0)
     return _Step((vt.T @ q) / scale, float(np.linalg.norm(q)), False)
-
-
-def _secular(s: Array, along: Array, kept: Array, radius: float) -> float:
-    """Return the shift at which the step is as long as the radius."""
-    weighted = np.where(kept, along * s, 0.0)
-    squares = np.where(kept, s * s, 1.0)
-    low, high = 0.0, float(np.linalg.norm(weighted)) / radius
-    shift = 1e-3 * high
-    for _ in range(MOST_ITERATIONS):
-        part = weighted / (squares + shift)
-        length = float(np.linalg.norm(part))
-        if abs(length - radius) <= 1e-8 * radius:
-            break
-        if length > radius:
-            low = shift
-        else:
-            high = shift
-        slope = float(np.sum(part * part / (squares + shift)))
-        shift += (length - radius) / radius * length**2 / slope
-        if not low < shift < high:
-            shift = max(0.001 * high, math.sqrt(low * high))
-    return shift
 
 
 def _held(x: Array, g: Array, low: Array, high: Array) -> Array:
@@ -121,7 +112,7 @@ def _cauchy(jacobian: Array, g: Array, scale: Array, radius: float, box: _Box) -
     t = min(-float(g @ way) / moved, far) if moved > 0 else far
     if not math.isfinite(t):
         t = 1.0  # no curvature and no ball: a gradient of rounding errors
-    for _ in range(MOST_ITERATIONS):
+    for _ in range(MOST_HALVINGS):
         p = box.clip(t * way)
         if _decrease(jacobian, g, p) >= -0.01 * float(g @ p):
             break
@@ -179,7 +170,24 @@ def _cosine(jacobian: Array, residuals: Array, held: Array, cost: float) -> floa
 
 
 def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 1.0) -> None:
-    """Minimize a sum of squares. Ends by `Stop`."""
+    """Minimize a sum of squares. Ends by `Stop`.
+
+    Parameters
+    ----------
+    problem : Residuals
+    tolerances : Tolerances
+    factor : float
+        The first radius beside the scaled parameters.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> t = ad.linspace(0, 1, 20)
+    >>> residuals = lambda p: p[0] * ad.exp(-p[1] * t) - 2.0 * ad.exp(-3.0 * t)
+    >>> result = ad.optim.least_squares(residuals, [1.0, 1.0], "lm", options={"factor": 10.0})
+    >>> [round(v, 6) for v in result.x.tolist()]
+    [2.0, 3.0]
+    """
     x = problem.best_x.astype(float)
     low, high = (end.astype(float) for end in problem.box())
     cost, r, jacobian = problem.begin(x)
@@ -195,7 +203,7 @@ def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 1.
             held = _held(x, g, low, high)
             cosine = _cosine(jacobian, r, held, cost)
             if cosine <= tolerances.gtol:
-                raise Stop(_told("gtol", tolerances.gtol, cost), True)
+                raise Stop(_told("gtol", tolerances.gtol), True)
             if radius == 0.0:
                 radius = factor * (float(np.linalg.norm(scale * x)) or 1.0)
         inner = _bounded_step(jacobian, r, scale, radius, held, _Box(low - x, high - x))
@@ -207,11 +215,7 @@ def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 1.
         gained = cost - trial_cost if math.isfinite(trial_cost) else -math.inf
         ratio = gained / expected if expected > 0 else -1.0
         if ratio <= 0.25:
-            slope = float(g @ p)
-            share = 0.5 * slope / (slope + gained) if gained < 0 and slope < 0 else 0.5
-            if not math.isfinite(gained) or not 0.1 <= share:
-                share = 0.1
-            radius = min(share, 0.5) * min(radius, 10.0 * length if length > 0 else radius)
+            radius = _shrunk(radius, length, gained, float(g @ p))
         elif ratio >= 0.75 or inner.inside:
             radius = max(radius, 2.0 * length) if inner.inside else 2.0 * length
         fresh = ratio > 1e-4
@@ -226,11 +230,11 @@ def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 1.
             problem.check_time()
         small = max(abs(gained), expected) <= tolerances.ftol * before and ratio <= 2
         if small:
-            raise Stop(_told("ftol", tolerances.ftol, cost), True)
+            raise Stop(_told("ftol", tolerances.ftol), True)
         if radius <= tolerances.xtol * size or length <= tolerances.xtol * 1e-3 * size:
-            raise Stop(_told("xtol", tolerances.xtol, cost), True)
-        if expected <= 2.2e-16 * before and not fresh:
-            raise Stop(_told("ftol", 2.2e-16, cost), True)
+            raise Stop(_told("xtol", tolerances.xtol), True)
+        if expected <= EPS * before and not fresh:
+            raise Stop(_told("ftol", EPS), True)
         if cost == 0:
             raise Stop("the residuals are all 0", True)
 
@@ -241,21 +245,39 @@ def _reached(problem: Any, x: Array) -> Array:
     return np.asarray(np.clip(x.astype(problem.flat.np_dtype), low, high).astype(float))
 
 
-def _told(name: str, value: float, cost: float) -> str:
+def _shrunk(radius: float, length: float, gained: float, slope: float) -> float:
+    """Return the radius after a step that has gained little, by the parabola along it."""
+    share = 0.5 * slope / (slope + gained) if gained < 0 and slope < 0 else 0.5
+    if not math.isfinite(gained) or not 0.1 <= share:
+        share = 0.1
+    return min(share, 0.5) * min(radius, 10.0 * length if length > 0 else radius)
+
+
+def _told(name: str, value: float) -> str:
     what = {
-        "ftol": "the sum of squares would change",
-        "xtol": "the parameters would change",
+        "ftol": "the sum of squares would change by",
+        "xtol": "the parameters would change by",
         "gtol": "the cosine between residuals and Jacobian is",
     }[name]
-    return (
-        f"{what} by at most {name}={value:g}"
-        if name != "gtol"
-        else f"{what} at most gtol={value:g}"
-    )
+    return f"{what} at most {name}={value:g}"
 
 
 def gauss_newton(problem: Any, tolerances: Tolerances) -> None:
-    """Minimize a sum of squares by Gauss-Newton steps, halved until they lead down."""
+    """Minimize a sum of squares by Gauss-Newton steps, halved until they lead down.
+
+    Parameters
+    ----------
+    problem : Residuals
+    tolerances : Tolerances
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> line = lambda p: p[0] + p[1] * ad.arange(4.0) - ad.tensor([1.0, 3.0, 5.0, 7.0])
+    >>> result = ad.optim.least_squares(line, [0.0, 0.0], "gauss-newton")
+    >>> [round(v, 6) for v in result.x.tolist()], result.nit
+    ([1.0, 2.0], 1)
+    """
     x = problem.best_x.astype(float)
     low, high = (end.astype(float) for end in problem.box())
     cost, r, jacobian = problem.begin(x)
@@ -264,25 +286,29 @@ def gauss_newton(problem: Any, tolerances: Tolerances) -> None:
         held = _held(x, g, low, high)
         cosine = _cosine(jacobian, r, held, cost)
         if cosine <= tolerances.gtol:
-            raise Stop(_told("gtol", tolerances.gtol, cost), True)
+            raise Stop(_told("gtol", tolerances.gtol), True)
         box = _Box(low - x, high - x)
         p = _bounded_step(jacobian, r, np.ones(x.size), math.inf, held, box).step
         size = float(np.linalg.norm(x))
-        step, slope = 1.0, float(g @ p)
+        step, slope, length = 1.0, float(g @ p), float(np.linalg.norm(p))
         while True:
             trial = _reached(problem, x + step * p)
             trial_cost, trial_r = problem.residuals(trial)
             if trial_cost <= cost + 1e-4 * step * slope:
                 break
+            if length <= tolerances.xtol * size:
+                raise Stop(_told("xtol", tolerances.xtol), True)
+            if abs(slope) <= EPS * cost:
+                raise Stop(_told("ftol", EPS), True)
             step *= 0.5
-            if step * float(np.linalg.norm(p)) <= tolerances.xtol * max(size, 1e-300):
-                raise Stop(_told("xtol", tolerances.xtol, cost), True)
+            if step < EPS:
+                raise Stop("no lower sum of squares can be found along the step of Gauss-Newton")
         before = cost
         length = float(np.linalg.norm(trial - x))
         x, cost = trial, trial_cost
         r, jacobian = problem.weighted(trial_r, problem.jacobian(x))
         problem.step(x, cost, cosine)
         if before - cost <= tolerances.ftol * before:
-            raise Stop(_told("ftol", tolerances.ftol, cost), True)
+            raise Stop(_told("ftol", tolerances.ftol), True)
         if length <= tolerances.xtol * size:
-            raise Stop(_told("xtol", tolerances.xtol, cost), True)
+            raise Stop(_told("xtol", tolerances.xtol), True)

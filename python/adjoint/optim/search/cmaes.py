@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adjoint._arguments import check_choice, check_count, check_flag
-from adjoint.optim.search.base import Array, Search, check_between, mirrored, reflected
+from adjoint.optim.options import check_range
+from adjoint.optim.search.base import Array, Search, mirrored, reflected
 from adjoint.optim.search.evolution import Evolution, orthogonal
 
 __all__ = ["CMAES"]
@@ -52,8 +53,8 @@ class CMAES(Search):
         How often the population is doubled before `stop` tells why the last run has ended.
     tol : float, default 1e-11
         A run has converged when the best values of many generations differ by less.
-    tolx : float, default 1e-12
-        A run has converged when the standard deviations are less than `tolx` times the first.
+    xtol : float, default 1e-12
+        A run has converged when the standard deviations are less than `xtol` times the first.
 
     References
     ----------
@@ -97,7 +98,7 @@ class CMAES(Search):
         restarts: str = "bipop",
         max_restarts: int = 9,
         tol: float = 1e-11,
-        tolx: float = 1e-12,
+        xtol: float = 1e-12,
     ) -> None:
         super().__init__(x0, bounds=bounds, seed=seed)
         n = self._x0.size
@@ -111,8 +112,8 @@ class CMAES(Search):
         self._active = check_flag("CMAES", "active", active)
         self._restarts = restarts
         self._most = check_count("CMAES", "max_restarts", max_restarts)
-        self._tol = check_between("CMAES", "tol", tol, 0.0, math.inf)
-        self._tolx = check_between("CMAES", "tolx", tolx, 0.0, 1.0)
+        self._tol = check_range("CMAES", "tol", tol, 0.0, math.inf, closed=True)
+        self._xtol = check_range("CMAES", "xtol", xtol, 0.0, 1.0, closed=True)
         self._doublings = 0
         self._regime = _LARGE
         self._budgets = np.zeros(2)  # evaluations spent by runs of either kind after the first
@@ -156,7 +157,7 @@ class CMAES(Search):
     # ---- Restarts --------------------------------------------------------------------------------
 
     def _ended(self) -> str | None:
-        return self._run.done(self._tol, self._tolx, self._known)
+        return self._run.done(self._tol, self._xtol, self._known)
 
     def _may_restart(self) -> bool:
         """Whether another run follows; the last one is that of the largest population."""
