@@ -381,6 +381,9 @@ class Objective:
         self.best_x: Array = np.array(flat.start.numpy())
         self.best_g: Array | None = None
         self.history: list[Iteration] = []
+        self.bounds: tuple[Array, Array] | None = None
+        self.violation: float | None = None  # these two with constraints
+        self.multipliers: list[ad.Tensor] | None = None
 
     # ---- Evaluations ----------------------------------------------------------------------------
 
@@ -481,10 +484,6 @@ class Objective:
             self._count(f=1)
             grad[i] = (self._seen(ahead, self._value(ahead)) - f_behind) / (ahead[i] - behind[i])
         return f, grad
-
-    bounds: tuple[Array, Array] | None = None
-    violation: float | None = None
-    multipliers: list[ad.Tensor] | None = None
 
     def _difference_hessian(self, x: Array) -> Array:
         columns = [self.product(x, e) for e in np.eye(x.size, dtype=x.dtype)]
