@@ -91,7 +91,10 @@ def check_number(who: str, name: str, value: Any) -> float:
         number = value.item()
     if isinstance(number, bool) or not isinstance(number, numbers.Real):
         raise TypeError(f"[{who}] {name} must be a real number, not a {type(value).__name__}")
-    return float(number)
+    try:
+        return float(number)
+    except OverflowError:
+        raise ValueError(f"[{who}] {name} is too large for a float") from None
 
 
 def check_at_least_zero(who: str, name: str, value: Any, *, positive: bool = False) -> None:

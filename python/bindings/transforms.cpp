@@ -636,6 +636,27 @@ void make_transform_type() {
   g_transform_type = reinterpret_cast<PyTypeObject*>(steal(PyType_FromSpec(&spec)).release().ptr());
 }
 
+// An int or several. grad(f, x) is written by who means grad(f)(x), or a minimum.
+void check_argnums(TransformKind kind, PyObject* given) {
+  const auto is_argnum = [](PyObject* o) {
+    if (PyBool_Check(o) || is_tensor(o)) return false;
+    const py::object index = steal(PyIndex_Check(o) ? PyNumber_Index(o) : nullptr);
+    if (!index) PyErr_Clear();
+    return static_cast<bool>(index);
+  };
+  bool fits = is_argnum(given);
+  if (PyTuple_Check(given) || PyList_Check(given)) {
+    fits = true;
+    for (const py::handle item : borrow(given)) fits = fits && is_argnum(item.ptr());
+  }
+  if (fits) return;
+  const std::string name = name_of(kind);
+  raise(ErrorKind::type, name,
+        "argnums must be an int or a tuple of ints, not " + type_name(given) +
+            ": for the derivative at a point write " + name +
+            "(f)(x), and to find a minimum optim.minimize(f, x0)");
+}
+
 // grad(f), value_and_grad(f) and so on: made and called anew in many a loop, so they are entered
 // without pybind11's dispatcher.
 template <TransformKind kind>
@@ -645,6 +666,7 @@ PyObject* make_reverse(const Arguments& args) {
   spec.has_aux = args.flag(2, false);
   spec.single = !args[1] || !(PyTuple_Check(args[1]) || PyList_Check(args[1]));
   if (args[1]) {
+    check_argnums(kind, args[1]);
     spec.argnums = args.dims(1);
   } else {
     spec.argnums.push_back(0);

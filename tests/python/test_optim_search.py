@@ -359,8 +359,8 @@ def test_bad_arguments(method: str) -> None:
             make(x0)
     for bounds, error, message in (
         ((1.0, 0.0), ValueError, "crossed"),
-        ((np.nan, 2.0), ValueError, "crossed or nan at entry 0"),
-        ((1.5, 2.0), ValueError, "x0 lies outside the bounds at entry 0"),
+        ((np.nan, 2.0), ValueError, "bounds of parameter 0 are crossed or nan"),
+        ((1.5, 2.0), ValueError, "x0 lies outside of the bounds: parameter 0"),
         (([0.0, 0.0], 2.0), ValueError, "lower bound"),
         (3.0, TypeError, "pair"),
         ((0.0, 1.0, 2.0), TypeError, "pair"),

@@ -15,17 +15,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import adjoint as ad
-from adjoint._arguments import check_callable, check_choice
+from adjoint._arguments import check_choice
+from adjoint.optim.arguments import as_args, check_call
 from adjoint.optim.lbfgsb import l_bfgs_b
-from adjoint.optim.methods import suggest
-from adjoint.optim.objective import Array, Limits, Objective, Stop
+from adjoint.optim.objective import Array, Limits, Objective, Stop, check_scalar
+from adjoint.optim.options import check_known
 from adjoint.optim.progress import Progress
 
 __all__ = ["Condition", "augmented_lagrangian", "read_constraints"]
 
 
 class Condition(NamedTuple):
-    """Some values that must be zero, or not negative."""
+    """Some values that must be zero, or not negative.
+
+    Examples
+    --------
+    >>> (condition,) = read_constraints("minimize", {"type": "ineq", "fun": abs})
+    >>> condition.equal, condition.args
+    (False, ())
+    """
 
     fun: Any
     equal: bool
@@ -33,7 +41,15 @@ class Condition(NamedTuple):
 
 
 def read_constraints(who: str, constraints: Any) -> tuple[Condition, ...]:
-    """Return the constraints as they are given to `minimize`, checked."""
+    """Return the constraints as they are given to `minimize`, checked.
+
+    Examples
+    --------
+    >>> read_constraints("minimize", {"type": "eq"})
+    Traceback (most recent call last):
+        ...
+    ValueError: [minimize] a constraint needs 'type' and 'fun'
+    """
     if isinstance(constraints, Mapping):
         constraints = (constraints,)
     if not isinstance(constraints, Sequence):
@@ -48,15 +64,14 @@ def read_constraints(who: str, constraints: Any) -> tuple[Condition, ...]:
                 f"[{who}] a constraint must be a dict {{'type': 'eq' or 'ineq', 'fun': ...}}, not "
                 f"a {type(given).__name__}"
             )
-        for name in given:
-            if name not in ("type", "fun", "args"):
-                raise suggest(who, "a constraint", str(name), ["type", "fun", "args"])
+        check_known(who, "a constraint", map(str, given), ("type", "fun", "args"))
         if "type" not in given or "fun" not in given:
             raise ValueError(f"[{who}] a constraint needs 'type' and 'fun'")
         check_choice(who, "the type of a constraint", given["type"], ("eq", "ineq"))
-        check_callable(who, fun=given["fun"])
-        args = given.get("args", ())
-        found.append(Condition(given["fun"], given["type"] == "eq", tuple(args)))
+        args = as_args(given.get("args", ()))
+        which = f"x0 and the {len(args)} of its args"
+        check_call(who, "the fun of a constraint", given["fun"], 1 + len(args), which)
+        found.append(Condition(given["fun"], given["type"] == "eq", args))
     return tuple(found)
 
 
@@ -68,7 +83,7 @@ class _Lagrangian:
 
     def __call__(self, x: Any, args: Any, multipliers: Any, penalty: Any) -> Any:
         out = self.f(x, *args)
-        total = out[0] if self.has_aux else out
+        total = check_scalar("minimize", out[0] if self.has_aux else out)
         for condition, weight in zip(self.conditions, multipliers, strict=True):
             c = condition.fun(x, *condition.args)
             if condition.equal:
@@ -89,7 +104,29 @@ def augmented_lagrangian(
     growth: float = 10.0,
     memory: int = 10,
 ) -> None:
-    """Minimize under constraints."""
+    """Minimize under constraints.
+
+    Parameters
+    ----------
+    objective : Objective
+    conditions : tuple of Condition
+    gtol : float
+        Converged where no part of the gradient of the Lagrangian is larger, and
+    ctol : float
+        no constraint is violated by more.
+    penalty, growth : float
+        The first penalty, and its factor where a constraint did not become less violated.
+    memory : int
+        Of "l-bfgs-b", which solves the problems inside.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> on_circle = {"type": "eq", "fun": lambda x: ad.sum(x**2) - 2.0}
+    >>> result = ad.optim.minimize(lambda x: x[0] + x[1], [-1.0, 0.5], constraints=on_circle)
+    >>> [round(v, 6) for v in result.x.tolist()], result.violation < 1e-8
+    ([-1.0, -1.0], True)
+    """
     _Outer(objective, conditions, gtol, ctol, penalty, growth, memory).run()
 
 
@@ -116,17 +153,33 @@ class _Outer:
 
     def values(self, x: Array) -> list[Array]:
         """Return the constraints at a point, each as an array."""
-        tree = self.objective.flat.unflatten(x)
-        out = []
-        for condition in self.conditions:
-            c = condition.fun(tree, *condition.args)
-            out.append(np.array(c.numpy() if isinstance(c, ad.Tensor) else c, x.dtype))
-        return out
+        flat, who = self.objective.flat, self.objective.who
+        tree = flat.unflatten(x)
+        out = [condition.fun(tree, *condition.args) for condition in self.conditions]
+        return [flat.numbers(who, "a constraint", c).astype(x.dtype) for c in out]
+
+    def check_connected(self, x: Array) -> None:
+        """Raise where objective or constraint is no tensor computed from x: it would not count."""
+        outer = self.objective
+        if outer.gradient != "auto":
+            return
+        tree = outer.flat.unflatten(ad.tensor(x, requires_grad=True))
+        value = outer.f(tree, *outer.args)
+        found = [("the objective", value[0] if outer.has_aux else value)]
+        found += [("a constraint", c.fun(tree, *c.args)) for c in self.conditions]
+        for name, out in found:
+            if not (isinstance(out, ad.Tensor) and out.requires_grad):
+                raise TypeError(
+                    f"[{outer.who}] {name} must return a tensor that is computed from x, not a "
+                    f"{type(out).__name__} that has no gradient: write it with this library's "
+                    "functions, or take differences by options={'gradient': '2-point'}"
+                )
 
     def run(self) -> None:
         """Alternate inner problems and multipliers until both are content."""
         outer = self.objective
         x = outer.best_x
+        self.check_connected(x)
         found = self.values(x)
         multipliers = [np.zeros_like(c) for c in found]
         before, loose = math.inf, max(self.gtol, 1e-2)
@@ -146,8 +199,8 @@ class _Outer:
                 for c, found_c in zip(self.conditions, found, strict=True)
             )
             self.keep(x, violation, multipliers, inner)
-            if not stop.success and inner.nfev == 1:
-                raise stop
+            if not (math.isfinite(inner.best_f) and math.isfinite(violation)):
+                raise Stop(f"objective or constraints are not finite: {stop.reason}")
             if stop.reason.startswith(("maxfun", "maxtime", "maxiter", "the callback")):
                 raise stop
             gap = self.complementarity(found, multipliers, penalty)
@@ -211,8 +264,8 @@ class _Outer:
         """Return by how much a constraint is not met."""
         if not c.size:
             return 0.0
-        worst = float(np.max(np.abs(c))) if condition.equal else float(max(0.0, np.max(-c)))
-        return worst if math.isfinite(worst) else math.inf
+        worst = float(np.max(np.abs(c) if condition.equal else np.maximum(-c, 0.0)))
+        return worst if math.isfinite(worst) else math.inf  # nan too
 
     def complementarity(
         self, found: list[Array], multipliers: list[Array], penalty: float

@@ -19,12 +19,29 @@ Vector = ad.Tensor
 
 
 def dot(a: Vector, b: Vector) -> Vector:
-    """Return the sum of the products; as elementwise work it is fused with what is around it."""
+    """Return the sum of the products; as elementwise work it is fused with what is around it.
+
+    Examples
+    --------
+    >>> dot(ad.tensor([1.0, 2.0]), ad.tensor([3.0, 4.0])).item()
+    11.0
+    """
     return ad.sum(a * b)
 
 
 class Descent(abc.ABC):
-    """How to find a direction from the steps before."""
+    """How to find a direction from the steps before.
+
+    Examples
+    --------
+    A step of length 1 against a gradient of 2 that has halved it, for ``f(x) = x**2 / 2``:
+
+    >>> s, y, g = (ad.tensor([v]) for v in (-1.0, -1.0, 1.0))
+    >>> rule = BFGS()
+    >>> direction, memory = rule.update(rule.init(s, y), s, y, g, s)
+    >>> direction.tolist()
+    [-1.0]
+    """
 
     unit_step: ClassVar[bool] = False  # whether 1 is the step to try first
 
@@ -39,7 +56,16 @@ class Descent(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class SteepestDescent(Descent):
-    """Against the gradient (Cauchy 1847)."""
+    """Against the gradient (Cauchy 1847).
+
+    Examples
+    --------
+    >>> s, y, g = ad.tensor([-1.0, 0.0]), ad.tensor([-4.0, 0.0]), ad.tensor([4.0, 2.0])
+    >>> rule = SteepestDescent()
+    >>> direction, memory = rule.update(rule.init(s, g), s, y, g, s)
+    >>> direction.tolist()
+    [-4.0, -2.0]
+    """
 
     def init(self, x: Vector, g: Vector) -> Any:
         return ()
@@ -54,6 +80,14 @@ class ConjugateGradient(Descent):
 
     W. W. Hager, H. Zhang, "A new conjugate gradient method with guaranteed descent and an efficient
     line search", SIAM J. Optim. 16 (2005) 170-192, formulas 1.3 to 1.6.
+
+    Examples
+    --------
+    >>> s, y, g = ad.tensor([-1.0, 0.0]), ad.tensor([-4.0, 0.0]), ad.tensor([4.0, 2.0])
+    >>> rule = ConjugateGradient()
+    >>> direction, memory = rule.update(rule.init(s, g), s, y, g, s)
+    >>> direction.tolist()
+    [-8.0, -2.0]
     """
 
     def init(self, x: Vector, g: Vector) -> Any:
@@ -80,6 +114,14 @@ class BFGS(Descent):
     """The inverse Hessian, corrected by each step (Broyden, Fletcher, Goldfarb, Shanno 1970).
 
     J. Nocedal, S. J. Wright, "Numerical Optimization", 2nd ed. (2006), formulas 6.17 and 6.20.
+
+    Examples
+    --------
+    >>> s, y, g = ad.tensor([-1.0, 0.0]), ad.tensor([-4.0, 0.0]), ad.tensor([4.0, 2.0])
+    >>> rule = BFGS()
+    >>> direction, memory = rule.update(rule.init(s, g), s, y, g, s)
+    >>> direction.tolist()
+    [-1.0, -0.5]
     """
 
     unit_step = True
@@ -112,6 +154,14 @@ class LBFGS(Descent):
 
     J. Nocedal, "Updating quasi-Newton matrices with limited storage", Math. Comp. 35 (1980)
     773-782: the recursion of two loops.
+
+    Examples
+    --------
+    >>> s, y, g = ad.tensor([-1.0, 0.0]), ad.tensor([-4.0, 0.0]), ad.tensor([4.0, 2.0])
+    >>> rule = LBFGS(memory=5)
+    >>> direction, memory = rule.update(rule.init(s, g), s, y, g, s)
+    >>> direction.tolist()
+    [-1.0, -0.5]
     """
 
     memory: int = 10

@@ -12,7 +12,8 @@ import numpy as np
 
 import adjoint as ad
 from adjoint.optim.base import Optimizer
-from adjoint.optim.evaluation import EvaluationError, evaluate
+from adjoint.optim.bounds import projected_size
+from adjoint.optim.evaluation import EvaluationError, Workers
 from adjoint.optim.objective import Objective, Stop, check_scalar
 from adjoint.optim.result import Iteration
 from adjoint.optim.transform import apply_updates
@@ -21,7 +22,14 @@ __all__ = ["FirstOrderMethod", "first_order", "run_first_order", "run_search"]
 
 
 class FirstOrderMethod:
-    """An optimizer of this package under the name of a method."""
+    """An optimizer of this package under the name of a method.
+
+    Examples
+    --------
+    >>> from adjoint.optim import SGD
+    >>> FirstOrderMethod(SGD).options()[:2]
+    ['learning_rate', 'momentum']
+    """
 
     def __init__(self, make: Callable[..., Optimizer]) -> None:
         self.make = make
@@ -34,7 +42,13 @@ class FirstOrderMethod:
 
 @functools.cache
 def first_order() -> dict[str, FirstOrderMethod]:
-    """Return the optimizers of the package by their names in lower case."""
+    """Return the optimizers of the package by their names in lower case.
+
+    Examples
+    --------
+    >>> first_order()["adam"].make
+    <class 'adjoint.optim.adam.Adam'>
+    """
     import adjoint.optim as package
 
     found = {}
@@ -48,12 +62,23 @@ def first_order() -> dict[str, FirstOrderMethod]:
 def run_first_order(
     objective: Objective, method: FirstOrderMethod, options: dict[str, Any], gtol: float
 ) -> None:
-    """Step until the gradient is small; within bounds each step is projected."""
+    """Step until the gradient is small; within bounds each step is projected.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> options = {"learning_rate": 0.1, "momentum": 0.5}
+    >>> f = lambda x: (x[0] - 2.0) ** 2 + x[1] ** 2
+    >>> result = ad.optim.minimize(f, [0.0, 1.0], "sgd", bounds=(0.0, 1.0), options=options)
+    >>> [round(v, 4) for v in result.x.tolist()]
+    [1.0, 0.0]
+    """
     gtol = options.pop("gtol", gtol)
     optimizer = method.make(**options)
     x = ad.asarray(objective.best_x)
     state = optimizer.init(x)
-    low, high = (ad.asarray(end) for end in objective.box())
+    box = objective.box()
+    low, high = map(ad.asarray, box)
     clipped = objective.bounds is not None
 
     def move(x: ad.Tensor, g: ad.Tensor, state: Any) -> tuple[ad.Tensor, Any]:
@@ -64,13 +89,12 @@ def run_first_order(
     if objective.compiles:
         move = ad.compile(move)
     f, g = objective.value_and_grad(x.numpy())
-    objective.check_start(f, g, gtol)
+    objective.check_start(f, g, gtol, projected_size(x.numpy(), g, *box))
     while True:
         x, state = move(x, ad.asarray(g), state)
         point = x.numpy()
         f, g = objective.value_and_grad(point)
-        left = np.clip(point - g, *objective.box()) - point if clipped else g
-        size = float(np.max(np.abs(left)))
+        size = projected_size(point, g, *box)
         objective.step(point, f, size, g)
         if size <= gtol:
             raise Stop(f"the gradient is at most gtol={gtol:g}", True)
@@ -83,11 +107,19 @@ def run_search(
     search_class: Any,
     options: dict[str, Any],
     seed: int | None,
-    executor: Any,
-    batch: Any,
+    workers: Workers,
     tol: float | None,
 ) -> None:
-    """Ask, evaluate and tell until the search or a limit says stop."""
+    """Ask, evaluate and tell until the search or a limit says stop.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> f = lambda x: ad.sum((x - 1.0) ** 2)
+    >>> result = ad.optim.minimize(f, [3.0, 3.0], "cma-es", seed=1, batch=True)
+    >>> [round(v, 4) for v in result.x.tolist()]
+    [1.0, 1.0]
+    """
     flat, limits = objective.flat, objective.limits
     if tol is not None and "tol" in search_class.options():
         options = {"tol": tol, **options}
@@ -103,7 +135,7 @@ def run_search(
             # The points that fit are evaluated, so that the best among them is not lost.
             xs = xs[: int(max(room, 0))]
         try:
-            values = evaluate(function, xs, executor, batch) if len(xs) else np.empty(0)
+            values = workers(function, xs) if len(xs) else np.empty(0)
         except EvaluationError as error:
             _see(objective, xs, error.values)
             raise
@@ -142,4 +174,4 @@ class _Pointwise:
             x = ad.astype(x, self.flat.dtype)
         out = self.f(self.flat.unflatten(x), *self.args)
         out = out[0] if self.has_aux else out
-        return check_scalar("minimize", out, self.flat.dtype)
+        return check_scalar("minimize", out)

@@ -98,12 +98,27 @@ def evaluate(
     >>> ad.optim.evaluate(lambda x: ad.sum(x**2), np.array([[1.0, 2.0], [3.0, 0.0]]), batch=True)
     array([5., 9.])
     """
-    if isinstance(executor, Workers):
-        if batch is not None:
-            raise ValueError("[evaluate] batch is given beside a Workers: give it to that one")
-        return executor(f, xs)
-    with Workers(executor, batch=batch, on_error=on_error) as workers:
+    workers = as_workers(executor, batch, on_error)
+    try:
         return workers(f, xs)
+    finally:
+        if workers is not executor:
+            workers.close()
+
+
+def as_workers(executor: Any, batch: Any = None, on_error: str = "raise") -> Workers:
+    """Return the `Workers` that an executor is, or is used by: whoever made one closes it.
+
+    Examples
+    --------
+    >>> as_workers(map)([1.0, -2.0].__getitem__, [1, 0])
+    array([-2.,  1.])
+    """
+    if not isinstance(executor, Workers):
+        return Workers(executor, batch=batch, on_error=on_error)
+    if batch is not None:
+        raise ValueError("[evaluate] batch is given beside a Workers: give it to that one")
+    return executor
 
 
 class Workers:

@@ -12,13 +12,21 @@ import numpy as np
 
 import adjoint as ad
 from adjoint._arguments import check_callable, check_flag
-from adjoint.optim.minimization import make_limits
-from adjoint.optim.objective import Array
+from adjoint.optim.arguments import check_call, make_limits
+from adjoint.optim.objective import Array, Flat
+from adjoint.optim.options import check_known
 from adjoint.optim.residuals import solve
 
 __all__ = ["curve_fit"]
 
 WHO = "curve_fit"
+_LIMITS = ("callback", "maxfun", "maxiter", "maxtime", "progress")
+_TAKEN: dict[str, Any] = {
+    **dict.fromkeys((*_LIMITS, "options", "tol")),
+    "loss": "linear",
+    "loss_scale": 1.0,
+    "progress": False,
+}
 
 
 def curve_fit(
@@ -80,43 +88,36 @@ def curve_fit(
     [2.5, 1.3, 0.5]
     """
     check_callable(WHO, model=model)
-    check_flag(WHO, "absolute_sigma", absolute_sigma)
-    x = ad.tree.map(_number_tensor, xdata)
-    y = _number_tensor(ydata)
-    if not bool(ad.all(ad.isfinite(y))):
-        raise ValueError(f"[{WHO}] ydata must be finite")
+    absolute_sigma = check_flag(WHO, "absolute_sigma", absolute_sigma)
+    full_output = check_flag(WHO, "full_output", full_output)
+    x = ad.tree.map(lambda leaf: _data("xdata", leaf), xdata)
+    y = _data("ydata", ydata)
     start = _start(model) if p0 is None else p0
-    plain = _is_plain(start)
+    plain, flat = _is_plain(start), Flat(WHO, start, "p0")
     if plain:
-        start = ad.asarray(start)
-        start = start if start.ndim else ad.reshape(start, (1,))
+        start = flat.start
+    count = flat.size if plain else 1
+    check_call(WHO, "model", model, 1 + count, f"xdata and the {count} of p0")
     whiten = _whitening(sigma, y)
 
     def residuals(params: Any, x: Any, y: ad.Tensor) -> ad.Tensor:
         parts = [params[i] for i in range(params.shape[0])] if plain else [params]
-        return whiten(ad.asarray(model(x, *parts)) - y)
+        return whiten(_compared(model(x, *parts), y))
 
-    limits = {n: options.pop(n, None) for n in ("maxiter", "maxfun", "maxtime", "callback")}
-    limits["progress"] = options.pop("progress", False)
-    taken: dict[str, Any] = {"loss": "linear", "loss_scale": 1.0, "tol": None, "options": None}
-    for name in options:
-        if name not in taken:
-            from adjoint.optim.methods import suggest
-
-            raise suggest(WHO, WHO, name, [*taken, *limits])
+    taken = dict(_TAKEN)
+    check_known(WHO, "it", options, taken)
     taken.update(options)
+    limits = make_limits(WHO, tol=taken["tol"], **{name: taken.pop(name) for name in _LIMITS})
     result = solve(
         WHO,
         residuals,
         start,
-        method,
-        (x, y),
-        bounds,
-        taken["loss"],
-        taken["loss_scale"],
-        taken["tol"],
-        make_limits(WHO, **limits),
-        taken["options"],
+        method=method,
+        args=(x, y),
+        bounds=bounds,
+        limits=limits,
+        name="p0",
+        **taken,
     )
     if not result.success:
         raise RuntimeError(f"[{WHO}] no fit was found: {result.reason}")
@@ -127,9 +128,27 @@ def curve_fit(
     return result.x, cov
 
 
-def _number_tensor(value: Any) -> ad.Tensor:
-    x = ad.asarray(value)
-    return ad.astype(x, ad.float64) if x.dtype.kind in "iub" else x
+def _data(name: str, value: Any) -> ad.Tensor:
+    """Return data as a tensor of finite real numbers; integers stand for float64."""
+    try:
+        x = ad.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"[{WHO}] {name} must be numbers: {error}") from None
+    x = ad.astype(x, ad.float64) if x.dtype.kind in "iub" else x
+    if not bool(ad.all(ad.isfinite(x))):
+        raise ValueError(f"[{WHO}] {name} must be finite")
+    return x
+
+
+def _compared(modelled: Any, y: ad.Tensor) -> ad.Tensor:
+    """Return the difference of a model and the data, which it must not broadcast."""
+    out = ad.asarray(modelled)
+    if out.shape not in (y.shape, ()):
+        raise ValueError(
+            f"[{WHO}] the model must return what is like ydata: shapes {out.shape} and {y.shape}"
+        )
+    return out - y
 
 
 def _is_plain(start: Any) -> bool:
@@ -154,7 +173,7 @@ def _whitening(sigma: Any, y: ad.Tensor) -> Callable[[ad.Tensor], ad.Tensor]:
     """Return what makes residuals of equal weight of them."""
     if sigma is None:
         return lambda r: r
-    given = _number_tensor(sigma)
+    given = _data("sigma", sigma)
     if given.shape in (y.shape, ()):
         if not bool(ad.all(given > 0)):
             raise ValueError(f"[{WHO}] sigma must be positive")

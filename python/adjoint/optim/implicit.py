@@ -25,6 +25,14 @@ def attach_solution(
 
     What holds at a minimum is ``grad f(x, *args) = 0``; within bounds it is that a step against the
     gradient, clipped to the bounds, leads nowhere.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> def nearest(a):
+    ...     return ad.optim.minimize(lambda x, a: (x - a) ** 2 + x**2, 0.0, args=(a,)).x
+    >>> round(ad.grad(nearest)(3.0).item(), 9)
+    0.5
     """
     tensors = [a for a in ad.tree.leaves(args) if isinstance(a, ad.Tensor)]
     if conditions or not any(ad.isdtype(a.dtype, "real floating") for a in tensors):

@@ -11,9 +11,10 @@ import math
 
 import numpy as np
 
-from adjoint.optim.line_search import Wolfe, advance, begin
-from adjoint.optim.newton import slope_along
+from adjoint.optim.bounds import projected_size
+from adjoint.optim.line_search import Wolfe, search_line
 from adjoint.optim.objective import Array, Objective, Stop
+from adjoint.optim.options import check_order
 
 __all__ = ["l_bfgs_b", "projected_gradient"]
 
@@ -64,47 +65,59 @@ class _Matrix:
 
 
 def l_bfgs_b(objective: Objective, *, gtol: float, ftol: float, memory: int = 10) -> None:
-    """Minimize within bounds; stops where the projected gradient is small."""
+    """Minimize within bounds; stops where the projected gradient is small.
+
+    Parameters
+    ----------
+    objective : Objective
+    gtol : float
+        Converged where no part of the projected gradient is larger; by default 1e-5 (1e-4 in
+        float32).
+    ftol : float
+        Converged also where the value changes by at most this share of its size, or of 1; by
+        default 1e7 roundings (1 in float32), and 0 where `tol` is given.
+    memory : int
+        How many of the last steps are known.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> f = lambda x: (x[0] - 2.0) ** 2 + (x[1] + 1.0) ** 2
+    >>> result = ad.optim.minimize(f, [0.5, 0.5], "l-bfgs-b", bounds=(0.0, 1.0))
+    >>> result.x.tolist()
+    [1.0, 0.0]
+    """
     x = objective.best_x
     low, high = objective.box()
     f, g = objective.value_and_grad(x)
-    size = _projected(x, g, low, high)
+    size = projected_size(x, g, low, high)
     objective.check_start(f, g, gtol, size)
     matrix = _Matrix(x.size, memory)
-    rounding = 10 * float(np.finfo(x.dtype).eps)
-    wolfe = Wolfe(1e-3, 0.9, rounding)
-    bounded = bool(np.isfinite(low).any() or np.isfinite(high).any())
+    wolfe = Wolfe(1e-3, 0.9, rounding=10 * float(np.finfo(x.dtype).eps))
     while True:
         cauchy, at, c = _cauchy_point(x, g, low, high, matrix)
         target = _subspace(x, g, low, high, matrix, cauchy, at, c)
         d = target - x
         if not float(g @ d) < 0:
             d = cauchy - x
-        found = _search(objective, x, f, g, d, low, high, wolfe, matrix.empty, bounded)
+        found = None
+        if float(g @ d) < 0:
+            step = min(1.0, 1.0 / float(np.linalg.norm(d))) if matrix.empty else 1.0
+            found = search_line(objective, x, f, g, d, wolfe, step, _room(x, d, low, high))
         if found is None:
             if not matrix.empty:
                 matrix.reset()
                 continue
-            if abs(float(g @ d)) <= rounding * abs(f) or not d.any():
-                raise Stop("the value can no longer be told from lower ones, by rounding", True)
-            raise Stop(f"no lower value can be found; the projected gradient is {size:.3g}")
+            objective.give_up(size, hidden=abs(float(g @ d)) <= wolfe.rounding * abs(f))
         before, f_before, g_before = x, f, g
         x, f, g = found
-        size = _projected(x, g, low, high)
+        size = projected_size(x, g, low, high)
         objective.step(x, f, size, g)
         if size <= gtol:
             raise Stop(f"the projected gradient is at most gtol={gtol:g}", True)
         if f_before - f <= ftol * max(abs(f_before), abs(f), 1.0):
             raise Stop(f"the value changed by at most ftol={ftol:g} of its size", True)
         matrix.update(x - before, g - g_before)
-
-
-def _projected(x: Array, g: Array, low: Array, high: Array) -> float:
-    """Return the largest part of the projected gradient."""
-    with np.errstate(over="ignore"):
-        return float(
-            np.max(np.abs(np.where(g > 0, np.minimum(g, x - low), np.maximum(g, x - high))))
-        )
 
 
 def _cauchy_point(
@@ -195,60 +208,54 @@ def _subspace(
     return target
 
 
-def _search(
-    objective: Objective,
-    x: Array,
-    f: float,
-    g: Array,
-    d: Array,
-    low: Array,
-    high: Array,
-    wolfe: Wolfe,
-    first: bool,
-    bounded: bool,
-) -> tuple[Array, float, Array] | None:
-    """Search along a direction as far as the bounds are."""
-    slope = float(g @ d)
-    if not slope < 0:
-        return None
+def _room(x: Array, d: Array, low: Array, high: Array) -> float:
+    """Return how long a step along a direction may be within the bounds."""
     with np.errstate(divide="ignore", invalid="ignore"):
         room = np.where(d > 0, (high - x) / d, np.where(d < 0, (low - x) / d, math.inf))
-    most = float(np.min(room)) if bounded else math.inf
-    length = float(np.linalg.norm(d))
-    step = min(1.0, 1.0 / length) if first else 1.0
-    step = min(step, most)
-    line = begin(f, slope, step)
-    known: dict[float, tuple[Array, float, Array]] = {}
-    while line.good == 0:
-        at = line.step
-        with np.errstate(over="ignore", invalid="ignore"):
-            point = np.clip(x + at * d, low, high).astype(x.dtype)
-        value, grad = objective.value_and_grad(point)
-        known[at] = point, value, grad
-        line = advance(line, value, slope_along(grad, d), wolfe)
-        if line.good == 0 and line.step > most:
-            if line.low == most:  # lower still beyond the bound
-                line = line._replace(step=most)
-                break
-            line = line._replace(step=most)
-    return known.get(line.step) if line.step > 0 else None
+    return float(np.min(room))
 
 
 def projected_gradient(
-    objective: Objective, *, gtol: float, memory: int = 10, least: float = 1e-10, most: float = 1e10
+    objective: Objective,
+    *,
+    gtol: float,
+    memory: int = 10,
+    min_length: float = 1e-10,
+    max_length: float = 1e10,
 ) -> None:
     """Spectral projected gradients, with a line search that looks at the last few values.
 
+    Parameters
+    ----------
+    objective : Objective
+    gtol : float
+        Converged where no part of the projected gradient is larger.
+    memory : int
+        Of how many of the last values one may be exceeded.
+    min_length, max_length : float
+        Between what the spectral length of a step, relative to the gradient, is kept.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> f = lambda x: (x[0] - 2.0) ** 2 + (x[1] + 1.0) ** 2
+    >>> result = ad.optim.minimize(f, [0.5, 0.5], "projected-gradient", bounds=(0.0, 1.0))
+    >>> result.x.tolist()
+    [1.0, 0.0]
+
+    References
+    ----------
     E. G. Birgin, J. M. Martínez, M. Raydan, "Nonmonotone spectral projected gradient methods on
     convex sets", SIAM J. Optim. 10 (2000) 1196-1211.
     """
+    check_order(objective.who, min_length=min_length, max_length=max_length)
     x = objective.best_x
     low, high = objective.box()
     f, g = objective.value_and_grad(x)
-    size = _projected(x, g, low, high)
+    size = projected_size(x, g, low, high)
     objective.check_start(f, g, gtol, size)
     values = [f]
-    length = min(most, max(least, 1.0 / size))
+    length = min(max_length, max(min_length, 1.0 / size))
     while True:
         d = np.clip(x - length * g, low, high) - x
         slope = float(g @ d)
@@ -262,7 +269,7 @@ def projected_gradient(
             if step * float(np.max(np.abs(d))) <= np.finfo(x.dtype).eps * float(
                 np.max(np.abs(x)) + 1e-300
             ):
-                raise Stop(f"no lower value can be found; the projected gradient is {size:.3g}")
+                objective.give_up(size)
             curved = value - f - step * slope
             better = (
                 -0.5 * slope * step * step / curved if math.isfinite(value) and curved > 0 else 0
@@ -270,10 +277,11 @@ def projected_gradient(
             step = better if 0.1 * step <= better <= 0.9 * step else 0.5 * step
         s, y = point - x, grad - g
         along = float(s @ y)
-        length = min(most, max(least, float(s @ s) / along)) if along > 0 else most
+        length = float(s @ s) / along if along > 0 else max_length
+        length = min(max_length, max(min_length, length))
         x, f, g = point, value, grad
         values.append(f)
-        size = _projected(x, g, low, high)
+        size = projected_size(x, g, low, high)
         objective.step(x, f, size, g)
         if size <= gtol:
             raise Stop(f"the projected gradient is at most gtol={gtol:g}", True)

@@ -15,14 +15,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjoint.optim.objective import Array, Stop
+from adjoint.optim.trust_region import secular_shift
 
 __all__ = ["Tolerances", "gauss_newton", "levenberg_marquardt"]
 
-MOST_ITERATIONS = 50  # of the secular equation; a handful is usual
+
+EPS = float(np.finfo(float).eps)
 
 
 class Tolerances(NamedTuple):
-    """When to be content; each is relative."""
+    """When to be content; each is relative.
+
+    Examples
+    --------
+    >>> Tolerances(ftol=1e-8, xtol=1e-8, gtol=0.0).xtol
+    1e-08
+    """
 
     ftol: float  # change of the sum of squares, found and expected
     xtol: float  # the radius, beside the scaled parameters
@@ -43,37 +51,16 @@ def _step(jacobian: Array, residuals: Array, scale: Array, radius: float) -> _St
         residuals = q.T @ residuals
     u, s, vt = np.linalg.svd(scaled, full_matrices=False)
     along = u.T @ residuals
-    cut = np.finfo(float).eps * max(scaled.shape) * (s[0] if s.size else 0.0)
+    cut = EPS * max(scaled.shape) * (s[0] if s.size else 0.0)
     kept = s > cut
     newton = np.where(kept, -along / np.where(kept, s, 1.0), 0.0)
     length = float(np.linalg.norm(newton))
     if length <= radius:
         return _Step((vt.T @ newton) / scale, length, True)
-    shift = _secular(s, along, kept, radius)
+    weighted, squares = np.where(kept, along * s, 0.0), np.where(kept, s * s, 1.0)
+    shift = secular_shift(squares, weighted, radius, precision=1e-8)
     q = np.where(kept, -along * s / (s * s + shift), 0.0)
     return _Step((vt.T @ q) / scale, float(np.linalg.norm(q)), False)
-
-
-def _secular(s: Array, along: Array, kept: Array, radius: float) -> float:
-    """Return the shift at which the step is as long as the radius."""
-    weighted = np.where(kept, along * s, 0.0)
-    squares = np.where(kept, s * s, 1.0)
-    low, high = 0.0, float(np.linalg.norm(weighted)) / radius
-    shift = 1e-3 * high
-    for _ in range(MOST_ITERATIONS):
-        part = weighted / (squares + shift)
-        length = float(np.linalg.norm(part))
-        if abs(length - radius) <= 1e-8 * radius:
-            break
-        if length > radius:
-            low = shift
-        else:
-            high = shift
-        slope = float(np.sum(part * part / (squares + shift)))
-        shift += (length - radius) / radius * length**2 / slope
-        if not low < shift < high:
-            shift = max(0.001 * high, math.sqrt(low * high))
-    return shift
 
 
 def _held(x: Array, g: Array, low: Array, high: Array) -> Array:
@@ -93,7 +80,24 @@ def _cosine(jacobian: Array, residuals: Array, held: Array) -> float:
 
 
 def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 1.0) -> None:
-    """Minimize a sum of squares. Ends by `Stop`."""
+    """Minimize a sum of squares. Ends by `Stop`.
+
+    Parameters
+    ----------
+    problem : Residuals
+    tolerances : Tolerances
+    factor : float
+        The first radius beside the scaled parameters.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> t = ad.linspace(0, 1, 20)
+    >>> residuals = lambda p: p[0] * ad.exp(-p[1] * t) - 2.0 * ad.exp(-3.0 * t)
+    >>> result = ad.optim.least_squares(residuals, [1.0, 1.0], "lm", options={"factor": 10.0})
+    >>> [round(v, 6) for v in result.x.tolist()]
+    [2.0, 3.0]
+    """
     x = problem.best_x.astype(float)
     low, high = (end.astype(float) for end in problem.box())
     cost, r, jacobian = problem.begin(x)
@@ -109,7 +113,7 @@ def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 1.
             held = _held(x, g, low, high)
             cosine = _cosine(jacobian, r, held)
             if cosine <= tolerances.gtol:
-                raise Stop(_told("gtol", tolerances.gtol, cost), True)
+                raise Stop(_told("gtol", tolerances.gtol), True)
             if radius == 0.0:
                 radius = factor * (float(np.linalg.norm(scale * x)) or 1.0)
         free = ~held
@@ -144,30 +148,40 @@ def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 1.
             problem.check_time()
         small = max(abs(gained), expected) <= tolerances.ftol * before and ratio <= 2
         if small:
-            raise Stop(_told("ftol", tolerances.ftol, cost), True)
+            raise Stop(_told("ftol", tolerances.ftol), True)
         if radius <= tolerances.xtol * size or length <= tolerances.xtol * 1e-3 * size:
-            raise Stop(_told("xtol", tolerances.xtol, cost), True)
-        if expected <= 2.2e-16 * before and not fresh:
-            raise Stop(_told("ftol", 2.2e-16, cost), True)
+            raise Stop(_told("xtol", tolerances.xtol), True)
+        if expected <= EPS * before and not fresh:
+            raise Stop(_told("ftol", EPS), True)
         if cost == 0:
             raise Stop("the residuals are all 0", True)
 
 
-def _told(name: str, value: float, cost: float) -> str:
+def _told(name: str, value: float) -> str:
     what = {
-        "ftol": "the sum of squares would change",
-        "xtol": "the parameters would change",
+        "ftol": "the sum of squares would change by",
+        "xtol": "the parameters would change by",
         "gtol": "the cosine between residuals and Jacobian is",
     }[name]
-    return (
-        f"{what} by at most {name}={value:g}"
-        if name != "gtol"
-        else f"{what} at most gtol={value:g}"
-    )
+    return f"{what} at most {name}={value:g}"
 
 
 def gauss_newton(problem: Any, tolerances: Tolerances) -> None:
-    """Minimize a sum of squares by Gauss-Newton steps, halved until they lead down."""
+    """Minimize a sum of squares by Gauss-Newton steps, halved until they lead down.
+
+    Parameters
+    ----------
+    problem : Residuals
+    tolerances : Tolerances
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> line = lambda p: p[0] + p[1] * ad.arange(4.0) - ad.tensor([1.0, 3.0, 5.0, 7.0])
+    >>> result = ad.optim.least_squares(line, [0.0, 0.0], "gauss-newton")
+    >>> [round(v, 6) for v in result.x.tolist()], result.nit
+    ([1.0, 2.0], 1)
+    """
     x = problem.best_x.astype(float)
     low, high = (end.astype(float) for end in problem.box())
     cost, r, jacobian = problem.begin(x)
@@ -176,25 +190,29 @@ def gauss_newton(problem: Any, tolerances: Tolerances) -> None:
         held = _held(x, g, low, high)
         cosine = _cosine(jacobian, r, held)
         if cosine <= tolerances.gtol:
-            raise Stop(_told("gtol", tolerances.gtol, cost), True)
+            raise Stop(_told("gtol", tolerances.gtol), True)
         p = np.zeros_like(x)
         p[~held] = np.linalg.lstsq(jacobian[:, ~held], -r, rcond=None)[0]
         size = float(np.linalg.norm(x))
-        step, slope = 1.0, float(g @ p)
+        step, slope, length = 1.0, float(g @ p), float(np.linalg.norm(p))
         while True:
             trial = np.clip(x + step * p, low, high)
             trial_cost, trial_r = problem.residuals(trial)
             if trial_cost <= cost + 1e-4 * step * slope:
                 break
+            if length <= tolerances.xtol * size:
+                raise Stop(_told("xtol", tolerances.xtol), True)
+            if abs(slope) <= EPS * cost:
+                raise Stop(_told("ftol", EPS), True)
             step *= 0.5
-            if step * float(np.linalg.norm(p)) <= tolerances.xtol * max(size, 1e-300):
-                raise Stop(_told("xtol", tolerances.xtol, cost), True)
+            if step < EPS:
+                raise Stop("no lower sum of squares can be found along the step of Gauss-Newton")
         before = cost
         length = float(np.linalg.norm(trial - x))
         x, cost = trial, trial_cost
         r, jacobian = problem.weighted(trial_r, problem.jacobian(x))
         problem.step(x, cost, cosine)
         if before - cost <= tolerances.ftol * before:
-            raise Stop(_told("ftol", tolerances.ftol, cost), True)
+            raise Stop(_told("ftol", tolerances.ftol), True)
         if length <= tolerances.xtol * size:
-            raise Stop(_told("xtol", tolerances.xtol, cost), True)
+            raise Stop(_told("xtol", tolerances.xtol), True)

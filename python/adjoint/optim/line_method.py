@@ -244,7 +244,32 @@ def follow(
     ftol: float,
     wolfe: Wolfe,
 ) -> None:
-    """Minimize along directions of descent. Ends by `Stop`."""
+    """Minimize along directions of descent. Ends by `Stop`.
+
+    Parameters
+    ----------
+    objective : Objective
+    descent : Descent
+    gtol : float
+        Converged where no part of the gradient is larger.
+    ftol : float
+        Converged also where the value changes by at most this share of its size, or of 1.
+    wolfe : Wolfe
+        What the line search asks of a step.
+
+    Examples
+    --------
+    >>> from adjoint.optim.arguments import make_limits
+    >>> from adjoint.optim.descent import BFGS
+    >>> from adjoint.optim.objective import Flat
+    >>> limits = make_limits("minimize", 100, None, None, None, False, None)
+    >>> bowl = Objective(lambda x: ad.sum((x - 1.0) ** 2), Flat("minimize", [3.0, 4.0]), (), limits)
+    >>> try:
+    ...     follow(bowl, BFGS(), gtol=1e-6, ftol=0.0, wolfe=Wolfe())
+    ... except Stop as stop:
+    ...     print(stop.reason)
+    the gradient is at most gtol=1e-06
+    """
     _Follower(objective, descent, gtol, ftol, wolfe).run()
 
 
@@ -288,7 +313,7 @@ class _Follower:
                     self._end(state, GRADIENT)
                 if not f < state.f.item():
                     self._give_up(state)
-            elif steepest or self._expected(state) <= 10 * self._eps() * abs(state.f.item()):
+            elif steepest or self._hidden(state):
                 self._give_up(state)
             else:
                 x, f, g = state.x, state.f.item(), state.g.numpy()
@@ -297,17 +322,13 @@ class _Follower:
             )
             steepest = True
 
-    def _eps(self) -> float:
-        return 1.2e-7 if self.objective.flat.dtype == ad.float32 else 2.2e-16
-
-    def _expected(self, state: _State) -> float:
-        return abs(float(state.promise.item()))
+    def _hidden(self, state: _State) -> bool:
+        """Whether rounding hides what the last search could still bring."""
+        rounding = 10 * float(np.finfo(self.objective.flat.np_dtype).eps)
+        return bool(abs(state.promise.item()) <= rounding * abs(state.f.item()))
 
     def _give_up(self, state: _State) -> None:
-        g = _size(state.g).item()
-        raise Stop(
-            f"no lower value can be found along the gradient, the largest part of which is {g:.3g}"
-        )
+        self.objective.give_up(_size(state.g).item(), self._hidden(state))
 
     def _some(self, state: _State) -> _State:
         """Make some iterations, and tell of them."""

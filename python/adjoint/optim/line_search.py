@@ -18,19 +18,26 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-__all__ = ["FLOATS", "Line", "Wolfe", "advance", "begin"]
+import numpy as np
+
+from adjoint.optim.objective import Array, Objective
+
+__all__ = ["FLOATS", "Line", "Wolfe", "advance", "begin", "search_line"]
 
 MOST_TRIALS = 20
-EXPAND_LEAST, EXPAND_MOST = (
-    2.0,
-    10.0,
-)  # how far beyond the last step to look while no bracket is known
+EXPAND_LEAST, EXPAND_MOST = 2.0, 10.0  # how far to look while no bracket is known
 INSIDE_UNKNOWN = 0.25  # where to look in a bracket of which one end has no finite value
 SHRINK = 0.66  # a bracket that shrinks by less in two trials is halved
 
 
 class Wolfe(NamedTuple):
-    """What makes a step good enough."""
+    """What makes a step good enough.
+
+    Examples
+    --------
+    >>> Wolfe(curvature=0.1)
+    Wolfe(decrease=0.0001, curvature=0.1, rounding=1e-14)
+    """
 
     decrease: float = 1e-4  # of the value, as a share of what the slope promises
     curvature: float = 0.9  # of the slope: at most this share of the first one
@@ -38,7 +45,14 @@ class Wolfe(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One search: the value and slope at 0, the ends of the interval, and the step to try."""
+    """One search: the value and slope at 0, the ends of the interval, and the step to try.
+
+    Examples
+    --------
+    >>> line = begin(f0=9.0, slope0=-36.0, step=1.0)
+    >>> line.step, line.good
+    (1.0, 0)
+    """
 
     f0: Any
     slope0: Any
@@ -82,7 +96,13 @@ FLOATS = _Floats()
 
 
 def begin(f0: Any, slope0: Any, step: Any, infinity: Any = math.inf) -> Line:
-    """Return the search along a line with this value and slope at 0 that tries `step` first."""
+    """Return the search along a line with this value and slope at 0 that tries `step` first.
+
+    Examples
+    --------
+    >>> begin(f0=9.0, slope0=-36.0, step=0.25).step
+    0.25
+    """
     zero = 0.0 * step
     return Line(
         f0=f0,
@@ -106,6 +126,17 @@ def advance(line: Line, f: Any, slope: Any, rule: Wolfe, xp: Any = FLOATS) -> Li
 
     A value that is not finite counts as too high. Where the search gives up, `step` is the best one
     known, and 0 if there is none.
+
+    Examples
+    --------
+    Along ``(3 - 6 t)**2``, whose minimum is at 0.5:
+
+    >>> line = begin(f0=9.0, slope0=-36.0, step=1.0)
+    >>> while line.good == 0:
+    ...     t = line.step
+    ...     line = advance(line, (3 - 6 * t) ** 2, -12 * (3 - 6 * t), Wolfe(curvature=0.1))
+    >>> line.step
+    0.5
     """
     step, slope0 = line.step, line.slope0
     finite = xp.isfinite(f) & xp.isfinite(slope)
@@ -189,3 +220,49 @@ def _cubic(a: Any, fa: Any, sa: Any, b: Any, fb: Any, sb: Any, xp: Any) -> Any:
     root = ratio * ratio - xp.divide(sa, scale) * xp.divide(sb, scale)
     second = xp.where(width > 0, scale, -scale) * xp.sqrt(root)
     return b - width * xp.divide(sb + second - first, sb - sa + 2.0 * second)
+
+
+# ---- On vectors of NumPy -------------------------------------------------------------------------
+
+
+def search_line(
+    objective: Objective,
+    x: Array,
+    f: float,
+    g: Array,
+    d: Array,
+    wolfe: Wolfe,
+    step: float = 1.0,
+    most: float = math.inf,
+) -> tuple[Array, float, Array] | None:
+    """Return a point along a direction with its value and gradient, None if none is lower.
+
+    No step is longer than `most`, that is, to the bounds; where the value still falls there, it is
+    the one.
+
+    Examples
+    --------
+    >>> from adjoint.optim.arguments import make_limits
+    >>> from adjoint.optim.objective import Flat
+    >>> limits = make_limits("minimize", None, None, None, None, False, None)
+    >>> square = Objective(lambda x: x[0] ** 2, Flat("minimize", [3.0]), (), limits)
+    >>> f, g = square.value_and_grad(np.array([3.0]))
+    >>> x, f, g = search_line(square, np.array([3.0]), f, g, -g, Wolfe(curvature=0.1))
+    >>> abs(f) < 1e-9
+    True
+    """
+    line = begin(f, float(g @ d), min(step, most))
+    low, high = objective.box()
+    known: dict[float, tuple[Array, float, Array]] = {}
+    while line.good == 0:
+        with np.errstate(over="ignore", invalid="ignore"):
+            point = np.clip(x + line.step * d, low, high).astype(x.dtype)
+        value, grad = objective.value_and_grad(point)
+        known[line.step] = point, value, grad
+        with np.errstate(over="ignore", invalid="ignore"):
+            slope = float(grad @ d)
+        line = advance(line, value, slope, wolfe)
+        if line.good == 0 and line.step > most:
+            stands = line.low == most  # lower still beyond the bound
+            line = line._replace(step=most, good=-1 if stands else 0)
+    return known.get(line.step) if line.step > 0 else None

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-import adjoint as ad
 from adjoint.optim.descent import BFGS, LBFGS, ConjugateGradient, SteepestDescent
 from adjoint.optim.lbfgsb import l_bfgs_b, projected_gradient
 from adjoint.optim.line_method import follow
 from adjoint.optim.line_search import Wolfe
 from adjoint.optim.newton import newton, newton_cg
 from adjoint.optim.objective import Objective
+from adjoint.optim.options import check_order
 from adjoint.optim.trust_region import trust_exact, trust_ncg
 
-__all__ = ["METHODS", "Method", "find_method", "suggest"]
+__all__ = ["METHODS", "Method", "find_method"]
 
 
 @functools.cache
@@ -31,7 +31,22 @@ def _keyword_options(run: Callable[..., None]) -> dict[str, Any]:
 
 
 class Method(NamedTuple):
-    """One way to minimize."""
+    """One way to minimize.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(objective, **options)``, which ends by `Stop`.
+    bounds : bool
+        Whether it keeps bounds.
+    hessian : bool
+        Whether it asks for Hessians.
+
+    Examples
+    --------
+    >>> METHODS["l-bfgs-b"].bounds, METHODS["l-bfgs-b"].options()["memory"]
+    (True, 10)
+    """
 
     run: Callable[..., None]
     bounds: bool = False
@@ -42,8 +57,9 @@ class Method(NamedTuple):
         return _keyword_options(self.run)
 
 
-def _rounding(objective: Objective) -> float:
-    return 1e-6 if objective.flat.dtype == ad.float32 else 1e-14
+def _wolfe(objective: Objective, decrease: float, curvature: float) -> Wolfe:
+    check_order(objective.who, decrease=decrease, curvature=curvature)
+    return Wolfe(decrease, curvature, 1e-6 if objective.flat.single else 1e-14)
 
 
 def gradient_descent(
@@ -54,8 +70,28 @@ def gradient_descent(
     decrease: float = 1e-4,
     curvature: float = 0.9,
 ) -> None:
-    """Steepest descent with a line search."""
-    wolfe = Wolfe(decrease, curvature, _rounding(objective))
+    """Steepest descent with a line search.
+
+    Parameters
+    ----------
+    objective : Objective
+    gtol : float
+        Converged where no part of the gradient is larger; by default 1e-5 (1e-4 in float32).
+    ftol : float
+        Converged also where the value changes by at most this share of its size, or of 1.
+    decrease, curvature : float
+        What the line search asks of a step, the strong Wolfe conditions: a decrease of the value by
+        this share of what the slope promises, and a slope of at most this share of the first one.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> bowl = lambda x: ad.sum((x - ad.tensor([1.0, 2.0])) ** 2 * ad.tensor([1.0, 10.0]))
+    >>> result = ad.optim.minimize(bowl, [0.0, 0.0], "gradient-descent", options={"curvature": 0.1})
+    >>> [round(v, 4) for v in result.x.tolist()], result.success
+    ([1.0, 2.0], True)
+    """
+    wolfe = _wolfe(objective, decrease, curvature)
     follow(objective, SteepestDescent(), gtol=gtol, ftol=ftol, wolfe=wolfe)
 
 
@@ -67,8 +103,28 @@ def conjugate_gradient(
     decrease: float = 1e-4,
     curvature: float = 0.1,
 ) -> None:
-    """Nonlinear conjugate gradients of Hager and Zhang."""
-    wolfe = Wolfe(decrease, curvature, _rounding(objective))
+    """Nonlinear conjugate gradients of Hager and Zhang.
+
+    Parameters
+    ----------
+    objective : Objective
+    gtol : float
+        Converged where no part of the gradient is larger; by default 1e-5 (1e-4 in float32).
+    ftol : float
+        Converged also where the value changes by at most this share of its size, or of 1.
+    decrease, curvature : float
+        What the line search asks of a step, the strong Wolfe conditions: a decrease of the value by
+        this share of what the slope promises, and a slope of at most this share of the first one.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> bowl = lambda x: ad.sum((x - ad.tensor([1.0, 2.0])) ** 2 * ad.tensor([1.0, 10.0]))
+    >>> result = ad.optim.minimize(bowl, [0.0, 0.0], "cg")
+    >>> [round(v, 4) for v in result.x.tolist()], result.success
+    ([1.0, 2.0], True)
+    """
+    wolfe = _wolfe(objective, decrease, curvature)
     follow(objective, ConjugateGradient(), gtol=gtol, ftol=ftol, wolfe=wolfe)
 
 
@@ -80,8 +136,28 @@ def bfgs(
     decrease: float = 1e-4,
     curvature: float = 0.9,
 ) -> None:
-    """BFGS with the whole matrix."""
-    wolfe = Wolfe(decrease, curvature, _rounding(objective))
+    """BFGS with the whole matrix.
+
+    Parameters
+    ----------
+    objective : Objective
+    gtol : float
+        Converged where no part of the gradient is larger; by default 1e-5 (1e-4 in float32).
+    ftol : float
+        Converged also where the value changes by at most this share of its size, or of 1.
+    decrease, curvature : float
+        What the line search asks of a step, the strong Wolfe conditions: a decrease of the value by
+        this share of what the slope promises, and a slope of at most this share of the first one.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> bowl = lambda x: ad.sum((x - ad.tensor([1.0, 2.0])) ** 2 * ad.tensor([1.0, 10.0]))
+    >>> result = ad.optim.minimize(bowl, [0.0, 0.0], "bfgs", options={"gtol": 1e-8})
+    >>> [round(v, 4) for v in result.x.tolist()], result.success
+    ([1.0, 2.0], True)
+    """
+    wolfe = _wolfe(objective, decrease, curvature)
     follow(objective, BFGS(), gtol=gtol, ftol=ftol, wolfe=wolfe)
 
 
@@ -94,8 +170,31 @@ def l_bfgs(
     decrease: float = 1e-4,
     curvature: float = 0.9,
 ) -> None:
-    """BFGS of limited memory, without bounds."""
-    wolfe = Wolfe(decrease, curvature, _rounding(objective))
+    """BFGS of limited memory, without bounds.
+
+    Parameters
+    ----------
+    objective : Objective
+    gtol : float
+        Converged where no part of the gradient is larger; by default 1e-5 (1e-4 in float32).
+    ftol : float
+        Converged also where the value changes by at most this share of its size, or of 1; by
+        default 1e7 roundings (1 in float32), and 0 where `tol` is given.
+    memory : int
+        How many of the last steps are known.
+    decrease, curvature : float
+        What the line search asks of a step, the strong Wolfe conditions: a decrease of the value by
+        this share of what the slope promises, and a slope of at most this share of the first one.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> bowl = lambda x: ad.sum((x - ad.tensor([1.0, 2.0])) ** 2 * ad.tensor([1.0, 10.0]))
+    >>> result = ad.optim.minimize(bowl, [0.0, 0.0], "l-bfgs", options={"memory": 5})
+    >>> [round(v, 4) for v in result.x.tolist()], result.success
+    ([1.0, 2.0], True)
+    """
+    wolfe = _wolfe(objective, decrease, curvature)
     follow(objective, LBFGS(memory), gtol=gtol, ftol=ftol, wolfe=wolfe)
 
 
@@ -135,7 +234,17 @@ def _plain(name: str) -> str:
 
 
 def find_method(who: str, name: Any, known: list[str]) -> str:
-    """Return the method's own name, from any spelling of it; raise with the nearest if unknown."""
+    """Return the method's own name, from any spelling of it; raise with the nearest if unknown.
+
+    Examples
+    --------
+    >>> find_method("minimize", "L-BFGS-B", ["l-bfgs", "l-bfgs-b"])
+    'l-bfgs-b'
+    >>> find_method("minimize", "bfsg", ["bfgs", "cg"])
+    Traceback (most recent call last):
+        ...
+    ValueError: [minimize] unknown method 'bfsg', did you mean 'bfgs'? There are bfgs, cg
+    """
     if not isinstance(name, str):
         raise TypeError(f"[{who}] method must be a name, not a {type(name).__name__}")
     if name in known:
@@ -149,12 +258,3 @@ def find_method(who: str, name: Any, known: list[str]) -> str:
             f"[{who}] unknown method {name!r}{hint} There are {', '.join(sorted(known))}"
         )
     return found
-
-
-def suggest(who: str, what: str, given: str, known: list[str]) -> TypeError:
-    """Return the error for a name that is not known."""
-    near = get_close_matches(given, known, 1, 0.4)
-    hint = f", did you mean {near[0]!r}?" if near else "."
-    return TypeError(
-        f"[{who}] {what} has no option {given!r}{hint} There are {', '.join(sorted(known))}"
-    )

@@ -7,25 +7,26 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 import adjoint as ad
-from adjoint._arguments import check_at_least_zero, check_callable, check_count, check_flag
+from adjoint._arguments import check_flag
+from adjoint.optim.arguments import as_args, check_call, constants, make_limits
+from adjoint.optim.bounds import check_x0, read_bounds
 from adjoint.optim.constraints import augmented_lagrangian, read_constraints
 from adjoint.optim.drivers import first_order, run_first_order, run_search
-from adjoint.optim.evaluation import EvaluationError
+from adjoint.optim.evaluation import EvaluationError, as_workers
 from adjoint.optim.implicit import attach_solution
-from adjoint.optim.methods import METHODS, Method, find_method, suggest
-from adjoint.optim.objective import Array, Flat, Limits, Objective, Stop
-from adjoint.optim.progress import Progress
+from adjoint.optim.methods import METHODS, Method, find_method
+from adjoint.optim.objective import Flat, Limits, Objective, Stop, check_scalar
+from adjoint.optim.options import check_known, read_options
 from adjoint.optim.result import Result
 from adjoint.optim.search import SEARCHES
+from adjoint.optim.search.base import check_seed
 
-__all__ = ["check_start", "make_limits", "minimize", "read_bounds"]
+__all__ = ["minimize"]
 
 WHO = "minimize"
-_COMMON = {"compile": True, "gradient": "auto"}
-_GRADIENTS = ("auto", "2-point", "3-point")
+_COMMON = ("compile", "gradient")  # options of every method that takes gradients
+_PARAMETERS = ("callback", "maxfun", "maxiter", "maxtime", "seed", "tol")
 _REQUIRED = inspect.Parameter.empty
 _CONSTRAINED = "augmented-lagrangian"
 # Where nothing is said: so many iterations, or evaluations per parameter.
@@ -156,51 +157,34 @@ def minimize(
     >>> result.x["a"].item(), result.x["b"].tolist()
     (2.0, [2.0, 2.0])
     """
-    check_callable(WHO, f=f)
     args = as_args(args)
+    check_call(WHO, "f", f, 1 + len(args), f"x0 and the {len(args)} of args")
     has_aux = check_flag(WHO, "has_aux", has_aux)
-    limits = make_limits(WHO, maxiter, maxfun, maxtime, callback, progress)
-    if tol is not None:
-        check_at_least_zero(WHO, "tol", tol)
+    limits = make_limits(WHO, maxiter, maxfun, maxtime, callback, progress, tol)
     flat = Flat(WHO, x0)
     box = read_bounds(WHO, bounds, flat)
-    check_start(WHO, flat, box)
+    check_x0(WHO, flat, box)
     conditions = read_constraints(WHO, constraints)
-    given = {} if options is None else dict(options)
+    given = read_options(WHO, options)
+    if seed is not None:
+        seed = check_seed(WHO, seed)
+    workers = as_workers(executor, batch)
     chosen = _choose(f, args, flat, method, box, conditions, given, has_aux)
-    kind, own = _options(chosen, given)
-    if box is not None and isinstance(kind, Method) and not kind.bounds:
-        raise ValueError(
-            f"[{WHO}] the method {chosen!r} takes no bounds: use 'l-bfgs-b', 'projected-gradient', "
-            "a first-order optimizer or a derivative-free search"
-        )
-    if conditions and chosen != _CONSTRAINED:
-        raise ValueError(
-            f"[{WHO}] the method {chosen!r} takes no constraints: use {_CONSTRAINED!r}"
-        )
-    fixed = ad.tree.map(_stopped, args)
-    common = {name: own.pop(name, default) for name, default in _COMMON.items()}
-    _check_common(common)
+    kind = _kind(chosen)
+    _check_method(chosen, kind, given, box, conditions)
+    own = dict(given)
+    compiled, gradient = own.pop("compile", True), own.pop("gradient", "auto")
     objective = Objective(
-        f,
-        flat,
-        fixed,
-        limits,
-        has_aux=has_aux,
-        compiled=common["compile"],
-        gradient=common["gradient"],
+        f, flat, constants(args), limits, has_aux=has_aux, compiled=compiled, gradient=gradient
     )
     objective.bounds = box
-    if limits.maxiter == math.inf and chosen not in SEARCHES:
-        limits.maxiter = _MOST_ITERATIONS
-    elif limits.maxfun == math.inf and chosen in SEARCHES:
-        limits.maxfun = _MOST_EVALUATIONS * flat.size
+    _set_defaults(limits, chosen, flat)
     stop = Stop("nothing was done")
     try:
         if chosen in SEARCHES:
-            run_search(objective, SEARCHES[chosen], own, seed, executor, batch, tol)
+            run_search(objective, kind, own, seed, workers, tol)
         elif chosen in first_order():
-            run_first_order(objective, first_order()[chosen], own, _gtol(flat, tol))
+            run_first_order(objective, kind, own, _gtol(flat, tol))
         elif chosen == _CONSTRAINED:
             augmented_lagrangian(objective, conditions, **_tolerances(kind, own, flat, tol))
         else:
@@ -210,35 +194,27 @@ def minimize(
     except EvaluationError as error:
         error.result = objective.result(chosen, Stop(str(error)))
         raise
+    finally:
+        if workers is not executor:
+            workers.close()
     result = objective.result(chosen, stop)
     limits.progress.close(result.nit, result.nfev, result.fun, result.reason)
-    if common["gradient"] == "auto" and chosen not in SEARCHES:
+    if _is_auto(gradient) and chosen not in SEARCHES:
         attach_solution(result, f, flat, args, box, conditions, has_aux)
     return result
 
 
-def as_args(args: Any) -> tuple[Any, ...]:
-    """Return further arguments as a tuple; one alone may be given as it is."""
-    return args if isinstance(args, tuple) else (args,)
-
-
-def make_limits(
-    who: str, maxiter: Any, maxfun: Any, maxtime: Any, callback: Any, progress: Any
-) -> Limits:
-    """Return the limits of a solver, checked."""
-    for name, value in (("maxiter", maxiter), ("maxfun", maxfun)):
-        if value is not None:
-            check_count(who, name, value, 1)
-    if maxtime is not None:
-        check_at_least_zero(who, "maxtime", maxtime, positive=True)
-    if callback is not None:
-        check_callable(who, callback=callback)
-    bar = Progress(who, seconds=maxtime, shown=check_flag(who, "progress", progress))
-    return Limits(maxiter, maxfun, maxtime, callback, bar)
+def _set_defaults(limits: Limits, chosen: str, flat: Flat) -> None:
+    """Limit what nobody has limited."""
+    if chosen in SEARCHES:
+        if limits.maxfun == math.inf:
+            limits.maxfun = _MOST_EVALUATIONS * flat.size
+    elif limits.maxiter == math.inf:
+        limits.maxiter = _MOST_ITERATIONS
 
 
 def _gtol(flat: Flat, tol: float | None) -> float:
-    return (1e-4 if flat.dtype == ad.float32 else 1e-5) if tol is None else float(tol)
+    return (1e-4 if flat.single else 1e-5) if tol is None else float(tol)
 
 
 def _tolerances(kind: Any, own: dict[str, Any], flat: Flat, tol: float | None) -> dict[str, Any]:
@@ -246,14 +222,10 @@ def _tolerances(kind: Any, own: dict[str, Any], flat: Flat, tol: float | None) -
     known = kind.options()
     values = {"gtol": _gtol(flat, tol)}
     if tol is None:
-        values["ftol"] = 1.2e-7 if flat.dtype == ad.float32 else 1e7 * 2.2e-16
+        values["ftol"] = 1.2e-7 if flat.single else 1e7 * 2.2e-16
     else:
         values["ftol"] = 0.0
     return {name: v for name, v in values.items() if known.get(name) is _REQUIRED} | own
-
-
-def _stopped(value: Any) -> Any:
-    return ad.stop_gradient(value) if isinstance(value, ad.Tensor) else value
 
 
 def _choose(
@@ -266,15 +238,23 @@ def _choose(
     options: dict[str, Any],
     has_aux: bool,
 ) -> str:
-    known = [*METHODS, _CONSTRAINED, *first_order(), *SEARCHES]
-    if method != "auto":
+    if not (isinstance(method, str) and method == "auto"):
+        known = [*METHODS, _CONSTRAINED, *first_order(), *SEARCHES]
         return find_method(WHO, method, known)
     if conditions:
         return _CONSTRAINED
-    if options.get("gradient", "auto") == "auto" and not _has_gradient(f, args, flat, has_aux):
-        few = "nelder-mead" if flat.size <= 5 else "cma-es"
-        return few if few in SEARCHES else next(iter(SEARCHES))
-    return "l-bfgs" if box is None else "l-bfgs-b"
+    with_gradient = "l-bfgs" if box is None else "l-bfgs-b"
+    without = "nelder-mead" if flat.size <= 5 else "cma-es"
+    if not all(name in SEARCHES[without].options() for name in options):
+        # What neither has is told before anything is evaluated.
+        _check_method(with_gradient, _kind(with_gradient), options, box, conditions)
+    if _is_auto(options.get("gradient", "auto")):
+        return with_gradient if _has_gradient(f, args, flat, has_aux) else without
+    return with_gradient
+
+
+def _is_auto(gradient: Any) -> bool:
+    return isinstance(gradient, str) and gradient == "auto"
 
 
 def _has_gradient(f: Any, args: Any, flat: Flat, has_aux: bool) -> bool:
@@ -296,96 +276,35 @@ def _has_gradient(f: Any, args: Any, flat: Flat, has_aux: bool) -> bool:
             out = value(x)
         except Exception:
             return True  # the method will raise it again, at its line
-        return isinstance(out, ad.Tensor) and out.size != 1
+        check_scalar(WHO, out)
     return connected
 
 
-def _options(chosen: str, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the record of a method, and its options, checked."""
-    common = list(_COMMON)
-    kind: Any
-    if chosen in SEARCHES:
-        kind = SEARCHES[chosen]
-        known, common = list(kind.options()), []
-    elif chosen in first_order():
-        kind = first_order()[chosen]
-        known = kind.options()
-    else:
-        kind = (
-            Method(augmented_lagrangian, bounds=True) if chosen == _CONSTRAINED else METHODS[chosen]
-        )
-        known = list(kind.options())
-    for name in given:
-        if name in ("maxiter", "maxfun", "maxtime", "seed", "callback", "tol"):
+def _kind(chosen: str) -> Any:
+    """Return the record of a method, which knows its options."""
+    if chosen == _CONSTRAINED:
+        return Method(augmented_lagrangian, bounds=True)
+    return (METHODS | first_order() | SEARCHES)[chosen]
+
+
+def _check_method(chosen: str, kind: Any, options: Any, box: Any, conditions: Any) -> None:
+    """Raise unless a method knows the options, and takes the bounds and constraints."""
+    for name in options:
+        if name in _PARAMETERS:
             raise TypeError(f"[{WHO}] {name} is a parameter of minimize itself, not an option")
-        if name not in known + common:
-            raise suggest(WHO, f"the method {chosen!r}", str(name), known + common)
-    return kind, given
-
-
-def _check_common(common: dict[str, Any]) -> None:
-    check_flag(WHO, "compile", common["compile"])
-    gradient = common["gradient"]
-    if not callable(gradient) and gradient not in _GRADIENTS:
-        listed = ", ".join(map(repr, _GRADIENTS))
+    common = () if chosen in SEARCHES else _COMMON
+    check_known(WHO, f"the method {chosen!r}", options, [*kind.options(), *common])
+    if box is not None and isinstance(kind, Method) and not kind.bounds:
         raise ValueError(
-            f"[{WHO}] gradient must be a function or one of {listed}, not {gradient!r}"
+            f"[{WHO}] the method {chosen!r} takes no bounds: use 'l-bfgs-b', 'projected-gradient', "
+            "a first-order optimizer or a derivative-free search"
         )
-
-
-def read_bounds(who: str, bounds: Any, flat: Flat) -> tuple[Array, Array] | None:
-    """Return lower and upper bounds as vectors, None if there are none."""
-    if bounds is None:
-        return None
-    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
-        bounds = (bounds.lb, bounds.ub)
-    elif isinstance(bounds, list) or (isinstance(bounds, tuple) and len(bounds) != 2):
-        if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in bounds):
-            raise TypeError(
-                f"[{who}] bounds must be a tuple (lower, upper), or a list of pairs (lower, upper)"
-            )
-        if len(bounds) != flat.size:
-            raise ValueError(f"[{who}] there are {len(bounds)} bounds for {flat.size} parameters")
-        ends = []
-        for i, unset in enumerate((-math.inf, math.inf)):
-            numbers = [unset if pair[i] is None else pair[i] for pair in bounds]
-            ends.append(np.array(numbers, float).astype(flat.np_dtype))
-        return _ordered(who, ends[0], ends[1])
-    if not isinstance(bounds, tuple):
-        raise TypeError(
-            f"[{who}] bounds must be a tuple (lower, upper), or a list of pairs, not a "
-            f"{type(bounds).__name__}"
-        )
-    low, high = (
-        unset if end is None else end
-        for end, unset in zip(bounds, (-math.inf, math.inf), strict=True)
-    )
-    return _ordered(
-        who, flat.spread(who, "the lower bound", low), flat.spread(who, "the upper bound", high)
-    )
-
-
-def _ordered(who: str, low: Array, high: Array) -> tuple[Array, Array]:
-    wrong = np.flatnonzero(~(low <= high))
-    if wrong.size:
-        i = wrong[0]
+    if conditions and chosen != _CONSTRAINED:
         raise ValueError(
-            f"[{who}] the bounds of parameter {i} are crossed: lower {low[i]:g}, upper {high[i]:g}"
+            f"[{WHO}] the method {chosen!r} takes no constraints: use {_CONSTRAINED!r}"
         )
-    return low, high
-
-
-def check_start(who: str, flat: Flat, box: tuple[Array, Array] | None) -> None:
-    """Raise unless x0 is finite and within the bounds."""
-    x = flat.start.numpy()
-    wrong = np.flatnonzero(~np.isfinite(x))
-    if wrong.size:
-        raise ValueError(f"[{who}] x0 must be finite, parameter {wrong[0]} is {x[wrong[0]]}")
-    if box is not None:
-        wrong = np.flatnonzero((x < box[0]) | (x > box[1]))
-        if wrong.size:
-            i = wrong[0]
-            raise ValueError(
-                f"[{who}] x0 lies outside of the bounds: parameter {i} is {x[i]:g}, not in "
-                f"[{box[0][i]:g}, {box[1][i]:g}]"
-            )
+    if conditions and callable(options.get("gradient")):
+        raise ValueError(
+            f"[{WHO}] with constraints a gradient of the objective alone is of no use: leave it "
+            "out, or take differences by options={'gradient': '2-point'}"
+        )

@@ -12,7 +12,7 @@ import numbers
 import time
 import types
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -26,6 +26,7 @@ __all__ = [
     "Objective",
     "Stop",
     "check_scalar",
+    "difference_points",
     "kept_functions",
     "pure_functions",
 ]
@@ -34,7 +35,14 @@ Array = np.ndarray[Any, Any]
 
 
 class Stop(Exception):
-    """Ends a method from inside: it has converged, or somebody or something said so."""
+    """Ends a method from inside: it has converged, or somebody or something said so.
+
+    Examples
+    --------
+    >>> stop = Stop("the gradient is at most gtol=1e-05", True)
+    >>> stop.success, stop.reason
+    (True, 'the gradient is at most gtol=1e-05')
+    """
 
     def __init__(self, reason: str, success: bool = False) -> None:
         super().__init__(reason)
@@ -42,14 +50,36 @@ class Stop(Exception):
 
 
 class Flat:
-    """How a tree of floating tensors and one vector stand for each other."""
+    """How a tree of floating tensors and one vector stand for each other.
+
+    Parameters
+    ----------
+    who, name : str
+        Of whom an error speaks, and what it calls `x0`.
+    x0 : number, array, Tensor, or pytree of them
+        Integers stand for float64; a list of numbers stands for an array.
+
+    Attributes
+    ----------
+    start : Tensor, shape (size,)
+        The vector of `x0`.
+    dtype : dtype
+        Of the vector: the promoted one of the leaves, float32 at least.
+
+    Examples
+    --------
+    >>> flat = Flat("minimize", {"a": 1, "b": [[2.0, 3.0]]})
+    >>> flat.start.tolist(), flat.unflatten([4.0, 5.0, 6.0])["a"].item()
+    ([1.0, 2.0, 3.0], 4.0)
+    """
 
     def __init__(self, who: str, x0: Any, name: str = "x0") -> None:
-        given, self.treedef = ad.tree.flatten(ad.asarray(x0) if _is_array(x0) else x0)
         try:
+            given, self.treedef = ad.tree.flatten(ad.asarray(x0) if _is_array(x0) else x0)
             leaves = [ad.asarray(leaf) for leaf in given]
-        except (TypeError, ValueError) as error:
-            raise TypeError(
+        except (TypeError, ValueError, OverflowError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(
                 f"[{who}] {name} must be a number, an array or a tree of them: {error}"
             ) from None
         if not leaves:
@@ -66,8 +96,10 @@ class Flat:
         if self.dtype not in (ad.float32, ad.float64):
             self.dtype = ad.float32  # a half precision is too coarse to search in
         self.np_dtype = np.dtype(str(self.dtype))
+        self.single = self.dtype == ad.float32
         self.plain = len(leaves) == 1 and len(self.shapes[0]) == 1 and leaves[0].dtype == self.dtype
         self.start = self.flatten(leaves)
+        self.name = name
         if self.size == 0:
             raise ValueError(f"[{who}] {name} holds no numbers")
 
@@ -112,7 +144,7 @@ class Flat:
             )
         parts = []
         for leaf, shape in zip(leaves, self.shapes, strict=True):
-            part = np.asarray(leaf.numpy() if isinstance(leaf, ad.Tensor) else leaf, float)
+            part = self.numbers(who, name, leaf)
             try:
                 parts.append(np.broadcast_to(part, shape).reshape(-1))
             except ValueError:
@@ -120,6 +152,28 @@ class Flat:
                     f"[{who}] {name} does not fit x0: shapes {part.shape} and {shape}"
                 ) from None
         return np.concatenate(parts).astype(self.np_dtype)
+
+    def like_x(self, who: str, name: str, value: Any) -> Array:
+        """Return the vector of a tree that must be like x0."""
+        value = np.asarray(value) if _is_array(value) else value
+        leaves = ad.tree.leaves(value)
+        shapes = tuple(np.shape(x.numpy() if isinstance(x, ad.Tensor) else x) for x in leaves)
+        if shapes != self.shapes:
+            raise ValueError(
+                f"[{who}] {name} must be like {self.name}: shapes {shapes} and {self.shapes}"
+            )
+        return self.spread(who, name, value)
+
+    @staticmethod
+    def numbers(who: str, name: str, value: Any) -> Array:
+        """Return real numbers as an array of float64."""
+        try:
+            array = np.asarray(value.numpy() if isinstance(value, ad.Tensor) else value)
+            if array.dtype.kind in "fiub":
+                return array.astype(float)
+        except (TypeError, ValueError, OverflowError):
+            pass
+        raise TypeError(f"[{who}] {name} must be a real number, or an array of them")
 
 
 def _is_array(x0: Any) -> bool:
@@ -132,7 +186,15 @@ def _is_array(x0: Any) -> bool:
 
 
 class Limits:
-    """How long a solver may go on, and who is told of it."""
+    """How long a solver may go on, and who is told of it.
+
+    Examples
+    --------
+    >>> from adjoint.optim.arguments import make_limits
+    >>> limits = make_limits("minimize", 10, 400, None, None, False, None)
+    >>> limits.used(nit=3, nfev=200)
+    0.5
+    """
 
     def __init__(
         self,
@@ -166,7 +228,16 @@ class Limits:
 def pure_functions(
     f: Callable[..., Any], flat: Flat, has_aux: bool, who: str
 ) -> dict[str, Callable[..., Any]]:
-    """Return the objective and its derivatives as functions of ``(vector, args)``."""
+    """Return the objective and its derivatives as functions of ``(vector, args)``.
+
+    Examples
+    --------
+    >>> flat = Flat("minimize", [1.0, 2.0])
+    >>> functions = pure_functions(lambda x, a: a * ad.sum(x**2), flat, False, "minimize")
+    >>> value, gradient = functions["value_and_grad"](flat.start, (3.0,))
+    >>> value.item(), gradient.tolist()
+    (15.0, [6.0, 12.0])
+    """
 
     def value(vector: ad.Tensor, args: tuple[Any, ...]) -> Any:
         out = f(flat.unflatten(vector), *args)
@@ -177,7 +248,7 @@ def pure_functions(
                     f"{type(out).__name__}"
                 )
             out = out[0]
-        return check_scalar(who, out, flat.dtype)
+        return check_scalar(who, out)
 
     def product(vector: ad.Tensor, args: tuple[Any, ...], v: ad.Tensor) -> Any:
         return ad.hvp(lambda x: value(x, args), vector, v)
@@ -196,8 +267,18 @@ def pure_functions(
     }
 
 
-def check_scalar(who: str, out: Any, dtype: Any) -> Any:
-    """Return the one real value of an objective, as a 0-d tensor if it is one."""
+def check_scalar(who: str, out: Any) -> Any:
+    """Return the one real value of an objective: a 0-d tensor if it is a tensor, else a float.
+
+    Examples
+    --------
+    >>> check_scalar("minimize", ad.ones((1,))).shape, check_scalar("minimize", np.float32(2))
+    ((), 2.0)
+    >>> check_scalar("minimize", np.ones(3))
+    Traceback (most recent call last):
+        ...
+    ValueError: [minimize] the objective must return one number, not an array of shape (3,)
+    """
     if isinstance(out, ad.Tensor):
         if out.size != 1:
             raise ValueError(
@@ -207,9 +288,12 @@ def check_scalar(who: str, out: Any, dtype: Any) -> Any:
         if not ad.isdtype(out.dtype, ("real floating", "integral", "bool")):
             raise TypeError(f"[{who}] the objective must return a real number, not {out.dtype}")
         return ad.reshape(out, ()) if out.shape else out
-    number = np.asarray(out)
+    number = np.asarray(out if isinstance(out, (numbers.Real, np.generic, np.ndarray)) else None)
     if number.dtype.kind not in "fiub":
-        raise TypeError(f"[{who}] the objective must return one number, not a {type(out).__name__}")
+        hint = ": say has_aux=True for (value, aux)" if isinstance(out, (tuple, list)) else ""
+        raise TypeError(
+            f"[{who}] the objective must return one number, not a {type(out).__name__}{hint}"
+        )
     if number.size != 1:
         raise ValueError(
             f"[{who}] the objective must return one number, not an array of shape {number.shape}"
@@ -218,15 +302,41 @@ def check_scalar(who: str, out: Any, dtype: Any) -> Any:
 
 
 _RUN_AWAY = "the parameters grow without bound: there is no minimum, or the steps are too long"
-_NO_GRADIENT = "this method needs the gradient, and the objective gives none"
-_WAYS_OUT = (
-    "Write it with this library's functions, or use a method without gradients, such as "
-    "method='nelder-mead', or options={'gradient': '2-point'} for finite differences"
-)
 
 
 class Objective:
-    """A function of one flat vector that counts, keeps the best point, and knows when to stop."""
+    """A function of one flat vector that counts, keeps the best point, and knows when to stop.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, *args)`` of trees like `x0`.
+    flat : Flat
+    args : tuple
+        Constants: derivatives are taken in x alone.
+    limits : Limits
+    who : str
+        Of whom an error speaks.
+    has_aux, compiled, gradient
+        As `minimize` takes them, `compiled` as its option ``compile``.
+    functions : dict of callable, optional
+        What `pure_functions` returns, if it is not to be looked up by `f`.
+
+    Examples
+    --------
+    >>> from adjoint.optim.arguments import make_limits
+    >>> limits = make_limits("minimize", None, None, None, None, False, None)
+    >>> objective = Objective(lambda x: ad.sum(x**2), Flat("minimize", [3.0, 4.0]), (), limits)
+    >>> f, g = objective.value_and_grad(np.array([3.0, 4.0]))
+    >>> f, g.tolist(), objective.nfev, objective.best_f
+    (25.0, [6.0, 8.0], 1, 25.0)
+    """
+
+    _no_gradient: ClassVar[str] = "this method needs the gradient, and the objective gives none"
+    _ways_out: ClassVar[str] = (
+        "Write it with this library's functions, or use a method without gradients, such as "
+        "method='nelder-mead', or options={'gradient': '2-point'} for finite differences"
+    )
 
     def __init__(
         self,
@@ -278,10 +388,7 @@ class Objective:
     def _check_connected(self, value: ad.Tensor) -> None:
         """Raise if there is no gradient, or one that would get lost."""
         if not getattr(self.functions["connected"], "found", True):
-            raise TypeError(
-                f"[{self.who}] {_NO_GRADIENT}: what it returns is no tensor that was computed from "
-                f"x. {_WAYS_OUT}"
-            )
+            self.no_gradient("what it returns is no tensor that was computed from x")
         if value.requires_grad:
             raise ValueError(
                 f"[{self.who}] the objective uses values that are differentiated outside of it, "
@@ -330,34 +437,29 @@ class Objective:
             self.functions["value"](vector, self.args)
         except Exception:
             return
-        raise TypeError(f"[{self.who}] {_NO_GRADIENT}: {error}. {_WAYS_OUT}") from error
+        self.no_gradient(str(error), error)
+
+    def no_gradient(self, why: str, error: Exception | None = None) -> NoReturn:
+        """Raise as the function has no derivatives, and a method needs them."""
+        ways = self._ways_out
+        raise TypeError(f"[{self.who}] {self._no_gradient}: {why}. {ways}") from error
 
     def _given_gradient(self, x: Array) -> tuple[float, Array]:
         if callable(self.gradient):
             self._count(f=1, g=1)
-            grad = self.flat.vector(self.gradient(self.flat.unflatten(x), *self.args))
+            given = self.gradient(self.flat.unflatten(x), *self.args)
+            grad = self.flat.like_x(self.who, "the gradient", given)
             return self._seen(x, self._value(x), grad), grad
         self._count(f=1)
         f = self._seen(x, self._value(x))
         grad = np.empty_like(x)
-        eps = float(np.finfo(x.dtype).eps)
-        central = self.gradient == "3-point"
-        share = eps ** (1 / 3) if central else 0.67 * eps**0.5
+        low, high = self.box()
         for i in range(x.size):
-            ahead = x.copy()
-            ahead[i] += share * max(1.0, 0.1 * abs(x[i])) * (1 if x[i] >= 0 else -1)
-            if not self._inside(ahead):
-                ahead[i] = 2 * x[i] - ahead[i]
-            h = ahead[i] - x[i]
-            behind, f_behind = x, f
-            if central:
-                behind = x.copy()
-                behind[i] -= h
-                if not self._inside(behind):
-                    behind = x
-                else:
-                    self._count(f=1)
-                    f_behind = self._seen(behind, self._value(behind))
+            ahead, behind = difference_points(x, i, self.gradient == "3-point", low, high)
+            f_behind = f
+            if behind is not x:
+                self._count(f=1)
+                f_behind = self._seen(behind, self._value(behind))
             self._count(f=1)
             grad[i] = (self._seen(ahead, self._value(ahead)) - f_behind) / (ahead[i] - behind[i])
         return f, grad
@@ -365,11 +467,6 @@ class Objective:
     bounds: tuple[Array, Array] | None = None
     violation: float | None = None
     multipliers: list[ad.Tensor] | None = None
-
-    def _inside(self, x: Array) -> bool:
-        return self.bounds is None or bool(
-            np.all(x >= self.bounds[0]) and np.all(x <= self.bounds[1])
-        )
 
     def _difference_hessian(self, x: Array) -> Array:
         columns = [self.product(x, e) for e in np.eye(x.size, dtype=x.dtype)]
@@ -443,6 +540,17 @@ class Objective:
         """End the method."""
         raise Stop(reason)
 
+    def give_up(self, size: float, hidden: bool = False) -> NoReturn:
+        """End a method that finds no lower value, with a gradient of this size.
+
+        `hidden`: what could still be gained is less than the rounding of the value. That is no
+        success either: the gradient is above the tolerance, and the minimum may be elsewhere.
+        """
+        why = ", as rounding hides what is left to gain" if hidden else ""
+        self.stop(
+            f"no lower value can be found{why}; the largest part of the gradient is {size:.3g}"
+        )
+
     def intermediate(self, x: Any, f: float, g: Any = None) -> Result:
         """Return what a callback is given."""
         return Result(
@@ -474,6 +582,35 @@ class Objective:
         return out
 
 
+def difference_points(
+    x: Array, i: int, central: bool, low: Array, high: Array
+) -> tuple[Array, Array]:
+    """Return the points whose values tell the derivative in one coordinate, within the bounds.
+
+    The second is `x` itself where the difference is one-sided.
+
+    Examples
+    --------
+    >>> x, end = np.array([1.0, 2.0]), np.full(2, np.inf)
+    >>> ahead, behind = difference_points(x, 1, True, -end, end)
+    >>> bool(ahead[1] > 2.0 > behind[1]), difference_points(x, 1, False, -end, end)[1] is x
+    (True, True)
+    """
+    eps = float(np.finfo(x.dtype).eps)
+    share = eps ** (1 / 3) if central else 0.67 * eps**0.5
+    h = share * max(1.0, 0.1 * abs(float(x[i])))
+    ahead, behind = x.copy(), x
+    ahead[i] += h if x[i] >= 0 else -h
+    if not low[i] <= ahead[i] <= high[i]:
+        ahead[i] = 2 * x[i] - ahead[i]
+    if central:
+        behind = x.copy()
+        behind[i] -= ahead[i] - x[i]
+        if not low[i] <= behind[i] <= high[i]:
+            behind = x
+    return ahead, behind
+
+
 # ---- What is kept between calls ------------------------------------------------------------------
 
 _MOST_KEPT = 16
@@ -487,6 +624,14 @@ def kept_functions(
 
     The same function is the same object, or the same method of the same object: what objects say of
     being equal may leave out what matters here.
+
+    Examples
+    --------
+    >>> def f(x):
+    ...     return x
+    >>> first = kept_functions(f, "example", lambda: {"value": f})
+    >>> kept_functions(f, "example", lambda: {}) is first
+    True
     """
     held = getattr(f, "identity", f)
     if isinstance(held, types.MethodType):

@@ -13,18 +13,36 @@ WIDTH = 20
 
 
 class Progress:
-    """Draws over its own line, at most ten times a second; the last state is always drawn."""
+    r"""Draws over its own line, at most ten times a second; the last state is always drawn.
+
+    Parameters
+    ----------
+    label : str
+        What the line begins with.
+    seconds : float, optional
+        How long there is, for the bar.
+    shown : bool
+        Nothing is drawn if it is False.
+
+    Examples
+    --------
+    >>> import contextlib, io
+    >>> with contextlib.redirect_stderr(io.StringIO()) as drawn:
+    ...     line = Progress("minimize")
+    ...     line.update(3, 8, best=0.25, done=0.5)
+    ...     line.close(4, 9, best=0.125, reason="converged")
+    >>> print(drawn.getvalue().split(" s  ")[-1].rstrip())
+    4 iterations  9 evaluations  best 0.125  converged
+    """
 
     def __init__(
         self,
         label: str,
-        total: int | None = None,
         seconds: float | None = None,
         *,
         shown: bool = True,
     ) -> None:
         self._label = label
-        self._total = total  # evaluations or iterations, whichever is limited
         self._seconds = seconds
         self.shown = shown
         self._begun = time.perf_counter()

@@ -9,17 +9,27 @@ from typing import Any
 import numpy as np
 
 import adjoint as ad
-from adjoint._arguments import check_at_least_zero, check_callable, check_choice
+from adjoint._arguments import check_at_least_zero, check_choice, check_number
+from adjoint.optim.arguments import as_args, check_call, constants, make_limits
+from adjoint.optim.bounds import check_x0, read_bounds
 from adjoint.optim.levenberg_marquardt import Tolerances, gauss_newton, levenberg_marquardt
-from adjoint.optim.methods import suggest
-from adjoint.optim.minimization import as_args, check_start, make_limits, read_bounds
-from adjoint.optim.objective import Array, Flat, Limits, Objective, Stop, kept_functions
+from adjoint.optim.objective import (
+    Array,
+    Flat,
+    Limits,
+    Objective,
+    Stop,
+    difference_points,
+    kept_functions,
+)
+from adjoint.optim.options import check_known, read_options
 from adjoint.optim.result import Result
 
 __all__ = ["Residuals", "least_squares"]
 
 WHO = "least_squares"
 METHODS = {"lm": levenberg_marquardt, "gauss-newton": gauss_newton}
+_OPTIONS = ["compile", "jacobian", *Tolerances._fields]
 _NAMES = {"lm": "lm", "levenberg-marquardt": "lm", "trf": "lm", "gauss-newton": "gauss-newton"}
 
 
@@ -129,19 +139,10 @@ def least_squares(
     >>> [round(v, 6) for v in result.x.tolist()]
     [2.0, 3.0]
     """
-    return solve(
-        WHO,
-        residuals,
-        x0,
-        method,
-        args,
-        bounds,
-        loss,
-        loss_scale,
-        tol,
-        make_limits(WHO, maxiter, maxfun, maxtime, callback, progress),
-        options,
-    )
+    args = as_args(args)
+    check_call(WHO, "residuals", residuals, 1 + len(args), f"x0 and the {len(args)} of args")
+    limits = make_limits(WHO, maxiter, maxfun, maxtime, callback, progress, tol)
+    return solve(WHO, residuals, x0, method, args, bounds, loss, loss_scale, tol, limits, options)
 
 
 def solve(
@@ -156,71 +157,73 @@ def solve(
     tol: float | None,
     limits: Limits,
     options: Mapping[str, Any] | None,
+    name: str = "x0",
 ) -> Result:
     """Check the arguments of `least_squares` and its like, and run the method."""
-    check_callable(who, residuals=residuals)
-    args = as_args(args)
     if not isinstance(method, str) or method.lower() not in _NAMES:
         check_choice(who, "method", method, tuple(_NAMES))
     check_choice(who, "loss", loss, tuple(LOSSES))
     check_at_least_zero(who, "loss_scale", loss_scale, positive=True)
-    if tol is not None:
-        check_at_least_zero(who, "tol", tol)
-    flat = Flat(who, x0)
+    flat = Flat(who, x0, name)
     box = read_bounds(who, bounds, flat)
-    check_start(who, flat, box)
-    given = {} if options is None else dict(options)
-    known = ["compile", "ftol", "gtol", "jacobian", "xtol"]
-    name = _NAMES[method.lower()]
-    if name == "lm":
-        known.append("factor")
-    for option in given:
-        if option not in known:
-            raise suggest(who, f"the method {method!r}", str(option), known)
+    check_x0(who, flat, box)
+    given = read_options(who, options)
+    chosen = _NAMES[method.lower()]
+    known = [*_OPTIONS, "factor"] if chosen == "lm" else _OPTIONS
+    check_known(who, f"the method {method!r}", given, known)
     tolerances = _tolerances(flat, tol, given)
-    fixed = ad.tree.map(lambda a: ad.stop_gradient(a) if isinstance(a, ad.Tensor) else a, args)
-    problem = Residuals(who, residuals, flat, fixed, limits, loss, loss_scale, given)
+    scale = check_number(who, "loss_scale", loss_scale)
+    problem = Residuals(who, residuals, flat, constants(args), limits, loss, scale, given)
     problem.bounds = box
-    extra = {"factor": float(given["factor"])} if "factor" in given else {}
+    extra = {"factor": given["factor"]} if "factor" in given else {}
     try:
-        METHODS[name](problem, tolerances, **extra)
+        METHODS[chosen](problem, tolerances, **extra)
     except Stop as end:
         stop = end
-    result = problem.outcome(name, stop)
+    result = problem.outcome(chosen, stop)
     limits.progress.close(result.nit, result.nfev, problem.best_f, result.reason)
     return result
 
 
 def _tolerances(flat: Flat, tol: float | None, given: dict[str, Any]) -> Tolerances:
-    single = flat.dtype == ad.float32
-    if tol is None:
-        xtol, ftol, gtol = (1e-5, 1e-7, 1e-6) if single else (1e-10, 1e-15, 1e-14)
+    if tol is not None:
+        usual = Tolerances(ftol=float(tol), xtol=float(tol), gtol=0.0)
+    elif flat.single:
+        usual = Tolerances(ftol=1e-7, xtol=1e-5, gtol=1e-6)
     else:
-        xtol, ftol, gtol = tol, tol, 0.0
-    return Tolerances(
-        *(
-            float(given.get(n, v))
-            for n, v in zip(Tolerances._fields, (ftol, xtol, gtol), strict=True)
-        )
-    )
+        usual = Tolerances(ftol=1e-15, xtol=1e-10, gtol=1e-14)
+    return usual._replace(**{n: v for n, v in given.items() if n in Tolerances._fields})
 
 
 def _pure(f: Callable[..., Any], flat: Flat, who: str) -> dict[str, Callable[..., Any]]:
     def value(vector: ad.Tensor, args: tuple[Any, ...]) -> Any:
         leaves = ad.tree.leaves(f(flat.unflatten(vector), *args))
-        if not leaves:
+        parts = [_vector(leaf, who) for leaf in leaves]
+        if not sum(part.size for part in parts):
             raise ValueError(f"[{who}] the function returns no residuals")
-        parts = [ad.reshape(ad.asarray(leaf), (-1,)) for leaf in leaves]
-        for part in parts:
-            if not ad.isdtype(part.dtype, "real floating"):
-                raise TypeError(f"[{who}] residuals must be real numbers, not {part.dtype}")
         return ad.concat(parts) if len(parts) > 1 else parts[0]
 
     return {"value": value, "jacobian": ad.jacobian(value)}
 
 
+def _vector(leaf: Any, who: str) -> ad.Tensor:
+    try:
+        part = ad.reshape(ad.asarray(leaf), (-1,))
+    except TypeError as error:
+        raise TypeError(f"[{who}] the function must return numbers: {error}") from None
+    if not ad.isdtype(part.dtype, "real floating"):
+        raise TypeError(f"[{who}] residuals must be real floating numbers, not {part.dtype}")
+    return part
+
+
 class Residuals(Objective):
     """Residuals of one flat vector, as the methods for sums of squares see them."""
+
+    _no_gradient = "the Jacobian is needed, and the function gives none"
+    _ways_out = (
+        "Write it with this library's functions, or take options={'jacobian': '2-point'} for "
+        "finite differences"
+    )
 
     def __init__(
         self,
@@ -239,7 +242,7 @@ class Residuals(Objective):
             args,
             limits,
             who=who,
-            compiled=bool(options.get("compile", True)),
+            compiled=options.get("compile", True),
             gradient=options.get("jacobian", "auto"),
             functions=kept_functions(f, ("residuals", flat.key, who), lambda: _pure(f, flat, who)),
         )
@@ -276,9 +279,16 @@ class Residuals(Objective):
             out = np.array(
                 self.call("jacobian", ad.asarray(x.astype(self.flat.np_dtype))).numpy(), float
             )
+            if self.ngev == 1 and not out.any():
+                self._check_jacobian(x)
         elif callable(self.gradient):
             given = self.gradient(self.flat.unflatten(x.astype(self.flat.np_dtype)), *self.args)
-            out = np.array(given.numpy() if isinstance(given, ad.Tensor) else given, float)
+            out = self.flat.numbers(self.who, "the Jacobian", given)
+            if out.size != x.size * self.best_r.size or out.shape[-1:] != (x.size,) * (x.size > 1):
+                raise ValueError(
+                    f"[{self.who}] the Jacobian must have a row for each residual and a column for "
+                    f"each parameter: shapes {out.shape} and {(self.best_r.size, x.size)}"
+                )
         else:
             out = self._differences(x)
         out = out.reshape(-1, x.size)
@@ -287,22 +297,20 @@ class Residuals(Objective):
         self.best_jacobian = out
         return out
 
+    def _check_jacobian(self, x: Any) -> None:
+        """Raise if there is no Jacobian: of what is no tensor computed from x it would be 0."""
+        marked = ad.tensor(x.astype(self.flat.np_dtype), requires_grad=True)
+        if not self.functions["value"](marked, self.args).requires_grad:
+            self.no_gradient("what it returns is no tensor that was computed from x")
+
     def _differences(self, x: Array) -> Array:
-        eps = float(np.finfo(self.flat.np_dtype).eps)
-        central = self.gradient == "3-point"
-        share = eps ** (1 / 3) if central else eps**0.5
         r, columns = self.evaluate(x), []
-        low, high = self.box()
+        x = x.astype(self.flat.np_dtype)
         for i in range(x.size):
-            h = share * max(1.0, abs(float(x[i])))
-            ahead, behind = x.copy(), x.copy()
-            if central:
-                ahead[i], behind[i] = min(x[i] + h, high[i]), max(x[i] - h, low[i])
-            else:
-                ahead[i] += h if x[i] + h <= high[i] else -h
-            self._count(f=2 if central else 1)
-            base = self.evaluate(behind) if central else r
-            columns.append((self.evaluate(ahead) - base) / (ahead[i] - behind[i]))
+            ahead, behind = difference_points(x, i, self.gradient == "3-point", *self.box())
+            self._count(f=1 if behind is x else 2)
+            base = r if behind is x else self.evaluate(behind)
+            columns.append((self.evaluate(ahead) - base) / float(ahead[i] - behind[i]))
         return np.array(columns).T
 
     def weighted(self, r: Array, jacobian: Array) -> tuple[Array, Array]:

@@ -9,7 +9,16 @@ __all__ = ["Iteration", "Result"]
 
 
 class Iteration(NamedTuple):
-    """One line of `Result.history`."""
+    """One line of `Result.history`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> result = ad.optim.minimize(lambda x: (x - 1.0) ** 2, 3.0, maxiter=1)
+    >>> row = result.history[0]
+    >>> row.nit, row.nfev == result.nfev, row.fun == result.fun
+    (1, True, True)
+    """
 
     nit: int
     nfev: int
@@ -34,7 +43,13 @@ class Result:
         Iterations; evaluations of the function, of gradients (or Jacobians), and of Hessians or
         products with one. A value that comes with its gradient counts in both.
     success : bool
-        Whether the method's test of convergence was met.
+        Whether a test of convergence was met, which `reason` names: the gradient, within bounds
+        its projection on them, is at most ``gtol``; or the value, or sum of squares, changes by at
+        most ``ftol`` of its size, or the parameters by ``xtol``; the constraints hold to ``ctol``
+        as well; a derivative-free search says that nothing more is to be expected; the equations
+        of `root` hold. It is False where a limit or the callback has ended the method, and where no
+        lower value is found though the gradient is above ``gtol``, as where rounding hides what is
+        left to gain: `x` may be as good as the dtype allows then, or may not.
     reason : str
         Why it stopped, in words.
     method : str
@@ -51,6 +66,13 @@ class Result:
         With constraints: a Lagrange multiplier for each of their values.
     aux : optional
         With ``has_aux=True``: what the function returned beside its value, at `x`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> result = ad.optim.minimize(lambda x: (x - 1.0) ** 2, 3.0, "newton")
+    >>> result.x.item(), result.fun, result.success, result.reason
+    (1.0, 0.0, True, 'the gradient is at most gtol=1e-05')
     """
 
     x: Any

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 import adjoint as ad
-from adjoint.optim.minimization import as_args, make_limits
+from adjoint.optim.arguments import as_args, check_call, make_limits
 from adjoint.optim.objective import Flat
+from adjoint.optim.options import read_options
 from adjoint.optim.residuals import solve
 from adjoint.optim.result import Result
 
@@ -63,14 +64,14 @@ def root(
     >>> round(ad.grad(square_root)(4.0).item(), 9)
     0.25
     """
-    flat = Flat(WHO, x0)
-    limits = make_limits(WHO, maxiter, maxfun, maxtime, callback, progress)
-    single = flat.dtype == ad.float32
-    tight = {"ftol": 0.0, "xtol": 1e-7 if single else 1e-15, "gtol": 0.0}
-    given = tight | dict(options or {})
     args = as_args(args)
+    check_call(WHO, "f", f, 1 + len(args), f"x0 and the {len(args)} of args")
+    limits = make_limits(WHO, maxiter, maxfun, maxtime, callback, progress, tol)
+    flat = Flat(WHO, x0)
+    tight = {"ftol": 0.0, "xtol": 1e-7 if flat.single else 1e-15, "gtol": 0.0}
+    given = tight | read_options(WHO, options)
     result = solve(WHO, _Square(f, flat), x0, "lm", args, None, "linear", 1.0, None, limits, given)
-    _judge(result, flat, (1e-5 if single else 1e-10) if tol is None else tol)
+    _judge(result, flat, (1e-5 if flat.single else 1e-10) if tol is None else float(tol))
     result.method = "newton"
     if any(isinstance(a, ad.Tensor) for a in ad.tree.leaves(args)):
         leaves = ad.tree.leaves(result.x)

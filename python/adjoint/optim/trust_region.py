@@ -16,7 +16,14 @@ import numpy as np
 
 from adjoint.optim.objective import Array, Objective, Stop
 
-__all__ = ["exact_step", "steihaug_step", "trust_exact", "trust_ncg"]
+__all__ = [
+    "exact_step",
+    "secular_shift",
+    "steihaug_step",
+    "truncated_cg",
+    "trust_exact",
+    "trust_ncg",
+]
 
 POOR, GOOD = 0.25, 0.75  # shares of the promised decrease that shrink and widen the radius
 MOST_ITERATIONS = 100  # of the secular equation
@@ -35,6 +42,14 @@ def exact_step(g: Array, hessian: Array, radius: float) -> Array:
     J. J. Moré, D. C. Sorensen, "Computing a trust region step", SIAM J. Sci. Stat. Comput. 4 (1983)
     553-572: p = -(H + shift)⁻¹ g with the shift from the secular equation. It is solved in the
     eigenvectors of H, where the hard case is seen by its zeros.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> exact_step(np.array([1.0, 0.0]), np.diag([2.0, 4.0]), 10.0).tolist()
+    [-0.5, 0.0]
+    >>> exact_step(np.array([0.0, 0.0]), np.diag([2.0, -4.0]), 3.0).tolist()  # a saddle
+    [0.0, 3.0]
     """
     values, vectors = np.linalg.eigh(np.asarray(hessian, float))
     along = vectors.T @ np.asarray(g, float)
@@ -54,19 +69,29 @@ def exact_step(g: Array, hessian: Array, radius: float) -> Array:
             if values[0] < -floor:
                 rest[0] += math.sqrt(missing)
             return np.asarray(vectors @ rest)
-    shift = _secular(values, along, radius, least)
+    shift = secular_shift(values, along, radius, least)
     return np.asarray(vectors @ (-along / (values + shift)))
 
 
-def _secular(values: Array, along: Array, radius: float, least: float) -> float:
-    """Return the shift above `least` at which the step is as long as the radius."""
+def secular_shift(
+    values: Array, along: Array, radius: float, least: float = 0.0, precision: float = 1e-10
+) -> float:
+    """Return the shift above `least` at which ``along / (values + shift)`` has a length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> shift = secular_shift(np.array([1.0, 2.0]), np.array([3.0, 0.0]), 1.0)
+    >>> round(shift, 9)
+    2.0
+    """
     size = float(np.linalg.norm(along))
     low, high = least, least + size / radius
     shift = max(high * 1e-3, low + 1e-3 * (high - low)) if low == 0 else low + 1e-3 * (high - low)
     for _ in range(MOST_ITERATIONS):
         scaled = along / (values + shift)
         length = float(np.linalg.norm(scaled))
-        if abs(length - radius) <= 1e-10 * radius:
+        if abs(length - radius) <= precision * radius:
             break
         if length > radius:
             low = shift
@@ -91,27 +116,59 @@ def steihaug_step(g: Array, product: Callable[[Array], Array], radius: float) ->
 
     T. Steihaug, "The conjugate gradient method and trust regions in large scale optimization",
     SIAM J. Numer. Anal. 20 (1983) 626-637.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> steihaug_step(np.array([2.0, 0.0]), lambda d: 4.0 * d, 10.0).tolist()
+    [-0.5, 0.0]
+    >>> steihaug_step(np.array([2.0, 0.0]), lambda d: -d, 3.0).tolist()  # down to the edge
+    [-3.0, 0.0]
+    """
+    p, d = truncated_cg(g, product, radius)
+    return p if d is None else p + _to_edge(p, d, radius) * d
+
+
+def truncated_cg(
+    g: Array, product: Callable[[Array], Array], radius: float = math.inf
+) -> tuple[Array, Array | None]:
+    """Solve ``H p = -g`` by conjugate gradients, as far as it pays.
+
+    Returns
+    -------
+    p : ndarray
+        The solution, or how far it has come.
+    d : ndarray or None
+        The next direction, if that has no positive curvature or leads out of the ball.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> p, d = truncated_cg(np.array([2.0, 0.0]), lambda d: 4.0 * d)
+    >>> p.tolist(), d
+    ([-0.5, 0.0], None)
     """
     p = np.zeros_like(g)
     r, d = g.copy(), -g
     size = float(np.linalg.norm(g))
     tolerance = min(0.5, math.sqrt(size)) * size
+    flat = 3 * float(np.finfo(g.dtype).eps)
     for _ in range(2 * g.size + 10):
         moved = product(d)
         curvature = float(d @ moved)
-        if not curvature > 0:
-            return p + _to_edge(p, d, radius) * d
+        if not curvature > flat * float(d @ d):
+            return p, d
         squared = float(r @ r)
         alpha = squared / curvature
         ahead = p + alpha * d
         if float(np.linalg.norm(ahead)) >= radius:
-            return p + _to_edge(p, d, radius) * d
+            return p, d
         p, r = ahead, r + alpha * moved
         left = float(r @ r)
         if math.sqrt(left) <= tolerance:
             break
         d = left / squared * d - r
-    return p
+    return p, None
 
 
 def _to_edge(p: Array, d: Array, radius: float) -> float:
@@ -129,7 +186,28 @@ def trust_exact(
     max_radius: float = math.inf,
     accept: float = 0.15,
 ) -> None:
-    """Newton's method with a trust region and the whole Hessian."""
+    """Newton's method with a trust region and the whole Hessian.
+
+    Parameters
+    ----------
+    objective : Objective
+    gtol : float
+        Converged where no part of the gradient is larger.
+    initial_radius : float, optional
+        Of the trust region; by default the norm of x0, or 1.
+    max_radius : float
+        How far it may grow.
+    accept : float
+        A step is taken where the value falls by more than this share of what the model promises.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> rosenbrock = lambda p: (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2
+    >>> result = ad.optim.minimize(rosenbrock, [-1.2, 1.0], "trust-exact", tol=1e-8)
+    >>> [round(v, 6) for v in result.x.tolist()], result.success
+    ([1.0, 1.0], True)
+    """
 
     def model(x: Array, g: Array) -> _Model:
         hessian = objective.hessian(x)
@@ -148,7 +226,28 @@ def trust_ncg(
     max_radius: float = math.inf,
     accept: float = 0.15,
 ) -> None:
-    """Newton's method with a trust region and products with the Hessian."""
+    """Newton's method with a trust region and products with the Hessian.
+
+    Parameters
+    ----------
+    objective : Objective
+    gtol : float
+        Converged where no part of the gradient is larger.
+    initial_radius : float, optional
+        Of the trust region; by default the norm of x0, or 1.
+    max_radius : float
+        How far it may grow.
+    accept : float
+        A step is taken where the value falls by more than this share of what the model promises.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> rosenbrock = lambda p: (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2
+    >>> result = ad.optim.minimize(rosenbrock, [-1.2, 1.0], "trust-ncg", tol=1e-8)
+    >>> [round(v, 6) for v in result.x.tolist()], result.success
+    ([1.0, 1.0], True)
+    """
 
     def model(x: Array, g: Array) -> _Model:
         def product(v: Array) -> Array:
@@ -198,6 +297,6 @@ def _trust_region(
         if size <= gtol:
             raise Stop(f"the gradient is at most gtol={gtol:g}", True)
         if ratio <= accept and promised <= rounding:
-            raise Stop("the value can no longer be told from lower ones, by rounding", True)
+            objective.give_up(size, hidden=True)
         if radius <= eps * max(float(np.linalg.norm(x)), float(np.finfo(x.dtype).tiny)):
-            raise Stop(f"no lower value can be found; the gradient is {size:.3g}")
+            objective.give_up(size)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 import adjoint as ad
 from adjoint._arguments import check_int, check_number
+from adjoint.optim.bounds import check_box
 
 __all__ = ["Array", "Search"]
 
@@ -66,7 +67,8 @@ class Search(abc.ABC):
     def __init__(self, x0: Any, *, bounds: Any = None, seed: int | None = None) -> None:
         self._x0 = _start(self._name(), x0)
         self._lower, self._upper = _box(self._name(), bounds, self._x0)
-        self._seed = _seed(self._name(), seed)
+        check_box(self._name(), self._x0, (self._lower, self._upper))
+        self._seed = check_seed(self._name(), seed)
         self._nit = 0
         self._nfev = 0
         self._best_x = self._x0.copy()
@@ -312,13 +314,11 @@ def _start(who: str, x0: Any) -> Array:
             f"[{who}] x0 must be a vector with at least one entry, not of shape {start.shape}: "
             "adjoint.optim.minimize takes any shape"
         )
-    if not np.all(np.isfinite(start)):
-        raise ValueError(f"[{who}] x0 must be finite, got {start.tolist()}")
     return start
 
 
 def _box(who: str, bounds: Any, x0: Array) -> tuple[Array, Array]:
-    """Return lower and upper bounds, of the shape of `x0`, which lies between them."""
+    """Return lower and upper bounds, of the shape of `x0`."""
     if bounds is None:
         return np.full_like(x0, -np.inf), np.full_like(x0, np.inf)
     if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
@@ -332,24 +332,11 @@ def _box(who: str, bounds: Any, x0: Array) -> tuple[Array, Array]:
                 f"not of shape {array.shape}"
             )
         ends.append(np.broadcast_to(array, x0.shape).copy())
-    lower, upper = ends
-    crossed = np.flatnonzero(~(lower <= upper))
-    if crossed.size:
-        i = crossed[0]
-        raise ValueError(
-            f"[{who}] bounds are crossed or nan at entry {i}: lower {lower[i]}, upper {upper[i]}"
-        )
-    outside = np.flatnonzero((x0 < lower) | (x0 > upper))
-    if outside.size:
-        i = outside[0]
-        raise ValueError(
-            f"[{who}] x0 lies outside the bounds at entry {i}: {x0[i]} is not in "
-            f"[{lower[i]}, {upper[i]}]"
-        )
-    return lower, upper
+    return ends[0], ends[1]
 
 
-def _seed(who: str, seed: int | None) -> int:
+def check_seed(who: str, seed: int | None) -> int:
+    """Return a seed, one from the operating system's entropy in the place of None."""
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
     number = check_int(who, "seed", seed)

@@ -1,0 +1,170 @@
+"""The options of methods: which there are, and what each may be.
+
+A word means the same wherever it is an option, so what it may be stands here once. The optimizers
+of first order and the derivative-free searches check their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from adjoint._arguments import check_at_least_zero, check_count, check_flag, check_number
+
+__all__ = ["DERIVATIVES", "check_known", "check_order", "read_options", "suggest"]
+
+DERIVATIVES = ("auto", "2-point", "3-point")  # where they come from, if not from a function
+
+
+def read_options(who: str, options: Any) -> dict[str, Any]:
+    """Return options as a dict of their own, with values that are what their names ask for.
+
+    Examples
+    --------
+    >>> read_options("minimize", {"memory": 5, "gtol": 1})
+    {'memory': 5, 'gtol': 1.0}
+    >>> read_options("minimize", {"memory": 0})
+    Traceback (most recent call last):
+        ...
+    ValueError: [minimize] memory must be at least 1, got 0
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise TypeError(
+            f"[{who}] options must be a dict from names to values, not a {type(options).__name__}"
+        )
+    for name in options:
+        if not isinstance(name, str):
+            raise TypeError(f"[{who}] options has a name that is no text but a {_kind(name)}")
+    return {
+        name: _RULES[name](who, name, value) if name in _RULES else value
+        for name, value in options.items()
+    }
+
+
+def check_known(who: str, what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise where an option is none of those that there are.
+
+    Examples
+    --------
+    >>> check_known("minimize", "it", ["gtoll"], ["gtol", "ftol"])
+    Traceback (most recent call last):
+        ...
+    TypeError: [minimize] it has no option 'gtoll', did you mean 'gtol'? There are ftol, gtol
+    """
+    listed = [*known]
+    for name in given:
+        if name not in listed:
+            raise suggest(who, what, name, listed)
+
+
+def suggest(who: str, what: str, given: str, known: Iterable[str]) -> TypeError:
+    """Return the error for an option that is not known, with the nearest that is.
+
+    Examples
+    --------
+    >>> suggest("curve_fit", "it", "los", ["loss", "tol"])
+    TypeError("[curve_fit] it has no option 'los', did you mean 'loss'? There are loss, tol")
+    """
+    listed = sorted(known)
+    near = get_close_matches(given, listed, 1, 0.4)
+    hint = f", did you mean {near[0]!r}?" if near else "."
+    return TypeError(f"[{who}] {what} has no option {given!r}{hint} There are {', '.join(listed)}")
+
+
+def check_order(who: str, **pair: float) -> None:
+    """Raise unless the first of two options is at most the second.
+
+    Examples
+    --------
+    >>> check_order("minimize", decrease=0.2, curvature=0.1)
+    Traceback (most recent call last):
+        ...
+    ValueError: [minimize] decrease=0.2 must not be above curvature=0.1
+    """
+    (first, low), (second, high) = pair.items()
+    if not low <= high:
+        raise ValueError(f"[{who}] {first}={low:g} must not be above {second}={high:g}")
+
+
+# ---- What an option may be -----------------------------------------------------------------------
+
+Rule = Callable[[str, str, Any], Any]
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def _size(who: str, name: str, value: Any) -> float:
+    check_at_least_zero(who, name, value)
+    return check_number(who, name, value)
+
+
+def _positive(who: str, name: str, value: Any) -> float:
+    check_at_least_zero(who, name, value, positive=True)
+    return check_number(who, name, value)
+
+
+def _perhaps(rule: Rule) -> Rule:
+    return lambda who, name, value: None if value is None else rule(who, name, value)
+
+
+def _within(low: float, high: float) -> Rule:
+    def rule(who: str, name: str, value: Any) -> float:
+        number = check_number(who, name, value)
+        if not low < number < high:
+            raise ValueError(
+                f"[{who}] {name} must lie between {low:g} and {high:g}, got {number:g}"
+            )
+        return number
+
+    return rule
+
+
+def _at_least_one(who: str, name: str, value: Any) -> int:
+    return check_count(who, name, value, 1)
+
+
+def _source(who: str, name: str, value: Any) -> Any:
+    if not callable(value):
+        listed = ", ".join(map(repr, DERIVATIVES))
+        if not isinstance(value, str):
+            raise TypeError(
+                f"[{who}] {name} must be a function or one of {listed}, not a {_kind(value)}"
+            )
+        if value not in DERIVATIVES:
+            raise ValueError(f"[{who}] {name} must be a function or one of {listed}, not {value!r}")
+    return value
+
+
+def _share(who: str, name: str, value: Any) -> float:
+    number = _size(who, name, value)
+    if not number < 0.25:
+        raise ValueError(f"[{who}] {name} must be less than 0.25, got {number:g}")
+    return number
+
+
+_RULES: dict[str, Rule] = {
+    "accept": _share,
+    "compile": check_flag,
+    "ctol": _size,
+    "curvature": _within(0.0, 1.0),
+    "decrease": _within(0.0, 0.5),
+    "factor": _positive,
+    "ftol": _size,
+    "gradient": _source,
+    "growth": _within(1.0, float("inf")),
+    "gtol": _size,
+    "initial_radius": _perhaps(_positive),
+    "jacobian": _source,
+    "max_length": _positive,
+    "max_radius": _positive,
+    "memory": _at_least_one,
+    "min_curvature": _positive,
+    "min_length": _positive,
+    "penalty": _positive,
+    "xtol": _size,
+}
