@@ -70,9 +70,10 @@ def minimize(
         more. Other spellings ("L-BFGS-B", "Nelder-Mead", "trust_exact") are understood.
     args : tuple, optional
         Further arguments of `f`. The solution is differentiable in the tensors among them.
-    bounds : tuple, list or object with lb and ub, optional
-        A tuple ``(lower, upper)``, each a number or a tree like `x0`, or a list of pairs, one for
-        each element of `x0`, as SciPy's. None or infinity stands for no bound.
+    bounds : tuple, list, array or object with lb and ub, optional
+        A tuple ``(lower, upper)``, each a number or a tree like `x0`; or a pair for each element of
+        `x0`, as SciPy's, in a list or an array of shape (n, 2). None or infinity stands for no
+        bound. For two parameters a tuple of two pairs of numbers could be either, and is refused.
     constraints : dict or sequence of dict, optional
         ``{"type": "eq", "fun": c}`` asks for ``c(x) == 0``, ``"ineq"`` for ``c(x) >= 0``; `c`
         returns a tensor of any shape, and takes the further ``"args"`` if there are any.

@@ -132,26 +132,33 @@ class Flat:
             at += size
         return ad.tree.unflatten(self.treedef, leaves)
 
-    def spread(self, who: str, name: str, value: Any) -> Array:
-        """Return one number per parameter, from a number or a tree like x0."""
-        leaves, treedef = ad.tree.flatten(value)
-        if len(leaves) == 1 and treedef != self.treedef:
-            leaves = leaves * len(self.shapes)
-        if len(leaves) != len(self.shapes):
-            raise ValueError(
-                f"[{who}] {name} must be a number or a tree like x0, of {len(self.shapes)} arrays, "
-                f"not of {len(leaves)}"
-            )
+    def spread(self, who: str, name: str, value: Any, unset: float | None = None) -> Array:
+        """Return one number per parameter, from a number or a tree like x0.
+
+        `unset` is what None stands for, as a number or as an entry of the tree.
+        """
         parts = []
-        for leaf, shape in zip(leaves, self.shapes, strict=True):
-            part = self.numbers(who, name, leaf)
+        for entry, shape in zip(self._entries(who, name, value), self.shapes, strict=True):
+            part = self.numbers(who, name, entry if unset is None else _filled(entry, unset))
             try:
                 parts.append(np.broadcast_to(part, shape).reshape(-1))
             except ValueError:
                 raise ValueError(
-                    f"[{who}] {name} does not fit x0: shapes {part.shape} and {shape}"
+                    f"[{who}] {name} does not fit {self.name}: shapes {part.shape} and {shape}"
                 ) from None
         return np.concatenate(parts).astype(self.np_dtype)
+
+    def _entries(self, who: str, name: str, value: Any) -> list[Any]:
+        """Return what a tree like x0 has in the places of the arrays; a number is in all."""
+        if value is None or isinstance(value, (numbers.Real, np.ndarray, ad.Tensor)):
+            return [value] * len(self.shapes)
+        try:
+            return list(self.treedef.flatten_up_to(value))
+        except (TypeError, ValueError, KeyError):
+            raise ValueError(
+                f"[{who}] {name} must be a number or a tree like {self.name}, "
+                f"{self.treedef}, not {ad.tree.structure(value)}"
+            ) from None
 
     def like_x(self, who: str, name: str, value: Any) -> Array:
         """Return the vector of a tree that must be like x0."""
@@ -183,6 +190,13 @@ def _is_array(x0: Any) -> bool:
     return bool(x0) and all(
         isinstance(v, numbers.Real) or (isinstance(v, (list, tuple)) and _is_array(v)) for v in x0
     )
+
+
+def _filled(value: Any, unset: float) -> Any:
+    """Return a number for None, also in lists."""
+    if isinstance(value, (list, tuple)):
+        return [_filled(entry, unset) for entry in value]
+    return unset if value is None else value
 
 
 class Limits:
