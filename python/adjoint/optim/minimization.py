@@ -63,7 +63,8 @@ def minimize(
         written with anything, and return a float.
     x0 : number, array, Tensor, or pytree of them
         Where to start. The result has the same structure, shapes and dtypes; a list of numbers
-        stands for an array, integers for float64. A search in float32 stays in float32.
+        stands for an array, integers for float64. A search in float32 stays in float32. A module
+        comes back with parameters that require gradients where those of `x0` do.
     method : str, default "auto"
         See the table below. "auto" is "augmented-lagrangian" with constraints, "l-bfgs-b" with
         bounds, else "l-bfgs"; without a gradient "nelder-mead" in a few dimensions and "cma-es" in
@@ -202,6 +203,7 @@ def minimize(
     limits.progress.close(result.nit, result.nfev, result.fun, result.reason)
     if _is_auto(gradient) and chosen not in SEARCHES:
         attach_solution(result, f, flat, args, box, conditions, has_aux)
+    flat.keep_trained(result.x)
     return result
 
 

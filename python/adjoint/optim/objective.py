@@ -100,6 +100,8 @@ class Flat:
         self.plain = len(leaves) == 1 and len(self.shapes[0]) == 1 and leaves[0].dtype == self.dtype
         self.start = self.flatten(leaves)
         self.name = name
+        trained = {id(p) for module in _modules(x0) for p in module.parameters() if p.requires_grad}
+        self.trained = tuple(id(leaf) in trained for leaf in given)
         if self.size == 0:
             raise ValueError(f"[{who}] {name} holds no numbers")
 
@@ -131,6 +133,13 @@ class Flat:
             leaves.append(part if dtype == self.dtype else ad.astype(part, dtype))
             at += size
         return ad.tree.unflatten(self.treedef, leaves)
+
+    def keep_trained(self, tree: Any) -> None:
+        """Let the parameters of a module require gradients where those of x0 do."""
+        if any(self.trained):
+            for leaf, trained in zip(ad.tree.leaves(tree), self.trained, strict=True):
+                if trained and not leaf.requires_grad:
+                    leaf.requires_grad_()
 
     def spread(self, who: str, name: str, value: Any, unset: float | None = None) -> Array:
         """Return one number per parameter, from a number or a tree like x0.
@@ -190,6 +199,14 @@ def _is_array(x0: Any) -> bool:
     return bool(x0) and all(
         isinstance(v, numbers.Real) or (isinstance(v, (list, tuple)) and _is_array(v)) for v in x0
     )
+
+
+def _modules(tree: Any) -> list[ad.nn.Module]:
+    """Return the modules in some containers."""
+    if isinstance(tree, ad.nn.Module):
+        return [tree]
+    entries = tree.values() if isinstance(tree, dict) else tree
+    return [m for e in entries for m in _modules(e)] if isinstance(tree, (dict, list, tuple)) else []
 
 
 def _filled(value: Any, unset: float) -> Any:

@@ -182,6 +182,7 @@ def solve(
         stop = end
     result = problem.outcome(chosen, stop)
     limits.progress.close(result.nit, result.nfev, problem.best_f, result.reason)
+    flat.keep_trained(result.x)
     return result
 
 

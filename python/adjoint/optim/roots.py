@@ -77,6 +77,7 @@ def root(
         leaves = ad.tree.leaves(result.x)
         found = ad.tree.unflatten(flat.treedef, [ad.stop_gradient(x) for x in leaves])
         result.x = ad.custom_root(f, lambda g, x: found)(found, *args)
+        flat.keep_trained(result.x)
     return result
 
 
