@@ -1,6 +1,6 @@
 """Solvers beside SciPy's: how many problems are solved, at what number of evaluations and cost.
 
-``python tests/benchmarks/solvers.py [mgh] [nist] [steps]`` prints the tables of the docs page on
+``python -m tests.benchmarks.solvers [mgh] [nist] [steps]`` prints the tables of the docs page on
 `minimize`. The problems are those of tests/python: Moré, Garbow and Hillstrom's, and NIST's.
 """
 

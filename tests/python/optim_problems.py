@@ -118,7 +118,7 @@ def ours(options: dict[str, Any]) -> dict[str, Any]:
         if name in PAIRS:
             out.update(zip(PAIRS[name], value, strict=True))
         else:
-            out["learning_rate" if name == "lr" else name] = value
+            out[name.replace("lr", "learning_rate")] = value
     return out
 
 

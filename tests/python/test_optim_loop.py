@@ -12,7 +12,7 @@ from adjoint import optim
 
 ALL = {
     "SGD": {"momentum": 0.9, "dampening": 0.2, "weight_decay": 0.01},
-    "Adagrad": {"lr_decay": 0.1},
+    "Adagrad": {"learning_rate_decay": 0.1},
     "Adadelta": {},
     "RMSprop": {"centered": True, "momentum": 0.5},
     "Adam": {"amsgrad": True},
@@ -69,7 +69,7 @@ def test_the_rate_may_be_positional(name):
     assert values(one) == values(two)
     with pytest.raises(TypeError, match=rf"\[{name}\] the parameter is learning_rate=, not lr="):
         cls(params(), lr=0.1)
-    with pytest.raises(TypeError, match=r"'learnin_rate': did you mean learning_rate="):
+    with pytest.raises(TypeError, match=r"'learnin_rate', did you mean 'learning_rate'"):
         cls(params(), learnin_rate=0.1)
 
 
@@ -194,7 +194,7 @@ def test_options_of_a_group_change_and_the_state_stays():
         opt.param_groups[0]["momentum"] = 0.0
     with pytest.raises(ValueError, match=r"\[SGD\] momentum must lie in"):
         opt.param_groups[0]["momentum"] = 1.0
-    with pytest.raises(TypeError, match="did you mean momentum="):
+    with pytest.raises(TypeError, match="did you mean 'momentum'"):
         opt.param_groups[0]["momentun"] = 0.5
     assert opt.param_groups[0]["momentum"] == 0.25
     opt.step()
@@ -206,7 +206,7 @@ def test_options_of_a_group_change_and_the_state_stays():
     [
         (lambda w: [{"params": [w]}, {"param": [w]}], TypeError, "entry 1 of the groups has no"),
         (lambda w: [{"params": [w], "lr": 1.0}], TypeError, "learning_rate=, not lr="),
-        (lambda w: [{"params": [w], "momentun": 1.0}], TypeError, "did you mean momentum="),
+        (lambda w: [{"params": [w], "momentun": 1.0}], TypeError, "did you mean 'momentum'"),
         (lambda w: [{"params": [w]}, {"params": [w]}], ValueError, "given twice"),
         (lambda w: [{"params": []}], ValueError, "no parameters given"),
         (lambda w: [{"params": [w], "momentum": 2.0}], ValueError, "momentum must lie in"),

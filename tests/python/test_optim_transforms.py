@@ -104,7 +104,7 @@ def test_a_decay_keeps_its_scale_wherever_it_stands():
         lambda: optim.scale_by_adamax(),
         lambda: optim.scale_by_nadam(),
         lambda: optim.scale_by_radam(0.9, 0.5),
-        lambda: optim.scale_by_adagrad(lr_decay=0.1),
+        lambda: optim.scale_by_adagrad(learning_rate_decay=0.1),
         lambda: optim.scale_by_adadelta(),
         lambda: optim.scale_by_rms(centered=True),
         lambda: optim.scale_by_rprop(0.1),

@@ -49,17 +49,22 @@ class scale_by_adagrad(Transform):
 
     Parameters
     ----------
-    lr_decay, initial_accumulator_value, eps
+    learning_rate_decay, initial_accumulator_value, eps
         As of `Adagrad`.
     """
 
     state_type = AdagradState
 
     def __init__(
-        self, lr_decay: float = 0.0, initial_accumulator_value: float = 0.0, eps: float = 1e-10
+        self,
+        learning_rate_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
     ) -> None:
         who = "scale_by_adagrad"
-        self._lr_decay = check_range(who, "lr_decay", lr_decay, 0.0, inf)
+        self._learning_rate_decay = check_range(
+            who, "learning_rate_decay", learning_rate_decay, 0.0, inf
+        )
         self._initial = check_range(
             who, "initial_accumulator_value", initial_accumulator_value, 0.0, inf
         )
@@ -73,7 +78,7 @@ class scale_by_adagrad(Transform):
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
         """Divide by the root of the sum of squares."""
-        decay, eps = self._lr_decay, self._eps
+        decay, eps = self._learning_rate_decay, self._eps
         over = 1.0 if scale is None else scale
         sums = [s + g * g for s, g in each(state.sums, grads)]
         rates = scalars(state.steps, grads, lambda t, _: (over / (1.0 + t * decay),))
@@ -94,7 +99,7 @@ class Adagrad(FirstOrder):
         What `step` changes; leave it out to use `init` and `update`. See `Optimizer`.
     learning_rate : float, 0-d Tensor or schedule, default 0.01
         :math:`\eta \ge 0`; see `scale_by_learning_rate`.
-    lr_decay : float, default 0.0
+    learning_rate_decay : float, default 0.0
         :math:`\lambda`.
     weight_decay : float, default 0.0
         Factor of the L2 penalty, added to the gradient.
@@ -126,7 +131,7 @@ class Adagrad(FirstOrder):
         params: Any = None,
         learning_rate: Any = 0.01,
         *,
-        lr_decay: float = 0.0,
+        learning_rate_decay: float = 0.0,
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
@@ -135,7 +140,7 @@ class Adagrad(FirstOrder):
         super().__init__(
             params,
             learning_rate,
-            lr_decay=lr_decay,
+            learning_rate_decay=learning_rate_decay,
             weight_decay=weight_decay,
             initial_accumulator_value=initial_accumulator_value,
             eps=eps,
@@ -145,7 +150,7 @@ class Adagrad(FirstOrder):
     @classmethod
     def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
         """Return the rule."""
-        names = ("lr_decay", "initial_accumulator_value", "eps")
+        names = ("learning_rate_decay", "initial_accumulator_value", "eps")
         rule = scale_by_adagrad(**{name: options[name] for name in names})
         return chain(*before(options["maximize"], options["weight_decay"]), rule, rate)
 

@@ -25,6 +25,7 @@ def as_args(args: Any) -> tuple[Any, ...]:
 
     Examples
     --------
+    >>> from adjoint.optim.arguments import as_args
     >>> as_args(2.0), as_args((1.0, 2.0))
     ((2.0,), (1.0, 2.0))
     """
@@ -36,6 +37,7 @@ def constants(args: tuple[Any, ...]) -> Any:
 
     Examples
     --------
+    >>> from adjoint.optim.arguments import constants
     >>> import adjoint as ad
     >>> (a,) = constants((ad.tensor(2.0, requires_grad=True),))
     >>> a.requires_grad
@@ -49,6 +51,7 @@ def check_call(who: str, name: str, f: Callable[..., Any], count: int, which: st
 
     Examples
     --------
+    >>> from adjoint.optim.arguments import check_call
     >>> check_call("minimize", "f", lambda x, a: a * x, 1, "x0")
     Traceback (most recent call last):
         ...
@@ -72,6 +75,7 @@ def make_limits(
 
     Examples
     --------
+    >>> from adjoint.optim.arguments import make_limits
     >>> limits = make_limits("minimize", 100, None, 2.5, None, False, 1e-6)
     >>> limits.maxiter, limits.maxfun, limits.maxtime
     (100, inf, 2.5)

@@ -18,12 +18,12 @@ from typing import Any
 import adjoint as ad
 from adjoint.optim.groups import (
     ParamGroup,
-    check_names,
     check_some_train,
     checked_params,
     named,
     split_groups,
 )
+from adjoint.optim.options import check_known
 from adjoint.optim.scaling import ScheduleState, scale_by_learning_rate
 from adjoint.optim.transform import AnyState, Tensors, Transform, as_transform, each
 from adjoint.tree import TreeDef
@@ -78,7 +78,7 @@ class Optimizer(Transform):
         @functools.wraps(make)
         def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
             if not takes_all:
-                check_names(name, kwargs, [n for n in own if n != "self"])
+                check_known(name, "it", kwargs, [n for n in own if n != "self"])
             make(self, *args, **kwargs)
 
         cls.__init__ = init  # type: ignore[assignment, method-assign]
@@ -116,7 +116,7 @@ class Optimizer(Transform):
 
     def _made_group(self, given: dict[str, Any], seen: set[int]) -> ParamGroup:
         name = type(self).__name__
-        check_names(name, given, ["params", *self._options])
+        check_known(name, "it", given, ["params", *self._options])
         params = checked_params(name, given["params"], seen)
         own = {k: v for k, v in given.items() if k != "params"}
         return ParamGroup(params, {**self._options, **own}, self._make)

@@ -27,6 +27,7 @@ def read_bounds(who: str, bounds: Any, flat: Flat) -> tuple[Array, Array] | None
 
     Examples
     --------
+    >>> from adjoint.optim.bounds import read_bounds
     >>> from adjoint.optim.objective import Flat
     >>> low, high = read_bounds("minimize", [(0, None), (-1, 1)], Flat("minimize", [0.5, 0.5]))
     >>> low.tolist(), high.tolist()
@@ -105,6 +106,7 @@ def check_x0(who: str, flat: Flat, box: tuple[Array, Array] | None) -> None:
 
     Examples
     --------
+    >>> from adjoint.optim.bounds import check_x0
     >>> from adjoint.optim.objective import Flat
     >>> import numpy as np
     >>> check_x0("minimize", Flat("minimize", [2.0]), (np.zeros(1), np.ones(1)))
@@ -120,6 +122,7 @@ def check_box(who: str, x0: Array, box: tuple[Array, Array] | None, name: str = 
 
     Examples
     --------
+    >>> from adjoint.optim.bounds import check_box
     >>> import numpy as np
     >>> check_box("minimize", np.zeros(2), (np.array([0.0, 1.0]), np.array([1.0, 0.0])))
     Traceback (most recent call last):
@@ -153,6 +156,7 @@ def projected_size(x: Array, g: Array, low: Array, high: Array) -> float:
 
     Examples
     --------
+    >>> from adjoint.optim.bounds import projected_size
     >>> import numpy as np
     >>> projected_size(np.zeros(2), np.array([3.0, -0.5]), np.zeros(2), np.ones(2))
     0.5

@@ -30,6 +30,7 @@ class Condition(NamedTuple):
 
     Examples
     --------
+    >>> from adjoint.optim.constraints import read_constraints
     >>> (condition,) = read_constraints("minimize", {"type": "ineq", "fun": abs})
     >>> condition.equal, condition.args
     (False, ())
@@ -45,6 +46,7 @@ def read_constraints(who: str, constraints: Any) -> tuple[Condition, ...]:
 
     Examples
     --------
+    >>> from adjoint.optim.constraints import read_constraints
     >>> read_constraints("minimize", {"type": "eq"})
     Traceback (most recent call last):
         ...

@@ -23,6 +23,8 @@ def dot(a: Vector, b: Vector) -> Vector:
 
     Examples
     --------
+    >>> import adjoint as ad
+    >>> from adjoint.optim.descent import dot
     >>> dot(ad.tensor([1.0, 2.0]), ad.tensor([3.0, 4.0])).item()
     11.0
     """
@@ -36,6 +38,8 @@ class Descent(abc.ABC):
     --------
     A step of length 1 against a gradient of 2 that has halved it, for ``f(x) = x**2 / 2``:
 
+    >>> import adjoint as ad
+    >>> from adjoint.optim.descent import BFGS
     >>> s, y, g = (ad.tensor([v]) for v in (-1.0, -1.0, 1.0))
     >>> rule = BFGS()
     >>> direction, memory = rule.update(rule.init(s, y), s, y, g, s)
@@ -60,6 +64,8 @@ class SteepestDescent(Descent):
 
     Examples
     --------
+    >>> import adjoint as ad
+    >>> from adjoint.optim.descent import SteepestDescent
     >>> s, y, g = ad.tensor([-1.0, 0.0]), ad.tensor([-4.0, 0.0]), ad.tensor([4.0, 2.0])
     >>> rule = SteepestDescent()
     >>> direction, memory = rule.update(rule.init(s, g), s, y, g, s)
@@ -83,6 +89,8 @@ class ConjugateGradient(Descent):
 
     Examples
     --------
+    >>> import adjoint as ad
+    >>> from adjoint.optim.descent import ConjugateGradient
     >>> s, y, g = ad.tensor([-1.0, 0.0]), ad.tensor([-4.0, 0.0]), ad.tensor([4.0, 2.0])
     >>> rule = ConjugateGradient()
     >>> direction, memory = rule.update(rule.init(s, g), s, y, g, s)
@@ -117,6 +125,8 @@ class BFGS(Descent):
 
     Examples
     --------
+    >>> import adjoint as ad
+    >>> from adjoint.optim.descent import BFGS
     >>> s, y, g = ad.tensor([-1.0, 0.0]), ad.tensor([-4.0, 0.0]), ad.tensor([4.0, 2.0])
     >>> rule = BFGS()
     >>> direction, memory = rule.update(rule.init(s, g), s, y, g, s)
@@ -157,6 +167,8 @@ class LBFGS(Descent):
 
     Examples
     --------
+    >>> import adjoint as ad
+    >>> from adjoint.optim.descent import LBFGS
     >>> s, y, g = ad.tensor([-1.0, 0.0]), ad.tensor([-4.0, 0.0]), ad.tensor([4.0, 2.0])
     >>> rule = LBFGS(memory=5)
     >>> direction, memory = rule.update(rule.init(s, g), s, y, g, s)

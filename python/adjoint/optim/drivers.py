@@ -26,6 +26,7 @@ class FirstOrderMethod:
 
     Examples
     --------
+    >>> from adjoint.optim.drivers import FirstOrderMethod
     >>> from adjoint.optim import SGD
     >>> FirstOrderMethod(SGD).options()[:2]
     ['learning_rate', 'momentum']
@@ -46,6 +47,7 @@ def first_order() -> dict[str, FirstOrderMethod]:
 
     Examples
     --------
+    >>> from adjoint.optim.drivers import first_order
     >>> first_order()["adam"].make
     <class 'adjoint.optim.adam.Adam'>
     """

@@ -111,6 +111,7 @@ def as_workers(executor: Any, batch: Any = None, on_error: str = "raise") -> Wor
 
     Examples
     --------
+    >>> from adjoint.optim.evaluation import as_workers
     >>> as_workers(map)([1.0, -2.0].__getitem__, [1, 0])
     array([-2.,  1.])
     """

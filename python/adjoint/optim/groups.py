@@ -7,32 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import adjoint as ad
+from adjoint.optim.options import check_known
 from adjoint.optim.scaling import scale_by_learning_rate
 from adjoint.optim.transform import COUNTS, AnyState, Tensors, Transform
 
 __all__ = ["ParamGroup"]
-
-WORDS = {
-    "betas": "beta1= and beta2",
-    "etas": "eta_minus= and eta_plus",
-    "lr": "learning_rate",
-    "step_sizes": "min_step= and max_step",
-}
-
-
-def check_names(who: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise where an option is not known, and name ours or the nearest."""
-    names = list(known)
-    for word in given:
-        if word in names:
-            continue
-        if word in WORDS and WORDS[word].split("=")[0] in names:
-            raise TypeError(f"[{who}] the parameter is {WORDS[word]}=, not {word}=")
-        from difflib import get_close_matches  # seldom needed
-
-        near = get_close_matches(str(word), names, 1)
-        hint = f"did you mean {near[0]}=?" if near else f"there are {', '.join(names)}"
-        raise TypeError(f"[{who}] there is no option {word!r}: {hint}")
 
 
 class ParamGroup(Mapping[str, Any]):
@@ -154,7 +133,7 @@ class ParamGroup(Mapping[str, Any]):
         return self._options[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        check_names("ParamGroup", [name], [n for n in self if n != "params"])
+        check_known("ParamGroup", "it", [name], [n for n in self if n != "params"])
         if name == "learning_rate":
             self.learning_rate = value
             return

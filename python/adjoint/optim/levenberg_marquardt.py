@@ -28,6 +28,7 @@ class Tolerances(NamedTuple):
 
     Examples
     --------
+    >>> from adjoint.optim.levenberg_marquardt import Tolerances
     >>> Tolerances(ftol=1e-8, xtol=1e-8, gtol=0.0).xtol
     1e-08
     """

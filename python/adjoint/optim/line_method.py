@@ -259,6 +259,10 @@ def follow(
 
     Examples
     --------
+    >>> import adjoint as ad
+    >>> from adjoint.optim.line_method import follow
+    >>> from adjoint.optim.line_search import Wolfe
+    >>> from adjoint.optim.objective import Objective, Stop
     >>> from adjoint.optim.arguments import make_limits
     >>> from adjoint.optim.descent import BFGS
     >>> from adjoint.optim.objective import Flat

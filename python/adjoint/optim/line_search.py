@@ -35,6 +35,7 @@ class Wolfe(NamedTuple):
 
     Examples
     --------
+    >>> from adjoint.optim.line_search import Wolfe
     >>> Wolfe(curvature=0.1)
     Wolfe(decrease=0.0001, curvature=0.1, rounding=1e-14)
     """
@@ -49,6 +50,7 @@ class Line(NamedTuple):
 
     Examples
     --------
+    >>> from adjoint.optim.line_search import begin
     >>> line = begin(f0=9.0, slope0=-36.0, step=1.0)
     >>> line.step, line.good
     (1.0, 0)
@@ -100,6 +102,7 @@ def begin(f0: Any, slope0: Any, step: Any, infinity: Any = math.inf) -> Line:
 
     Examples
     --------
+    >>> from adjoint.optim.line_search import begin
     >>> begin(f0=9.0, slope0=-36.0, step=0.25).step
     0.25
     """
@@ -131,6 +134,7 @@ def advance(line: Line, f: Any, slope: Any, rule: Wolfe, xp: Any = FLOATS) -> Li
     --------
     Along ``(3 - 6 t)**2``, whose minimum is at 0.5:
 
+    >>> from adjoint.optim.line_search import Wolfe, advance, begin
     >>> line = begin(f0=9.0, slope0=-36.0, step=1.0)
     >>> while line.good == 0:
     ...     t = line.step
@@ -242,6 +246,9 @@ def search_line(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from adjoint.optim.line_search import Wolfe, search_line
+    >>> from adjoint.optim.objective import Objective
     >>> from adjoint.optim.arguments import make_limits
     >>> from adjoint.optim.objective import Flat
     >>> limits = make_limits("minimize", None, None, None, None, False, None)

@@ -44,6 +44,7 @@ class Method(NamedTuple):
 
     Examples
     --------
+    >>> from adjoint.optim.methods import METHODS
     >>> METHODS["l-bfgs-b"].bounds, METHODS["l-bfgs-b"].options()["memory"]
     (True, 10)
     """
@@ -238,6 +239,7 @@ def find_method(who: str, name: Any, known: list[str]) -> str:
 
     Examples
     --------
+    >>> from adjoint.optim.methods import find_method
     >>> find_method("minimize", "L-BFGS-B", ["l-bfgs", "l-bfgs-b"])
     'l-bfgs-b'
     >>> find_method("minimize", "bfsg", ["bfgs", "cg"])

@@ -39,6 +39,7 @@ class Stop(Exception):
 
     Examples
     --------
+    >>> from adjoint.optim.objective import Stop
     >>> stop = Stop("the gradient is at most gtol=1e-05", True)
     >>> stop.success, stop.reason
     (True, 'the gradient is at most gtol=1e-05')
@@ -68,6 +69,7 @@ class Flat:
 
     Examples
     --------
+    >>> from adjoint.optim.objective import Flat
     >>> flat = Flat("minimize", {"a": 1, "b": [[2.0, 3.0]]})
     >>> flat.start.tolist(), flat.unflatten([4.0, 5.0, 6.0])["a"].item()
     ([1.0, 2.0, 3.0], 4.0)
@@ -263,6 +265,8 @@ def pure_functions(
 
     Examples
     --------
+    >>> import adjoint as ad
+    >>> from adjoint.optim.objective import Flat, pure_functions
     >>> flat = Flat("minimize", [1.0, 2.0])
     >>> functions = pure_functions(lambda x, a: a * ad.sum(x**2), flat, False, "minimize")
     >>> value, gradient = functions["value_and_grad"](flat.start, (3.0,))
@@ -303,6 +307,9 @@ def check_scalar(who: str, out: Any) -> Any:
 
     Examples
     --------
+    >>> import adjoint as ad
+    >>> import numpy as np
+    >>> from adjoint.optim.objective import check_scalar
     >>> check_scalar("minimize", ad.ones((1,))).shape, check_scalar("minimize", np.float32(2))
     ((), 2.0)
     >>> check_scalar("minimize", np.ones(3))
@@ -355,6 +362,9 @@ class Objective:
 
     Examples
     --------
+    >>> import adjoint as ad
+    >>> import numpy as np
+    >>> from adjoint.optim.objective import Flat, Objective
     >>> from adjoint.optim.arguments import make_limits
     >>> limits = make_limits("minimize", None, None, None, None, False, None)
     >>> objective = Objective(lambda x: ad.sum(x**2), Flat("minimize", [3.0, 4.0]), (), limits)
@@ -622,6 +632,8 @@ def difference_points(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from adjoint.optim.objective import difference_points
     >>> x, end = np.array([1.0, 2.0]), np.full(2, np.inf)
     >>> ahead, behind = difference_points(x, 1, True, -end, end)
     >>> bool(ahead[1] > 2.0 > behind[1]), difference_points(x, 1, False, -end, end)[1] is x
@@ -658,6 +670,7 @@ def kept_functions(
 
     Examples
     --------
+    >>> from adjoint.optim.objective import kept_functions
     >>> def f(x):
     ...     return x
     >>> first = kept_functions(f, "example", lambda: {"value": f})

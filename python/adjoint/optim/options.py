@@ -7,13 +7,24 @@ of first order and the derivative-free searches check their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from adjoint._arguments import check_at_least_zero, check_count, check_flag, check_number
 
-__all__ = ["DERIVATIVES", "check_known", "check_order", "read_options", "suggest"]
+__all__ = ["DERIVATIVES", "WORDS", "check_known", "check_order", "read_options"]
 
+# What others call an option, and what it is called here.
+WORDS = {
+    "betas": ("beta1", "beta2"),
+    "etas": ("eta_minus", "eta_plus"),
+    "f_scale": ("loss_scale",),
+    "jac": ("jacobian",),
+    "lr": ("learning_rate",),
+    "lr_decay": ("learning_rate_decay",),
+    "popsize": ("population_size",),
+    "step_sizes": ("min_step", "max_step"),
+    "tolx": ("xtol",),
+}
 DERIVATIVES = ("auto", "2-point", "3-point")  # where they come from, if not from a function
 
 
@@ -22,6 +33,7 @@ def read_options(who: str, options: Any) -> dict[str, Any]:
 
     Examples
     --------
+    >>> from adjoint.optim.options import read_options
     >>> read_options("minimize", {"memory": 5, "gtol": 1})
     {'memory': 5, 'gtol': 1.0}
     >>> read_options("minimize", {"memory": 0})
@@ -49,6 +61,7 @@ def check_known(who: str, what: str, given: Iterable[str], known: Iterable[str])
 
     Examples
     --------
+    >>> from adjoint.optim.options import check_known
     >>> check_known("minimize", "it", ["gtoll"], ["gtol", "ftol"])
     Traceback (most recent call last):
         ...
@@ -56,22 +69,17 @@ def check_known(who: str, what: str, given: Iterable[str], known: Iterable[str])
     """
     listed = [*known]
     for name in given:
-        if name not in listed:
-            raise suggest(who, what, name, listed)
+        if name in listed:
+            continue
+        if name in WORDS and WORDS[name][0] in listed:
+            words = "= and ".join(WORDS[name])
+            raise TypeError(f"[{who}] the parameter is {words}=, not {name}=")
+        from difflib import get_close_matches  # seldom needed
 
-
-def suggest(who: str, what: str, given: str, known: Iterable[str]) -> TypeError:
-    """Return the error for an option that is not known, with the nearest that is.
-
-    Examples
-    --------
-    >>> suggest("curve_fit", "it", "los", ["loss", "tol"])
-    TypeError("[curve_fit] it has no option 'los', did you mean 'loss'? There are loss, tol")
-    """
-    listed = sorted(known)
-    near = get_close_matches(given, listed, 1, 0.4)
-    hint = f", did you mean {near[0]!r}?" if near else "."
-    return TypeError(f"[{who}] {what} has no option {given!r}{hint} There are {', '.join(listed)}")
+        near = get_close_matches(str(name), listed, 1, 0.4)
+        hint = f", did you mean {near[0]!r}?" if near else "."
+        there = ", ".join(sorted(listed))
+        raise TypeError(f"[{who}] {what} has no option {name!r}{hint} There are {there}")
 
 
 def check_order(who: str, **pair: float) -> None:
@@ -79,6 +87,7 @@ def check_order(who: str, **pair: float) -> None:
 
     Examples
     --------
+    >>> from adjoint.optim.options import check_order
     >>> check_order("minimize", decrease=0.2, curvature=0.1)
     Traceback (most recent call last):
         ...

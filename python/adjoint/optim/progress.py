@@ -26,6 +26,7 @@ class Progress:
 
     Examples
     --------
+    >>> from adjoint.optim.progress import Progress
     >>> import contextlib, io
     >>> with contextlib.redirect_stderr(io.StringIO()) as drawn:
     ...     line = Progress("minimize")

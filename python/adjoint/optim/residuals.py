@@ -285,10 +285,11 @@ class Residuals(Objective):
         elif callable(self.gradient):
             given = self.gradient(self.flat.unflatten(x.astype(self.flat.np_dtype)), *self.args)
             out = self.flat.numbers(self.who, "the Jacobian", given)
-            if out.size != x.size * self.best_r.size or out.shape[-1:] != (x.size,) * (x.size > 1):
+            shape = (self.best_r.size, x.size)
+            if out.size != math.prod(shape) or (x.size > 1 and out.shape[-1:] != shape[1:]):
                 raise ValueError(
                     f"[{self.who}] the Jacobian must have a row for each residual and a column for "
-                    f"each parameter: shapes {out.shape} and {(self.best_r.size, x.size)}"
+                    f"each parameter: shapes {out.shape} and {shape}"
                 )
         else:
             out = self._differences(x)

@@ -45,6 +45,7 @@ def exact_step(g: Array, hessian: Array, radius: float) -> Array:
 
     Examples
     --------
+    >>> from adjoint.optim.trust_region import exact_step
     >>> import numpy as np
     >>> exact_step(np.array([1.0, 0.0]), np.diag([2.0, 4.0]), 10.0).tolist()
     [-0.5, 0.0]
@@ -80,6 +81,7 @@ def secular_shift(
 
     Examples
     --------
+    >>> from adjoint.optim.trust_region import secular_shift
     >>> import numpy as np
     >>> shift = secular_shift(np.array([1.0, 2.0]), np.array([3.0, 0.0]), 1.0)
     >>> round(shift, 9)
@@ -119,6 +121,7 @@ def steihaug_step(g: Array, product: Callable[[Array], Array], radius: float) ->
 
     Examples
     --------
+    >>> from adjoint.optim.trust_region import steihaug_step
     >>> import numpy as np
     >>> steihaug_step(np.array([2.0, 0.0]), lambda d: 4.0 * d, 10.0).tolist()
     [-0.5, 0.0]
@@ -143,6 +146,7 @@ def truncated_cg(
 
     Examples
     --------
+    >>> from adjoint.optim.trust_region import truncated_cg
     >>> import numpy as np
     >>> p, d = truncated_cg(np.array([2.0, 0.0]), lambda d: 4.0 * d)
     >>> p.tolist(), d

@@ -52,8 +52,8 @@ class CMAES(Search):
         How often the population is doubled before `stop` tells why the last run has ended.
     tol : float, default 1e-11
         A run has converged when the best values of many generations differ by less.
-    tolx : float, default 1e-12
-        A run has converged when the standard deviations are less than `tolx` times the first.
+    xtol : float, default 1e-12
+        A run has converged when the standard deviations are less than `xtol` times the first.
 
     References
     ----------
@@ -97,7 +97,7 @@ class CMAES(Search):
         restarts: str = "bipop",
         max_restarts: int = 9,
         tol: float = 1e-11,
-        tolx: float = 1e-12,
+        xtol: float = 1e-12,
     ) -> None:
         super().__init__(x0, bounds=bounds, seed=seed)
         n = self._x0.size
@@ -112,7 +112,7 @@ class CMAES(Search):
         self._restarts = restarts
         self._most = check_count("CMAES", "max_restarts", max_restarts)
         self._tol = check_between("CMAES", "tol", tol, 0.0, math.inf)
-        self._tolx = check_between("CMAES", "tolx", tolx, 0.0, 1.0)
+        self._xtol = check_between("CMAES", "xtol", xtol, 0.0, 1.0)
         self._doublings = 0
         self._regime = _LARGE
         self._budgets = np.zeros(2)  # evaluations spent by runs of either kind after the first
@@ -156,7 +156,7 @@ class CMAES(Search):
     # ---- Restarts --------------------------------------------------------------------------------
 
     def _ended(self) -> str | None:
-        return self._run.done(self._tol, self._tolx, self._known)
+        return self._run.done(self._tol, self._xtol, self._known)
 
     def _may_restart(self) -> bool:
         """Whether another run follows; the last one is that of the largest population."""

@@ -198,7 +198,7 @@ class Evolution:
     def _horizon(self, factor: int) -> int:
         return math.ceil(factor * self.mean.size / self.population)
 
-    def done(self, tol: float, tolx: float, known: float = math.inf) -> str | None:
+    def done(self, tol: float, xtol: float, known: float = math.inf) -> str | None:
         """Return why the run has ended, as a sentence, or None (appendix B.3).
 
         `known` is the best value of earlier runs.
@@ -208,10 +208,10 @@ class Evolution:
         )
         if not (np.all(np.isfinite(spread)) and np.all(np.isfinite(self.mean))):
             return "the distribution has become infinite"
-        if np.all(spread < tolx * self.sigma_0) and np.all(
-            self.sigma * np.abs(self.path_c) < tolx * self.sigma_0
+        if np.all(spread < xtol * self.sigma_0) and np.all(
+            self.sigma * np.abs(self.path_c) < xtol * self.sigma_0
         ):
-            return "the points lie closer together than tolx"
+            return "the points lie closer together than xtol"
         recent = self.bests[-(10 + self._horizon(30)) :]
         if len(recent) == 10 + self._horizon(30) and np.isfinite(recent).all():
             if np.ptp(recent) <= tol and abs(self.medians[-1] - self.bests[-1]) <= tol:
