@@ -26,6 +26,7 @@ __all__ = ["minimize"]
 
 WHO = "minimize"
 _COMMON = ("compile", "gradient")  # options of every method that takes gradients
+_SEARCHED = ("target",)  # of every derivative-free search
 _PARAMETERS = ("callback", "maxfun", "maxiter", "maxtime", "seed", "tol")
 _REQUIRED = inspect.Parameter.empty
 _CONSTRAINED = "augmented-lagrangian"
@@ -99,7 +100,8 @@ def minimize(
     options : mapping, optional
         The method's own options, and for methods with gradients ``compile`` (default True) and
         ``gradient``: "auto", "2-point" or "3-point" for finite differences, or a function of the
-        same arguments that returns the gradient.
+        same arguments that returns the gradient. Of derivative-free searches ``target``: a value
+        that is low enough to stop.
     has_aux : bool, default False
         `f` returns ``(value, aux)``; `Result.aux` is that of the answer.
 
@@ -184,7 +186,8 @@ def minimize(
     stop = Stop("nothing was done")
     try:
         if chosen in SEARCHES:
-            run_search(objective, kind, own, seed, workers, tol)
+            target = own.pop("target", None)
+            run_search(objective, kind, own, seed, workers, tol, target)
         elif chosen in first_order():
             run_first_order(objective, kind, own, _gtol(flat, tol))
         elif chosen == _CONSTRAINED:
@@ -248,7 +251,7 @@ def _choose(
         return _CONSTRAINED
     with_gradient = "l-bfgs" if box is None else "l-bfgs-b"
     without = "nelder-mead" if flat.size <= 5 else "cma-es"
-    if not all(name in SEARCHES[without].options() for name in options):
+    if not all(name in (*SEARCHES[without].options(), *_SEARCHED) for name in options):
         # What neither has is told before anything is evaluated.
         _check_method(with_gradient, _kind(with_gradient), options, box, conditions)
     if _is_auto(options.get("gradient", "auto")):
@@ -295,7 +298,7 @@ def _check_method(chosen: str, kind: Any, options: Any, box: Any, conditions: An
     for name in options:
         if name in _PARAMETERS:
             raise TypeError(f"[{WHO}] {name} is a parameter of minimize itself, not an option")
-    common = () if chosen in SEARCHES else _COMMON
+    common = _SEARCHED if chosen in SEARCHES else _COMMON
     check_known(WHO, f"the method {chosen!r}", options, [*kind.options(), *common])
     if box is not None and isinstance(kind, Method) and not kind.bounds:
         raise ValueError(

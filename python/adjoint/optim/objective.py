@@ -208,7 +208,9 @@ def _modules(tree: Any) -> list[ad.nn.Module]:
     if isinstance(tree, ad.nn.Module):
         return [tree]
     entries = tree.values() if isinstance(tree, dict) else tree
-    return [m for e in entries for m in _modules(e)] if isinstance(tree, (dict, list, tuple)) else []
+    return (
+        [m for e in entries for m in _modules(e)] if isinstance(tree, (dict, list, tuple)) else []
+    )
 
 
 def _filled(value: Any, unset: float) -> Any:

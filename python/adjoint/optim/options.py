@@ -175,5 +175,6 @@ _RULES: dict[str, Rule] = {
     "min_curvature": _positive,
     "min_length": _positive,
     "penalty": _positive,
+    "target": check_number,
     "xtol": _size,
 }
