@@ -10,7 +10,7 @@ import numpy as np
 import adjoint as ad
 from adjoint.optim.objective import Array, Flat
 
-__all__ = ["check_box", "check_x0", "projected_size", "read_bounds"]
+__all__ = ["centre", "check_box", "check_x0", "projected_size", "read_bounds"]
 
 _FORMS = (
     "a tuple (lower, upper), a list of pairs (lower, upper), one for each parameter, or an array "
@@ -51,6 +51,30 @@ def read_bounds(who: str, bounds: Any, flat: Flat) -> tuple[Array, Array] | None
         for name, end, unset in zip(names, bounds, _UNSET, strict=True)
     )
     return low, high
+
+
+def centre(who: str, bounds: Any) -> Array:
+    """Return the middle of bounds, where a search starts that is given no x0.
+
+    Examples
+    --------
+    >>> from adjoint.optim.bounds import centre
+    >>> centre("minimize", [(0, 1), (-2, 4)]).tolist()
+    [0.5, 1.0]
+    """
+    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+        bounds = (bounds.lb, bounds.ub)
+    size = 0
+    if isinstance(bounds, tuple) and len(bounds) == 2:
+        size = max(np.size(Flat.numbers(who, "a bound", end)) for end in bounds)
+    elif isinstance(bounds, (list, tuple, np.ndarray, ad.Tensor)):
+        size = len(bounds)
+    if not size:
+        raise TypeError(f"[{who}] x0 is None: give one, or finite bounds for every parameter")
+    box = read_bounds(who, bounds, Flat(who, np.zeros(size)))
+    if box is None or not np.isfinite(box).all():
+        raise ValueError(f"[{who}] x0 is None, so all bounds must be finite")
+    return np.asarray(box[0] + 0.5 * (box[1] - box[0]))
 
 
 def _is_pair(entry: Any) -> bool:

@@ -330,7 +330,9 @@ def check_scalar(who: str, out: Any) -> Any:
         return ad.reshape(out, ()) if out.shape else out
     number = np.asarray(out if isinstance(out, (numbers.Real, np.generic, np.ndarray)) else None)
     if number.dtype.kind not in "fiub":
-        hint = ": say has_aux=True for (value, aux)" if isinstance(out, (tuple, list)) else ""
+        pair = isinstance(out, (tuple, list))
+        hint = ": say has_aux=True for (value, aux); of (value, gradient) give the value alone, as "
+        hint = hint + "gradients are taken automatically" if pair else ""
         raise TypeError(
             f"[{who}] the objective must return one number, not a {type(out).__name__}{hint}"
         )

@@ -13,12 +13,14 @@ from adjoint.optim.objective import Flat
 from adjoint.optim.options import read_options
 from adjoint.optim.residuals import solve
 from adjoint.optim.result import Result
+from adjoint.optim.words import solver
 
 __all__ = ["root"]
 
 WHO = "root"
 
 
+@solver
 def root(
     f: Callable[..., Any],
     x0: Any,

@@ -12,6 +12,7 @@ as the one that was not.
 from __future__ import annotations
 
 import abc
+import functools
 import inspect
 import math
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ import adjoint as ad
 from adjoint._arguments import check_int, check_number
 from adjoint.optim.bounds import check_box, read_bounds
 from adjoint.optim.objective import Flat
+from adjoint.optim.words import check_keywords
 
 __all__ = ["Array", "Search"]
 
@@ -76,6 +78,23 @@ class Search(abc.ABC):
         self._best_x = self._x0.copy()
         self._best_f = math.inf
         self._asked: Array | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the constructor tell those who come from elsewhere what a keyword is called here."""
+        super().__init_subclass__(**options)
+        make = vars(cls).get("__init__")
+        if make is None:
+            return
+        parameters = [*inspect.signature(make).parameters.values()][1:]
+        known = [p.name for p in parameters]
+
+        @functools.wraps(make)
+        def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
+            if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+                check_keywords(cls.__name__, kwargs, known, "search")
+            make(self, *args, **kwargs)
+
+        cls.__init__ = init  # type: ignore[assignment, method-assign]
 
     # ---- The two steps ---------------------------------------------------------------------------
 
