@@ -637,12 +637,13 @@ void make_transform_type() {
 }
 
 // An int or several. grad(f, x) is written by who means grad(f)(x), or a minimum.
-void check_argnums(TransformKind kind, PyObject* given) {
+void check_given_argnums(TransformKind kind, PyObject* given) {
   const auto is_argnum = [](PyObject* o) {
     if (PyBool_Check(o) || is_tensor(o)) return false;
-    const py::object index = steal(PyIndex_Check(o) ? PyNumber_Index(o) : nullptr);
+    PyObject* index = PyIndex_Check(o) ? PyNumber_Index(o) : nullptr;
     if (!index) PyErr_Clear();
-    return static_cast<bool>(index);
+    Py_XDECREF(index);
+    return index != nullptr;
   };
   bool fits = is_argnum(given);
   if (PyTuple_Check(given) || PyList_Check(given)) {
@@ -666,7 +667,7 @@ PyObject* make_reverse(const Arguments& args) {
   spec.has_aux = args.flag(2, false);
   spec.single = !args[1] || !(PyTuple_Check(args[1]) || PyList_Check(args[1]));
   if (args[1]) {
-    check_argnums(kind, args[1]);
+    check_given_argnums(kind, args[1]);
     spec.argnums = args.dims(1);
   } else {
     spec.argnums.push_back(0);

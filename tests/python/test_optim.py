@@ -297,7 +297,7 @@ def test_learning_rate_must_not_be_negative(cls, rate):
     [
         (ad.optim.SGD, {"momentum": 1.0}, r"momentum must lie in \[0, 1\)"),
         (ad.optim.SGD, {"nesterov": True}, "needs a momentum above 0"),
-        (ad.optim.SGD, {"weight_decay": -0.1}, "weight_decay must lie in"),
+        (ad.optim.SGD, {"weight_decay": -0.1}, "weight_decay must be at least 0"),
         (ad.optim.Adam, {"beta1": -0.1}, "beta1 must lie in"),
         (ad.optim.Adam, {"beta2": 1.0}, "beta2 must lie in"),
         (ad.optim.Adam, {"eps": 0.0}, "eps must be positive"),

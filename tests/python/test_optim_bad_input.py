@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -198,6 +199,29 @@ def test_words_of_other_libraries() -> None:
         optim.curve_fit(line, DATA, DATA, f_scale=2.0)
 
 
+def test_what_is_called_counts_not_what_it_wraps() -> None:
+    def scaled(x: Any, factor: float) -> Any:
+        return factor * ad.sum((x - 1.0) ** 2)
+
+    @functools.wraps(scaled)
+    def doubled(x: Any) -> Any:
+        return scaled(x, 2.0)
+
+    class Bowl:
+        def value(self, x: Any, shift: float = 1.0) -> Any:
+            return ad.sum((x - shift) ** 2)
+
+        __call__ = value
+
+    made = [doubled, functools.partial(scaled, factor=2.0), Bowl(), Bowl().value, ad.compile(bowl)]
+    for f in made:
+        np.testing.assert_allclose(minimize(f, [0.3, 0.4]).x.numpy(), 1.0, atol=1e-6)
+    for f in (Bowl(), Bowl().value):
+        np.testing.assert_allclose(minimize(f, [0.3], args=(3.0,)).x.numpy(), 3.0, atol=1e-6)
+        with pytest.raises(TypeError, match=r"\[minimize\] f cannot be called with x0 and the 2"):
+            minimize(f, [0.3], args=(3.0, 4.0))
+
+
 # ---- What functions return -----------------------------------------------------------------------
 
 
@@ -322,6 +346,11 @@ def test_constraints_of_another_kind(given: Any, error: type[Exception]) -> None
 def test_a_model_is_not_broadcast_against_the_data(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"\[curve_fit\] the model must return what is like ydata"):
         optim.curve_fit(line, DATA, np.ones(shape), [1.0, 1.0])
+
+
+def test_lists_of_numbers_are_data() -> None:
+    popt, _ = optim.curve_fit(lambda x, a, b: a * x + b, [0, 1, 2.0], [1, 3, 5])
+    np.testing.assert_allclose(popt.numpy(), [2.0, 1.0], rtol=1e-9)
 
 
 def test_a_model_of_one_number() -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import adjoint as ad
 from adjoint._arguments import check_flag
 from adjoint.optim.base import FirstOrder
+from adjoint.optim.options import check_range
 from adjoint.optim.scaling import before, scale_by_learning_rate
 from adjoint.optim.sgd import trace
 from adjoint.optim.transform import (
@@ -15,7 +16,6 @@ from adjoint.optim.transform import (
     Tensors,
     Transform,
     chain,
-    check_range,
     each,
     next_steps,
     no_steps,

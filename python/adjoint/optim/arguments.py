@@ -58,8 +58,13 @@ def check_call(who: str, name: str, f: Callable[..., Any], count: int, which: st
     TypeError: [minimize] f cannot be called with x0: missing a required argument: 'a'
     """
     check_callable(who, **{name: f})
+    code = getattr(f, "__code__", None)
+    if code is not None and not code.co_kwonlyargcount:  # quicker than a signature
+        least = code.co_argcount - len(getattr(f, "__defaults__", None) or ())
+        if least <= count <= code.co_argcount and not hasattr(f, "__self__"):
+            return
     try:
-        signature = inspect.signature(f)
+        signature = inspect.signature(f, follow_wrapped=False)  # what is called, not what it hides
     except (TypeError, ValueError):  # of a function in C, which does not tell
         return
     try:

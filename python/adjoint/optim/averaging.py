@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import adjoint as ad
 from adjoint.optim.base import load_handles
 from adjoint.optim.groups import checked_params
-from adjoint.optim.transform import Tensors, check_range, each, like
+from adjoint.optim.options import check_range
+from adjoint.optim.transform import Tensors, each, like
 
 __all__ = ["AverageState", "WeightAverage"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import adjoint as ad
 from adjoint._arguments import check_callable, check_flag
 from adjoint.optim.arguments import check_call, make_limits
-from adjoint.optim.objective import Array, Flat
+from adjoint.optim.objective import Array, Flat, is_array
 from adjoint.optim.options import check_known
 from adjoint.optim.residuals import solve
 from adjoint.optim.words import solver
@@ -51,7 +51,7 @@ def curve_fit(
         ``model(xdata, *params)`` returns what `ydata` should be. Where `p0` is a dict or nested, it
         is called ``model(xdata, params)`` with parameters of that structure.
     xdata : array or pytree of arrays
-        Passed to the model, as tensors.
+        Passed to the model, as tensors; a list of numbers stands for an array.
     ydata : array
     p0 : sequence of numbers, or pytree, optional
         Where to start; ones for the parameters in the signature of the model if it is left out.
@@ -92,7 +92,8 @@ def curve_fit(
     check_callable(WHO, model=model)
     absolute_sigma = check_flag(WHO, "absolute_sigma", absolute_sigma)
     full_output = check_flag(WHO, "full_output", full_output)
-    x = ad.tree.map(lambda leaf: _data("xdata", leaf), xdata)
+    given = _data("xdata", xdata) if is_array(xdata) else xdata
+    x = ad.tree.map(lambda leaf: _data("xdata", leaf), given)
     y = _data("ydata", ydata)
     start = _start(model) if p0 is None else p0
     plain, flat = _is_plain(start), Flat(WHO, start, "p0")

@@ -130,11 +130,7 @@ def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 1.
         gained = cost - trial_cost if math.isfinite(trial_cost) else -math.inf
         ratio = gained / expected if expected > 0 else -1.0
         if ratio <= 0.25:
-            slope = float(g @ p)
-            share = 0.5 * slope / (slope + gained) if gained < 0 and slope < 0 else 0.5
-            if not math.isfinite(gained) or not 0.1 <= share:
-                share = 0.1
-            radius = min(share, 0.5) * min(radius, 10.0 * length if length > 0 else radius)
+            radius = _shrunk(radius, length, gained, float(g @ p))
         elif ratio >= 0.75 or inner.inside:
             radius = max(radius, 2.0 * length) if inner.inside else 2.0 * length
         fresh = ratio > 1e-4
@@ -156,6 +152,14 @@ def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 1.
             raise Stop(_told("ftol", EPS), True)
         if cost == 0:
             raise Stop("the residuals are all 0", True)
+
+
+def _shrunk(radius: float, length: float, gained: float, slope: float) -> float:
+    """Return the radius after a step that has gained little, by the parabola along it."""
+    share = 0.5 * slope / (slope + gained) if gained < 0 and slope < 0 else 0.5
+    if not math.isfinite(gained) or not 0.1 <= share:
+        share = 0.1
+    return min(share, 0.5) * min(radius, 10.0 * length if length > 0 else radius)
 
 
 def _told(name: str, value: float) -> str:

@@ -9,13 +9,13 @@ import adjoint as ad
 from adjoint._arguments import check_flag
 from adjoint.optim.adam import check_betas, decoupled, moments
 from adjoint.optim.base import FirstOrder
+from adjoint.optim.options import check_range
 from adjoint.optim.scaling import before, scale_by_learning_rate
 from adjoint.optim.transform import (
     AnyState,
     Tensors,
     Transform,
     chain,
-    check_range,
     each,
     next_steps,
     no_steps,

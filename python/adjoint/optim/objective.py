@@ -27,6 +27,7 @@ __all__ = [
     "Stop",
     "check_scalar",
     "difference_points",
+    "is_array",
     "kept_functions",
     "pure_functions",
 ]
@@ -77,7 +78,7 @@ class Flat:
 
     def __init__(self, who: str, x0: Any, name: str = "x0") -> None:
         try:
-            given, self.treedef = ad.tree.flatten(ad.asarray(x0) if _is_array(x0) else x0)
+            given, self.treedef = ad.tree.flatten(ad.asarray(x0) if is_array(x0) else x0)
             leaves = [ad.asarray(leaf) for leaf in given]
         except (TypeError, ValueError, OverflowError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -173,7 +174,7 @@ class Flat:
 
     def like_x(self, who: str, name: str, value: Any) -> Array:
         """Return the vector of a tree that must be like x0."""
-        value = np.asarray(value) if _is_array(value) else value
+        value = np.asarray(value) if is_array(value) else value
         leaves = ad.tree.leaves(value)
         shapes = tuple(np.shape(x.numpy() if isinstance(x, ad.Tensor) else x) for x in leaves)
         if shapes != self.shapes:
@@ -194,12 +195,20 @@ class Flat:
         raise TypeError(f"[{who}] {name} must be a real number, or an array of them")
 
 
-def _is_array(x0: Any) -> bool:
-    """Whether lists stand for an array: they hold numbers, and nothing else."""
+def is_array(x0: Any) -> bool:
+    """Whether lists stand for an array: they hold numbers, and nothing else.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> from adjoint.optim.objective import is_array
+    >>> is_array([[1, 2.0]]), is_array([1, ad.ones(2)]), is_array({"a": 1})
+    (True, False, False)
+    """
     if not isinstance(x0, (list, tuple)) or hasattr(x0, "_fields"):
         return False
     return bool(x0) and all(
-        isinstance(v, numbers.Real) or (isinstance(v, (list, tuple)) and _is_array(v)) for v in x0
+        isinstance(v, numbers.Real) or (isinstance(v, (list, tuple)) and is_array(v)) for v in x0
     )
 
 
@@ -377,7 +386,7 @@ class Objective:
     (25.0, [6.0, 8.0], 1, 25.0)
     """
 
-    _no_gradient: ClassVar[str] = "this method needs the gradient, and the objective gives none"
+    _missing: ClassVar[str] = "this method needs the gradient, and the objective gives none"
     _ways_out: ClassVar[str] = (
         "Write it with this library's functions, or use a method without gradients, such as "
         "method='nelder-mead', or options={'gradient': '2-point'} for finite differences"
@@ -407,6 +416,9 @@ class Objective:
         self.best_x: Array = np.array(flat.start.numpy())
         self.best_g: Array | None = None
         self.history: list[Iteration] = []
+        self.bounds: tuple[Array, Array] | None = None
+        self.violation: float | None = None  # these two with constraints
+        self.multipliers: list[ad.Tensor] | None = None
 
     # ---- Evaluations ----------------------------------------------------------------------------
 
@@ -486,8 +498,7 @@ class Objective:
 
     def no_gradient(self, why: str, error: Exception | None = None) -> NoReturn:
         """Raise as the function has no derivatives, and a method needs them."""
-        ways = self._ways_out
-        raise TypeError(f"[{self.who}] {self._no_gradient}: {why}. {ways}") from error
+        raise TypeError(f"[{self.who}] {self._missing}: {why}. {self._ways_out}") from error
 
     def _given_gradient(self, x: Array) -> tuple[float, Array]:
         if callable(self.gradient):
@@ -508,10 +519,6 @@ class Objective:
             self._count(f=1)
             grad[i] = (self._seen(ahead, self._value(ahead)) - f_behind) / (ahead[i] - behind[i])
         return f, grad
-
-    bounds: tuple[Array, Array] | None = None
-    violation: float | None = None
-    multipliers: list[ad.Tensor] | None = None
 
     def _difference_hessian(self, x: Array) -> Array:
         columns = [self.product(x, e) for e in np.eye(x.size, dtype=x.dtype)]

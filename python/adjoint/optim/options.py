@@ -6,13 +6,14 @@ of first order and the derivative-free searches check their own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from adjoint._arguments import check_at_least_zero, check_count, check_flag, check_number
+from adjoint._arguments import check_count, check_flag, check_number
 from adjoint.optim.words import hint as hint_of
 
-__all__ = ["DERIVATIVES", "WORDS", "check_known", "check_order", "read_options"]
+__all__ = ["DERIVATIVES", "WORDS", "check_known", "check_order", "check_range", "read_options"]
 
 # What others call an option, and what it is called here.
 WORDS = {
@@ -102,6 +103,42 @@ def check_order(who: str, **pair: float) -> None:
         raise ValueError(f"[{who}] {first}={low:g} must not be above {second}={high:g}")
 
 
+def check_range(
+    who: str,
+    name: str,
+    value: Any,
+    low: float,
+    high: float,
+    *,
+    above: bool = False,
+    closed: bool = False,
+) -> float:
+    """Return `value` as a float if ``low <= value < high``, else raise with both named.
+
+    ``above=True`` leaves `low` out, ``closed=True`` takes `high` in.
+
+    Examples
+    --------
+    >>> from adjoint.optim.options import check_range
+    >>> check_range("SGD", "momentum", 1.5, 0.0, 1.0)
+    Traceback (most recent call last):
+        ...
+    ValueError: [SGD] momentum must lie in [0, 1), got 1.5
+    """
+    number = check_number(who, name, value)
+    if low < number < high or (number == low and not above) or (number == high and closed):
+        return number
+    if high == math.inf and not math.isnan(number) and number <= low:
+        least = "positive" if low == 0.0 else f"above {low:g}"
+        raise ValueError(
+            f"[{who}] {name} must be {least if above else f'at least {low:g}'}, got {value!r}"
+        )
+    ends = "(" if above else "[", "]" if closed else ")"
+    raise ValueError(
+        f"[{who}] {name} must lie in {ends[0]}{low:g}, {high:g}{ends[1]}, got {value!r}"
+    )
+
+
 # ---- What an option may be -----------------------------------------------------------------------
 
 Rule = Callable[[str, str, Any], Any]
@@ -112,29 +149,19 @@ def _kind(value: Any) -> str:
 
 
 def _size(who: str, name: str, value: Any) -> float:
-    check_at_least_zero(who, name, value)
-    return check_number(who, name, value)
+    return check_range(who, name, value, 0.0, math.inf, closed=True)
 
 
 def _positive(who: str, name: str, value: Any) -> float:
-    check_at_least_zero(who, name, value, positive=True)
-    return check_number(who, name, value)
+    return check_range(who, name, value, 0.0, math.inf, above=True, closed=True)
 
 
 def _perhaps(rule: Rule) -> Rule:
     return lambda who, name, value: None if value is None else rule(who, name, value)
 
 
-def _within(low: float, high: float) -> Rule:
-    def rule(who: str, name: str, value: Any) -> float:
-        number = check_number(who, name, value)
-        if not low < number < high:
-            raise ValueError(
-                f"[{who}] {name} must lie between {low:g} and {high:g}, got {number:g}"
-            )
-        return number
-
-    return rule
+def _within(low: float, high: float, *, above: bool = True) -> Rule:
+    return lambda who, name, value: check_range(who, name, value, low, high, above=above)
 
 
 def _at_least_one(who: str, name: str, value: Any) -> int:
@@ -153,15 +180,8 @@ def _source(who: str, name: str, value: Any) -> Any:
     return value
 
 
-def _share(who: str, name: str, value: Any) -> float:
-    number = _size(who, name, value)
-    if not number < 0.25:
-        raise ValueError(f"[{who}] {name} must be less than 0.25, got {number:g}")
-    return number
-
-
 _RULES: dict[str, Rule] = {
-    "accept": _share,
+    "accept": _within(0.0, 0.25, above=False),
     "compile": check_flag,
     "ctol": _size,
     "curvature": _within(0.0, 1.0),
@@ -169,7 +189,7 @@ _RULES: dict[str, Rule] = {
     "factor": _positive,
     "ftol": _size,
     "gradient": _source,
-    "growth": _within(1.0, float("inf")),
+    "growth": _within(1.0, math.inf),
     "gtol": _size,
     "initial_radius": _perhaps(_positive),
     "jacobian": _source,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import adjoint as ad
 from adjoint._arguments import check_choice, check_count, check_kind
 from adjoint.optim.base import Optimizer, load_handles
-from adjoint.optim.transform import check_range
+from adjoint.optim.options import check_range
 
 __all__ = ["PlateauState", "ReduceOnPlateau"]
 

@@ -222,7 +222,7 @@ def _vector(leaf: Any, who: str) -> ad.Tensor:
 class Residuals(Objective):
     """Residuals of one flat vector, as the methods for sums of squares see them."""
 
-    _no_gradient = "the Jacobian is needed, and the function gives none"
+    _missing = "the Jacobian is needed, and the function gives none"
     _ways_out = (
         "Write it with this library's functions, or take options={'jacobian': '2-point'} for "
         "finite differences"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import adjoint as ad
 from adjoint._arguments import check_count, check_flag, check_number
+from adjoint.optim.options import check_range
 from adjoint.optim.transform import (
     AnyState,
     Scalar,
@@ -15,7 +16,6 @@ from adjoint.optim.transform import (
     Transform,
     as_dtype,
     as_transform,
-    check_range,
     check_state,
     each,
     like,

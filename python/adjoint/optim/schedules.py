@@ -23,7 +23,7 @@ from adjoint._arguments import (
     check_int,
     check_number,
 )
-from adjoint.optim.transform import check_range
+from adjoint.optim.options import check_range
 
 __all__ = [
     "constant_schedule",

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import adjoint as ad
 from adjoint._arguments import check_flag
 from adjoint.optim.base import FirstOrder
+from adjoint.optim.options import check_range
 from adjoint.optim.scaling import before, scale_by_learning_rate
 from adjoint.optim.transform import (
     AnyState,
     Tensors,
     Transform,
     chain,
-    check_range,
     each,
     next_steps,
     no_steps,

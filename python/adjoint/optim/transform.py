@@ -19,7 +19,6 @@ from collections.abc import Callable
 from typing import Any
 
 import adjoint as ad
-from adjoint._arguments import check_number
 from adjoint.tree import TreeDef
 
 __all__ = ["Transform", "apply_updates", "chain"]
@@ -444,33 +443,6 @@ def zeros(params: Tensors) -> Tensors:
 
 
 # ---- Checks --------------------------------------------------------------------------------------
-
-
-def check_range(
-    who: str,
-    name: str,
-    value: Any,
-    low: float,
-    high: float,
-    *,
-    above: bool = False,
-    closed: bool = False,
-) -> float:
-    """Return `value` as a float if ``low <= value < high``, else raise with both named.
-
-    ``above=True`` leaves `low` out, ``closed=True`` takes `high` in.
-    """
-    number = check_number(who, name, value)
-    if above and number == low:
-        raise ValueError(f"[{who}] {name} must be {_above(low)}, got {value!r}")
-    if not (low <= number < high or (closed and number == high)):
-        end = "]" if closed else ")"
-        raise ValueError(f"[{who}] {name} must lie in [{low:g}, {high:g}{end}, got {value!r}")
-    return number
-
-
-def _above(low: float) -> str:
-    return "positive" if low == 0.0 else f"above {low:g}"
 
 
 def check_state(where: str, state: Any, cls: type) -> None:

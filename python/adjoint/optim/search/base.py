@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 import adjoint as ad
-from adjoint._arguments import check_int, check_number
+from adjoint._arguments import check_int
 from adjoint.optim.bounds import check_box, read_bounds
 from adjoint.optim.objective import Flat
 from adjoint.optim.words import check_keywords
@@ -285,14 +285,6 @@ class Search(abc.ABC):
         if not np.all((array > 0) & np.isfinite(array)):
             raise ValueError(f"[{self._name()}] scale must be positive and finite")
         return np.broadcast_to(array, self._x0.shape).copy()
-
-
-def check_between(who: str, name: str, value: Any, low: float, high: float) -> float:
-    """Return an option that is a number from `low` to `high`, as a float."""
-    number = check_number(who, name, value)
-    if not low <= number <= high:
-        raise ValueError(f"[{who}] {name} must lie in [{low:g}, {high:g}], got {number!r}")
-    return number
 
 
 def reflected(xs: Array, lower: Array, upper: Array) -> Array:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adjoint._arguments import check_choice, check_count, check_flag
-from adjoint.optim.search.base import Array, Search, check_between, mirrored, reflected
+from adjoint.optim.options import check_range
+from adjoint.optim.search.base import Array, Search, mirrored, reflected
 from adjoint.optim.search.evolution import Evolution, orthogonal
 
 __all__ = ["CMAES"]
@@ -119,8 +120,8 @@ class CMAES(Search):
         self._patience = (
             math.inf if patience is None else check_count("CMAES", "patience", patience, 1)
         )
-        self._tol = check_between("CMAES", "tol", tol, 0.0, math.inf)
-        self._xtol = check_between("CMAES", "xtol", xtol, 0.0, 1.0)
+        self._tol = check_range("CMAES", "tol", tol, 0.0, math.inf, closed=True)
+        self._xtol = check_range("CMAES", "xtol", xtol, 0.0, 1.0, closed=True)
         self._doublings = 0
         self._regime = _LARGE
         self._budgets = np.zeros(2)  # evaluations spent by runs of either kind after the first

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adjoint._arguments import check_choice, check_count
-from adjoint.optim.search.base import Array, Search, check_between
+from adjoint.optim.options import check_range
+from adjoint.optim.search.base import Array, Search
 
 __all__ = ["DifferentialEvolution"]
 
@@ -95,10 +96,12 @@ class DifferentialEvolution(Search):
         self._size = check_count(who, "population_size", population_size, 5)
         self._mutation, self._crossover = mutation, crossover
         if mutation is not None:
-            self._mutation = check_between(who, "mutation", mutation, 1e-300, 2.0)
+            self._mutation = check_range(
+                who, "mutation", mutation, 0.0, 2.0, above=True, closed=True
+            )
         if crossover is not None:
-            self._crossover = check_between(who, "crossover", crossover, 0.0, 1.0)
-        self._tol = check_between(who, "tol", tol, 0.0, math.inf)
+            self._crossover = check_range(who, "crossover", crossover, 0.0, 1.0, closed=True)
+        self._tol = check_range(who, "tol", tol, 0.0, math.inf, closed=True)
         self._scale = self._scales(scale)
         self._factors = np.full(self._size, 0.5 if mutation is None else self._mutation)
         self._rates = np.full(self._size, 0.9 if crossover is None else self._crossover)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adjoint._arguments import check_count, check_flag
-from adjoint.optim.search.base import Array, Search, check_between
+from adjoint.optim.options import check_range
+from adjoint.optim.search.base import Array, Search
 
 __all__ = ["NelderMead"]
 
@@ -87,7 +88,7 @@ class NelderMead(Search):
             self._scale = np.where(x0 == 0.0, 0.00025, 0.05 * np.abs(x0))
         else:
             self._scale = self._scales(scale)
-        self._tol = check_between("NelderMead", "tol", tol, 0.0, math.inf)
+        self._tol = check_range("NelderMead", "tol", tol, 0.0, math.inf, closed=True)
         self._most = check_count("NelderMead", "restarts", restarts)
         if check_flag("NelderMead", "adaptive", adaptive):
             m = max(n, 2)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
 
 from adjoint._arguments import check_count
-from adjoint.optim.search.base import Array, Search, check_between, reflected
+from adjoint.optim.options import check_range
+from adjoint.optim.search.base import Array, Search, reflected
 
 __all__ = ["OpenAIES"]
 
@@ -78,10 +80,10 @@ class OpenAIES(Search):
         self._size = check_count("OpenAIES", "population_size", population_size, 2)
         if self._size % 2:
             raise ValueError(f"[OpenAIES] population_size must be even, got {self._size}")
-        self._rate = check_between("OpenAIES", "learning_rate", learning_rate, 0.0, 1e300)
-        self._decay = check_between("OpenAIES", "decay", decay, 1e-300, 1.0)
-        self._beta1 = check_between("OpenAIES", "beta1", beta1, 0.0, 1.0 - 1e-16)
-        self._beta2 = check_between("OpenAIES", "beta2", beta2, 0.0, 1.0 - 1e-16)
+        self._rate = check_range("OpenAIES", "learning_rate", learning_rate, 0.0, math.inf)
+        self._decay = check_range("OpenAIES", "decay", decay, 0.0, 1.0, above=True, closed=True)
+        self._beta1 = check_range("OpenAIES", "beta1", beta1, 0.0, 1.0)
+        self._beta2 = check_range("OpenAIES", "beta2", beta2, 0.0, 1.0)
         self._x = self._x0.copy()
         self._m, self._v, self._steps = np.zeros(n), np.zeros(n), 0
         self._width = 1.0

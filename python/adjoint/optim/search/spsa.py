@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from adjoint._arguments import check_count, check_number
-from adjoint.optim.search.base import Array, Search, check_between
+from adjoint._arguments import check_count
+from adjoint.optim.options import check_range
+from adjoint.optim.search.base import Array, Search
 
 __all__ = ["SPSA"]
 
@@ -76,20 +77,16 @@ class SPSA(Search):
     ) -> None:
         super().__init__(x0, bounds=bounds, seed=seed)
         self._scale = self._scales(scale)
-        self._c = check_between("SPSA", "perturbation", perturbation, 1e-300, 1e300)
-        self._first = check_between("SPSA", "first_step", first_step, 1e-300, 1e300)
-        self._stability = check_between("SPSA", "stability", stability, 0.0, 1e300)
+        self._c = check_range("SPSA", "perturbation", perturbation, 0.0, math.inf, above=True)
+        self._first = check_range("SPSA", "first_step", first_step, 0.0, math.inf, above=True)
+        self._stability = check_range("SPSA", "stability", stability, 0.0, math.inf)
         self._average = check_count("SPSA", "average", average, 1)
         self._x = self._x0.copy()
         self._rate = 0.0  # a; 0 until it has been found
         self._steps = 0  # steps taken
         if learning_rate is not None:
-            self._rate = check_between(
-                "SPSA",
-                "learning_rate",
-                check_number("SPSA", "learning_rate", learning_rate),
-                1e-300,
-                1e300,
+            self._rate = check_range(
+                "SPSA", "learning_rate", learning_rate, 0.0, math.inf, above=True
             )
 
     @property
