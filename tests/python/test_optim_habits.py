@@ -64,8 +64,8 @@ KEYWORDS = [
     (minimize, {"workers": 2}, "executor="),
     (minimize, {"ftol": 1e-9}, "options={'ftol': ...}, or tol="),
     (minimize, {"metod": "bfgs"}, "did you mean method=?"),
-    (least_squares, {"f_scale": 0.1}, "write loss_scale="),
-    (least_squares, {"max_nfev": 10}, "write maxfun="),
+    (least_squares, {"f_scale": 0.1}, "the parameter is loss_scale=, not f_scale="),
+    (least_squares, {"max_nfev": 10}, "the parameter is maxfun=, not max_nfev="),
     (least_squares, {"jac": "2-point"}, "options={'jacobian': g}"),
     (least_squares, {"x_scale": "jac"}, "leave it out"),
     (least_squares, {"ftol": 1e-9}, "or tol="),
@@ -81,24 +81,24 @@ def test_keywords_of_scipy_are_answered_by_ours(
 ) -> None:
     with pytest.raises(TypeError) as caught:
         solve(never, [1.0, 2.0], **keywords)
-    assert str(caught.value).startswith(f"[{solve.__name__}] there is no parameter ")
+    assert str(caught.value).startswith(f"[{solve.__name__}] the")
     assert advice in str(caught.value)
 
 
 def test_keywords_of_curve_fit_and_of_searches() -> None:
     for keywords, advice in (
-        ({"maxfev": 5}, "maxfun="),
-        ({"f_scale": 2.0}, "loss_scale="),
-        ({"check_finite": False}, "leave it out"),
+        ({"maxfev": 5}, "the parameter is maxfun=, not maxfev="),
+        ({"f_scale": 2.0}, "the parameter is loss_scale=, not f_scale="),
+        ({"check_finite": False}, "there is no parameter check_finite=: .* leave it out"),
     ):
-        with pytest.raises(TypeError, match=rf"\[curve_fit\] there is no parameter .*{advice}"):
+        with pytest.raises(TypeError, match=rf"\[curve_fit\] {advice}"):
             curve_fit(never, [1.0], [1.0], [1.0], **keywords)
     for keywords, advice in (
-        ({"sigma0": 0.5}, "write scale="),
-        ({"popsize": 8}, "write population_size="),
-        ({"sede": 1}, "did you mean seed="),
+        ({"sigma0": 0.5}, "the parameter is scale=, not sigma0="),
+        ({"popsize": 8}, "there is no parameter popsize=: write population_size="),
+        ({"sede": 1}, "there is no parameter sede=: did you mean seed="),
     ):
-        with pytest.raises(TypeError, match=rf"\[CMAES\] there is no parameter .*{advice}"):
+        with pytest.raises(TypeError, match=rf"\[CMAES\] {advice}"):
             ad.optim.search.CMAES([1.0, 2.0], **keywords)
 
 

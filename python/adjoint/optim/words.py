@@ -241,7 +241,7 @@ def check_keywords(
     >>> check_keywords("CMAES", ["sigma0"], ["bounds", "scale"], "search")
     Traceback (most recent call last):
         ...
-    TypeError: [CMAES] there is no parameter sigma0=: write scale=
+    TypeError: [CMAES] the parameter is scale=, not sigma0=
     """
     names = [*known]
     for word in given:
@@ -253,6 +253,9 @@ def check_keywords(
 
             near = get_close_matches(word, names, 1, 0.5)
             said = f"did you mean {near[0]}=?" if near else f"there are {', '.join(names)}"
+        ours = said.removeprefix("write ")
+        if ours.endswith("=") and ours[:-1].isidentifier():
+            raise TypeError(f"[{who}] the parameter is {ours}, not {word}=")
         raise TypeError(f"[{who}] there is no parameter {word}=: {said}")
 
 
@@ -267,7 +270,7 @@ def solver(f: Callable[P, R]) -> Callable[P, R]:
     >>> least_squares(None, f_scale=0.1)
     Traceback (most recent call last):
         ...
-    TypeError: [least_squares] there is no parameter f_scale=: write loss_scale=
+    TypeError: [least_squares] the parameter is loss_scale=, not f_scale=
     """
     who, parameters = f.__name__, inspect.signature(f).parameters.values()
     known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
