@@ -262,7 +262,8 @@ class Apart {
     return x.defined() && !is_differentiable(x.dtype());
   }
 
-  void collect(const Overlay& overlay) {
+  void collect(Overlay& overlay) {
+    overlay.cut_traces();
     cells_.clear();
     for (const Cell& cell : overlay.cells_written()) cells_.emplace_back(cell, cell.keep(cell.who));
     settled_.assign(cells_.size(), false);

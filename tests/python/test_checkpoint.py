@@ -364,3 +364,28 @@ def test_an_argument_of_a_compiled_function_that_is_passed_on_twice(mode: str) -
         return ad.compile(lambda a: ad.checkpoint(lambda p, q: p * q)(a, u))(u)
 
     assert float(MODES[mode](f)) == pytest.approx(2 * math.sin(X) * math.cos(X), rel=1e-14)
+
+
+def inner_vjp(y: ad.Tensor, c: ad.Tensor) -> ad.Tensor:
+    return ad.vjp(lambda z: z * (y * y), c)[0]
+
+
+def inner_grad(y: ad.Tensor, c: ad.Tensor) -> ad.Tensor:
+    return (
+        c
+        * ad.grad(lambda z: (ad.sum(z * y * y * y) / 3, ad.cos(z * y)), has_aux=True)(y)[0]
+        * 3
+        / y
+    )
+
+
+@pytest.mark.parametrize("step", [inner_vjp, inner_grad])
+@pytest.mark.parametrize("wrap", [lambda f: f, ad.compile])
+def test_transforms_in_checkpointed_steps_of_loops(wrap: Callable[[Any], Any], step: Any) -> None:
+    def f(x: ad.Tensor) -> ad.Tensor:
+        y = ad.sin(x)
+        rows = ad.checkpoint(lambda c, _: (step(y, c), None))
+        return ad.sum(ad.scan(rows, x, length=1)[0])
+
+    by_hand = [math.sin(t) ** 2 + t * math.sin(2 * t) for t in Y]  # of t sin(t)**2
+    assert wrap(ad.grad(f))(ad.tensor(Y)).tolist() == pytest.approx(by_hand, rel=1e-13)

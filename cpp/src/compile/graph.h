@@ -73,6 +73,8 @@ class Graph {
   /// The nodes whose values these depend on, or, with `derivatives`, their derivatives too.
   std::vector<bool> needed_by(std::span<const Index> nodes, bool derivatives = false) const;
   std::span<const Tensor> constants() const noexcept { return constants_; }
+  /// The same value with another history.
+  void set_constant(std::size_t number, Tensor value) { constants_[number] = std::move(value); }
   const std::vector<std::string>& sources() const noexcept { return sources_; }
   /// The value of a constant.
   Node* value_of(Index i) const noexcept { return constants_[entries_[i].first].node(); }

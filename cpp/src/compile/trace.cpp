@@ -168,9 +168,15 @@ Graph::Index Trace::index_of(Node* n) {
     raise(ErrorKind::runtime, "compile",
           "a value belongs to a transform that has ended: return it from the function instead of "
           "storing it");
-  // Inside of the first run of a checkpoint, of which the program may keep work that nobody needs.
-  if (n->is_shadow()) return graph_.add_constant(unmarked(Tensor::share(n)).node());
   return graph_.add_constant(n);
+}
+
+void Trace::cut_constants(std::size_t from) {
+  for (std::size_t i = from; i < graph_.constants().size(); ++i) {
+    const Tensor& value = graph_.constants()[i];
+    if (value.node()->is_shadow() || value.node()->recorded)
+      graph_.set_constant(i, unmarked(value));
+  }
 }
 
 std::uint32_t Trace::source() {

@@ -115,6 +115,8 @@ class Trace final : public TraceSink {
   std::vector<Tensor> record_all(const Op& op, std::span<Node* const> inputs,
                                  const AttrsPtr& attrs) override;
   Node* constant(Node* value) override;
+  std::size_t constant_count() const override { return graph_.constants().size(); }
+  void cut_constants(std::size_t from) override;
   void sweep_left(const Node* box) override;
   Node* continued(Node* value, const Node* before) override;
   [[noreturn]] void need_value(const Node* weak) override;

@@ -24,6 +24,10 @@ class TraceSink {
                                          const AttrsPtr& attrs) = 0;
   /// A concrete value made inside the trace from data: a boxed constant.
   virtual Node* constant(Node* value) = 0;
+  /// Number of constants so far.
+  virtual std::size_t constant_count() const = 0;
+  /// Takes the history away from constants that came after so many.
+  virtual void cut_constants(std::size_t from) = 0;
   /// A sweep inside has come to a value from outside that has a history of its own, in which it
   /// would go on.
   virtual void sweep_left(const Node* box) = 0;

@@ -5,6 +5,7 @@
 #include "adjoint/transforms.h"
 #include "graph/apply.h"
 #include "graph/thread_state.h"
+#include "graph/trace_sink.h"
 #include "transforms/custom.h"
 
 namespace adjoint {
@@ -26,6 +27,8 @@ Overlay::Overlay(Record& record, Reads reads, std::string who)
   record.before = thread_state().births;
   if (reads == Reads::values) return;
   ThreadState& state = thread_state();
+  for (const Level& level : state.levels)
+    if (level.trace) traces_.emplace_back(level.trace, level.trace->constant_count());
   state.shadow = state.open_recorders;
   ++state.first_runs;
   if (!state.constant) state.recording = true;  // forward mode asks for the shadows too
@@ -57,6 +60,10 @@ Overlay::Overlay(const Record& record, std::span<const Tensor> values, std::stri
     held_.push_back(std::move(held));
   }
   for (const Record::Alias& alias : record.aliases) at_[alias.at] = {alias.number, alias.birth};
+}
+
+void Overlay::cut_traces() {
+  for (const auto& [trace, constants] : traces_) trace->cut_constants(constants);
 }
 
 /// A cell that is at the place of another that has ended is not that one.

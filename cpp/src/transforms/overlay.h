@@ -63,6 +63,9 @@ class Overlay final : public CellScope {
   std::size_t expect(const Cell& cell);
   /// Of a later run, before it: another cell that stands for the one of this number.
   void stand_in(std::size_t number, const Cell& cell);
+  /// Of a first run, when it is over: traces around it may keep work of it that nobody needs, on
+  /// values of its own, which no sweep must come to.
+  void cut_traces();
   /// Of a later run, after it: raises where it has read constants of the first run's in the place
   /// of what that has read.
   void check_same() const;
@@ -100,6 +103,7 @@ class Overlay final : public CellScope {
   Reads reads_;
   int shadow_before_;
   Opening opening_;
+  std::vector<std::pair<TraceSink*, std::size_t>> traces_;  // open before, and their constants
   const Record& record_;
   std::vector<Held> held_;  // of the record's cells, then others
   struct Known {
