@@ -16,6 +16,7 @@ from adjoint.optim.arguments import check_call, make_limits
 from adjoint.optim.objective import Array, Flat, is_array
 from adjoint.optim.options import check_known
 from adjoint.optim.residuals import solve
+from adjoint.optim.words import solver
 
 __all__ = ["curve_fit"]
 
@@ -29,6 +30,7 @@ _TAKEN: dict[str, Any] = {
 }
 
 
+@solver
 def curve_fit(
     model: Callable[..., Any],
     xdata: Any,

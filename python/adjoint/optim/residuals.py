@@ -24,6 +24,7 @@ from adjoint.optim.objective import (
 )
 from adjoint.optim.options import check_known, read_options
 from adjoint.optim.result import Result
+from adjoint.optim.words import solver
 
 __all__ = ["Residuals", "least_squares"]
 
@@ -72,6 +73,7 @@ LOSSES: dict[str, Callable[[Array], tuple[Array, Array, Array]]] = {
 }
 
 
+@solver
 def least_squares(
     residuals: Callable[..., Any],
     x0: Any,
@@ -182,6 +184,7 @@ def solve(
         stop = end
     result = problem.outcome(chosen, stop)
     limits.progress.close(result.nit, result.nfev, problem.best_f, result.reason)
+    flat.keep_trained(result.x)
     return result
 
 

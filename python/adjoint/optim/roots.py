@@ -13,12 +13,14 @@ from adjoint.optim.objective import Flat
 from adjoint.optim.options import read_options
 from adjoint.optim.residuals import solve
 from adjoint.optim.result import Result
+from adjoint.optim.words import solver
 
 __all__ = ["root"]
 
 WHO = "root"
 
 
+@solver
 def root(
     f: Callable[..., Any],
     x0: Any,
@@ -77,6 +79,7 @@ def root(
         leaves = ad.tree.leaves(result.x)
         found = ad.tree.unflatten(flat.treedef, [ad.stop_gradient(x) for x in leaves])
         result.x = ad.custom_root(f, lambda g, x: found)(found, *args)
+        flat.keep_trained(result.x)
     return result
 
 
