@@ -110,7 +110,8 @@ def _views(tensors: Mapping[str, Any]) -> list[View]:
     if not isinstance(tensors, Mapping):
         raise TypeError(
             f"[io.save] tensors must map str to Tensor, not be a {type(tensors).__name__}: name a "
-            'tensor, as {"x": x}'
+            'tensor, as {"x": x}, and those of a tree by their places, '
+            "{str(i): x for i, x in enumerate(ad.tree.leaves(tree))}"
         )
     views = []
     for name, tensor in tensors.items():

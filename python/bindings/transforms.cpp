@@ -640,9 +640,10 @@ void make_transform_type() {
 void check_given_argnums(TransformKind kind, PyObject* given) {
   const auto is_argnum = [](PyObject* o) {
     if (PyBool_Check(o) || is_tensor(o)) return false;
-    const py::object index = steal(PyIndex_Check(o) ? PyNumber_Index(o) : nullptr);
+    PyObject* index = PyIndex_Check(o) ? PyNumber_Index(o) : nullptr;
     if (!index) PyErr_Clear();
-    return static_cast<bool>(index);
+    Py_XDECREF(index);
+    return index != nullptr;
   };
   bool fits = is_argnum(given);
   if (PyTuple_Check(given) || PyList_Check(given)) {

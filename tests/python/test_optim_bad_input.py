@@ -115,6 +115,7 @@ FINE = {
     ("p0", repr(ad.ones(2))),
     ("options", "{}"),
     ("constraints", "[]"),
+    ("bounds", repr(np.ones((2, 2)))),  # a row for each parameter
 }
 
 

@@ -362,8 +362,8 @@ def test_bad_arguments(method: str) -> None:
         ((np.nan, 2.0), ValueError, "bounds of parameter 0 are crossed or nan"),
         ((1.5, 2.0), ValueError, "x0 lies outside of the bounds: parameter 0"),
         (([0.0, 0.0], 2.0), ValueError, "lower bound"),
-        (3.0, TypeError, "pair"),
-        ((0.0, 1.0, 2.0), TypeError, "pair"),
+        (3.0, TypeError, "bounds must be a tuple"),
+        ((0.0, 1.0, 2.0), TypeError, "list of pairs"),
         (("a", 2.0), TypeError, "lower bound"),
     ):
         with pytest.raises(error, match=message):

@@ -174,4 +174,15 @@ def __getattr__(name: str) -> "Any":
         value = getattr(import_module(f"adjoint.optim.{_NAMES[name]}"), name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module 'adjoint.optim' has no attribute {name!r}")
+    from adjoint.optim.words import advise
+
+    raise AttributeError(f"module 'adjoint.optim' has no attribute {name!r}{advise(name)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+# Elsewhere `adam(...)` makes an optimizer: who writes that is to be told of Adam, not of a module.
+for _name in ("adagrad", "adam", "nadam", "sgd"):
+    globals().pop(_name, None)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import adjoint as ad
+from adjoint._arguments import check_flag
 from adjoint.optim.groups import (
     ParamGroup,
     check_some_train,
@@ -153,17 +154,29 @@ class Optimizer(Transform):
 
     # ---- The loop --------------------------------------------------------------------------------
 
-    def step(self) -> None:
+    def step(self, closure: None = None) -> None:
         """Move every parameter that has a gradient, by one update.
 
         Parameters keep their identity and dtype: each handle is rebound to its new value, and so
         is the state. Nothing is recorded, and the whole method can be compiled.
 
+        Parameters
+        ----------
+        closure : None
+            PyTorch's: nothing is called here, so there must be none.
+
         Raises
         ------
+        TypeError
+            If there is a closure.
         RuntimeError
             If the optimizer was made without parameters, or no parameter has a gradient.
         """
+        if closure is not None:
+            raise TypeError(
+                f"[{type(self).__name__}.step] takes no closure: call it before, loss = closure(), "
+                "then step(); where it is to be called again and again, use ad.optim.minimize"
+            )
         groups = self._groups
         if groups is None:
             groups = self._loop_groups("step")
@@ -182,8 +195,19 @@ class Optimizer(Transform):
                     for handle, value in each(handles, values):
                         handle.rebind_(value)
 
-    def zero_grad(self) -> None:
-        """Forget the gradient of every parameter: each ``grad`` becomes None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradient of every parameter: each ``grad`` becomes None.
+
+        Parameters
+        ----------
+        set_to_none : bool, default True
+            PyTorch's. Zeros in its place would move a parameter that has no gradient, by momentum
+            or decay: False is refused.
+        """
+        if not check_flag(f"{type(self).__name__}.zero_grad", "set_to_none", set_to_none):
+            raise ValueError(
+                f"[{type(self).__name__}.zero_grad] each grad becomes None: leave set_to_none out"
+            )
         for group in self._loop_groups("zero_grad"):
             for param in group._params:
                 param.grad = None

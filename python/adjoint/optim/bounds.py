@@ -7,15 +7,23 @@ from typing import Any
 
 import numpy as np
 
+import adjoint as ad
 from adjoint.optim.objective import Array, Flat
 
-__all__ = ["check_box", "check_x0", "projected_size", "read_bounds"]
+__all__ = ["centre", "check_box", "check_x0", "projected_size", "read_bounds"]
 
-_FORMS = "a tuple (lower, upper), or a list of pairs (lower, upper), one for each parameter"
+_FORMS = (
+    "a tuple (lower, upper), a list of pairs (lower, upper), one for each parameter, or an array "
+    "of them, of shape (n, 2)"
+)
+_UNSET = (-math.inf, math.inf)
 
 
 def read_bounds(who: str, bounds: Any, flat: Flat) -> tuple[Array, Array] | None:
     """Return lower and upper bounds as vectors, None if there are none.
+
+    A form that may be read in two ways is refused: for two parameters, SciPy's `minimize` takes
+    ``((a, b), (c, d))`` for two pairs, and its `least_squares` for the lower and the upper ends.
 
     Examples
     --------
@@ -29,24 +37,89 @@ def read_bounds(who: str, bounds: Any, flat: Flat) -> tuple[Array, Array] | None
         return None
     if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
         bounds = (bounds.lb, bounds.ub)
+    elif isinstance(bounds, (np.ndarray, ad.Tensor)):
+        return _read_rows(who, bounds, flat)
     elif isinstance(bounds, list) or (isinstance(bounds, tuple) and len(bounds) != 2):
         return _read_pairs(who, bounds, flat)
+    elif isinstance(bounds, tuple) and flat.size == 2 and all(map(_is_pair, bounds)):
+        return _read_two_pairs(who, bounds, flat)
     if not isinstance(bounds, tuple):
         raise TypeError(f"[{who}] bounds must be {_FORMS}, not a {type(bounds).__name__}")
+    names = ("the lower bound", "the upper bound")
     low, high = (
-        unset if end is None else end
-        for end, unset in zip(bounds, (-math.inf, math.inf), strict=True)
+        flat.spread(who, name, end, unset)
+        for name, end, unset in zip(names, bounds, _UNSET, strict=True)
     )
-    return flat.spread(who, "the lower bound", low), flat.spread(who, "the upper bound", high)
+    return low, high
+
+
+def centre(who: str, bounds: Any) -> Array:
+    """Return the middle of bounds, where a search starts that is given no x0.
+
+    Examples
+    --------
+    >>> from adjoint.optim.bounds import centre
+    >>> centre("minimize", [(0, 1), (-2, 4)]).tolist()
+    [0.5, 1.0]
+    """
+    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+        bounds = (bounds.lb, bounds.ub)
+    size = 0
+    if isinstance(bounds, tuple) and len(bounds) == 2:
+        size = max(np.size(Flat.numbers(who, "a bound", end)) for end in bounds)
+    elif isinstance(bounds, (list, tuple, np.ndarray, ad.Tensor)):
+        size = len(bounds)
+    if not size:
+        raise TypeError(f"[{who}] x0 is None: give one, or finite bounds for every parameter")
+    box = read_bounds(who, bounds, Flat(who, np.zeros(size)))
+    if box is None or not np.isfinite(box).all():
+        raise ValueError(f"[{who}] x0 is None, so all bounds must be finite")
+    return np.asarray(box[0] + 0.5 * (box[1] - box[0]))
+
+
+def _is_pair(entry: Any) -> bool:
+    """Whether it is a list or tuple of two numbers or Nones."""
+    return (
+        isinstance(entry, (tuple, list))
+        and len(entry) == 2
+        and all(end is None or np.ndim(end) == 0 for end in entry)
+    )
+
+
+def _read_rows(who: str, rows: Any, flat: Flat) -> tuple[Array, Array]:
+    array = flat.numbers(who, "a bound", rows)
+    if array.shape != (flat.size, 2):
+        raise ValueError(
+            f"[{who}] bounds as an array hold a row (lower, upper) for each of {flat.size} "
+            f"parameters, shape {(flat.size, 2)}, not {array.shape}: write (lower, upper) as a "
+            "tuple"
+        )
+    low, high = array.T.astype(flat.np_dtype)
+    return low, high
+
+
+def _read_two_pairs(who: str, pairs: Any, flat: Flat) -> tuple[Array, Array]:
+    """Read what is either the bounds of two parameters, or lower and upper ones of both."""
+    (a, b), (c, d) = pairs
+    if any(end is None for end in (a, b, c, d)) or b == c:  # a pair, or both readings are the same
+        return _read_pairs(who, pairs, flat)
+    raise ValueError(
+        f"[{who}] bounds={pairs!r} for two parameters may be lower and upper bounds, or a pair "
+        f"for each parameter: write a list, {[(a, b), (c, d)]!r}, for pairs, or arrays for ends, "
+        f"(np.array({[a, b]!r}), np.array({[c, d]!r}))"
+    )
 
 
 def _read_pairs(who: str, pairs: Any, flat: Flat) -> tuple[Array, Array]:
-    if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+    if not all(isinstance(pair, (tuple, list, np.ndarray)) and len(pair) == 2 for pair in pairs):
         raise TypeError(f"[{who}] bounds must be {_FORMS}")
     if len(pairs) != flat.size:
-        raise ValueError(f"[{who}] there are {len(pairs)} bounds for {flat.size} parameters")
+        raise ValueError(
+            f"[{who}] there are {len(pairs)} bounds for {flat.size} parameters; bounds must be "
+            f"{_FORMS}"
+        )
     ends = []
-    for i, unset in enumerate((-math.inf, math.inf)):
+    for i, unset in enumerate(_UNSET):
         numbers = [unset if pair[i] is None else pair[i] for pair in pairs]
         ends.append(flat.numbers(who, "a bound", numbers).astype(flat.np_dtype))
     return ends[0], ends[1]

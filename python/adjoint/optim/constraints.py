@@ -18,9 +18,8 @@ import adjoint as ad
 from adjoint._arguments import check_choice
 from adjoint.optim.arguments import as_args, check_call, constants
 from adjoint.optim.lbfgsb import l_bfgs_b
-from adjoint.optim.objective import Array, Limits, Objective, Stop, check_scalar
+from adjoint.optim.objective import Array, Objective, Stop, check_scalar
 from adjoint.optim.options import check_known
-from adjoint.optim.progress import Progress
 
 __all__ = ["Condition", "augmented_lagrangian", "read_constraints"]
 
@@ -231,10 +230,11 @@ class _Outer:
             multipliers = self.moved(found, multipliers, penalty)
             outer.violation, outer.multipliers = violation, [ad.asarray(m) for m in multipliers]
             if max(violation, gap) <= self.ctol and loose <= self.gtol:
+                met = f"constraints are met to ctol={self.ctol:g}"
+                if not stop.success:
+                    raise Stop(f"{met}, but of the Lagrangian {stop.reason}")
                 raise Stop(
-                    f"constraints are met to ctol={self.ctol:g}, and the gradient of the "
-                    f"Lagrangian is at most gtol={self.gtol:g}",
-                    True,
+                    f"{met}, and the gradient of the Lagrangian is at most gtol={self.gtol:g}", True
                 )
             if max(violation, gap) > 0.25 * before:
                 penalty = min(penalty * self.growth, 1e12)
@@ -249,15 +249,13 @@ class _Outer:
     def inner(self, x: Array, multipliers: list[Array], penalty: float) -> Objective:
         """Return the inner problem, which counts on from where the outer one stands."""
         outer = self.objective
-        limits = Limits(None, None, None, outer.limits.callback, Progress("", shown=False))
-        limits.__dict__.update(outer.limits.__dict__)
         weights = [ad.asarray(m) for m in multipliers]
         scale = ad.asarray(penalty, dtype=outer.flat.dtype)
         inner = Objective(
             self.lagrangian,
             outer.flat,
             (outer.args, weights, scale),
-            limits,
+            outer.limits,
             compiled=outer.compiles,
             gradient=outer.gradient,
         )

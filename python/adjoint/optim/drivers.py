@@ -23,6 +23,9 @@ from adjoint.transforms.custom import differentiated
 __all__ = ["FirstOrderMethod", "first_order", "run_first_order", "run_search"]
 
 
+_PATIENCE = 2  # of a search that begins again and again, where a tolerance is given
+
+
 class FirstOrderMethod:
     """An optimizer of this package under the name of a method.
 
@@ -113,8 +116,9 @@ def run_search(
     seed: int | None,
     workers: Workers,
     tol: float | None,
+    target: float | None = None,
 ) -> None:
-    """Ask, evaluate and tell until the search or a limit says stop.
+    """Ask, evaluate and tell until the search, the target or a limit says stop.
 
     Examples
     --------
@@ -125,8 +129,9 @@ def run_search(
     [1.0, 1.0]
     """
     flat, limits = objective.flat, objective.limits
-    if tol is not None and "tol" in search_class.options():
-        options = {"tol": tol, **options}
+    if tol is not None:
+        stops = {"tol": tol, "patience": _PATIENCE}
+        options = {n: v for n, v in stops.items() if n in search_class.options()} | options
     bounds = (
         None if objective.bounds is None else tuple(np.asarray(b, float) for b in objective.bounds)
     )
@@ -148,12 +153,16 @@ def run_search(
             _see(objective, xs, error.values)
             raise
         _see(objective, xs, values)
-        if room < len(search.ask()):
+        met = target is not None and objective.best_f <= target
+        if room < len(search.ask()) and not met:
             raise Stop(f"maxfun={limits.maxfun} evaluations are used up")
-        search.tell(xs, values)
+        if not met:
+            search.tell(xs, values)
         objective.nit += 1
         row = Iteration(objective.nit, objective.nfev, objective.best_f, None, limits.seconds())
         objective.history.append(row)
+        if met:
+            raise Stop(f"the value is at most target={target:g}", True)
         objective.tell(objective.best_x, objective.best_f)
         if search.stop is not None:
             raise Stop(str(search.stop), True)

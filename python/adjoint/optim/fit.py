@@ -16,6 +16,7 @@ from adjoint.optim.arguments import check_call, make_limits
 from adjoint.optim.objective import Array, Flat, is_array
 from adjoint.optim.options import check_known
 from adjoint.optim.residuals import loss_weights, solve
+from adjoint.optim.words import solver
 from adjoint.transforms.custom import differentiated
 
 __all__ = ["curve_fit"]
@@ -30,6 +31,7 @@ _TAKEN: dict[str, Any] = {
 }
 
 
+@solver
 def curve_fit(
     model: Callable[..., Any],
     xdata: Any,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import adjoint as ad
-from adjoint.optim.options import check_known
+from adjoint.optim.options import WORDS, check_known
 from adjoint.optim.scaling import scale_by_learning_rate
 from adjoint.optim.transform import COUNTS, AnyState, Tensors, Transform
 
@@ -130,6 +130,8 @@ class ParamGroup(Mapping[str, Any]):
             return self._params
         if name == "learning_rate" and self._rate is not None:
             return self.learning_rate
+        if name in WORDS and name not in self._options:
+            raise KeyError(f"[ParamGroup] {name!r} is called {' and '.join(WORDS[name])} here")
         return self._options[name]
 
     def __setitem__(self, name: str, value: Any) -> None:

@@ -20,6 +20,7 @@ from adjoint.optim.newton import newton, newton_cg
 from adjoint.optim.objective import Objective
 from adjoint.optim.options import check_order
 from adjoint.optim.trust_region import trust_exact, trust_ncg
+from adjoint.optim.words import METHODS_ELSEWHERE
 
 __all__ = ["METHODS", "Method", "find_method"]
 
@@ -254,6 +255,10 @@ def find_method(who: str, name: Any, known: list[str]) -> str:
     plain = {_plain(one): one for one in known} | {k: v for k, v in _ALIASES.items() if v in known}
     found = plain.get(_plain(name))
     if found is None:
+        if _plain(name) in METHODS_ELSEWHERE:
+            raise ValueError(
+                f"[{who}] there is no method {name!r} here: use {METHODS_ELSEWHERE[_plain(name)]}"
+            )
         near = get_close_matches(_plain(name), plain, 1, 0.5)
         hint = f", did you mean {plain[near[0]]!r}?" if near else "."
         raise ValueError(

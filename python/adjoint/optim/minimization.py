@@ -10,7 +10,7 @@ from typing import Any
 import adjoint as ad
 from adjoint._arguments import check_flag
 from adjoint.optim.arguments import as_args, check_call, constants, make_limits
-from adjoint.optim.bounds import check_x0, read_bounds
+from adjoint.optim.bounds import centre, check_x0, read_bounds
 from adjoint.optim.constraints import augmented_lagrangian, read_constraints
 from adjoint.optim.drivers import first_order, run_first_order, run_search
 from adjoint.optim.evaluation import EvaluationError, as_workers
@@ -21,11 +21,13 @@ from adjoint.optim.options import check_known, read_options
 from adjoint.optim.result import Result
 from adjoint.optim.search import SEARCHES
 from adjoint.optim.search.base import check_seed
+from adjoint.optim.words import solver
 
 __all__ = ["minimize"]
 
 WHO = "minimize"
 _COMMON = ("compile", "gradient")  # options of every method that takes gradients
+_SEARCHED = ("target",)  # of every derivative-free search
 _PARAMETERS = ("callback", "maxfun", "maxiter", "maxtime", "seed", "tol")
 _REQUIRED = inspect.Parameter.empty
 _CONSTRAINED = "augmented-lagrangian"
@@ -34,6 +36,7 @@ _MOST_ITERATIONS = 10_000
 _MOST_EVALUATIONS = 2000
 
 
+@solver
 def minimize(
     f: Callable[..., Any],
     x0: Any,
@@ -61,18 +64,21 @@ def minimize(
     f : callable
         ``f(x, *args)`` returns one number, as a tensor. For methods that take values only it may be
         written with anything, and return a float.
-    x0 : number, array, Tensor, or pytree of them
-        Where to start. The result has the same structure, shapes and dtypes; a list of numbers
-        stands for an array, integers for float64. A search in float32 stays in float32.
+    x0 : number, array, Tensor, or pytree of them; None
+        Where to start; None is the centre of bounds that are all finite. The result has the same
+        structure, shapes and dtypes; a list of numbers stands for an array, integers for float64. A
+        search in float32 stays in float32. A module comes back with parameters that require
+        gradients where those of `x0` do.
     method : str, default "auto"
         See the table below. "auto" is "augmented-lagrangian" with constraints, "l-bfgs-b" with
         bounds, else "l-bfgs"; without a gradient "nelder-mead" in a few dimensions and "cma-es" in
         more. Other spellings ("L-BFGS-B", "Nelder-Mead", "trust_exact") are understood.
     args : tuple, optional
         Further arguments of `f`. The solution is differentiable in the tensors among them.
-    bounds : tuple, list or object with lb and ub, optional
-        A tuple ``(lower, upper)``, each a number or a tree like `x0`, or a list of pairs, one for
-        each element of `x0`, as SciPy's. None or infinity stands for no bound.
+    bounds : tuple, list, array or object with lb and ub, optional
+        A tuple ``(lower, upper)``, each a number or a tree like `x0`; or a pair for each element of
+        `x0`, as SciPy's, in a list or an array of shape (n, 2). None or infinity stands for no
+        bound. For two parameters a tuple of two pairs of numbers could be either, and is refused.
     constraints : dict or sequence of dict, optional
         ``{"type": "eq", "fun": c}`` asks for ``c(x) == 0``, ``"ineq"`` for ``c(x) >= 0``; `c`
         returns a tensor of any shape, and takes the further ``"args"`` if there are any.
@@ -97,7 +103,8 @@ def minimize(
     options : mapping, optional
         The method's own options, and for methods with gradients ``compile`` (default True) and
         ``gradient``: "auto", "2-point" or "3-point" for finite differences, or a function of the
-        same arguments that returns the gradient.
+        same arguments that returns the gradient. Of derivative-free searches ``target``: a value
+        that is low enough to stop.
     has_aux : bool, default False
         `f` returns ``(value, aux)``; `Result.aux` is that of the answer.
 
@@ -138,7 +145,8 @@ def minimize(
     ====================  =================================================  ======
 
     A value that is nan or infinite counts as too high. The best point evaluated is returned also
-    where a limit, an interrupt of the callback or a failure ends the method.
+    where a limit, an interrupt of the callback or a failure ends the method; where an evaluation by
+    an executor fails, or Ctrl-C ends it, the exception has it as ``result``.
 
     Examples
     --------
@@ -161,7 +169,7 @@ def minimize(
     check_call(WHO, "f", f, 1 + len(args), f"x0 and the {len(args)} of args")
     has_aux = check_flag(WHO, "has_aux", has_aux)
     limits = make_limits(WHO, maxiter, maxfun, maxtime, callback, progress, tol)
-    flat = Flat(WHO, x0)
+    flat = Flat(WHO, centre(WHO, bounds) if x0 is None else x0)
     box = read_bounds(WHO, bounds, flat)
     check_x0(WHO, flat, box)
     conditions = read_constraints(WHO, constraints)
@@ -182,7 +190,8 @@ def minimize(
     stop = Stop("nothing was done")
     try:
         if chosen in SEARCHES:
-            run_search(objective, kind, own, seed, workers, tol)
+            target = own.pop("target", None)
+            run_search(objective, kind, own, seed, workers, tol, target)
         elif chosen in first_order():
             run_first_order(objective, kind, own, _gtol(flat, tol))
         elif chosen == _CONSTRAINED:
@@ -191,8 +200,9 @@ def minimize(
             kind.run(objective, **_tolerances(kind, own, flat, tol))
     except Stop as end:
         stop = end
-    except EvaluationError as error:
-        error.result = objective.result(chosen, Stop(str(error)))
+    except (EvaluationError, KeyboardInterrupt) as error:
+        best = objective.result(chosen, Stop(str(error) or "it was interrupted"))
+        error.result = best  # type: ignore[union-attr]
         raise
     finally:
         if workers is not executor:
@@ -200,6 +210,7 @@ def minimize(
     result = objective.result(chosen, stop)
     limits.progress.close(result.nit, result.nfev, result.fun, result.reason)
     attach_minimum(result, objective, args, bounds, conditions)
+    flat.keep_trained(result.x)
     return result
 
 
@@ -244,7 +255,7 @@ def _choose(
         return _CONSTRAINED
     with_gradient = "l-bfgs" if box is None else "l-bfgs-b"
     without = "nelder-mead" if flat.size <= 5 else "cma-es"
-    if not all(name in SEARCHES[without].options() for name in options):
+    if not all(name in (*SEARCHES[without].options(), *_SEARCHED) for name in options):
         # What neither has is told before anything is evaluated.
         _check_method(with_gradient, _kind(with_gradient), options, box, conditions)
     if _is_auto(options.get("gradient", "auto")):
@@ -291,7 +302,12 @@ def _check_method(chosen: str, kind: Any, options: Any, box: Any, conditions: An
     for name in options:
         if name in _PARAMETERS:
             raise TypeError(f"[{WHO}] {name} is a parameter of minimize itself, not an option")
-    common = () if chosen in SEARCHES else _COMMON
+        if name in _COMMON and chosen in SEARCHES:
+            raise TypeError(
+                f"[{WHO}] the method {chosen!r} has no option {name!r}: it takes no gradients, and "
+                "calls the function as it is"
+            )
+    common = _SEARCHED if chosen in SEARCHES else _COMMON
     check_known(WHO, f"the method {chosen!r}", options, [*kind.options(), *common])
     if box is not None and isinstance(kind, Method) and not kind.bounds:
         raise ValueError(

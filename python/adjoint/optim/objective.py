@@ -105,6 +105,8 @@ class Flat:
         self.plain = len(leaves) == 1 and len(self.shapes[0]) == 1 and leaves[0].dtype == self.dtype
         self.start = self.flatten(leaves)
         self.name = name
+        trained = {id(p) for module in _modules(x0) for p in module.parameters() if p.requires_grad}
+        self.trained = tuple(id(leaf) in trained for leaf in given)
         if self.size == 0:
             raise ValueError(f"[{who}] {name} holds no numbers")
 
@@ -165,26 +167,40 @@ class Flat:
             at += size
         return ad.tree.unflatten(self.treedef, leaves)
 
-    def spread(self, who: str, name: str, value: Any) -> Array:
-        """Return one number per parameter, from a number or a tree like x0."""
-        leaves, treedef = ad.tree.flatten(value)
-        if len(leaves) == 1 and treedef != self.treedef:
-            leaves = leaves * len(self.shapes)
-        if len(leaves) != len(self.shapes):
-            raise ValueError(
-                f"[{who}] {name} must be a number or a tree like x0, of {len(self.shapes)} arrays, "
-                f"not of {len(leaves)}"
-            )
+    def keep_trained(self, tree: Any) -> None:
+        """Let the parameters of a module require gradients where those of x0 do."""
+        if any(self.trained):
+            for leaf, trained in zip(ad.tree.leaves(tree), self.trained, strict=True):
+                if trained and not leaf.requires_grad:
+                    leaf.requires_grad_()
+
+    def spread(self, who: str, name: str, value: Any, unset: float | None = None) -> Array:
+        """Return one number per parameter, from a number or a tree like x0.
+
+        `unset` is what None stands for, as a number or as an entry of the tree.
+        """
         parts = []
-        for leaf, shape in zip(leaves, self.shapes, strict=True):
-            part = self.numbers(who, name, leaf)
+        for entry, shape in zip(self._entries(who, name, value), self.shapes, strict=True):
+            part = self.numbers(who, name, entry if unset is None else _filled(entry, unset))
             try:
                 parts.append(np.broadcast_to(part, shape).reshape(-1))
             except ValueError:
                 raise ValueError(
-                    f"[{who}] {name} does not fit x0: shapes {part.shape} and {shape}"
+                    f"[{who}] {name} does not fit {self.name}: shapes {part.shape} and {shape}"
                 ) from None
         return np.concatenate(parts).astype(self.np_dtype)
+
+    def _entries(self, who: str, name: str, value: Any) -> list[Any]:
+        """Return what a tree like x0 has in the places of the arrays; a number is in all."""
+        if value is None or isinstance(value, (numbers.Real, np.ndarray, ad.Tensor)):
+            return [value] * len(self.shapes)
+        try:
+            return list(self.treedef.flatten_up_to(value))
+        except (TypeError, ValueError, KeyError):
+            raise ValueError(
+                f"[{who}] {name} must be a number or a tree like {self.name}, "
+                f"{self.treedef}, not {ad.tree.structure(value)}"
+            ) from None
 
     @staticmethod
     def numbers(who: str, name: str, value: Any) -> Array:
@@ -213,6 +229,23 @@ def is_array(x0: Any) -> bool:
     return bool(x0) and all(
         isinstance(v, numbers.Real) or (isinstance(v, (list, tuple)) and is_array(v)) for v in x0
     )
+
+
+def _modules(tree: Any) -> list[ad.nn.Module]:
+    """Return the modules in some containers."""
+    if isinstance(tree, ad.nn.Module):
+        return [tree]
+    entries = tree.values() if isinstance(tree, dict) else tree
+    return (
+        [m for e in entries for m in _modules(e)] if isinstance(tree, (dict, list, tuple)) else []
+    )
+
+
+def _filled(value: Any, unset: float) -> Any:
+    """Return a number for None, also in lists."""
+    if isinstance(value, (list, tuple)):
+        return [_filled(entry, unset) for entry in value]
+    return unset if value is None else value
 
 
 class Limits:
@@ -325,7 +358,9 @@ def check_scalar(who: str, out: Any) -> Any:
         return ad.reshape(out, ()) if out.shape else out
     number = np.asarray(out if isinstance(out, (numbers.Real, np.generic, np.ndarray)) else None)
     if number.dtype.kind not in "fiub":
-        hint = ": say has_aux=True for (value, aux)" if isinstance(out, (tuple, list)) else ""
+        pair = isinstance(out, (tuple, list))
+        hint = ": say has_aux=True for (value, aux); of (value, gradient) give the value alone, as "
+        hint = hint + "gradients are taken automatically" if pair else ""
         raise TypeError(
             f"[{who}] the objective must return one number, not a {type(out).__name__}{hint}"
         )
@@ -403,6 +438,9 @@ class Objective:
         self.edge_f, self.edge_x = math.inf, self.best_x
         self.history: list[Iteration] = []
         self.captured: list[ad.Tensor] = []  # a value whose derivative leads out of the objective
+        self.bounds: tuple[Array, Array] | None = None
+        self.violation: float | None = None  # these two with constraints
+        self.multipliers: list[ad.Tensor] | None = None
 
     # ---- Evaluations ----------------------------------------------------------------------------
 
@@ -512,10 +550,6 @@ class Objective:
             self._count(f=1)
             grad[i] = (self._seen(ahead, self._value(ahead)) - f_behind) / (ahead[i] - behind[i])
         return f, grad
-
-    bounds: tuple[Array, Array] | None = None
-    violation: float | None = None
-    multipliers: list[ad.Tensor] | None = None
 
     def _difference_hessian(self, x: Array) -> Array:
         columns = [self.product(x, e) for e in np.eye(x.size, dtype=x.dtype)]

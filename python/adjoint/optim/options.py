@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from adjoint._arguments import check_count, check_flag, check_number
+from adjoint.optim.words import hint as hint_of
 
 __all__ = ["DERIVATIVES", "WORDS", "check_known", "check_order", "check_range", "read_options"]
 
@@ -75,6 +76,9 @@ def check_known(who: str, what: str, given: Iterable[str], known: Iterable[str])
         if name in WORDS and WORDS[name][0] in listed:
             words = "= and ".join(WORDS[name])
             raise TypeError(f"[{who}] the parameter is {words}=, not {name}=")
+        said = hint_of(who, name, option=True)
+        if said is not None:
+            raise TypeError(f"[{who}] {what} has no option {name!r}: {said}")
         from difflib import get_close_matches  # seldom needed
 
         near = get_close_matches(str(name), listed, 1, 0.4)
@@ -195,5 +199,6 @@ _RULES: dict[str, Rule] = {
     "min_curvature": _positive,
     "min_length": _positive,
     "penalty": _positive,
+    "target": check_number,
     "xtol": _size,
 }

@@ -25,6 +25,7 @@ from adjoint.optim.objective import (
 )
 from adjoint.optim.options import check_known, read_options
 from adjoint.optim.result import Result
+from adjoint.optim.words import solver
 
 __all__ = ["Residuals", "least_squares", "loss_weights", "pure_residuals", "solve"]
 
@@ -84,6 +85,7 @@ def loss_weights(loss: str, loss_scale: float, r: Any) -> tuple[Any, Any]:
     return first, np.sqrt(np.maximum(first + 2 * second * z, np.finfo(float).eps))
 
 
+@solver
 def least_squares(
     residuals: Callable[..., Any],
     x0: Any,
@@ -196,6 +198,7 @@ def solve(
     if who != "root":  # whose solution is that of its equations
         attach_least_squares(result, problem, args, bounds)
     limits.progress.close(result.nit, result.nfev, problem.best_f, result.reason)
+    flat.keep_trained(result.x)
     return result
 
 

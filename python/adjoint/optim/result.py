@@ -27,7 +27,30 @@ class Iteration(NamedTuple):
     seconds: float  # since the start
 
 
-@dataclasses.dataclass
+# What SciPy's results have, and where it stands here.
+_ELSEWHERE = {
+    "allvecs": "history, or a callback",
+    "constr_violation": "violation",
+    "constraint_violation": "violation",
+    "flag": "success",
+    "hess": "ad.hessian(f)(result.x)",
+    "hess_inv": "ad.linalg.inv(ad.hessian(f)(result.x))",
+    "loss": "fun",
+    "message": "reason",
+    "maxcv": "violation",
+    "niter": "nit",
+    "njev": "ngev",
+    "optimality": "history[-1].grad_norm",
+    "params": "x",
+    "population": "search.ask(), of a search driven by hand",
+    "status": "success and reason",
+    "v": "multipliers",
+    "value": "fun",
+}
+
+
+# Two results are the same object or different: their tensors have no single truth of being equal.
+@dataclasses.dataclass(eq=False)
 class Result:
     """The outcome of `minimize`, `least_squares` or `root`.
 
@@ -47,10 +70,11 @@ class Result:
         Whether a test of convergence was met, which `reason` names: the gradient, within bounds
         its projection on them, is at most ``gtol``; or the value, or sum of squares, changes by at
         most ``ftol`` of its size, or the parameters by ``xtol``; the constraints hold to ``ctol``
-        as well; a derivative-free search says that nothing more is to be expected; the equations
-        of `root` hold. It is False where a limit or the callback has ended the method, and where no
-        lower value is found though the gradient is above ``gtol``, as where rounding hides what is
-        left to gain: `x` may be as good as the dtype allows then, or may not.
+        as well; a derivative-free search says that nothing more is to be expected, or has reached
+        its ``target``; the equations of `root` hold. It is False where a limit or the callback has
+        ended the method, and where no lower value is found though the gradient is above ``gtol``,
+        as where rounding hides what is left to gain: `x` may be as good as the dtype allows then,
+        or may not.
     reason : str
         Why it stopped, in words.
     method : str
@@ -64,7 +88,9 @@ class Result:
     violation : float, optional
         With constraints: by how much the worst of them is not met.
     multipliers : list of Tensor, optional
-        With constraints: a Lagrange multiplier for each of their values.
+        With constraints: a Lagrange multiplier m for each of their values c. The gradient of `fun`
+        plus that of ``m * c`` is 0 for equalities; that of `fun` minus that of ``m * c`` for
+        inequalities ``c >= 0``, whose m is at least 0. (With bounds: but for what they hold back.)
     aux : optional
         With ``has_aux=True``: what the function returned beside its value, at `x`.
 
@@ -98,3 +124,16 @@ class Result:
         lines = [(name, getattr(self, name)) for name in shown]
         body = "\n".join(f"  {name:>11}: {value!r}" for name, value in lines if value is not None)
         return f"Result(\n{body}\n)"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        here = f": it is {_ELSEWHERE[name]} here" if name in _ELSEWHERE else _listed()
+        raise AttributeError(f"[Result] there is no {name!r}{here}")
+
+    def __getitem__(self, name: Any) -> Any:
+        raise TypeError(f"[Result] its parts are attributes: write result.{name}")
+
+
+def _listed() -> str:
+    return f": there are {', '.join(f.name for f in dataclasses.fields(Result))}"

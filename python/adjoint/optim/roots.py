@@ -14,6 +14,7 @@ from adjoint.optim.objective import Flat
 from adjoint.optim.options import read_options
 from adjoint.optim.residuals import pure_residuals, solve
 from adjoint.optim.result import Result
+from adjoint.optim.words import solver
 from adjoint.transforms.custom import differentiated
 
 __all__ = ["root"]
@@ -21,6 +22,7 @@ __all__ = ["root"]
 WHO = "root"
 
 
+@solver
 def root(
     f: Callable[..., Any],
     x0: Any,
@@ -84,6 +86,7 @@ def root(
             functions = pure_residuals(f, flat, WHO)
             result.fun, result.jac = (functions[n](x, args) for n in ("value", "jacobian"))
             result.cost = 0.5 * ad.sum(result.fun * result.fun)
+        flat.keep_trained(result.x)
     return result
 
 

@@ -12,6 +12,7 @@ as the one that was not.
 from __future__ import annotations
 
 import abc
+import functools
 import inspect
 import math
 from collections.abc import Mapping
@@ -23,7 +24,9 @@ import numpy.typing as npt
 
 import adjoint as ad
 from adjoint._arguments import check_int
-from adjoint.optim.bounds import check_box
+from adjoint.optim.bounds import check_box, read_bounds
+from adjoint.optim.objective import Flat
+from adjoint.optim.words import check_keywords
 
 __all__ = ["Array", "Search"]
 
@@ -37,9 +40,10 @@ class Search(abc.ABC):
     ----------
     x0 : array_like, shape (n,)
         Where to start; converted to float64.
-    bounds : pair of array_like, optional
-        Lower and upper bounds, each a number or of shape (n,); infinite where there is none. Every
-        point that is asked for lies within them.
+    bounds : tuple, list or array, optional
+        A tuple ``(lower, upper)``, each a number or of shape (n,), or a pair ``(lower, upper)`` for
+        each coordinate, in a list or an array of shape (n, 2); None or infinite where there is
+        none. Every point that is asked for lies within them.
     seed : int, optional
         From 0 to 2**64 - 1; from the operating system's entropy if it is left out. What is asked
         for depends on it and on the values that are told, on nothing else.
@@ -74,6 +78,23 @@ class Search(abc.ABC):
         self._best_x = self._x0.copy()
         self._best_f = math.inf
         self._asked: Array | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the constructor tell those who come from elsewhere what a keyword is called here."""
+        super().__init_subclass__(**options)
+        make = vars(cls).get("__init__")
+        if make is None:
+            return
+        parameters = [*inspect.signature(make).parameters.values()][1:]
+        known = [p.name for p in parameters]
+
+        @functools.wraps(make)
+        def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
+            if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+                check_keywords(cls.__name__, kwargs, known, "search")
+            make(self, *args, **kwargs)
+
+        cls.__init__ = init  # type: ignore[assignment, method-assign]
 
     # ---- The two steps ---------------------------------------------------------------------------
 
@@ -311,20 +332,10 @@ def _start(who: str, x0: Any) -> Array:
 
 def _box(who: str, bounds: Any, x0: Array) -> tuple[Array, Array]:
     """Return lower and upper bounds, of the shape of `x0`."""
-    if bounds is None:
+    box = read_bounds(who, bounds, Flat(who, x0))
+    if box is None:
         return np.full_like(x0, -np.inf), np.full_like(x0, np.inf)
-    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
-        raise TypeError(f"[{who}] bounds must be a pair (lower, upper), each a number or an array")
-    ends = []
-    for name, end in zip(("lower", "upper"), bounds, strict=True):
-        array = _numbers(who, f"the {name} bound", end)
-        if array.shape not in ((), x0.shape):
-            raise ValueError(
-                f"[{who}] the {name} bound must be a number or of the shape of x0, {x0.shape}, "
-                f"not of shape {array.shape}"
-            )
-        ends.append(np.broadcast_to(array, x0.shape).copy())
-    return ends[0], ends[1]
+    return box
 
 
 def check_seed(who: str, seed: int | None) -> int:

@@ -51,6 +51,10 @@ class CMAES(Search):
         why the run has ended.
     max_restarts : int, default 9
         How often the population is doubled before `stop` tells why the last run has ended.
+    patience : int, optional
+        When the population has been doubled so often in turn without finding anything better, by
+        more than `tol`, no other run follows and `stop` says so. By default only `max_restarts`
+        counts; `minimize` takes 2 where it is given a `tol`.
     tol : float, default 1e-11
         A run has converged when the best values of many generations differ by less.
     xtol : float, default 1e-12
@@ -82,7 +86,7 @@ class CMAES(Search):
     """
 
     _state: ClassVar[tuple[str, ...]] = (
-        *("_doublings", "_regime", "_budgets", "_limit", "_begun", "_known"),
+        *("_doublings", "_regime", "_budgets", "_limit", "_begun", "_known", "_vain"),
     )
 
     def __init__(
@@ -97,6 +101,7 @@ class CMAES(Search):
         active: bool = True,
         restarts: str = "bipop",
         max_restarts: int = 9,
+        patience: int | None = None,
         tol: float = 1e-11,
         xtol: float = 1e-12,
     ) -> None:
@@ -112,6 +117,9 @@ class CMAES(Search):
         self._active = check_flag("CMAES", "active", active)
         self._restarts = restarts
         self._most = check_count("CMAES", "max_restarts", max_restarts)
+        self._patience = (
+            math.inf if patience is None else check_count("CMAES", "patience", patience, 1)
+        )
         self._tol = check_range("CMAES", "tol", tol, 0.0, math.inf, closed=True)
         self._xtol = check_range("CMAES", "xtol", xtol, 0.0, 1.0, closed=True)
         self._doublings = 0
@@ -120,6 +128,7 @@ class CMAES(Search):
         self._limit = math.inf  # evaluations that the present run may spend
         self._begun = 0  # evaluations before the present run
         self._known = math.inf  # the best value before the present run
+        self._vain = 0  # doublings in turn that have found nothing better
         self._run = self._evolution(self._x0 / self._scale, 1.0, self._population)
         self._steps: Array | None = None
 
@@ -144,8 +153,13 @@ class CMAES(Search):
             self._run.update(steps, values)
             self._fold()
         used = told - self._begun
-        if (self._ended() or used >= self._limit) and self._may_restart():
-            self._restart(told)
+        if self._ended() or used >= self._limit:
+            if self._best_f < self._known - self._tol:
+                self._vain = 0
+            elif self._regime == _LARGE:  # a run of a small population was not likely to
+                self._vain += 1
+            if self._may_restart():
+                self._restart(told)
 
     def _fold(self) -> None:
         """Bring the mean back within the bounds, by the mirrors in which its points were seen."""
@@ -161,7 +175,7 @@ class CMAES(Search):
 
     def _may_restart(self) -> bool:
         """Whether another run follows; the last one is that of the largest population."""
-        if self._restarts == "none":
+        if self._restarts == "none" or self._vain >= self._patience:
             return False
         return self._regime == _SMALL or self._doublings < self._most
 
@@ -190,4 +204,6 @@ class CMAES(Search):
     @property
     def stop(self) -> str | None:
         """Why the last run has ended, or None as long as it goes on or another one follows."""
+        if self._restarts != "none" and self._vain >= self._patience:
+            return f"{self._vain} runs of doubled populations in turn have found nothing better"
         return None if self._may_restart() else self._ended()
