@@ -22,7 +22,15 @@ _PARTS = ("x", "fun", "grad", "cost", "jac", "multipliers", "aux")
 
 
 def tensors_of(*trees: Any) -> list[ad.Tensor]:
-    """Return the floating tensors in some trees."""
+    """Return the floating tensors in some trees.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> from adjoint.optim.implicit import tensors_of
+    >>> tensors_of({"a": ad.ones(2), "b": 3.0}, [ad.arange(3)])
+    [Tensor([1., 1.], shape=(2,), dtype=float64)]
+    """
     leaves = [x for tree in trees for x in ad.tree.leaves(tree)]
     return [x for x in leaves if isinstance(x, ad.Tensor) and ad.isdtype(x.dtype, "real floating")]
 
@@ -66,7 +74,16 @@ def attach_minimum(
 
 
 def attach_least_squares(result: Result, problem: Any, args: tuple[Any, ...], bounds: Any) -> None:
-    """Make what `least_squares` has found a differentiable function of `args`."""
+    """Make what `least_squares` has found a differentiable function of `args`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> def half(y):
+    ...     return ad.optim.least_squares(lambda x, y: 2.0 * x - y, 0.0, args=(y,)).x
+    >>> ad.grad(half)(3.0).item()
+    0.5
+    """
     inputs = tensors_of(args, bounds) + problem.captured
     if not differentiated(inputs):
         return

@@ -79,6 +79,14 @@ def loss_weights(loss: str, loss_scale: float, r: Any) -> tuple[Any, Any]:
 
     B. Triggs, P. McLauchlan, R. Hartley, A. Fitzgibbon, "Bundle adjustment - a modern synthesis",
     LNCS 1883 (2000) 298-372, section 4.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adjoint.optim.residuals import loss_weights
+    >>> slope, weight = loss_weights("soft_l1", 1.0, np.array([0.0, np.sqrt(3.0)]))
+    >>> [round(float(s), 6) for s in slope], [round(float(w) ** 2, 6) for w in weight]
+    ([1.0, 0.5], [1.0, 0.125])
     """
     z = (r / loss_scale) ** 2
     _, first, second = LOSSES[loss](z)
@@ -213,7 +221,17 @@ def _tolerances(flat: Flat, tol: float | None, given: dict[str, Any]) -> Toleran
 
 
 def pure_residuals(f: Callable[..., Any], flat: Flat, who: str) -> dict[str, Callable[..., Any]]:
-    """Return the residuals and their Jacobian as functions of ``(vector, args)``."""
+    """Return the residuals and their Jacobian as functions of ``(vector, args)``.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> from adjoint.optim.objective import Flat
+    >>> from adjoint.optim.residuals import pure_residuals
+    >>> functions = pure_residuals(lambda x, a: x * a, Flat("least_squares", [1.0, 2.0]), "it")
+    >>> functions["jacobian"](ad.ones(2), (3.0,)).tolist()
+    [[3.0, 0.0], [0.0, 3.0]]
+    """
 
     def value(vector: ad.Tensor, args: tuple[Any, ...]) -> Any:
         leaves = ad.tree.leaves(f(flat.unflatten(vector), *args))
