@@ -129,3 +129,10 @@ def test_arrays_of_another_shape_are_refused() -> None:
     ):
         with pytest.raises(error, match=message):
             _minimize(bounds)
+
+
+def test_a_list_that_contains_itself_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(TypeError, match="the lower bound must be a real number, or an array"):
+        _minimize((endless, 9.0))

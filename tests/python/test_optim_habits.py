@@ -225,6 +225,14 @@ def test_habits_of_a_training_loop() -> None:
     assert "lr" not in opt.param_groups[0]
 
 
+def test_groups_are_compared_by_identity() -> None:
+    params = [ad.tensor([1.0, 2.0], requires_grad=True), ad.tensor([1.0, 2.0], requires_grad=True)]
+    opt = ad.optim.SGD([{"params": [p]} for p in params], 0.1)
+    first, second = opt.param_groups
+    assert first == first and first != second and second in opt.param_groups
+    assert opt.param_groups.index(second) == 1 and len({first, second}) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "ours"),
     [

@@ -156,6 +156,10 @@ class ParamGroup(Mapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    # By identity: to compare parameters by value gives a tensor, which has no single truth.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
     def __repr__(self) -> str:
         shown = ", ".join(f"{k}={v!r}" for k, v in self.items() if k != "params")
         return f"ParamGroup({len(self._params)} parameters{', ' * bool(shown)}{shown})"

@@ -233,18 +233,23 @@ def is_array(x0: Any) -> bool:
 
 def _modules(tree: Any) -> list[ad.nn.Module]:
     """Return the modules in some containers."""
-    if isinstance(tree, ad.nn.Module):
-        return [tree]
-    entries = tree.values() if isinstance(tree, dict) else tree
-    return (
-        [m for e in entries for m in _modules(e)] if isinstance(tree, (dict, list, tuple)) else []
-    )
+    found, left = [], [tree]
+    while left:
+        part = left.pop()
+        if isinstance(part, ad.nn.Module):
+            found.append(part)
+        elif isinstance(part, (dict, list, tuple)):
+            left += part.values() if isinstance(part, dict) else part
+    return found
 
 
-def _filled(value: Any, unset: float) -> Any:
+_MOST_AXES = 64  # of an array of NumPy; a list that contains itself has more
+
+
+def _filled(value: Any, unset: float, depth: int = 0) -> Any:
     """Return a number for None, also in lists."""
-    if isinstance(value, (list, tuple)):
-        return [_filled(entry, unset) for entry in value]
+    if isinstance(value, (list, tuple)) and depth <= _MOST_AXES:
+        return [_filled(entry, unset, depth + 1) for entry in value]
     return unset if value is None else value
 
 

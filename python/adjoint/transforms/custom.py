@@ -540,9 +540,9 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     Raises
     ------
     RuntimeError
-        Where a derivative is wanted of a value that has left `f` in another way than as a result: by
-        an attribute, an entry, a variable, or an error. Where the second run meets a tensor that the
-        first has not met.
+        Where a derivative is wanted of a value that has left `f` in another way than as a result:
+        by an attribute, an entry, a variable, or an error. Where the second run meets a tensor that
+        the first has not met.
 
     Examples
     --------
