@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,10 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
             constraints={"type": "eq", "fun": lambda x, a: ad.sum(x) - a, "args": (a,)},
         ).x[0],
         "under constraints",
+    ),
+    "bound of SciPy": (
+        lambda a: minimize(lambda x: (x - 3) ** 2, 0.0, bounds=SimpleNamespace(lb=-9.0, ub=a)).x,
+        "in its bounds",
     ),
     "bound": (lambda a: minimize(lambda x: (x - 3) ** 2, 0.0, bounds=(None, a)).x, "in its bounds"),
     "bound of residuals": (

@@ -10,7 +10,7 @@ import numpy as np
 import adjoint as ad
 from adjoint.optim.objective import Array, Flat
 
-__all__ = ["centre", "check_box", "check_x0", "projected_size", "read_bounds"]
+__all__ = ["centre", "check_box", "check_x0", "ends_of", "projected_size", "read_bounds"]
 
 _FORMS = (
     "a tuple (lower, upper), a list of pairs (lower, upper), one for each parameter, or an array "
@@ -35,8 +35,9 @@ def read_bounds(who: str, bounds: Any, flat: Flat) -> tuple[Array, Array] | None
     """
     if bounds is None:
         return None
-    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
-        bounds = (bounds.lb, bounds.ub)
+    ends = ends_of(bounds)
+    if ends is not bounds:  # what names its ends cannot be read in two ways
+        bounds = ends
     elif isinstance(bounds, (np.ndarray, ad.Tensor)):
         return _read_rows(who, bounds, flat)
     elif isinstance(bounds, list) or (isinstance(bounds, tuple) and len(bounds) != 2):
@@ -53,6 +54,21 @@ def read_bounds(who: str, bounds: Any, flat: Flat) -> tuple[Array, Array] | None
     return low, high
 
 
+def ends_of(bounds: Any) -> Any:
+    """Return the ends of SciPy's `Bounds` as a tuple; bounds in another form as they are.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from adjoint.optim.bounds import ends_of
+    >>> ends_of(SimpleNamespace(lb=0.0, ub=1.0)), ends_of([(0.0, 1.0)])
+    ((0.0, 1.0), [(0.0, 1.0)])
+    """
+    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+        return bounds.lb, bounds.ub
+    return bounds
+
+
 def centre(who: str, bounds: Any) -> Array:
     """Return the middle of bounds, where a search starts that is given no x0.
 
@@ -62,8 +78,7 @@ def centre(who: str, bounds: Any) -> Array:
     >>> centre("minimize", [(0, 1), (-2, 4)]).tolist()
     [0.5, 1.0]
     """
-    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
-        bounds = (bounds.lb, bounds.ub)
+    bounds = ends_of(bounds)
     size = 0
     if isinstance(bounds, tuple) and len(bounds) == 2:
         size = max(np.size(Flat.numbers(who, "a bound", end)) for end in bounds)

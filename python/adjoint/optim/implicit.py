@@ -12,6 +12,7 @@ from typing import Any
 
 import adjoint as ad
 from adjoint.optim.arguments import constants
+from adjoint.optim.bounds import ends_of
 from adjoint.optim.objective import Array, Objective
 from adjoint.optim.result import Result
 from adjoint.transforms.custom import attach, differentiated
@@ -48,7 +49,7 @@ def attach_minimum(
     >>> round(ad.grad(nearest)(3.0).item(), 9)
     0.5
     """
-    inputs = tensors_of(args, bounds, [c.args for c in conditions]) + objective.captured
+    inputs = tensors_of(args, ends_of(bounds), [c.args for c in conditions]) + objective.captured
     if not differentiated(inputs):
         return
     pure = objective.functions["value"]
@@ -84,7 +85,7 @@ def attach_least_squares(result: Result, problem: Any, args: tuple[Any, ...], bo
     >>> ad.grad(half)(3.0).item()
     0.5
     """
-    inputs = tensors_of(args, bounds) + problem.captured
+    inputs = tensors_of(args, ends_of(bounds)) + problem.captured
     if not differentiated(inputs):
         return
     functions = problem.functions
@@ -104,7 +105,7 @@ def attach_least_squares(result: Result, problem: Any, args: tuple[Any, ...], bo
 
 def _no_rule(objective: Objective, bounds: Any) -> str | None:
     """Return why there is no derivative whatever the objective is, None if there may be one."""
-    if differentiated(tensors_of(bounds)):
+    if differentiated(tensors_of(ends_of(bounds))):
         return "the solution has no derivative in its bounds"
     if differentiated(objective.captured):
         return (
