@@ -122,6 +122,16 @@ def as_workers(executor: Any, batch: Any = None, on_error: str = "raise") -> Wor
     return executor
 
 
+def _checked(outcome: Any) -> _Outcome:
+    """Return what an executor has given back, if that is what the function returned."""
+    if not isinstance(outcome, _Outcome):
+        raise TypeError(
+            "[evaluate] executor must give back what the function returns for each point, not a "
+            f"{type(outcome).__name__}"
+        )
+    return outcome
+
+
 class Workers:
     """An executor and how it is used, to be given to `evaluate` or `minimize` as the executor.
 
@@ -250,7 +260,13 @@ class Workers:
             return outcomes
         if hasattr(executor, "submit"):
             return self._submit(executor, guarded, given)
-        return list((executor if callable(executor) else executor.map)(guarded, given))
+        mapped = list((executor if callable(executor) else executor.map)(guarded, given))
+        if len(mapped) != len(given):
+            raise TypeError(
+                f"[evaluate] executor must map a function over the points: it gave {len(mapped)} "
+                f"results for {len(given)}"
+            )
+        return [_checked(outcome) for outcome in mapped]
 
     def _submit(self, executor: Any, call: _Guarded, given: Sequence[Any]) -> list[_Outcome | None]:
         """Hand tasks to an executor, not many more than it has workers, and collect in order."""
@@ -300,10 +316,10 @@ class Workers:
 
     def _outcome(self, future: Any) -> _Outcome:
         try:
-            outcome: _Outcome = future.result()
+            outcome = future.result()
         except Exception as error:  # pickling failed, or the process is gone
             return _Outcome(None, error)
-        return outcome
+        return _checked(outcome)
 
     def _after_death(
         self,

@@ -17,10 +17,9 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 import adjoint as ad
-from adjoint import _core
 from adjoint.optim.progress import Progress
 from adjoint.optim.result import Iteration, Result
-from adjoint.transforms.custom import differentiated
+from adjoint.transforms.custom import connected_before, differentiated, work_so_far
 
 __all__ = [
     "Flat",
@@ -469,7 +468,7 @@ class Objective:
         if self.gradient != "auto":
             return self._given_gradient(x)
         self._count(f=1, g=1)
-        begun = _core._order()
+        begun = work_so_far()
         value, grad = self.call("value_and_grad", ad.asarray(x))
         if self.nfev == 1:
             self._check_connected(value, begun)
@@ -482,7 +481,7 @@ class Objective:
             self.no_gradient("what it returns is no tensor that was computed from x")
         # Without compiling, an outer derivative records that of x too: what is asked is whether the
         # value is connected with what was there before.
-        if differentiated([value]) if self.compiles else _core._any_connected([value], begun):
+        if differentiated([value]) if self.compiles else connected_before([value], begun):
             raise ValueError(
                 f"[{self.who}] the objective uses values that are differentiated outside of it, "
                 "and no derivative would pass: give them in args"

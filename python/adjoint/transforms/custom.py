@@ -124,6 +124,16 @@ def differentiated(values: Sequence[Any]) -> bool:
     return _core._any_differentiated(moving) or _core._any_in_body(moving)
 
 
+def work_so_far() -> int:
+    """Return a mark between what has been recorded and what will be."""
+    return _core._order()
+
+
+def connected_before(values: Sequence[Tensor], mark: int) -> bool:
+    """Whether any of the values depends on what was recorded before a mark."""
+    return _core._any_connected(list(values), mark)
+
+
 def refuse_captured(values: Sequence[Any], start: int, who: str) -> None:
     """Raise if values made since `start` from stopped arguments have a derivative all the same.
 
