@@ -451,6 +451,7 @@ EXTRA: dict[str, tuple[type[BaseException], ...]] = {
     "load_state_dict": (KeyError,),
     "testing.": (AssertionError,),
     "io.": (OSError,),
+    "optim.": (ad.optim.EvaluationError,),
     "__delitem__": (KeyError,),
 }
 
