@@ -12,6 +12,7 @@ import functools
 import sys
 from collections.abc import Callable
 from copy import deepcopy
+from types import MethodType
 from typing import Any
 
 from adjoint._arguments import check_kind
@@ -76,8 +77,6 @@ class Made:
         return self._call(*args, **kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        from types import MethodType
-
         return self if instance is None else MethodType(self, instance)
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from adjoint._arguments import check_callable
 from adjoint._core import Tensor, TreeDef
 from adjoint._dtypes import is_differentiable
 from adjoint._pickling import Made, PickledByName
-from adjoint.transforms.snapshot import Snapshot, snapshot
+from adjoint.transforms.snapshot import Snapshot
 
 __all__ = ["checkpoint", "custom_jvp", "custom_vjp"]
 
@@ -500,13 +500,13 @@ class custom_jvp(_Custom):
         who, now = self._who, self._rule
         if now is None:
             raise RuntimeError(f"[{who}] has no rule: call defjvp(rule) first")
-        later = snapshot(now)
+        taken = Snapshot([now])
         count = len(tensors)
 
         def run(
             given: Tensors, moving: Maybe, rule: Callable[..., Any] | None = None
         ) -> tuple[Any, Any]:
-            rule = rule or snapshot(later)
+            rule = rule or taken.values()[0]
             return _pair(rule(frame.fill(given), frame.spread(moving)), f"{who}: rule")
 
         still: Maybe = [None for _ in floats(tensors)]
@@ -572,7 +572,6 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
         now = [f, *frame.others()]
         taken = Snapshot(now)
-        later = taken.values
 
         def run_with(now: list[Any], given: Tensors) -> tuple[Frame, Tensors]:
             args, kwargs = frame.with_others(now[1:]).fill([given[i] for i in order])
@@ -580,7 +579,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
             return out, _core._fresh(values)
 
         def run(given: Tensors) -> tuple[Frame, Tensors]:
-            return run_with(now if taken.unchanged() else Snapshot(later).values, given)
+            return run_with(taken.values(), given)
 
         try:
             out, values = apart.run(lambda: run_with(now, handles), handles)

@@ -10,10 +10,13 @@ from __future__ import annotations
 import copy
 import functools
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from adjoint._pickling import PickledByName
+
+Function = types.FunctionType
+Of = Callable[[Function], Function]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -27,7 +30,7 @@ def _names(code: types.CodeType) -> frozenset[str]:
     return frozenset(found)
 
 
-def _is_of_library(f: types.FunctionType) -> bool:
+def _is_of_library(f: Function) -> bool:
     return (f.__module__ or "").partition(".")[0] == "adjoint"
 
 
@@ -36,115 +39,142 @@ def _is_made(value: Any) -> bool:
     return hasattr(type(value), "_recipe") or isinstance(value, PickledByName)
 
 
+def _with_functions(value: Any, of: Of) -> Any:
+    """Return a value with `of` each function in it; what is no function is taken as it is."""
+    if isinstance(value, types.MethodType):
+        return types.MethodType(_with_functions(value.__func__, of), value.__self__)
+    if type(value) is functools.partial:
+        return functools.partial(
+            _with_functions(value.func, of),
+            *(_with_functions(v, of) for v in value.args),
+            **{name: _with_functions(v, of) for name, v in value.keywords.items()},
+        )
+    if hasattr(type(value), "_recipe"):
+        make, (function, *rest), options = value._recipe()
+        other = _with_functions(function, of)
+        return value if other is function else make(other, *rest, **options)
+    if isinstance(value, PickledByName):  # with rules by hand
+        held = {name: _with_functions(part, of) for name, part in vars(value).items()}
+        if all(held[name] is part for name, part in vars(value).items()):
+            return value
+        other = copy.copy(value)
+        vars(other).update(held)
+        return other
+    return of(value) if isinstance(value, Function) else value
+
+
 _NOTHING = object()  # stands in an empty cell, and where a module has no such name
 _LOOKS_UP = frozenset(("eval", "exec", "globals", "vars"))  # variables that code does not name
 
 
-class _Variable:
-    """A variable of a closure or a module, and what it held."""
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _NOTHING
 
-    def __init__(self, name: str, where: types.CellType | dict[str, Any]) -> None:
-        self.name, self._where = name, where
-        self.before = self.now()
 
-    def now(self) -> Any:
-        if isinstance(self._where, dict):
-            return self._where.get(self.name, _NOTHING)
-        try:
-            return self._where.cell_contents
-        except ValueError:
-            return _NOTHING
+class _Seen:
+    """What a function sees: its defaults, and the variables of its closure and its module."""
+
+    def __init__(self, f: Function) -> None:
+        self._f = f
+        self.defaults, self.named = f.__defaults__, f.__kwdefaults__
+        self.closure = [_content(cell) for cell in f.__closure__ or ()]
+        names = () if _is_of_library(f) else _names(f.__code__)
+        self.module = {name: f.__globals__.get(name, _NOTHING) for name in names}
+        # Code that looks names up may ask for any.
+        self.everything = dict(f.__globals__) if _LOOKS_UP & self.module.keys() else None
+
+    def is_followed(self, value: Any) -> bool:
+        """Whether a variable of the module holds a function whose own variables count."""
+        return getattr(value, "__globals__", None) is self._f.__globals__ or _is_made(value)
+
+    def functions(self) -> Iterator[Any]:
+        """Yield the values in which there may be functions."""
+        yield from self.defaults or ()
+        yield from (self.named or {}).values()
+        yield from self.closure
+        yield from filter(self.is_followed, self.module.values())
+
+    def unchanged(self) -> bool:
+        """Whether the function would see the same by now."""
+        if self.everything is not None:
+            return False
+        cells, module = self._f.__closure__ or (), self._f.__globals__
+        return all(
+            _content(cell) is before for cell, before in zip(cells, self.closure, strict=True)
+        ) and all(module.get(name, _NOTHING) is before for name, before in self.module.items())
 
 
 class Snapshot:
-    """Functions with the variables that they, and those they call by name, see as they are now.
+    """Functions, and what they and those they call by name see now.
 
-    What is no function, method or `functools.partial` is taken as it is.
+    What is no function, method, `functools.partial` or made of a function is taken as it is.
     """
 
     def __init__(self, values: Iterable[Any]) -> None:
-        self._functions: dict[types.FunctionType, types.FunctionType] = {}
+        self._values = list(values)
+        self._seen: dict[Function, _Seen] = {}
+        waiting = list(self._values)
+
+        def meet(f: Function) -> Function:
+            if f not in self._seen:
+                self._seen[f] = _Seen(f)
+                waiting.extend(self._seen[f].functions())
+            return f
+
+        while waiting:
+            _with_functions(waiting.pop(), meet)
+
+    def values(self) -> list[Any]:
+        """Return the functions themselves where they would see the same, else copies that do.
+
+        What a copy assigns to its variables, no other run sees.
+        """
+        if all(seen.unchanged() for seen in self._seen.values()):
+            return self._values
+        copies = _Copies(self._seen)
+        return [copies.of(value) for value in self._values]
+
+
+class _Copies:
+    """Copies of functions, which see what they have seen."""
+
+    def __init__(self, seen: dict[Function, _Seen]) -> None:
         self._cells: dict[int, types.CellType] = {}  # functions may share one
         self._globals: dict[int, dict[str, Any]] = {}
-        self._variables: list[_Variable] = []
-        self._waiting: list[types.FunctionType] = []
-        self.values: list[Any] = [self._of(value) for value in values]
-        while self._waiting:
-            self._fill(self._waiting.pop())
+        # Functions may refer to each other: all are there before one is filled.
+        self._copies = {f: self._copy(f, then) for f, then in seen.items()}
+        for f, then in seen.items():
+            self._fill(f, then)
 
-    def unchanged(self) -> bool:
-        """Whether the functions themselves would see the same."""
-        if any(_names(f.__code__) & _LOOKS_UP for f in self._functions):
-            return False
-        return all(variable.now() is variable.before for variable in self._variables)
+    def of(self, value: Any) -> Any:
+        """Return what stands for a value that a variable held."""
+        return _with_functions(value, lambda f: self._copies.get(f, f))
 
-    def _of(self, value: Any) -> Any:
-        """Return what stands for a value that a variable holds."""
-        if isinstance(value, types.MethodType):
-            function = self._of(value.__func__)
-            return types.MethodType(function, value.__self__)
-        if type(value) is functools.partial:
-            return functools.partial(
-                self._of(value.func),
-                *map(self._of, value.args),
-                **{name: self._of(v) for name, v in value.keywords.items()},
-            )
-        if hasattr(type(value), "_recipe"):
-            make, (function, *rest), options = value._recipe()
-            other = self._of(function)
-            return value if other is function else make(other, *rest, **options)
-        if isinstance(value, PickledByName):  # with rules by hand
-            held = {name: self._of(part) for name, part in vars(value).items()}
-            if all(held[name] is part for name, part in vars(value).items()):
-                return value
-            other = copy.copy(value)
-            vars(other).update(held)
-            return other
-        if not isinstance(value, types.FunctionType):
-            return value
-        if value not in self._functions:
-            self._functions[value] = self._copy(value)
-            self._waiting.append(value)
-        return self._functions[value]
-
-    def _copy(self, f: types.FunctionType) -> types.FunctionType:
-        seen = self._seen_by(f)
-        cells = tuple(self._cells.setdefault(id(c), types.CellType()) for c in f.__closure__ or ())
-        copy = types.FunctionType(f.__code__, seen, f.__name__, f.__defaults__, cells)
-        copy.__qualname__, copy.__module__ = f.__qualname__, f.__module__
-        copy.__dict__.update(f.__dict__)
-        return copy
-
-    def _seen_by(self, f: types.FunctionType) -> dict[str, Any]:
-        if _is_of_library(f):
-            return f.__globals__
+    def _copy(self, f: Function, then: _Seen) -> Function:
         module = f.__globals__
-        if id(module) not in self._globals:
-            self._globals[id(module)] = dict(module)
-        return self._globals[id(module)]
+        if not _is_of_library(f):
+            if then.everything is not None or id(module) not in self._globals:
+                seen = self._globals.setdefault(id(module), {})
+                seen.update(then.everything or module)
+            module = self._globals[id(module)]
+        cells = tuple(self._cells.setdefault(id(c), types.CellType()) for c in f.__closure__ or ())
+        made = Function(f.__code__, module, f.__name__, None, cells)
+        made.__qualname__, made.__module__ = f.__qualname__, f.__module__
+        made.__dict__.update(f.__dict__)
+        return made
 
-    def _fill(self, f: types.FunctionType) -> None:
-        copy, named = self._functions[f], f.__kwdefaults__
-        copy.__defaults__ = f.__defaults__ and tuple(map(self._of, f.__defaults__))
-        copy.__kwdefaults__ = named and {name: self._of(value) for name, value in named.items()}
-        for name, outer, inner in zip(
-            f.__code__.co_freevars, f.__closure__ or (), copy.__closure__ or (), strict=True
-        ):
-            held = _Variable(name, outer)
-            self._variables.append(held)
-            if held.before is not _NOTHING:
-                inner.cell_contents = self._of(held.before)
-        if _is_of_library(f):
-            return
-        module, seen = f.__globals__, self._globals[id(f.__globals__)]
-        for name in _names(f.__code__):
-            held = _Variable(name, module)
-            self._variables.append(held)
-            if getattr(held.before, "__globals__", None) is module or _is_made(held.before):
-                seen[name] = self._of(held.before)
-
-
-def snapshot(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `f` with its variables as they are now."""
-    function: Callable[..., Any] = Snapshot([f]).values[0]
-    return function
+    def _fill(self, f: Function, then: _Seen) -> None:
+        made = self._copies[f]
+        made.__defaults__ = then.defaults and tuple(map(self.of, then.defaults))
+        made.__kwdefaults__ = then.named and {n: self.of(v) for n, v in then.named.items()}
+        for cell, before in zip(made.__closure__ or (), then.closure, strict=True):
+            if before is not _NOTHING:
+                cell.cell_contents = self.of(before)
+        for name, before in then.module.items():
+            if before is _NOTHING:
+                made.__globals__.pop(name, None)
+            else:
+                made.__globals__[name] = self.of(before) if then.is_followed(before) else before
