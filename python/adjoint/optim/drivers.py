@@ -142,11 +142,10 @@ def run_search(
         with contextlib.suppress(Exception):  # then it is raised where the point is evaluated
             objective._value(objective.best_x)
     while True:
-        xs = search.ask()
+        asked = search.ask()
         room = limits.maxfun - objective.nfev
-        if room < len(xs):
-            # The points that fit are evaluated, so that the best among them is not lost.
-            xs = xs[: int(max(room, 0))]
+        # The points that fit are evaluated, so that the best among them is not lost.
+        xs = asked[: int(min(max(room, 0), len(asked)))]
         try:
             values = workers(function, xs) if len(xs) else np.empty(0)
         except EvaluationError as error:
@@ -154,7 +153,7 @@ def run_search(
             raise
         _see(objective, xs, values)
         met = target is not None and objective.best_f <= target
-        if room < len(search.ask()) and not met:
+        if len(xs) < len(asked) and not met:
             raise Stop(f"maxfun={limits.maxfun} evaluations are used up")
         if not met:
             search.tell(xs, values)

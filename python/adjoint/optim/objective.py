@@ -437,6 +437,7 @@ class Objective:
         self.nit = self.nfev = self.ngev = self.nhev = 0
         self.best_f = math.inf
         self.best_x: Array = np.array(flat.start.numpy())
+        self._begun = float(np.max(np.abs(self.best_x)))
         self.best_g: Array | None = None
         # The best point without a finite gradient: an answer, but no method can go on from there.
         self.edge_f, self.edge_x = math.inf, self.best_x
@@ -626,8 +627,7 @@ class Objective:
 
     def _far(self, decades: int) -> float:
         """Return a size that parameters reach only where there is no minimum."""
-        begun = float(np.max(np.abs(self.flat.start.numpy())))
-        return (1.0 + begun) * 10.0**decades
+        return (1.0 + self._begun) * 10.0**decades
 
     def stop(self, reason: str) -> NoReturn:
         """End the method."""
