@@ -24,7 +24,7 @@ from adjoint.optim.groups import (
     named,
     split_groups,
 )
-from adjoint.optim.options import check_known
+from adjoint.optim.options import check_entries, check_known
 from adjoint.optim.scaling import ScheduleState, scale_by_learning_rate
 from adjoint.optim.transform import AnyState, Tensors, Transform, as_transform, each
 from adjoint.tree import TreeDef
@@ -254,12 +254,7 @@ class Optimizer(Transform):
         with _named_as(type(self).__name__):
             new = scale_by_learning_rate(value).learning_rate
         if self._groups is None:
-            rate = self._own_rate()
-            old = rate.learning_rate
-            if isinstance(old, ad.Tensor) and isinstance(new, ad.Tensor) and new is not value:
-                with ad.no_grad():
-                    old.rebind_(ad.astype(new, old.dtype))
-            else:
+            if not self._own_rate()._takes(value, new):
                 options = {**self._options, "learning_rate": new}
                 self._rule, self._rate = self._make(**options)
                 self._options = options
@@ -409,15 +404,8 @@ def load_handles(
     check: Callable[[str, ad.Tensor], None] = lambda name, value: None,
 ) -> None:
     """Give handles the values of a snapshot, once all entries are known to fit."""
-    if not isinstance(state_dict, Mapping):
-        raise TypeError(f"[{where}] takes a mapping, not a {type(state_dict).__name__}")
-    missing = [name for name in handles if name not in state_dict]
-    unknown = [name for name in state_dict if name not in handles]
-    if missing or unknown:
-        raise KeyError(
-            f"[{where}] missing entries {missing}, unknown entries {unknown}: the snapshot must "
-            "come from the same optimizer with the same settings over the same parameters"
-        )
+    source = "the same optimizer with the same settings over the same parameters"
+    check_entries(where, state_dict, handles, source)
     values = {name: ad.asarray(state_dict[name]) for name in handles}
     for name, handle in handles.items():
         if values[name].shape != handle.shape:

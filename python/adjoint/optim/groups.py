@@ -89,13 +89,9 @@ class ParamGroup(Mapping[str, Any]):
         if self._rate is None:
             raise AttributeError("[ParamGroup] the rule has no learning rate")
         new = scale_by_learning_rate(value).learning_rate
-        old = self._rate.learning_rate
-        if isinstance(old, ad.Tensor) and isinstance(new, ad.Tensor) and new is not value:
-            with ad.no_grad():  # a compiled step reads this handle
-                old.rebind_(ad.astype(new, old.dtype))
-            return
-        self._options["learning_rate"] = new
-        self._change()
+        if not self._rate._takes(value, new):
+            self._options["learning_rate"] = new
+            self._change()
 
     def _change(self) -> None:
         """Make the rule of the options anew, and keep what there is of the state."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from adjoint.optim.descent import BFGS, LBFGS, ConjugateGradient, SteepestDescent
@@ -20,7 +19,7 @@ from adjoint.optim.newton import newton, newton_cg
 from adjoint.optim.objective import Objective
 from adjoint.optim.options import check_order
 from adjoint.optim.trust_region import trust_exact, trust_ncg
-from adjoint.optim.words import METHODS_ELSEWHERE
+from adjoint.optim.words import METHODS_ELSEWHERE, nearest
 
 __all__ = ["METHODS", "Method", "find_method"]
 
@@ -259,8 +258,8 @@ def find_method(who: str, name: Any, known: list[str]) -> str:
             raise ValueError(
                 f"[{who}] there is no method {name!r} here: use {METHODS_ELSEWHERE[_plain(name)]}"
             )
-        near = get_close_matches(_plain(name), plain, 1, 0.5)
-        hint = f", did you mean {plain[near[0]]!r}?" if near else "."
+        near = nearest(_plain(name), plain)
+        hint = f", did you mean {plain[near]!r}?" if near else "."
         raise ValueError(
             f"[{who}] unknown method {name!r}{hint} There are {', '.join(sorted(known))}"
         )

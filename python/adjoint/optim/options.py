@@ -7,13 +7,22 @@ of first order and the derivative-free searches check their own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from adjoint._arguments import check_count, check_flag, check_number
 from adjoint.optim.words import hint as hint_of
+from adjoint.optim.words import nearest
 
-__all__ = ["DERIVATIVES", "WORDS", "check_known", "check_order", "check_range", "read_options"]
+__all__ = [
+    "DERIVATIVES",
+    "WORDS",
+    "check_entries",
+    "check_known",
+    "check_order",
+    "check_range",
+    "read_options",
+]
 
 # What others call an option, and what it is called here.
 WORDS = {
@@ -79,12 +88,32 @@ def check_known(who: str, what: str, given: Iterable[str], known: Iterable[str])
         said = hint_of(who, name, option=True)
         if said is not None:
             raise TypeError(f"[{who}] {what} has no option {name!r}: {said}")
-        from difflib import get_close_matches  # seldom needed
-
-        near = get_close_matches(str(name), listed, 1, 0.4)
-        hint = f", did you mean {near[0]!r}?" if near else "."
+        near = nearest(str(name), listed, 0.4)
+        hint = f", did you mean {near!r}?" if near else "."
         there = ", ".join(sorted(listed))
         raise TypeError(f"[{who}] {what} has no option {name!r}{hint} There are {there}")
+
+
+def check_entries(who: str, given: Any, wanted: Collection[str], source: str) -> None:
+    """Raise unless a snapshot has the entries that are wanted; `source` says whence one has.
+
+    Examples
+    --------
+    >>> from adjoint.optim.options import check_entries
+    >>> check_entries("SPSA.load_state_dict", [], ["nit", "seed"], "the same method")
+    Traceback (most recent call last):
+        ...
+    TypeError: [SPSA.load_state_dict] takes a mapping, not a list
+    """
+    if not isinstance(given, Mapping):
+        raise TypeError(f"[{who}] takes a mapping, not a {type(given).__name__}")
+    missing = [name for name in wanted if name not in given]
+    unknown = [name for name in given if name not in wanted]
+    if missing or unknown:
+        raise KeyError(
+            f"[{who}] missing entries {missing}, unknown entries {unknown}: the snapshot must come "
+            f"from {source}"
+        )
 
 
 def check_order(who: str, **pair: float) -> None:

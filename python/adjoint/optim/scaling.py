@@ -116,6 +116,19 @@ class scale_by_learning_rate(Scalar):
         self._rate = checked_rate("scale_by_learning_rate", value)
         self.state_type = None if isinstance(self._rate, ad.Tensor) else ScheduleState
 
+    def _takes(self, value: Any, new: Any) -> bool:
+        """Give the tensor that is read a number, which reaches compiled steps.
+
+        False, and nothing is done, where `new`, what a rate makes of `value`, is a Tensor of the
+        caller's or a schedule, or this rate is one: then a rule is made anew.
+        """
+        old = self._rate
+        if not isinstance(old, ad.Tensor) or not isinstance(new, ad.Tensor) or new is value:
+            return False
+        with ad.no_grad():
+            old.rebind_(ad.astype(new, old.dtype))
+        return True
+
     def _start(self, params: Tensors) -> AnyState:
         """Return a count of zero for a schedule."""
         if isinstance(self._rate, ad.Tensor):

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import adjoint as ad
 
-__all__ = ["METHODS_ELSEWHERE", "advise", "check_keywords", "hint", "solver"]
+__all__ = ["METHODS_ELSEWHERE", "advise", "check_keywords", "hint", "nearest", "solver"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -206,6 +206,21 @@ def advise(name: str) -> str:
     return f": the nearest names are {', '.join(near)}" if near else ""
 
 
+def nearest(word: str, known: Iterable[str], least: float = 0.5) -> str | None:
+    """Return the name that is most like a word, None where none has this share in common.
+
+    Examples
+    --------
+    >>> from adjoint.optim.words import nearest
+    >>> nearest("bfsg", ["bfgs", "cg"])
+    'bfgs'
+    """
+    from difflib import get_close_matches  # seldom needed
+
+    found = get_close_matches(word, [*known], 1, least)
+    return found[0] if found else None
+
+
 def hint(kind: str, word: str, *, option: bool = False) -> str | None:
     """Return what to write for a keyword of another library, or None where nobody has it.
 
@@ -249,10 +264,8 @@ def check_keywords(
             continue
         said = hint(kind or who, word)
         if said is None:
-            from difflib import get_close_matches  # seldom needed
-
-            near = get_close_matches(word, names, 1, 0.5)
-            said = f"did you mean {near[0]}=?" if near else f"there are {', '.join(names)}"
+            near = nearest(word, names)
+            said = f"did you mean {near}=?" if near else f"there are {', '.join(names)}"
         ours = said.removeprefix("write ")
         if ours.endswith("=") and ours[:-1].isidentifier():
             raise TypeError(f"[{who}] the parameter is {ours}, not {word}=")

@@ -26,6 +26,7 @@ import adjoint as ad
 from adjoint._arguments import check_int
 from adjoint.optim.bounds import check_box, read_bounds
 from adjoint.optim.objective import Flat
+from adjoint.optim.options import check_entries
 from adjoint.optim.words import check_keywords
 
 __all__ = ["Array", "Search"]
@@ -209,16 +210,8 @@ class Search(abc.ABC):
             If an entry is missing, unknown, or of another kind. Nothing is changed then.
         """
         who = f"{self._name()}.load_state_dict"
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"[{who}] takes a mapping, not a {type(state_dict).__name__}")
         names = self._names()
-        missing = [name for name in names if name not in state_dict]
-        unknown = [name for name in state_dict if name not in names]
-        if missing or unknown:
-            raise KeyError(
-                f"[{who}] missing entries {missing}, unknown entries {unknown}: the snapshot must "
-                "come from the same method"
-            )
+        check_entries(who, state_dict, names, "the same method")
         loaded = {
             attribute: _unpacked(who, name, state_dict[name], attrgetter(attribute)(self))
             for name, attribute in names.items()
