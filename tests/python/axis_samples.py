@@ -13,23 +13,9 @@ import scipy.integrate
 import scipy.special
 
 import adjoint as ad
-from samples import Sample, apart, floats, rng
+from samples import Sample, apart, floats, rng, same_as_numpy
 
 METHODS = ("lower", "higher", "midpoint", "nearest")
-
-
-def _same(
-    name: str, label: str, arguments: tuple[Any, ...], /, *rest: Any, **kwargs: Any
-) -> Sample:
-    """A function that NumPy has under the same name, with the same further arguments."""
-    ours, theirs = getattr(ad, name), getattr(np, name)
-    return Sample(
-        name,
-        label,
-        lambda *t: ours(*t, *rest, **kwargs),
-        lambda *a: theirs(*a, *rest, **kwargs),
-        arguments,
-    )
 
 
 def _fixed(sample: Sample) -> Sample:
@@ -63,12 +49,12 @@ def _entries() -> list[Sample]:
         _inserted("slice", x, slice(None, None, 2), floats(3, 1), 2),
         _inserted("mask", m, mask, floats(3), 1),
         _inserted("none", m, [], floats(), 0),
-        _same("delete", "slice", (m,), slice(None, None, -2), 1),
-        _same("delete", "mask", (m,), mask, axis=1),
-        _same("delete", "negative", (m,), -1, 0),
-        _same("delete", "none", (m,), [], 0),
-        _same("diagflat", "matrix", (m,), 1),
-        _same("partition", "last", (apart(3, 5),), 4),
+        same_as_numpy("delete", "slice", (m,), slice(None, None, -2), 1),
+        same_as_numpy("delete", "mask", (m,), mask, axis=1),
+        same_as_numpy("delete", "negative", (m,), -1, 0),
+        same_as_numpy("delete", "none", (m,), [], 0),
+        same_as_numpy("diagflat", "matrix", (m,), 1),
+        same_as_numpy("partition", "last", (apart(3, 5),), 4),
         *(
             Sample(
                 "partition",
@@ -112,13 +98,13 @@ def _places() -> list[Sample]:
             spots,
         ),
         *(
-            _same("digitize", f"{label}-{right}", (a / 2.0, bins), right)
+            same_as_numpy("digitize", f"{label}-{right}", (a / 2.0, bins), right)
             for label, bins in (("rising", np.array([0.5, 1.0, 2.5])), ("falling", a_falling))
             for right in (False, True)
         ),
-        *(_same("isin", f"{invert}", (a, few), invert=invert) for invert in (False, True)),
-        _same("isin", "floats", (holed, np.array([np.nan, 0.0, 2.0]))),
-        _same("isin", "empty", (holed, np.array([]))),
+        *(same_as_numpy("isin", f"{invert}", (a, few), invert=invert) for invert in (False, True)),
+        same_as_numpy("isin", "floats", (holed, np.array([np.nan, 0.0, 2.0]))),
+        same_as_numpy("isin", "empty", (holed, np.array([]))),
     ]
     return [_fixed(sample) for sample in out]
 
@@ -203,10 +189,10 @@ def _slopes() -> list[Sample]:
         )
 
     return [
-        _same("gradient", "vector", (v,)),
-        _same("gradient", "two", (floats(2),)),
-        _same("gradient", "second-order", (v,), 0.5, edge_order=2),
-        _same("gradient", "axis", (x,), axis=1),
+        same_as_numpy("gradient", "vector", (v,)),
+        same_as_numpy("gradient", "two", (floats(2),)),
+        same_as_numpy("gradient", "second-order", (v,), 0.5, edge_order=2),
+        same_as_numpy("gradient", "axis", (x,), axis=1),
         both("both"),
         both("numbers", 0.5, 2.0),
         both("points", rows, columns),
@@ -228,19 +214,21 @@ def _order_statistics() -> list[Sample]:
     lost = np.array([[1.0, np.nan, 4.0], [np.nan, np.nan, np.nan]])
     q = np.array([0.0, 0.35, 1.0])
     out = [
-        *(_same("quantile", f"{m}-one", (x,), 0.3, axis=0, method=m) for m in METHODS),
-        *(_same("quantile", f"{m}-all", (x,), q, method=m, keepdims=True) for m in METHODS),
-        *(_same("percentile", m, (x,), 40.0, axis=1, method=m) for m in METHODS),
+        *(same_as_numpy("quantile", f"{m}-one", (x,), 0.3, axis=0, method=m) for m in METHODS),
+        *(same_as_numpy("quantile", f"{m}-all", (x,), q, method=m, keepdims=True) for m in METHODS),
+        *(same_as_numpy("percentile", m, (x,), 40.0, axis=1, method=m) for m in METHODS),
     ]
     for label, options in (("all", {}), ("axis", {"axis": 1, "keepdims": True})):
         out += [
-            _same("nanmedian", label, (x,), **options),
-            _same("nanquantile", label, (x,), q, **options),
-            _same("nanquantile", f"{label}-lower", (x,), 0.3, method="lower", **options),
-            _same("nanpercentile", label, (x,), 30.0, **options),
-            _fixed(_same("nanmedian", f"{label}-nan", (holed,), **options)),
-            _fixed(_same("nanquantile", f"{label}-nan", (holed,), q, **options)),
-            _fixed(_same("nanquantile", f"{label}-nearest", (holed,), 0.5, method="nearest")),
+            same_as_numpy("nanmedian", label, (x,), **options),
+            same_as_numpy("nanquantile", label, (x,), q, **options),
+            same_as_numpy("nanquantile", f"{label}-lower", (x,), 0.3, method="lower", **options),
+            same_as_numpy("nanpercentile", label, (x,), 30.0, **options),
+            _fixed(same_as_numpy("nanmedian", f"{label}-nan", (holed,), **options)),
+            _fixed(same_as_numpy("nanquantile", f"{label}-nan", (holed,), q, **options)),
+            _fixed(
+                same_as_numpy("nanquantile", f"{label}-nearest", (holed,), 0.5, method="nearest")
+            ),
         ]
     out.append(
         Sample(
@@ -261,17 +249,17 @@ def _about_nan() -> list[Sample]:
     out = []
     for label, options in (("all", {}), ("axis", {"axis": 1, "keepdims": True})):
         for name in ("nanprod", "nanvar", "nanstd"):
-            out.append(_same(name, label, (x,), **options))
-            out.append(_fixed(_same(name, f"{label}-nan", (holed,), **options)))
+            out.append(same_as_numpy(name, label, (x,), **options))
+            out.append(_fixed(same_as_numpy(name, f"{label}-nan", (holed,), **options)))
         for name in ("nanargmax", "nanargmin"):
-            out.append(_fixed(_same(name, f"{label}-nan", (holed,), **options)))
+            out.append(_fixed(same_as_numpy(name, f"{label}-nan", (holed,), **options)))
     for name in ("nanvar", "nanstd"):
         theirs = partial(getattr(np, name), axis=0, ddof=1)
         call = partial(getattr(ad, name), axis=0, correction=1)
         out.append(Sample(name, "correction", call, theirs, (x,)))
     for name in ("nancumsum", "nancumprod"):
-        out += [_same(name, "flat", (x,)), _same(name, "axis", (x,), axis=0)]
-        out.append(_fixed(_same(name, "nan", (holed,), axis=1)))
+        out += [same_as_numpy(name, "flat", (x,)), same_as_numpy(name, "axis", (x,), axis=0)]
+        out.append(_fixed(same_as_numpy(name, "nan", (holed,), axis=1)))
     return out
 
 
@@ -279,9 +267,9 @@ def _pointwise() -> list[Sample]:
     x, endless = 40 * floats(3, 4), np.array([np.inf, -np.inf, np.nan, 1.0])
     whole = np.array([15, -25, 149, 151])
     return [
-        *(_fixed(_same(name, "edges", (endless,))) for name in ("isposinf", "isneginf")),
-        *(_same(name, "plain", (x,)) for name in ("real", "imag", "conj")),
-        _same("polyval", "cubic", (floats(4), floats(2, 3))),
+        *(_fixed(same_as_numpy(name, "edges", (endless,))) for name in ("isposinf", "isneginf")),
+        *(same_as_numpy(name, "plain", (x,)) for name in ("real", "imag", "conj")),
+        same_as_numpy("polyval", "cubic", (floats(4), floats(2, 3))),
         Sample(
             "select",
             "two",
@@ -296,10 +284,10 @@ def _pointwise() -> list[Sample]:
             lambda a: np.select([a > 31], [a * a], -2.5),
             (40 * apart(3, 4),),
         ),
-        _same("logaddexp2", "pair", (floats(3), floats(3))),
-        _same("logaddexp2", "far", (x, floats(4))),
-        *(_fixed(_same("around", f"{k}", (x,), k)) for k in (0, 2, -1)),
-        _fixed(_same("around", "integers", (whole,), -1)),
+        same_as_numpy("logaddexp2", "pair", (floats(3), floats(3))),
+        same_as_numpy("logaddexp2", "far", (x, floats(4))),
+        *(_fixed(same_as_numpy("around", f"{k}", (x,), k)) for k in (0, 2, -1)),
+        _fixed(same_as_numpy("around", "integers", (whole,), -1)),
         _fixed(
             Sample(
                 "around",
@@ -346,7 +334,7 @@ def _weighted() -> list[Sample]:
             lambda a, w: np.cov(a, aweights=w, fweights=counts, ddof=2),
             (m, shares),
         ),
-        _same("cov", "counts", (m,), fweights=counts),
+        same_as_numpy("cov", "counts", (m,), fweights=counts),
     ]
     return [replace(sample, same_bits=False, tolerance=1e-14) for sample in out]
 

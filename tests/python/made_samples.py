@@ -11,44 +11,30 @@ import numpy as np
 import scipy.special
 
 import adjoint as ad
-from samples import Sample, apart, floats, rng
+from samples import Sample, apart, floats, rng, same_as_numpy
 
 
 def _rows(*cases: tuple[str, str, Callable[..., Any], Callable[..., Any], tuple[Any, ...]]) -> Any:
     return [Sample(*case) for case in cases]
 
 
-def _same(
-    name: str, label: str, arguments: tuple[Any, ...], /, *rest: Any, **kwargs: Any
-) -> Sample:
-    """A function that NumPy has under the same name, with the same further arguments."""
-    ours, theirs = getattr(ad, name), getattr(np, name)
-    return Sample(
-        name,
-        label,
-        lambda *t: ours(*t, *rest, **kwargs),
-        lambda *a: theirs(*a, *rest, **kwargs),
-        arguments,
-    )
-
-
 def _arrangements() -> list[Sample]:
     x, m = floats(2, 3, 4), floats(3, 4)
     return [
-        *(_same(f, f"{k}", (x,), k=k) for f in ("tril", "triu") for k in (-1, 0, 2)),
-        _same("swapaxes", "outer", (x,), 0, -1),
-        _same("ravel", "3-d", (x,)),
-        *(_same("diagonal", f"{k}", (x,), k, 1, 2) for k in (-2, 0, 3, 5)),
-        _same("diagonal", "first", (m,)),
-        _same("trace", "offset", (x,), 1, 2, 0),
-        _same("roll", "flat", (m,), 5),
-        _same("roll", "axis", (m,), -1, axis=1),
-        _same("roll", "several", (x,), (1, -7), axis=(0, 2)),
-        _same("tile", "2-d", (m,), (2, 3)),
-        _same("tile", "more", (m,), (2, 1, 2)),
-        _same("tile", "less", (m,), (2,)),
-        _same("repeat", "flat", (m,), 2),
-        _same("repeat", "axis", (m,), np.array([0, 2, 1]), axis=0),
+        *(same_as_numpy(f, f"{k}", (x,), k=k) for f in ("tril", "triu") for k in (-1, 0, 2)),
+        same_as_numpy("swapaxes", "outer", (x,), 0, -1),
+        same_as_numpy("ravel", "3-d", (x,)),
+        *(same_as_numpy("diagonal", f"{k}", (x,), k, 1, 2) for k in (-2, 0, 3, 5)),
+        same_as_numpy("diagonal", "first", (m,)),
+        same_as_numpy("trace", "offset", (x,), 1, 2, 0),
+        same_as_numpy("roll", "flat", (m,), 5),
+        same_as_numpy("roll", "axis", (m,), -1, axis=1),
+        same_as_numpy("roll", "several", (x,), (1, -7), axis=(0, 2)),
+        same_as_numpy("tile", "2-d", (m,), (2, 3)),
+        same_as_numpy("tile", "more", (m,), (2, 1, 2)),
+        same_as_numpy("tile", "less", (m,), (2,)),
+        same_as_numpy("repeat", "flat", (m,), 2),
+        same_as_numpy("repeat", "axis", (m,), np.array([0, 2, 1]), axis=0),
         *_rows(
             (
                 "unstack",
@@ -79,8 +65,8 @@ def _arrangements() -> list[Sample]:
                 (floats(3), floats(2)),
             ),
         ),
-        _same("diff", "last", (m,)),
-        _same("diff", "twice", (m,), axis=0, n=2),
+        same_as_numpy("diff", "last", (m,)),
+        same_as_numpy("diff", "twice", (m,), axis=0, n=2),
         Sample(
             "diff",
             "ends",
@@ -139,10 +125,12 @@ def _contractions() -> list[Sample]:
             lambda a, b: np.sum(a * b, -2),
             (x, m),
         ),
-        replace(_same("tensordot", "one", (x, y), axes=1), same_bits=False),
-        replace(_same("tensordot", "lists", (x, y), axes=((1, 2), (1, 0))), same_bits=False),
-        replace(_same("tensordot", "none", (floats(2), m), axes=0), same_bits=False),
-        _same("outer", "vectors", (floats(3), floats(2))),
+        replace(same_as_numpy("tensordot", "one", (x, y), axes=1), same_bits=False),
+        replace(
+            same_as_numpy("tensordot", "lists", (x, y), axes=((1, 2), (1, 0))), same_bits=False
+        ),
+        replace(same_as_numpy("tensordot", "none", (floats(2), m), axes=0), same_bits=False),
+        same_as_numpy("outer", "vectors", (floats(3), floats(2))),
     ]
 
 
@@ -175,14 +163,14 @@ def _joins() -> list[Sample]:
         joined("dstack", "vectors", v, floats(3)),
         joined("dstack", "matrices", m, floats(3, 4)),
         *(
-            _same(f, f"{a.ndim}", (a,))
+            same_as_numpy(f, f"{a.ndim}", (a,))
             for f in ("atleast_1d", "atleast_2d", "atleast_3d")
             for a in (floats(), v, m, x)
         ),
-        _same("fliplr", "3-d", (x,)),
-        _same("flipud", "3-d", (x,)),
-        *(_same("diag", f"vector{k}", (v,), k) for k in (-2, 0, 1)),
-        *(_same("diag", f"matrix{k}", (m,), k) for k in (-1, 0, 2)),
+        same_as_numpy("fliplr", "3-d", (x,)),
+        same_as_numpy("flipud", "3-d", (x,)),
+        *(same_as_numpy("diag", f"vector{k}", (v,), k) for k in (-2, 0, 1)),
+        *(same_as_numpy("diag", f"matrix{k}", (m,), k) for k in (-1, 0, 2)),
     ]
 
 
@@ -195,7 +183,7 @@ def _products() -> list[Sample]:
         "cross": ((floats(3), floats(3)), (floats(2, 3), floats(3))),
     }
     return [
-        replace(_same(name, f"{i}", pair), same_bits=False)
+        replace(same_as_numpy(name, f"{i}", pair), same_bits=False)
         for name, cases in pairs.items()
         for i, pair in enumerate(cases)
     ]
@@ -211,13 +199,15 @@ def _order_statistics() -> list[Sample]:
         ("first", {"axis": 0, "keepdims": True}),
         ("both", {"axis": (0, 1), "keepdims": True}),
     ):
-        out.append(_same("median", label, (x,), **kwargs))
-        out.append(_same("quantile", label, (x,), 0.3, **kwargs))
+        out.append(same_as_numpy("median", label, (x,), **kwargs))
+        out.append(same_as_numpy("quantile", label, (x,), 0.3, **kwargs))
         out.append(
-            _same("quantile", f"{label}-several", (x,), np.array([0.0, 0.55, 1.0]), **kwargs)
+            same_as_numpy(
+                "quantile", f"{label}-several", (x,), np.array([0.0, 0.55, 1.0]), **kwargs
+            )
         )
-    out.append(replace(_same("median", "nan", (holed,), axis=1), smooth=False))
-    out.append(replace(_same("quantile", "nan", (holed,), 0.25, axis=1), smooth=False))
+    out.append(replace(same_as_numpy("median", "nan", (holed,), axis=1), smooth=False))
+    out.append(replace(same_as_numpy("quantile", "nan", (holed,), 0.25, axis=1), smooth=False))
     for largest in (True, False):
         sign = -1 if largest else 1
         out.append(
@@ -239,24 +229,25 @@ def _about_nan() -> list[Sample]:
     endless = np.array([np.inf, -np.inf, np.nan, 1.5])
     a, b = np.array([1.0, np.inf, np.nan, 2.0]), np.array([1.0 + 1e-9, np.inf, np.nan, 2.1])
     rows = [
-        _same("nan_to_num", "default", (endless,)),
-        _same("nan_to_num", "given", (endless,), nan=1.0, posinf=2.0, neginf=-3.0),
+        same_as_numpy("nan_to_num", "default", (endless,)),
+        same_as_numpy("nan_to_num", "given", (endless,), nan=1.0, posinf=2.0, neginf=-3.0),
         *(
-            _same(f, k, (holed,), **options)
+            same_as_numpy(f, k, (holed,), **options)
             for f in ("nansum", "nanmean", "nanmax", "nanmin")
             for k, options in (("all", {}), ("axis", {"axis": 1, "keepdims": True}))
         ),
-        *(_same(f, "nan", (holed, x[::-1].copy())) for f in ("fmax", "fmin")),
-        _same("isclose", "default", (a, b)),
-        _same("isclose", "nan", (a, b), rtol=0.1, equal_nan=True),
-        _same("allclose", "default", (a, b)),
-        _same("allclose", "nan", (a, b), rtol=0.1, equal_nan=True),
+        *(same_as_numpy(f, "nan", (holed, x[::-1].copy())) for f in ("fmax", "fmin")),
+        same_as_numpy("isclose", "default", (a, b)),
+        same_as_numpy("isclose", "nan", (a, b), rtol=0.1, equal_nan=True),
+        same_as_numpy("allclose", "default", (a, b)),
+        same_as_numpy("allclose", "nan", (a, b), rtol=0.1, equal_nan=True),
     ]
     plain = [
-        _same(f, "plain", (x,)) for f in ("nansum", "nanmean", "nanmax", "nanmin", "nan_to_num")
+        same_as_numpy(f, "plain", (x,))
+        for f in ("nansum", "nanmean", "nanmax", "nanmin", "nan_to_num")
     ]
     plain += [
-        _same(f, "plain", (x, x + 0.11 * np.where(np.arange(4) % 2, 1, -1)))
+        same_as_numpy(f, "plain", (x, x + 0.11 * np.where(np.arange(4) % 2, 1, -1)))
         for f in ("fmax", "fmin")
     ]
     return [*(replace(row, smooth=False) for row in rows), *plain]
@@ -273,11 +264,12 @@ def _pointwise() -> list[Sample]:
 
     zero = np.array([0.0, 0.0, 1.0])
     return [
-        _same("deg2rad", "plain", (x,)),
-        _same("rad2deg", "plain", (x,)),
-        _same("heaviside", "plain", (apart(3), floats(3))),
+        same_as_numpy("deg2rad", "plain", (x,)),
+        same_as_numpy("rad2deg", "plain", (x,)),
+        same_as_numpy("heaviside", "plain", (apart(3), floats(3))),
         replace(
-            _same("heaviside", "zero", (np.array([0.0, np.nan, -1.0]), floats(3))), smooth=False
+            same_as_numpy("heaviside", "zero", (np.array([0.0, np.nan, -1.0]), floats(3))),
+            smooth=False,
         ),
         special("xlogy", x, positive),
         special("xlogy", zero, np.array([0.0, np.nan, 0.0]), label="zero", smooth=False),
@@ -293,7 +285,7 @@ def _fractions() -> list[Sample]:
     x = np.array([[0.3, -5.0, 1.0], [1e-3, 700.0, -0.25]]) * 1.0001
     powers = np.array([3, -2, 0])
     return [
-        _same("ldexp", "row", (x, powers)),
+        same_as_numpy("ldexp", "row", (x, powers)),
         Sample(
             "frexp",
             "mantissa",
@@ -309,8 +301,8 @@ def _fractions() -> list[Sample]:
             (np.array([0.0, np.inf, np.nan, 5e-324, -3e300, 0.5]),),
             smooth=False,
         ),
-        _same("float_power", "floats", (np.abs(x) + 0.5, floats(3))),
-        replace(_same("float_power", "integers", (np.array([2, -3]),), -3), smooth=False),
+        same_as_numpy("float_power", "floats", (np.abs(x) + 0.5, floats(3))),
+        replace(same_as_numpy("float_power", "integers", (np.array([2, -3]),), -3), smooth=False),
     ]
 
 
@@ -318,7 +310,7 @@ def _integrals() -> list[Sample]:
     x, m = floats(3, 5), floats(4, 6)
     points = np.sort(floats(5))
     return [
-        _same("trapezoid", "steps", (x,), dx=0.3),
+        same_as_numpy("trapezoid", "steps", (x,), dx=0.3),
         Sample("trapezoid", "points", ad.trapezoid, np.trapezoid, (x, points)),
         Sample(
             "trapezoid",
@@ -327,10 +319,10 @@ def _integrals() -> list[Sample]:
             lambda a, p: np.trapezoid(a, p, axis=0),
             (x, np.sort(floats(3))),
         ),
-        replace(_same("cov", "rows", (m,)), same_bits=False),
-        replace(_same("cov", "columns", (m,), rowvar=False, bias=True), same_bits=False),
-        replace(_same("cov", "vector", (points,), ddof=0), same_bits=False),
-        replace(_same("corrcoef", "rows", (m,)), same_bits=False),
+        replace(same_as_numpy("cov", "rows", (m,)), same_bits=False),
+        replace(same_as_numpy("cov", "columns", (m,), rowvar=False, bias=True), same_bits=False),
+        replace(same_as_numpy("cov", "vector", (points,), ddof=0), same_bits=False),
+        replace(same_as_numpy("corrcoef", "rows", (m,)), same_bits=False),
         Sample(
             "one_hot",
             "classes",
@@ -371,14 +363,14 @@ def _pieces() -> list[Sample]:
         _each("hsplit", "equal", (x,), 3),
         _each("hsplit", "vector", (v,), [2]),
         _each("dsplit", "equal", (x,), 2),
-        _same("pad", "int", (m,), 2),
-        _same("pad", "pair", (m,), (1, 2)),
-        _same("pad", "pairs", (m,), ((1, 0), (0, 3)), constant_values=2.5),
-        _same("pad", "one-pair", (m,), ((2, 1),)),
-        _same("pad", "0-d", (floats(),), 3),
-        *(_same("pad", mode, (m,), ((1, 2), (2, 0)), mode=mode) for mode in modes),
-        *(_same("pad", f"{mode}-far", (floats(3),), (8, 9), mode=mode) for mode in modes),
-        *(_same("pad", f"{mode}-one", (floats(1),), (2, 3), mode=mode) for mode in modes),
+        same_as_numpy("pad", "int", (m,), 2),
+        same_as_numpy("pad", "pair", (m,), (1, 2)),
+        same_as_numpy("pad", "pairs", (m,), ((1, 0), (0, 3)), constant_values=2.5),
+        same_as_numpy("pad", "one-pair", (m,), ((2, 1),)),
+        same_as_numpy("pad", "0-d", (floats(),), 3),
+        *(same_as_numpy("pad", mode, (m,), ((1, 2), (2, 0)), mode=mode) for mode in modes),
+        *(same_as_numpy("pad", f"{mode}-far", (floats(3),), (8, 9), mode=mode) for mode in modes),
+        *(same_as_numpy("pad", f"{mode}-one", (floats(1),), (2, 3), mode=mode) for mode in modes),
         Sample(
             "pad",
             "value",
@@ -386,16 +378,16 @@ def _pieces() -> list[Sample]:
             lambda a, c: np.pad(a, 1, constant_values=c),
             (v, floats()),
         ),
-        *(_same("rot90", f"{k}", (x,), k) for k in (-1, 0, 1, 2, 7)),
-        _same("rot90", "axes", (x,), 1, (2, 0)),
-        _same("append", "flat", (m, v)),
-        _same("append", "axis", (m, floats(2, 4)), axis=0),
-        _same("delete", "axis", (m,), [1, -1], axis=1),
-        _same("delete", "int", (m,), 1, 0),
-        _same("delete", "flat", (m,), [0, 5, 5]),
-        _same("vander", "square", (v,)),
+        *(same_as_numpy("rot90", f"{k}", (x,), k) for k in (-1, 0, 1, 2, 7)),
+        same_as_numpy("rot90", "axes", (x,), 1, (2, 0)),
+        same_as_numpy("append", "flat", (m, v)),
+        same_as_numpy("append", "axis", (m, floats(2, 4)), axis=0),
+        same_as_numpy("delete", "axis", (m,), [1, -1], axis=1),
+        same_as_numpy("delete", "int", (m,), 1, 0),
+        same_as_numpy("delete", "flat", (m,), [0, 5, 5]),
+        same_as_numpy("vander", "square", (v,)),
         Sample("vander", "columns", lambda t: ad.vander(t, 3), lambda a: np.vander(a, 3), (v,)),
-        _same("vander", "increasing", (v,), 4, increasing=True),
+        same_as_numpy("vander", "increasing", (v,), 4, increasing=True),
         _flat("flatten", x),
         _flat("copy", m),
         _flat("clone", m),
@@ -568,11 +560,11 @@ def _bins() -> list[Sample]:
 def _averages() -> list[Sample]:
     x = apart(3, 4)
     return [
-        _same("percentile", "all", (x,), 30.0),
-        _same("percentile", "several", (x,), np.array([0.0, 12.5, 100.0]), axis=0),
-        _same("ptp", "all", (x,)),
-        _same("ptp", "axis", (x,), axis=1, keepdims=True),
-        _same("average", "all", (x,)),
+        same_as_numpy("percentile", "all", (x,), 30.0),
+        same_as_numpy("percentile", "several", (x,), np.array([0.0, 12.5, 100.0]), axis=0),
+        same_as_numpy("ptp", "all", (x,)),
+        same_as_numpy("ptp", "axis", (x,), axis=1, keepdims=True),
+        same_as_numpy("average", "all", (x,)),
         Sample(
             "average",
             "weights",
@@ -597,7 +589,7 @@ def _searches() -> list[Sample]:
         call, reference = partial(ad.cumulative_sum, **kwargs), partial(np.cumulative_sum, **kwargs)
         out.append(Sample("cumulative_sum", label, call, reference, (m,)))
     for name in ("cumsum", "cumprod"):
-        out += [_same(name, "flat", (m,)), _same(name, "axis", (m,), axis=0)]
+        out += [same_as_numpy(name, "flat", (m,)), same_as_numpy(name, "axis", (m,), axis=0)]
     for side in ("left", "right"):
         found = partial(ad.searchsorted, side=side)
         reference = partial(np.searchsorted, side=side)
@@ -615,7 +607,7 @@ def _other_names() -> list[Sample]:
         Sample("norm", "all", ad.norm, np.linalg.norm, (x,)),
         Sample("norm", "axis", partial(ad.norm, axis=1), partial(np.linalg.norm, axis=1), (x,)),
         *(
-            replace(_same(name, label, (m, other)), smooth=False)
+            replace(same_as_numpy(name, label, (m, other)), smooth=False)
             for name in ("array_equal", "array_equiv")
             for label, other in (("same", m), ("other", nearly), ("row", m[:1]), ("misfit", x))
         ),
@@ -626,11 +618,11 @@ def _other_names() -> list[Sample]:
             lambda *a: np.column_stack(a),
             (floats(4), m, floats(4)),
         ),
-        _same("vdot", "vectors", (v, floats(3))),
-        _same("vdot", "matrices", (m, floats(2, 6))),
-        _same("unwrap", "last", (angles,)),
-        _same("unwrap", "axis", (angles,), axis=0, period=3.0),
-        _same("unwrap", "discont", (angles,), discont=4.5),
+        same_as_numpy("vdot", "vectors", (v, floats(3))),
+        same_as_numpy("vdot", "matrices", (m, floats(2, 6))),
+        same_as_numpy("unwrap", "last", (angles,)),
+        same_as_numpy("unwrap", "axis", (angles,), axis=0, period=3.0),
+        same_as_numpy("unwrap", "discont", (angles,), discont=4.5),
     ]
 
 

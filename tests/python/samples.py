@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+import adjoint as ad
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -44,3 +46,17 @@ def apart(*shape: int) -> Any:
     """Values in random order, no two closer than 0.3: no tie within a step of differences."""
     count = int(np.prod(shape))
     return (rng.permutation(count) * 0.3 - 0.15 * count).reshape(shape)
+
+
+def same_as_numpy(
+    name: str, label: str, arguments: tuple[Any, ...], /, *rest: Any, **kwargs: Any
+) -> Sample:
+    """A function that NumPy has under the same name, with the same further arguments."""
+    ours, theirs = getattr(ad, name), getattr(np, name)
+    return Sample(
+        name,
+        label,
+        lambda *t: ours(*t, *rest, **kwargs),
+        lambda *a: theirs(*a, *rest, **kwargs),
+        arguments,
+    )
