@@ -356,10 +356,6 @@ Level open_level(const Node* box) {
   return levels[box->level - 1];
 }
 
-}  // namespace
-
-namespace {
-
 /// The value with `change(innermost)` below the same duals and batches, without tangents.
 template <class Change>
 Tensor with_innermost(const Tensor& x, Change change) {
