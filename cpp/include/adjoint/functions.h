@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "adjoint/along_axes.h"
 #include "adjoint/axes.h"
 #include "adjoint/index.h"
 #include "adjoint/tensor.h"
@@ -309,35 +310,6 @@ Tensor isfinite(const Tensor& x);
 /// Whether the sign bit is set: of negative numbers, and of -0.
 Tensor signbit(const Tensor& x);
 
-/// Sum over one axis, several, or all; narrow integers are summed in 64 bits.
-Tensor sum(const Tensor& x, const Axes& axis = {}, bool keepdims = false,
-           std::optional<DType> dtype = {});
-
-/// Product over one axis, several, or all; narrow integers are multiplied in 64 bits.
-Tensor prod(const Tensor& x, const Axes& axis = {}, bool keepdims = false,
-            std::optional<DType> dtype = {});
-
-/// Maximum over one axis, several, or all; ties share the derivative equally.
-Tensor max(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// Minimum over one axis, several, or all; ties share the derivative equally.
-Tensor min(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// Whether any element holds.
-Tensor any(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// Whether every element holds.
-Tensor all(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// The arithmetic mean over one axis, several, or all.
-Tensor mean(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// The variance; the divisor is the count minus `correction`.
-Tensor var(const Tensor& x, const Axes& axis = {}, double correction = 0.0, bool keepdims = false);
-
-/// The standard deviation; its derivative at a constant is 0.
-Tensor std_(const Tensor& x, const Axes& axis = {}, double correction = 0.0, bool keepdims = false);
-
 /// The same elements in another shape; one extent may be -1.
 Tensor reshape(const Tensor& x, Tensor::Shape shape);
 
@@ -350,26 +322,8 @@ Tensor matrix_transpose(const Tensor& x);
 /// Axes moved to other positions.
 Tensor moveaxis(const Tensor& x, Tensor::Shape source, Tensor::Shape destination);
 
-/// A new axis of length one.
-Tensor expand_dims(const Tensor& x, int axis = 0);
-
-/// Without the given axes, which have length one; without all such axes where none is given.
-Tensor squeeze(const Tensor& x, const Axes& axis = {});
-
 /// Repeated to a larger shape.
 Tensor broadcast_to(const Tensor& x, Tensor::Shape shape);
-
-/// Elements in reverse along the axes.
-Tensor flip(const Tensor& x, const Axes& axis = {});
-
-/// Tensors joined along an axis; of all elements where it is None.
-Tensor concat(std::span<const Tensor> arrays, std::optional<int> axis = 0);
-
-/// Tensors joined along a new axis.
-Tensor stack(std::span<const Tensor> arrays, int axis = 0);
-
-/// Entries along an axis, chosen by a 1-d integer tensor.
-Tensor take(const Tensor& x, const Tensor& indices, std::optional<int> axis = {});
 
 /// A tensor of zeros; float64 unless `dtype` says otherwise.
 Tensor zeros(Tensor::Shape shape, std::optional<DType> dtype = {});
@@ -396,20 +350,11 @@ Tensor eye(std::int64_t n_rows, std::optional<std::int64_t> n_cols = {}, std::in
 /// The matrix product; leading axes are stacks and broadcast.
 Tensor matmul(const Tensor& x1, const Tensor& x2);
 
-/// The elements in order along an axis; nan counts as larger than every number.
-Tensor sort(const Tensor& x, int axis = -1, bool descending = false, bool stable = true);
-
-/// The indices that put the elements in order along an axis.
-Tensor argsort(const Tensor& x, int axis = -1, bool descending = false, bool stable = true);
-
 /// The lower triangles of matrices: zeros above the k-th diagonal.
 Tensor tril(const Tensor& x, std::int64_t k = 0);
 
 /// The upper triangles of matrices: zeros below the k-th diagonal.
 Tensor triu(const Tensor& x, std::int64_t k = 0);
-
-/// Two axes exchanged.
-Tensor swapaxes(const Tensor& x, int axis1, int axis2);
 
 /// All elements in one axis.
 Tensor ravel(const Tensor& x);
@@ -424,25 +369,8 @@ Tensor copy(const Tensor& x);
 /// `copy` by PyTorch's name; derivatives pass.
 Tensor clone(const Tensor& x);
 
-/// Diagonals of the matrices in two axes, as a new last axis.
-Tensor diagonal(const Tensor& x, std::int64_t offset = 0, int axis1 = 0, int axis2 = 1);
-
-/// Sums of the diagonals of the matrices in two axes.
-Tensor trace(const Tensor& x, std::int64_t offset = 0, int axis1 = 0, int axis2 = 1,
-             std::optional<DType> dtype = {});
-
-/// Elements moved along axes; those that leave at one end enter at the other.
-Tensor roll(const Tensor& x, Tensor::Shape shift, const Axes& axis = {});
-
 /// The whole tensor repeated along each axis.
 Tensor tile(const Tensor& x, Tensor::Shape repetitions);
-
-/// Each entry repeated along an axis; of all elements where it is None. `tile` repeats the whole.
-Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& repeats,
-              std::optional<int> axis = {});
-
-/// The entries along an axis, one tensor each.
-std::vector<Tensor> unstack(const Tensor& x, int axis = 0);
 
 /// Each tensor repeated to the shape that all of them broadcast to.
 std::vector<Tensor> broadcast_arrays(std::span<const Tensor> arrays);
@@ -450,33 +378,11 @@ std::vector<Tensor> broadcast_arrays(std::span<const Tensor> arrays);
 /// Coordinates of a grid, from those of each axis.
 std::vector<Tensor> meshgrid(std::span<const Tensor> arrays, std::string_view indexing = "xy");
 
-/// Differences of neighbours along an axis, taken n times.
-Tensor diff(const Tensor& x, int axis = -1, std::int64_t n = 1,
-            const std::optional<Tensor>& prepend = {}, const std::optional<Tensor>& append = {});
-
-/// How many elements are not zero.
-Tensor count_nonzero(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// Entries along an axis, each row by indices of its own.
-Tensor take_along_axis(const Tensor& x, const Tensor& indices, int axis = -1);
-
-/// Sums of products along an axis; the other axes broadcast.
-Tensor vecdot(const Tensor& x1, const Tensor& x2, int axis = -1);
-
 /// Sums of products over pairs of axes: the last `axes` of x1 with the first of x2, or two lists.
 Tensor tensordot(const Tensor& x1, const Tensor& x2, const AxisPairs& axes = 2);
 
 /// All products of an element of one and an element of the other.
 Tensor outer(const Tensor& x1, const Tensor& x2);
-
-/// The logarithm of the sum of exponentials, without overflow: -inf where there are none.
-Tensor logsumexp(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// The logarithm of the softmax, without overflow.
-Tensor log_softmax(const Tensor& x, const Axes& axis = -1);
-
-/// Exponentials as shares of their sum along an axis; nan where one of them is inf.
-Tensor softmax(const Tensor& x, const Axes& axis = -1);
 
 /// With at least one axis.
 Tensor atleast_1d(const Tensor& x);
@@ -513,22 +419,6 @@ Tensor inner(const Tensor& x1, const Tensor& x2);
 
 /// The Kronecker product: each element of x1 times all of x2.
 Tensor kron(const Tensor& x1, const Tensor& x2);
-
-/// The cross product of vectors of three entries; other axes broadcast.
-Tensor cross(const Tensor& x1, const Tensor& x2, int axis = -1);
-
-/// The largest value less the least.
-Tensor ptp(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// The mean over one axis, several, or all, with weights if given: of the shape of x, or one for
-/// each entry along the axis.
-Tensor average(const Tensor& x, const Axes& axis = {}, const std::optional<Tensor>& weights = {},
-               bool keepdims = false);
-
-/// The k largest entries along an axis in descending order, or the k smallest in ascending order,
-/// and where they are. Gives (values, indices).
-std::tuple<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis = -1,
-                                bool largest = true);
 
 /// The larger one; the other one of a nan.
 Tensor fmax(const Tensor& x1, const Tensor& x2);
@@ -576,106 +466,10 @@ Tensor corrcoef(const Tensor& x, bool rowvar = true);
 /// A new last axis with 1 at the index x and 0 elsewhere, also for an x outside.
 Tensor one_hot(const Tensor& x, std::int64_t num_classes, std::optional<DType> dtype = {});
 
-/// The middle value over one axis, several, or all; nan where one is nan.
-Tensor median(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// The middle value of what is not nan.
-Tensor nanmedian(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// Values below which the share q lies; nan where one is nan.
-Tensor quantile(const Tensor& x, const Tensor& q, const Axes& axis = {},
-                std::string_view method = "linear", bool keepdims = false);
-
-/// Values below which q percent lie: `quantile` of q / 100.
-Tensor percentile(const Tensor& x, const Tensor& q, const Axes& axis = {},
-                  std::string_view method = "linear", bool keepdims = false);
-
-/// Values below which the share q of what is not nan lies: see `quantile`.
-Tensor nanquantile(const Tensor& x, const Tensor& q, const Axes& axis = {},
-                   std::string_view method = "linear", bool keepdims = false);
-
-/// Values below which q percent of what is not nan lie: `nanquantile` of q / 100.
-Tensor nanpercentile(const Tensor& x, const Tensor& q, const Axes& axis = {},
-                     std::string_view method = "linear", bool keepdims = false);
-
 /// Other numbers in the place of nan and infinities: the largest finite ones of the dtype, where
 /// none are given.
 Tensor nan_to_num(const Tensor& x, double nan = 0.0, std::optional<double> posinf = {},
                   std::optional<double> neginf = {});
-
-/// The sum of what is not nan.
-Tensor nansum(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// The mean of what is not nan.
-Tensor nanmean(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// The maximum of what is not nan.
-Tensor nanmax(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// The minimum of what is not nan.
-Tensor nanmin(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// The product of what is not nan.
-Tensor nanprod(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
-
-/// The variance of what is not nan; the divisor is the count of that minus `correction`.
-Tensor nanvar(const Tensor& x, const Axes& axis = {}, double correction = 0.0,
-              bool keepdims = false);
-
-/// The standard deviation of what is not nan: the root of `nanvar`.
-Tensor nanstd(const Tensor& x, const Axes& axis = {}, double correction = 0.0,
-              bool keepdims = false);
-
-/// Sums of what is not nan up to each entry along an axis; of all elements in one axis where none
-/// is given.
-Tensor nancumsum(const Tensor& x, std::optional<int> axis = {});
-
-/// Products of what is not nan up to each entry along an axis; of all elements in one axis where
-/// none is given.
-Tensor nancumprod(const Tensor& x, std::optional<int> axis = {});
-
-/// The index of the first maximum of what is not nan. Raises ValueError where all is.
-Tensor nanargmax(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
-
-/// The index of the first minimum of what is not nan. Raises ValueError where all is.
-Tensor nanargmin(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
-
-/// The largest entry up to each one along an axis, and where it is: of equal ones the last, which
-/// has the derivative. From a nan on all are nan. Gives (values, indices).
-std::tuple<Tensor, Tensor> cummax(const Tensor& x, int axis = -1);
-
-/// The smallest entry up to each one along an axis, and where it is: of equal ones the last, which
-/// has the derivative. From a nan on all are nan. Gives (values, indices).
-std::tuple<Tensor, Tensor> cummin(const Tensor& x, int axis = -1);
-
-/// The logarithm of the sum of exponentials of all entries up to each one along an axis, without
-/// overflow.
-Tensor logcumsumexp(const Tensor& x, int axis = -1);
-
-/// The integral along an axis by the trapezoidal rule, at points x or dx apart.
-Tensor trapezoid(const Tensor& y, const std::optional<Tensor>& x = {}, double dx = 1.0,
-                 int axis = -1);
-
-/// Integrals from the first point to each other one along an axis by the trapezoidal rule, at
-/// points x or dx apart; with initial=0 to the first one too.
-Tensor cumulative_trapezoid(const Tensor& y, const std::optional<Tensor>& x = {}, double dx = 1.0,
-                            int axis = -1, std::optional<double> initial = {});
-
-/// Slopes of values on a grid along one axis, several, or all: one tensor for each, or only one.
-std::vector<Tensor> gradient(const Tensor& x, std::span<const Tensor> spacing,
-                             const Axes& axis = {}, std::int64_t edge_order = 1);
-
-/// Values joined to the end of an axis; of all elements in one axis where it is None.
-Tensor append(const Tensor& x, const Tensor& values, std::optional<int> axis = {});
-
-/// With values put in before the entries that obj names along an axis; of all elements in one axis
-/// where it is None.
-Tensor insert(const Tensor& x, const Places& obj, const Tensor& values,
-              std::optional<int> axis = {});
-
-/// Without the entries that obj names along an axis: an int, a list of ints, a slice or a mask of
-/// bools; of all elements in one axis where it is None.
-Tensor delete_(const Tensor& x, const Places& obj, std::optional<int> axis = {});
 
 /// The index along each axis of elements that are counted in the order of rows.
 std::vector<Tensor> unravel_index(const Tensor& indices, Tensor::Shape shape);
@@ -685,15 +479,6 @@ Tensor ravel_multi_index(std::span<const Tensor> multi_index, Tensor::Shape dims
 
 /// The matrix that has all elements of x on its k-th diagonal.
 Tensor diagflat(const Tensor& x, std::int64_t k = 0);
-
-/// Entries in an order in which the kth ones are where sorting puts them, smaller ones before and
-/// larger ones after: all of them are sorted. Of all elements in one axis where it is None.
-Tensor partition(const Tensor& x, const std::vector<std::int64_t>& kth,
-                 std::optional<int> axis = -1);
-
-/// The indices that bring entries into the order of `partition`.
-Tensor argpartition(const Tensor& x, const std::vector<std::int64_t>& kth,
-                    std::optional<int> axis = -1);
 
 /// The number of the bin of each element, among bounds that rise or fall: 0 before the first, their
 /// count after the last. A bound belongs to the bin after it, with `right` to the one before.
@@ -713,12 +498,6 @@ Tensor convolve(const Tensor& a, const Tensor& v, std::string_view mode = "full"
 /// the longer one has entries ('same'), or all ('full').
 Tensor correlate(const Tensor& a, const Tensor& v, std::string_view mode = "valid");
 
-/// Pieces along an axis: equal ones, or those between the given indices.
-std::vector<Tensor> split(const Tensor& x, const Known& indices_or_sections, int axis = 0);
-
-/// Pieces along an axis like those of `split`, whose lengths may differ by one.
-std::vector<Tensor> array_split(const Tensor& x, const Known& indices_or_sections, int axis = 0);
-
 /// Pieces along the first axis, like those of `split`.
 std::vector<Tensor> vsplit(const Tensor& x, const Known& indices_or_sections);
 
@@ -731,10 +510,6 @@ std::vector<Tensor> dsplit(const Tensor& x, const Known& indices_or_sections);
 /// More entries before and after those of each axis.
 Tensor pad(const Tensor& x, const Known& pad_width, std::string_view mode = "constant",
            const Tensor& constant_values = 0);
-
-/// Turned k times by 90 degrees in the plane of two axes, the first two if none are given, from the
-/// first of them to the second.
-Tensor rot90(const Tensor& m, std::int64_t k = 1, const Axes& axes = {});
 
 /// Ones at and below the k-th diagonal of an n by m matrix, zeros above it.
 Tensor tri(std::int64_t n, std::optional<std::int64_t> m = {}, std::int64_t k = 0,
@@ -759,10 +534,6 @@ Tensor vander(const Tensor& x, std::optional<std::int64_t> n = {}, bool increasi
 
 /// x where it is positive, else 0; a nan stays one. The derivative at 0 is 0.
 Tensor relu(const Tensor& x);
-
-/// `linalg.norm` by a shorter name.
-Tensor norm(const Tensor& x, const std::optional<std::variant<double, std::string>>& ord = {},
-            const Axes& axis = {}, bool keepdims = false);
 
 /// Whether the shapes are the same and all elements equal, as one bool; with `equal_nan` a nan
 /// equals a nan.
@@ -820,12 +591,6 @@ Tensor geomspace(double start, double stop, std::int64_t num = 50, bool endpoint
 Tensor logspace(double start, double stop, std::int64_t num = 50, bool endpoint = true,
                 double base = 10.0, std::optional<DType> dtype = {});
 
-/// Angles without jumps: where neighbours along an axis differ by more than half a period, and not
-/// less than `discont`, whole periods are added to what follows. Its derivative is that of x, as
-/// the periods are constants.
-Tensor unwrap(const Tensor& x, std::optional<double> discont = {}, int axis = -1,
-              double period = 6.283185307179586);
-
 /// The piecewise linear function through the points (xp, fp), of ascending xp, at x.
 Tensor interp(const Tensor& x, const Tensor& xp, const Tensor& fp,
               const std::optional<Tensor>& left = {}, const std::optional<Tensor>& right = {});
@@ -844,26 +609,6 @@ std::tuple<Tensor, Tensor> histogram(const Tensor& x, const Known& bins = 10,
                                      const std::optional<Tensor>& range = {},
                                      const std::optional<Tensor>& weights = {},
                                      bool density = false);
-
-/// The index of the first maximum.
-Tensor argmax(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
-
-/// The index of the first minimum.
-Tensor argmin(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
-
-/// Sums of all entries up to each one along an axis; narrow integers in 64 bits.
-Tensor cumulative_sum(const Tensor& x, std::optional<int> axis = {},
-                      std::optional<DType> dtype = {}, bool include_initial = false);
-
-/// Products of all entries up to each one along an axis.
-Tensor cumulative_prod(const Tensor& x, std::optional<int> axis = {},
-                       std::optional<DType> dtype = {}, bool include_initial = false);
-
-/// `cumulative_sum`, of all elements in one axis where none is given.
-Tensor cumsum(const Tensor& x, std::optional<int> axis = {}, std::optional<DType> dtype = {});
-
-/// `cumulative_prod`, of all elements in one axis where none is given.
-Tensor cumprod(const Tensor& x, std::optional<int> axis = {}, std::optional<DType> dtype = {});
 
 /// Where to put the values x2 into the sorted row x1: before or after equal ones.
 Tensor searchsorted(const Tensor& x1, const Tensor& x2, std::string_view side = "left",
