@@ -23,6 +23,11 @@ Tensor without_nan(const Tensor& x, double value) {
   return is_floating(x.dtype()) ? where(isnan(x), scalar_like(x, value), x) : x;
 }
 
+/// How many entries are not nan, in the dtype of x.
+Tensor count_but_nan(const Tensor& x, const Axes& axis, bool keepdims) {
+  return sum(astype(logical_not(isnan(x)), x.dtype()), axis, keepdims);
+}
+
 }  // namespace
 
 Tensor nan_to_num(const Tensor& x, double nan, std::optional<double> posinf,
@@ -52,7 +57,7 @@ Tensor nansum(const Tensor& x, const Axes& axis, bool keepdims) {
 
 Tensor nanmean(const Tensor& x, const Axes& axis, bool keepdims) {
   const Tensor f = in_floating(x);
-  return nansum(f, axis, keepdims) / sum(astype(logical_not(isnan(f)), f.dtype()), axis, keepdims);
+  return nansum(f, axis, keepdims) / count_but_nan(f, axis, keepdims);
 }
 [[maybe_unused]] static const FunctionRecord& nanmean_function =
     nan_family.offer({.name = "nanmean",
@@ -100,9 +105,8 @@ Tensor nanprod(const Tensor& x, const Axes& axis, bool keepdims) {
 
 Tensor nanvar(const Tensor& x, const Axes& axis, double correction, bool keepdims) {
   const Tensor f = in_floating(x);
-  const Tensor count = sum(astype(logical_not(isnan(f)), f.dtype()), axis, keepdims);
   const Tensor apart = without_nan(f - nanmean(f, axis, true), 0);
-  const Tensor divisor = maximum(count - correction, scalar_like(f, 0));
+  const Tensor divisor = maximum(count_but_nan(f, axis, keepdims) - correction, scalar_like(f, 0));
   return sum(square(apart), axis, keepdims) / divisor;
 }
 [[maybe_unused]] static const FunctionRecord& nanvar_function =
