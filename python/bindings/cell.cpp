@@ -118,8 +118,8 @@ namespace {
 // Whether a derivative may lead through the value.
 bool has_derivative(const Node* n) {
   const auto& levels = thread_state().levels;
-  for (;; n = n->primal) {
-    if (n->requires_grad || (n->box == Box::dual && n->tangent)) return true;
+  for (;; n = n->boxed.primal) {
+    if (n->requires_grad || (n->box == Box::dual && n->boxed.tangent)) return true;
     if (n->box == Box::trace)
       return n->level <= levels.size() && levels[n->level - 1u].trace &&
              levels[n->level - 1u].trace->moves(n);

@@ -112,7 +112,7 @@ py::list results(const IntrusivePtr<const Callee>& callee, const py::sequence& i
 
 bool is_batched(const py::object& x) {
   for (const Node* n = read_node(as_tensor(x.ptr())); n->level && n->box != Box::trace;
-       n = n->primal)
+       n = n->boxed.primal)
     if (n->box == Box::batch) return true;
   return false;
 }

@@ -243,7 +243,7 @@ Tensor known_from_python(PyObject* o, std::optional<DType> dtype, std::optional<
   } else {
     raise_not_data(o, op);
   }
-  if (copy == false && !t.node()->storage && (number_kind(o) || is_sequence(o)))
+  if (copy == false && !t.node()->stored.storage && (number_kind(o) || is_sequence(o)))
     raise(ErrorKind::value, op, "copy=False, but a " + type_name(o) + " can only be copied");
   return t;
 }

@@ -75,7 +75,7 @@ py::list attach_derivative(const py::sequence& values, const py::sequence& input
 }
 
 void list_batches(const Tensor& x, SmallVector<std::uint16_t, 4>& out) {
-  for (const Node* n = x.node(); n->level && n->box != Box::trace; n = n->primal)
+  for (const Node* n = x.node(); n->level && n->box != Box::trace; n = n->boxed.primal)
     if (n->box == Box::batch && std::ranges::find(out, n->level) == out.end())
       out.push_back(n->level);
 }
@@ -297,7 +297,7 @@ class Apart {
 py::tuple batch_levels(const py::object& x) {
   py::set out;
   const Node* n = read_node(as_tensor(x.ptr()));
-  for (; n->level && n->box != Box::trace; n = n->primal)
+  for (; n->level && n->box != Box::trace; n = n->boxed.primal)
     if (n->box == Box::batch) out.add(n->level);
   return py::make_tuple(py::frozenset(out), n->level);
 }

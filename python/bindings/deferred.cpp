@@ -21,7 +21,7 @@ class PlainValues {
       for (const py::object& leaf : leaves) {
         if (!is_tensor(leaf.ptr())) continue;
         Node* node = as_tensor(leaf.ptr())->node;
-        while (node->level > 0 && node->box == Box::dual) node = node->primal;
+        while (node->level > 0 && node->box == Box::dual) node = node->boxed.primal;
         if (node->level > 0) continue;
         held_.push_back(Tensor::share(node));
         nodes_.push_back(node);

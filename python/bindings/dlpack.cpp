@@ -86,7 +86,7 @@ Managed* export_value(Tensor value) {
   Exported<Managed>* e = owned.get();
   e->value = std::move(value);
   Node* n = e->value.node();
-  if (n->storage) n->storage->mark_exported();
+  if (n->stored.storage) n->stored.storage->mark_exported();
   for (const std::int64_t extent : n->layout.shape()) e->dims.push_back(extent);
   for (const std::int64_t stride : n->layout.strides()) e->dims.push_back(stride);
   const int nd = n->layout.ndim();

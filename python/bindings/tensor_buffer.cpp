@@ -265,7 +265,7 @@ int tensor_getbuffer(PyObject* self, Py_buffer* view, int flags) noexcept {
     } else if ((flags & PyBUF_F_CONTIGUOUS) == PyBUF_F_CONTIGUOUS && n->layout.ndim() > 1) {
       raise(ErrorKind::buffer, "buffer", "column-major memory is not available: use x.T");
     }
-    if (n->storage) n->storage->mark_exported();
+    if (n->stored.storage) n->stored.storage->mark_exported();
     const auto item = static_cast<Py_ssize_t>(itemsize(n->dtype));
     for (const std::int64_t extent : n->layout.shape()) kept->dims.push_back(extent);
     for (const std::int64_t stride : n->layout.strides()) kept->dims.push_back(stride * item);
@@ -310,7 +310,7 @@ Node* node_over(const ForeignBlock& block, std::optional<bool> copy, void* owner
   Tensor node = Tensor::adopt(new_node(block.dtype, std::move(layout)));
   auto* kept = new Owner{owner, release};
   guard.owner = nullptr;
-  node.node()->storage =
+  node.node()->stored.storage =
       Storage::foreign(block.data, bytes, kept, release_owner_with_lock).detach();
   return node.detach_node();
 }

@@ -207,7 +207,7 @@ PyObject* tolist(PyObject* self, PyObject*) noexcept {
 PyObject* detach(PyObject* self, PyObject*) noexcept {
   return guarded([&] {
     Node* node = read_node(as_tensor(self));
-    while (node->box == Box::dual) node = node->primal;
+    while (node->box == Box::dual) node = node->boxed.primal;
     const Tensor held = Tensor::share(node);
     if (node->level > 0) return wrap(stop_gradient(held));
     return wrap(alias(node, nullptr, false));

@@ -168,7 +168,7 @@ class ArrayPrinter {
 };
 
 std::string values_text(Node* node, std::size_t indent) {
-  for (const Node* n = node; n->level > 0; n = n->primal) {
+  for (const Node* n = node; n->level > 0; n = n->boxed.primal) {
     if (n->box == Box::batch) return "<mapped by vmap>";
     if (traced_weak_kind(n)) need_value(n);  // a number, as the function is told
     if (n->box == Box::trace) return "<traced by compile>";

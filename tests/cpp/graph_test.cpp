@@ -82,7 +82,7 @@ TEST_CASE("a recorded addition saves nothing, a product saves its factors") {
   retain_reference(first);
   y = Tensor();
   CHECK(first->state.load() == State::dropped);
-  CHECK(first->storage == nullptr);
+  CHECK(first->stored.storage == nullptr);
   release_reference(first);
 
   Tensor p = x * 3.0;

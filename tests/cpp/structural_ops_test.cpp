@@ -143,11 +143,11 @@ TEST_CASE("reshape keeps the row-major order of any layout") {
   check_values(reshape(t, Dims{6}), {6}, {0, 3, 1, 4, 2, 5});
   // No copy where strides can say it: the transpose with a new axis, and a broadcast value.
   const Tensor wide = reshape(t, Dims{3, 1, 2});
-  CHECK(wide.node()->storage == x.node()->storage);
+  CHECK(wide.node()->stored.storage == x.node()->stored.storage);
   check_values(wide, {3, 1, 2}, {0, 3, 1, 4, 2, 5});
   const Tensor repeated = broadcast_to(reshape(x, Dims{2, 3, 1}), Dims{2, 3, 4});
   const Tensor merged = reshape(repeated, Dims{6, 2, 2});
-  CHECK(merged.node()->storage == x.node()->storage);
+  CHECK(merged.node()->stored.storage == x.node()->stored.storage);
   const Values four_times = merged.to_vector();
   for (std::size_t i = 0; i < 24; ++i) CHECK(four_times[i] == static_cast<double>(i / 4));
   check_values(reshape(flip(x, Dims{1}), Dims{3, 2}), {3, 2}, {2, 1, 0, 5, 4, 3});
@@ -170,7 +170,7 @@ TEST_CASE("reshape of empty values and errors") {
 
 TEST_CASE("views of values that live in the node") {
   const Tensor pair = Tensor::from_data(std::vector<float>{1, 2}, Dims{2});
-  REQUIRE(pair.node()->storage == nullptr);
+  REQUIRE(pair.node()->stored.storage == nullptr);
   check_values(flip(pair, Dims{0}), {2}, {2, 1});
   check_values(slice(pair, Dims{1}, Dims{1}, Dims{1}), {1}, {2});
   const Tensor table = broadcast_to(pair, Dims{3, 2});
@@ -181,6 +181,19 @@ TEST_CASE("views of values that live in the node") {
   const Tensor column = slice(table, Dims{0, 1}, Dims{3, 1}, Dims{1, 1});
   check_values(column, {3, 1}, {2, 2, 2});
   check_values(slice(column, Dims{2, 0}, Dims{2, 1}, Dims{-2, 1}), {2, 1}, {2, 2});
+
+  const Tensor square = Tensor::from_data(std::vector<float>{1, 2, 3, 4}, Dims{2, 2});
+  REQUIRE(square.node()->stored.storage == nullptr);
+  check_values(permute_dims(square, Dims{1, 0}), {2, 2}, {1, 3, 2, 4});
+  check_values(flip(square, Dims{0}), {2, 2}, {3, 4, 1, 2});
+  check_values(flip(permute_dims(square, Dims{1, 0}), Dims{1}), {2, 2}, {3, 1, 4, 2});
+  const Tensor second = slice(square, Dims{0, 1}, Dims{2, 1}, Dims{1, 1});
+  check_values(second, {2, 1}, {2, 4});
+  check_values(broadcast_to(second, Dims{2, 2}), {2, 2}, {2, 2, 4, 4});
+  check_values(reshape(permute_dims(square, Dims{1, 0}), Dims{4}), {4}, {1, 3, 2, 4});
+  const Tensor doubles = Tensor::from_data(std::vector<double>{1, 2}, Dims{2});
+  REQUIRE(doubles.node()->stored.storage == nullptr);
+  check_values(flip(doubles, Dims{0}), {2}, {2, 1});
 }
 
 TEST_CASE("concat and stack") {

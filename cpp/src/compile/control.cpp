@@ -186,11 +186,11 @@ class Scan final : public Callee {
     const auto shape = whole->layout.shape().subspan(1);
     const Layout dense(shape);
     Tensor out = Tensor::adopt(new_node(whole->dtype, Layout(shape)));
-    if (whole->storage)
+    if (whole->stored.storage)
       share_value(out.node(), whole,
                   Layout(shape, dense.strides(), whole->layout.offset() + at * dense.size()));
     else  // so few bytes that they live in the node
-      std::memcpy(&out.node()->bits,
+      std::memcpy(out.node()->stored.bytes,
                   static_cast<const char*>(whole->data()) +
                       static_cast<std::size_t>(at) * out.node()->nbytes(),
                   out.node()->nbytes());

@@ -58,7 +58,7 @@ bool in_trace(const Tensor& x) {
 /// The batches along which the value differs, outermost first.
 SmallVector<std::uint16_t, 4> batch_levels(const Tensor& x) {
   SmallVector<std::uint16_t, 4> out;
-  for (const Node* n = x.node(); n && n->level && n->box != Box::trace; n = n->primal)
+  for (const Node* n = x.node(); n && n->level && n->box != Box::trace; n = n->boxed.primal)
     if (n->box == Box::batch) out.push_back(n->level);
   std::ranges::reverse(out);
   return out;
@@ -374,7 +374,7 @@ std::vector<Tensor> GraphFunction::call_constant(std::span<const Tensor> inputs)
   std::uint16_t level = 0;
   for (const Tensor& x : inputs) {
     Node* n = x.node();
-    while (n->box == Box::dual) n = n->primal;
+    while (n->box == Box::dual) n = n->boxed.primal;
     values.push_back(n->requires_grad ? Tensor::share(n).detach() : Tensor::share(n));
     level = std::max(level, n->level);
   }
@@ -393,7 +393,7 @@ std::vector<Tensor> GraphFunction::call_batched(std::span<const Tensor> inputs,
       raise(ErrorKind::runtime, "compile",
             "an input belongs to a transform that has ended: return it from the transformed "
             "function instead of storing it");
-    inner.push_back(mapped.back() ? Tensor::share(n->primal) : x);
+    inner.push_back(mapped.back() ? Tensor::share(n->boxed.primal) : x);
   }
   std::vector<Tensor> out = batched(mapped, level.batch_size)->call_constant(inner);
   const std::vector<bool> depends = graph_.depending_on(mapped);

@@ -590,7 +590,7 @@ namespace {
 bool is_traced(const Tensor& x) { return innermost(x.node())->box == Box::trace; }
 
 bool is_batched(const Tensor& x) {
-  for (const Node* n = x.node(); n->level && n->box != Box::trace; n = n->primal)
+  for (const Node* n = x.node(); n->level && n->box != Box::trace; n = n->boxed.primal)
     if (n->box == Box::batch) return true;
   return false;
 }

@@ -75,7 +75,7 @@ class CompiledProgram::Frame {
     Node* n = nodes[giver];
     if (!n->gives_memory()) return nullptr;
     n->state.store(State::dropped, std::memory_order_release);
-    return std::exchange(n->storage, nullptr);
+    return std::exchange(n->stored.storage, nullptr);
   }
   /// Makes the node of a place that a group writes.
   void make(PlaceIndex p, PlaceIndex giver) {
@@ -84,7 +84,7 @@ class CompiledProgram::Frame {
     Storage* taken = take_memory(giver);
     Node* n = taken ? new_node(place.dtype, place.layout)
                     : new_array(place.dtype, place.layout.shape(), "compile");
-    if (taken) n->storage = taken;
+    if (taken) n->stored.storage = taken;
     put(p, n);
   }
 

@@ -30,7 +30,7 @@ void check_cast(const Node* from, DType to) {
 /// Whether a reverse transform may record what is computed from the value. The primal of a dual
 /// number is recorded where the dual is not, and one program serves both.
 bool may_be_recorded(const Node* n) {
-  for (; n && n->level && n->box != Box::trace; n = n->primal)
+  for (; n && n->level && n->box != Box::trace; n = n->boxed.primal)
     if (n->requires_grad || n->box == Box::dual) return true;
   return n && n->requires_grad;
 }

@@ -140,7 +140,7 @@ Node* run_elementwise(const Op& op, std::span<Node* const> inputs, const AttrsPt
   for (Node* in : inputs) {
     const bool waits = in->is_pending();  // another thread may give it its storage just now
     pending |= waits;
-    foreign |= !waits && in->storage && in->storage->is_foreign();
+    foreign |= !waits && in->stored.storage && in->stored.storage->is_foreign();
   }
   const std::int64_t size = checked_size(shape, op.name);
   if (size == 0) return new_array(k->out, shape, op.name);
@@ -320,7 +320,7 @@ Node* apply_scalars(const Op& op, std::span<Node* const> inputs) {
   if ((a->requires_grad | b->requires_grad) && has_severed(inputs)) return nullptr;
   Node* out = new_scalar(state, k->out);
   const void* src[2] = {a->data(), b->data()};
-  k->vv(src, &out->bits, 1);
+  k->vv(src, out->stored.bytes, 1);
   if ((a->requires_grad | b->requires_grad) && state.recording && is_differentiable(k->out) &&
       op.differentiable())
     record(state, out, op, inputs, nullptr);
@@ -398,7 +398,7 @@ bool joins_groups(const Op& op, std::span<Node* const> inputs, const AttrsPtr& a
   if (op.fuses) return in->is_pending();
   if (in->dtype != result || in->layout.size() == 0) return false;
   if (!in->is_pending() &&
-      (in->layout.size() < kDeferSize || (in->storage && in->storage->is_foreign())))
+      (in->layout.size() < kDeferSize || (in->stored.storage && in->stored.storage->is_foreign())))
     return false;
   const Dims& axes = attrs_as<ReduceAttrs>(attrs.get()).axes;
   if (reduces_columns(static_cast<std::size_t>(in->layout.ndim()), axes)) return true;
@@ -577,12 +577,12 @@ bool apply_in_place(const Op& op, Node* target, Node* other) {
   const kernels::TileKernel* k = op.tiles[static_cast<int>(target->dtype)];
   if (!k || k->out != target->dtype || target->dtype != other->dtype ||
       (target->layout.ndim() | other->layout.ndim() | target->level | other->level) ||
-      !target->is_ready() || !other->is_ready() || target->storage || target->requires_grad ||
-      target->counts.load(std::memory_order_acquire) != Node::kHandle ||
+      !target->is_ready() || !other->is_ready() || target->stored.storage ||
+      target->requires_grad || target->counts.load(std::memory_order_acquire) != Node::kHandle ||
       (other->requires_grad && thread_state().recording) || open_watcher())
     return false;
-  const void* src[2] = {&target->bits, other->data()};
-  k->vv(src, &target->bits, 1);
+  const void* src[2] = {target->stored.bytes, other->data()};
+  k->vv(src, target->stored.bytes, 1);
   return true;
 }
 
@@ -634,7 +634,7 @@ Tensor known_value(Node* node, const char* what) {
       raise(ErrorKind::traced, what,
             "inside compile a tensor has no value yet: use ad.where to choose, make the argument "
             "static, or return the value and read it outside");
-    held = Tensor::share(n->primal);
+    held = Tensor::share(n->boxed.primal);
   }
   materialize(held.node());
   return held;

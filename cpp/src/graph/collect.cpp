@@ -94,17 +94,13 @@ void Collector::collect(std::vector<Node*>& wanted) {
   if (!wanted.empty()) return;
   for (Node* other : others_) {
     while (state(other) == State::deferred && is_view(other)) other = other->inputs()[0];
-    if (state(other) == State::deferred && !other->place && can_take(other)) visit_members(other);
+    if (state(other) == State::deferred && !places_.find(other) && can_take(other))
+      visit_members(other);
   }
   std::sort(members_.begin(), members_.end(),
             [](const Member& a, const Member& b) { return a.node->order < b.node->order; });
   for (std::size_t i = 0; i < members_.size(); ++i)
-    members_[i].node->place = static_cast<std::uint32_t>(i + 1);
-}
-
-void Collector::clear_places() noexcept {
-  for (const Member& m : members_) m.node->place = 0;
-  for (const External& e : externals_) e.node->place = 0;
+    places_[members_[i].node] = static_cast<std::uint32_t>(i + 1);
 }
 
 /// Whether a value belongs to the space, reads something the group reads or computes, and needs
@@ -124,8 +120,9 @@ bool Collector::can_take(const Node* other) {
     for (const Node* in : found[i]->inputs()) {
       const Parted why = parted(in, found[i]);
       if (why != Parted::no && state(in) != State::ready) return false;
-      shares |= in->place != 0 && in->layout.size() > 1;
-      if (why == Parted::no && !in->place && std::ranges::find(found, in) == found.end())
+      const bool known = places_.find(in) != 0;
+      shares |= known && in->layout.size() > 1;
+      if (why == Parted::no && !known && std::ranges::find(found, in) == found.end())
         found.push_back(in);
     }
     if (members_.size() + found.size() > kMaxMembers) return false;
@@ -139,7 +136,7 @@ void Collector::visit_members(Node* root) {
   SmallVector<Node*, 64> stack;
   const auto add_member = [&](Node* n, std::uint32_t readers) {
     members_.push_back({n, readers});
-    n->place = static_cast<std::uint32_t>(members_.size());
+    places_[n] = static_cast<std::uint32_t>(members_.size());
     stack.push_back(n);
   };
   add_member(root, 0);
@@ -148,16 +145,17 @@ void Collector::visit_members(Node* root) {
     stack.pop_back();
     for (Node* in : n->inputs()) {
       const Parted why = parted(in, n);
-      if (why == Parted::no && is_member(in)) {
-        ++member(in).readers;
-      } else if (why == Parted::no && !in->place && members_.size() < kMaxMembers) {
+      const std::uint32_t place = places_.find(in);
+      if (why == Parted::no && place && !(place & kExternal)) {
+        ++members_[place - 1].readers;
+      } else if (why == Parted::no && !place && members_.size() < kMaxMembers) {
         add_member(in, 1);
-      } else if (in->place & kExternal) {
-        ++external(in).reads;
+      } else if (place & kExternal) {
+        ++externals_[(place & ~kExternal) - 1].reads;
       } else {
         externals_.push_back({in, why == Parted::no ? Parted::members : why, 1});
         // A member that some other member cannot read is wanted first; it keeps its place.
-        if (!in->place) in->place = static_cast<std::uint32_t>(externals_.size()) | kExternal;
+        if (!place) places_[in] = static_cast<std::uint32_t>(externals_.size()) | kExternal;
       }
     }
   }
@@ -168,7 +166,10 @@ void Collector::find_costs() {
   for (Member& m : members_) {
     if (is_small(m.node)) continue;
     m.cost = own_cost(m.node);
-    for (const Node* in : m.node->inputs()) m.cost += is_member(in) ? member(in).cost : 1;
+    for (const Node* in : m.node->inputs()) {
+      const Member* inner = member(in);
+      m.cost += inner ? inner->cost : 1;
+    }
     m.cost = std::min(m.cost, kDearCost);
   }
 }
@@ -187,8 +188,10 @@ void Collector::decide_outputs() {
     m->stored = !is_view(n) && (demanded || dear || ((kept || m->awaited) && is_small(n)));
     m->remains = !m->stored && (kept || m->awaited);
     if (!m->remains) continue;
-    for (const Node* in : n->inputs())
-      (is_member(in) ? member(in).awaited : external(in).awaited) = true;
+    for (const Node* in : n->inputs()) {
+      Member* inner = member(in);
+      (inner ? inner->awaited : external(in).awaited) = true;
+    }
   }
 }
 
@@ -199,10 +202,11 @@ void Collector::claim() {
     Operand operands[3];
     std::size_t count = 0;
     for (Node* in : m.node->inputs()) {
-      operands[count++] = is_member(in)
-                              ? Operand{false, static_cast<int>(in->place - 1), in->dtype, nullptr}
-                              : Operand{true, static_cast<int>((in->place & ~kExternal) - 1),
-                                        in->dtype, &in->layout};
+      const std::uint32_t place = places_.find(in);
+      operands[count++] =
+          place & kExternal
+              ? Operand{true, static_cast<int>((place & ~kExternal) - 1), in->dtype, &in->layout}
+              : Operand{false, static_cast<int>(place - 1), in->dtype, nullptr};
     }
     builder.add(*m.node->op, m.node->attrs, m.node->layout.shape(), {operands, count});
   }
@@ -228,7 +232,7 @@ IntrusivePtr<Storage> Collector::donor_for(const Node* n, std::vector<bool>& tak
         !e.node->gives_memory(e.reads))
       continue;
     taken[bindings[i]] = true;
-    return IntrusivePtr<Storage>(e.node->storage);
+    return IntrusivePtr<Storage>(e.node->stored.storage);
   }
   return nullptr;
 }
@@ -237,10 +241,10 @@ void Collector::choose_memory() {
   std::vector<bool> taken(externals_.size(), false);
   for (const Member& m : members_) {
     if (!m.stored) continue;
-    const bool large = !is_small(m.node) && m.node->nbytes() > sizeof(std::uint64_t);
+    const bool large = !is_small(m.node) && m.node->nbytes() > Stored::kInlineBytes;
     results_.push_back(large ? donor_for(m.node, taken) : IntrusivePtr<Storage>());
   }
-  result_bits_.assign(results_.size(), 0);
+  small_results_.assign(results_.size(), {});
 }
 
 void Collector::run() {
@@ -248,9 +252,9 @@ void Collector::run() {
   for (const Member& m : members_) {
     if (!m.stored) continue;
     auto& storage = results_[outputs.size()];
-    if (!storage && m.node->nbytes() > sizeof(std::uint64_t))
+    if (!storage && m.node->nbytes() > Stored::kInlineBytes)
       storage = Storage::allocate(m.node->nbytes(), m.node->op->name);
-    outputs.push_back(storage ? storage->data() : &result_bits_[outputs.size()]);
+    outputs.push_back(storage ? storage->data() : small_results_[outputs.size()].bytes);
   }
   group_.run(inputs_, outputs);
 }
@@ -259,8 +263,8 @@ void Collector::publish() {
   std::size_t i = 0;
   for (Member& m : members_) {
     if (m.stored) {
-      m.node->bits = result_bits_[i];
-      m.node->storage = results_[i++].detach();
+      m.node->stored = small_results_[i];
+      m.node->stored.storage = results_[i++].detach();
       m.node->state.store(State::ready, std::memory_order_release);
     } else if (m.remains) {
       m.node->computed_once = true;

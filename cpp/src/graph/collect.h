@@ -9,6 +9,7 @@
 
 #include "graph/defer.h"
 #include "graph/fuse.h"
+#include "graph/node_numbers.h"
 #include "graph/op.h"
 #include "graph/outlook.h"
 
@@ -20,8 +21,7 @@ inline bool is_view(const Node* n) { return n->op->kind == OpKind::view; }
 /// the edges.
 void drop_pending_uses(Node* node) noexcept;
 
-/// One group while it is being collected and run. While it is collected, under the lock, every
-/// member and external carries its place in `Node::place`.
+/// One group while it is being collected and run.
 class Collector {
  public:
   /// `others` are values asked for at the same time: those that fit are computed along with the
@@ -29,13 +29,11 @@ class Collector {
   Collector(Node* root, std::span<Node* const> others, const Outlook* outlook = nullptr)
       : root_(root), others_(others), outlook_(outlook) {}
 
-  /// Collects; values that must be ready first go to `wanted`. The lock is held until the places
-  /// are cleared.
+  /// Collects; values that must be ready first go to `wanted`. The lock is held.
   void collect(std::vector<Node*>& wanted);
   /// Decides what is stored, builds the program and marks the members as running. The lock is
   /// held: once it is let go another thread may store a member and drop its edges.
   void claim();
-  void clear_places() noexcept;
   /// Runs the group. The lock is not held.
   void run();
   /// Makes the results visible. The lock is held; edges are dropped afterwards by `settle`.
@@ -63,16 +61,19 @@ class Collector {
     std::uint32_t reads = 0;  // by members
     bool awaited = false;     // a member that remains reads it
   };
-  static constexpr std::uint32_t kExternal = 1u << 31;  // in Node::place
+  static constexpr std::uint32_t kExternal = 1u << 31;  // in places_
 
   State state(const Node* n) const { return outlook_ ? outlook_->state(n) : state_of(n); }
   std::uint32_t uses(const Node* n) const { return outlook_ ? outlook_->uses(n) : n->uses(); }
   bool computed_once(const Node* n) const {
     return outlook_ ? outlook_->computed_once(n) : n->computed_once;
   }
-  static bool is_member(const Node* n) { return n->place && !(n->place & kExternal); }
-  Member& member(const Node* n) { return members_[n->place - 1]; }
-  External& external(const Node* n) { return externals_[(n->place & ~kExternal) - 1]; }
+  /// Null for a node that is no member.
+  Member* member(const Node* n) {
+    const std::uint32_t place = places_.find(n);
+    return place && !(place & kExternal) ? &members_[place - 1] : nullptr;
+  }
+  External& external(const Node* n) { return externals_[(places_.find(n) & ~kExternal) - 1]; }
   bool is_small(const Node* n) const {
     return n->op->reduces || space_.role(n->layout.shape()) != GroupSpace::Role::full;
   }
@@ -93,10 +94,11 @@ class Collector {
   GroupSpace space_;
   std::vector<Member> members_;
   std::vector<External> externals_;
+  NodeNumbers places_;  // 1 + the index of a member, or of an external
   Group group_;
   std::vector<const void*> inputs_;             // data of the group's externals
   std::vector<IntrusivePtr<Storage>> results_;  // by stored member, in order
-  std::vector<std::uint64_t> result_bits_;
+  std::vector<Stored> small_results_;
 };
 
 }  // namespace adjoint

@@ -37,18 +37,6 @@ std::condition_variable& published() {
   return *condition;
 }
 
-/// Clears the places of a group that is being collected, whatever is thrown. The lock is held.
-class PlacesScope {
- public:
-  explicit PlacesScope(Collector& group) : group_(group) {}
-  ~PlacesScope() { group_.clear_places(); }
-  PlacesScope(const PlacesScope&) = delete;
-  PlacesScope& operator=(const PlacesScope&) = delete;
-
- private:
-  Collector& group_;
-};
-
 Node* node_of(Node* n) { return n; }
 Node* node_of(const Tensor& t) { return t.node(); }
 
@@ -82,8 +70,8 @@ void advance(Node* n, std::span<Node* const> others, std::vector<Tensor>& stack)
     const Tensor view = Tensor::adopt(new_node(n->dtype, n->layout));
     n->op->run(*n->op, view.node(), n->inputs(), n->attrs, 0);
     n->layout.restride(view.node()->layout);
-    n->bits = view.node()->bits;
-    n->storage = std::exchange(view.node()->storage, nullptr);
+    n->stored = view.node()->stored;
+    view.node()->stored.storage = nullptr;
     n->state.store(State::ready, std::memory_order_release);
     lock.unlock();
     drop_pending_uses(n);
@@ -91,11 +79,8 @@ void advance(Node* n, std::span<Node* const> others, std::vector<Tensor>& stack)
   }
   Collector group(n, others);
   std::vector<Node*> wanted;
-  {
-    const PlacesScope places(group);
-    group.collect(wanted);
-    if (wanted.empty()) group.claim();
-  }
+  group.collect(wanted);
+  if (wanted.empty()) group.claim();
   if (!wanted.empty()) {
     for (Node* w : wanted) stack.push_back(Tensor::share(w));
     return;
@@ -195,7 +180,6 @@ void foresee(std::span<Node* const> nodes, const std::function<void(const Planne
     } else {
       const auto others = along(stack);
       Collector group(n, others, &outlook);
-      const PlacesScope places(group);
       std::vector<Node*> wanted;
       group.collect(wanted);
       group.note_wanted(outlook);
@@ -220,9 +204,9 @@ std::size_t measure_held(std::span<Node* const> nodes) {
     for (const Node* in : n->inputs()) {
       const std::uint32_t count = ++reads[in];
       if (state_of(in) == State::deferred && count == 1) stack.push_back(in);
-      if (state_of(in) == State::ready && count == in->uses() && in->storage &&
-          in->storage->donatable())  // nobody else's
-        bytes += in->storage->bytes();
+      if (state_of(in) == State::ready && count == in->uses() && in->stored.storage &&
+          in->stored.storage->donatable())  // nobody else's
+        bytes += in->stored.storage->bytes();
     }
   }
   return bytes;

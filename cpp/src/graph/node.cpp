@@ -108,9 +108,9 @@ Node* new_node(DType dtype, Layout layout) {
 Node* new_array(DType dtype, Layout::Extents shape, const char* op) {
   const std::size_t bytes = static_cast<std::size_t>(checked_size(shape, op)) * itemsize(dtype);
   IntrusivePtr<Storage> storage;
-  if (bytes > sizeof(std::uint64_t)) storage = Storage::allocate(bytes, op);
+  if (bytes > Stored::kInlineBytes) storage = Storage::allocate(bytes, op);
   Node* n = new_node(dtype, Layout(shape));
-  n->storage = storage.detach();
+  n->stored.storage = storage.detach();
   return n;
 }
 
@@ -118,16 +118,15 @@ void share_held(Node* out, const Node* node) {
   out->level = node->level;
   out->box = node->box;
   out->box_serial = node->box_serial;
-  out->bits = node->bits;
-  if (node->level) {
-    out->state.store(State::boxed, std::memory_order_relaxed);
-    out->primal = node->primal;
-    if (node->box != Box::trace && out->primal) retain_handle(out->primal);
-    if (node->box == Box::dual && out->tangent) retain_handle(out->tangent);
-  } else {
-    out->storage = node->storage;
-    if (out->storage) retain(out->storage);
+  if (!node->level) return share_stored(out, node);
+  out->state.store(State::boxed, std::memory_order_relaxed);
+  if (node->box == Box::trace) {
+    out->trace_index = node->trace_index;
+    return;
   }
+  out->boxed = node->boxed;
+  if (out->boxed.primal) retain_handle(out->boxed.primal);
+  if (node->box == Box::dual && out->boxed.tangent) retain_handle(out->boxed.tangent);
 }
 
 void set_inputs(Node* node, std::span<Node* const> inputs) {
@@ -210,7 +209,7 @@ class Reaper {
     }
     State s = n->state.load(std::memory_order_acquire);
     if (s == State::ready) {
-      if (Storage* storage = std::exchange(n->storage, nullptr)) {
+      if (Storage* storage = std::exchange(n->stored.storage, nullptr)) {
         n->state.store(State::dropped, std::memory_order_release);
         release(storage);
       }
@@ -241,10 +240,10 @@ class Reaper {
       return;
     }
     if (n->box != Box::trace) {
-      if (Node* part = std::exchange(n->primal, nullptr)) drop_handle(part);
+      if (Node* part = std::exchange(n->boxed.primal, nullptr)) drop_handle(part);
     }
     if (n->box == Box::dual) {
-      if (Node* part = std::exchange(n->tangent, nullptr)) drop_handle(part);
+      if (Node* part = std::exchange(n->boxed.tangent, nullptr)) drop_handle(part);
     }
   }
 
@@ -272,8 +271,8 @@ class Reaper {
     if (n->input_count > Node::kInlineInputs) delete[] n->heap_inputs;
     if (n->box != Box::none) {
       destroy_boxed(n);
-    } else if (n->storage) {
-      release(n->storage);
+    } else if (n->stored.storage) {
+      release(n->stored.storage);
     }
     if (n->attrs) release(n->attrs);
     if (n->leaf) release(n->leaf);
@@ -304,7 +303,7 @@ void release_use(Node* n) noexcept {
 void release_handle(Node* n) noexcept {
   if (leave_to_others(n)) return;
   if ((n->counts.load(std::memory_order_acquire) & kReferences) == 1 && n->input_count == 0 &&
-      n->box == Box::none && !n->attrs && !n->leaf && !n->storage) {
+      n->box == Box::none && !n->attrs && !n->leaf && !n->stored.storage) {
     n->~Node();
     ThreadState& state = thread_state();
     state.count_nodes(-1);

@@ -13,8 +13,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "adjoint/dtype.h"
@@ -57,6 +59,27 @@ enum class State : std::uint8_t {
 /// one and who runs a program sees them.
 enum class Box : std::uint8_t { none, dual, batch, trace, tuple };
 
+/// A value of level 0: its bytes, where they are few, or the memory they live in.
+struct Stored {
+  static constexpr std::size_t kInlineBytes = 16;
+
+  Storage* storage;  // null for a value in `bytes`
+  alignas(8) unsigned char bytes[kInlineBytes];
+
+  /// Writes one element.
+  template <class T>
+  void put(T value) noexcept {
+    static_assert(sizeof(T) <= kInlineBytes && std::is_trivially_copyable_v<T>);
+    std::memcpy(bytes, &value, sizeof value);
+  }
+};
+
+/// What a dual and a batch hold: a handle count each.
+struct Boxed {
+  Node* primal;   // batch: the value with the batch as axis 0
+  Node* tangent;  // dual: null for zero
+};
+
 struct Node {
   static constexpr std::uint64_t kReference = 1;
   static constexpr std::uint64_t kUse = std::uint64_t{1} << 32;
@@ -73,7 +96,6 @@ struct Node {
     Node** heap_inputs;
   };
   std::uint32_t input_count;
-  std::uint32_t slot;  // mark of the sweep that is visiting, 0 outside of any
   std::uint16_t level;
   std::uint16_t pending;  // deferred nodes below and including this one, saturating
   DType dtype;
@@ -83,13 +105,9 @@ struct Node {
 
   Leaf* leaf;
   const Attrs* attrs;
-  union {
-    Storage* storage;  // level 0; null for at most 8 bytes, which live in `bits`
-    Node* primal;      // dual: a handle count; batch: the value with the batch as axis 0
-  };
-  union {
-    std::uint64_t bits;
-    Node* tangent;                // dual: a handle count, or null for zero
+  union {                         // by `box`
+    Stored stored;                // none
+    Boxed boxed;                  // dual, batch
     std::uint64_t trace_index;    // trace: position in the graph
     std::vector<Node*>* results;  // tuple: a reference each, and a use while it has uses itself
   };
@@ -102,7 +120,6 @@ struct Node {
   std::uint8_t saved;  // bit i: input i's value is saved, 6: all after it too; 7: the output's
   std::uint8_t counted_savers;  // the subset of `saved` that was counted in `savers`
   bool computed_once;           // a deferred value that was computed without being stored
-  std::uint32_t place;          // in the group that is being collected, 0 outside of any
   Layout layout;
 
   std::span<Node* const> inputs() const noexcept {
@@ -127,15 +144,15 @@ struct Node {
   }
   /// First element; the node must be ready and of level 0.
   void* data() noexcept {
-    if (!storage) return &bits;
-    return static_cast<char*>(storage->data()) +
+    if (!stored.storage) return stored.bytes;
+    return static_cast<char*>(stored.storage->data()) +
            layout.offset() * static_cast<std::int64_t>(itemsize(dtype));
   }
   /// Whether a result may take the memory of this value over from its last `users`: the storage is
   /// the library's, nobody else sees it, and the value fills it from the start.
   bool gives_memory(std::uint32_t users = 1) const noexcept {
-    return level == 0 && storage && uses() == users && layout.contiguous() &&
-           layout.offset() == 0 && storage->donatable();
+    return level == 0 && stored.storage && uses() == users && layout.contiguous() &&
+           layout.offset() == 0 && stored.storage->donatable();
   }
   std::size_t nbytes() const noexcept {
     return static_cast<std::size_t>(layout.size()) * itemsize(dtype);
@@ -144,14 +161,20 @@ struct Node {
 
 /// The value below every dual and batch: of level 0, or a place in a trace.
 inline const Node* innermost(const Node* n) noexcept {
-  while (n->level && n->box != Box::trace) n = n->primal;
+  while (n->level && n->box != Box::trace) n = n->boxed.primal;
   return n;
 }
 
 /// A node with one handle count, ready state, no op; the caller fills the value.
 Node* new_node(DType dtype, Layout layout);
-/// The same with memory for a contiguous value (none is needed for at most 8 bytes).
+/// The same with memory for a contiguous value (none is needed for a few bytes).
 Node* new_array(DType dtype, Layout::Extents shape, const char* op);
+
+/// Gives `out`, of level 0, the value of `in`, in the same memory.
+inline void share_stored(Node* out, const Node* in) noexcept {
+  out->stored = in->stored;
+  if (out->stored.storage) retain(out->stored.storage);
+}
 
 /// Gives `out` what a node holds that does not wait: its memory, or the nodes of its box.
 void share_held(Node* out, const Node* node);

@@ -19,12 +19,10 @@ inline Node* init_node(ThreadState& state, void* memory, DType dtype) {
   n->counts.store(Node::kHandle, std::memory_order_relaxed);
   n->op = nullptr;
   n->order = state.order;
-  n->storage = nullptr;
-  n->bits = 0;
+  n->stored = {};
   n->attrs = nullptr;
   n->leaf = nullptr;
   n->input_count = 0;
-  n->slot = 0;
   n->savers.store(0, std::memory_order_relaxed);
   n->box_serial = 0;
   n->level = 0;
@@ -37,11 +35,10 @@ inline Node* init_node(ThreadState& state, void* memory, DType dtype) {
   n->requires_grad = false;
   n->recorded = false;
   n->computed_once = false;
-  n->place = 0;
   return n;
 }
 
-/// A scalar whose value, in `bits`, is still to be written.
+/// A scalar whose value, in the node, is still to be written.
 inline Node* new_scalar(ThreadState& state, DType dtype) {
   Node* head = state.free_nodes;
   if (!head) [[unlikely]]

@@ -35,7 +35,7 @@ namespace {
 /// Converts one element between dtypes through the cast kernels.
 Tensor converted_scalar(const void* value, DType from, DType to) {
   Node* n = new_node(to, Layout());
-  kernels::find_cast(from, to)->vv(&value, &n->bits, 1);
+  kernels::find_cast(from, to)->vv(&value, n->stored.bytes, 1);
   return Tensor::adopt(n);
 }
 
@@ -67,13 +67,12 @@ Tensor Tensor::from_data(std::span<const std::int64_t> data, Shape shape) {
 Tensor Tensor::scalar(double value, DType dtype) {
   if (dtype == DType::float64) {
     Node* n = new_node(dtype, Layout());
-    std::memcpy(&n->bits, &value, sizeof value);
+    n->stored.put(value);
     return adopt(n);
   }
   if (dtype == DType::float32) {
     Node* n = new_node(dtype, Layout());
-    const auto narrow = static_cast<float>(value);
-    std::memcpy(&n->bits, &narrow, sizeof narrow);
+    n->stored.put(static_cast<float>(value));
     return adopt(n);
   }
   return converted_scalar(&value, DType::float64, dtype);

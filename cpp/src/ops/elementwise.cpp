@@ -376,7 +376,7 @@ Tensor no_limit(DType dtype, bool above) {
     const T end = Limits::has_infinity ? (above ? Limits::infinity() : -Limits::infinity())
                                        : (above ? Limits::max() : Limits::lowest());
     Node* out = new_node(dtype, Layout());
-    std::memcpy(&out->bits, &end, sizeof end);
+    out->stored.put(end);
     return Tensor::adopt(out);
   });
 }

@@ -211,7 +211,7 @@ Tensor integer(std::int64_t value) { return Tensor::scalar(value, DType::int64);
 
 /// Whether the value is below duals only.
 bool is_known(const Node* n) {
-  while (n->box == Box::dual) n = n->primal;
+  while (n->box == Box::dual) n = n->boxed.primal;
   return n->level == 0;
 }
 

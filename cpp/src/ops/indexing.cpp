@@ -57,8 +57,8 @@ Layout sliced(const Layout& layout, const SliceAttrs& p) {
 }
 
 void* element(Node* n, std::int64_t offset) {
-  char* base =
-      n->storage ? static_cast<char*>(n->storage->data()) : reinterpret_cast<char*>(&n->bits);
+  char* base = n->stored.storage ? static_cast<char*>(n->stored.storage->data())
+                                 : reinterpret_cast<char*>(n->stored.bytes);
   return base + offset * static_cast<std::int64_t>(itemsize(n->dtype));
 }
 
@@ -73,11 +73,11 @@ void run_slice(const Op&, Node* out, std::span<Node* const> in, const Attrs* att
   if (layout.size() == 0) return;
   if (layout.size() == 1) {
     // Cheaper than a share in the storage, which would also keep it from being written in place.
-    std::memcpy(&out->bits, element(x, layout.offset()), itemsize(x->dtype));
-  } else if (x->storage) {
+    std::memcpy(out->stored.bytes, element(x, layout.offset()), itemsize(x->dtype));
+  } else if (x->stored.storage) {
     share_value(out, x, layout);
   } else if (std::ranges::all_of(layout.strides(), [](std::int64_t s) { return s == 0; })) {
-    std::memcpy(&out->bits, element(x, layout.offset()), itemsize(x->dtype));
+    std::memcpy(out->stored.bytes, element(x, layout.offset()), itemsize(x->dtype));
     out->layout = Layout(layout.shape(), layout.strides(), 0);
   } else {
     allocate_value(out, "slice");
@@ -124,7 +124,7 @@ ResultList infer_into_slice(const Op& op, std::span<Node* const> in, const Attrs
 
 /// Makes `out` the value of `x`, in its memory where that is given up.
 void start_from(Node* out, Node* x, bool donated, const char* op) {
-  if (donated && x->storage) {
+  if (donated && x->stored.storage) {
     take_value(out, x);
   } else {
     allocate_value(out, op);
@@ -477,7 +477,7 @@ Tensor flat_indices(const BatchArgs& args, std::int64_t extent) {
   column[0] = args.size;
   const Tensor first = arange(0, args.size);
   Node* scale = new_node(DType::int64, Layout());
-  scale->bits = static_cast<std::uint64_t>(extent);
+  scale->stored.put<std::int64_t>(extent);
   const Tensor offsets = multiply(reshape(first, column), Tensor::adopt(scale));
   return add(wrapped, offsets);
 }

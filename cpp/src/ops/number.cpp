@@ -19,7 +19,7 @@ double number_at(Node* n) {
   return value;
 }
 
-void put_number(Node* out, double value) { std::memcpy(&out->bits, &value, sizeof value); }
+void put_number(Node* out, double value) { out->stored.put(value); }
 
 [[maybe_unused]] Op& divide_record = family.define(
     {.name = "number_divide",

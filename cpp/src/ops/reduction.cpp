@@ -88,10 +88,7 @@ void run_reduction(const Op& op, Node* out, std::span<Node* const> in, const Att
     shape = smaller;
     end = begin;
   }
-  Node* n = x.node();
-  out->bits = n->bits;
-  out->storage = n->storage;
-  if (out->storage) retain(out->storage);
+  share_stored(out, x.node());
 }
 
 std::int64_t reduced_count(const Tensor& x, const Dims& axes) {

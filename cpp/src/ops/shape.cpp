@@ -64,9 +64,7 @@ void run_reshape(const Op&, Node* out, std::span<Node* const> in, const Attrs* a
   const Layout& layout = x->layout;
   const Dims& to = attrs_as<ShapeAttrs>(attrs).shape;
   if (layout.contiguous()) {
-    out->bits = x->bits;
-    out->storage = x->storage;
-    if (out->storage) retain(out->storage);
+    share_stored(out, x);
     if (layout.offset() != 0) out->layout = Layout(to, Layout(to).strides(), layout.offset());
     return;
   }

@@ -107,7 +107,7 @@ Tensor reordered(const Tensor& x, const Tensor& order, std::int64_t axis) {
   const std::int64_t n = rows.shape().back();
   const std::int64_t count = product(rows.shape().first(rows.shape().size() - 1));
   Node* extent = new_node(DType::int64, Layout());
-  extent->bits = static_cast<std::uint64_t>(n);
+  extent->stored.put<std::int64_t>(n);
   const Tensor first = multiply(arange(0, count), Tensor::adopt(extent));
   const Tensor index =
       add(reshape(permute_dims(order, last), Dims{count, n}), reshape(first, Dims{count, 1}));

@@ -56,19 +56,17 @@ bool comes_before(T a, T b) {
   return a < b;
 }
 
-/// Gives a contiguous `out` its memory; at most 8 bytes live in the node.
+/// Gives a contiguous `out` its memory; a few bytes live in the node.
 inline void allocate_value(Node* out, const char* op) {
-  if (out->nbytes() > sizeof out->bits)
-    out->storage = Storage::allocate(out->nbytes(), op).detach();
+  if (out->nbytes() > Stored::kInlineBytes)
+    out->stored.storage = Storage::allocate(out->nbytes(), op).detach();
 }
 
 /// `out` becomes another name for the elements of `in`, laid out as `layout`. The offset of a
 /// value that lives in its node is always 0.
 inline void share_value(Node* out, const Node* in, Layout layout) {
   out->layout = std::move(layout);
-  out->bits = in->bits;
-  out->storage = in->storage;
-  if (out->storage) retain(out->storage);
+  share_stored(out, in);
 }
 
 /// For records whose value is that of input 0.
@@ -81,7 +79,7 @@ inline void run_same(const Op&, Node* out, std::span<Node* const> in, const Attr
 
 /// `out` takes over the memory of `in`, which apply found to be free for it.
 inline void take_value(Node* out, Node* in) {
-  out->storage = std::exchange(in->storage, nullptr);
+  out->stored.storage = std::exchange(in->stored.storage, nullptr);
   in->state.store(State::dropped, std::memory_order_release);
 }
 

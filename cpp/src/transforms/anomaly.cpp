@@ -104,8 +104,8 @@ std::vector<Node*> values_of(const Tensor& t) {
     if (n->level == 0) {
       out.push_back(n);
     } else if (n->box != Box::trace) {
-      if (n->box == Box::dual && n->tangent) boxes.push_back(n->tangent);
-      boxes.push_back(n->primal);
+      if (n->box == Box::dual && n->boxed.tangent) boxes.push_back(n->boxed.tangent);
+      boxes.push_back(n->boxed.primal);
     }
   }
   return out;

@@ -6,7 +6,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <unordered_map>
 #include <unordered_set>
 
 #include "adjoint/ops.h"
@@ -15,6 +14,7 @@
 #include "base/fork.h"
 #include "graph/apply.h"
 #include "graph/cell.h"
+#include "graph/node_numbers.h"
 #include "graph/results.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
@@ -24,42 +24,6 @@
 namespace adjoint {
 
 namespace {
-
-/// Numbers nodes. One sweep at a time marks the nodes themselves; any other that runs meanwhile
-/// (on another thread, or inside a rule) keeps a map.
-class Marks {
- public:
-  Marks() : direct_(!g_busy.test_and_set(std::memory_order_acquire)) {}
-  ~Marks() {
-    if (direct_) g_busy.clear(std::memory_order_release);
-  }
-  Marks(const Marks&) = delete;
-  Marks& operator=(const Marks&) = delete;
-
-  /// Index of the node plus one, 0 when it has none.
-  std::uint32_t find(const Node* n) const {
-    if (direct_) return n->slot;
-    const auto it = map_.find(n);
-    return it == map_.end() ? 0 : it->second;
-  }
-  void set(Node* n, std::uint32_t slot) {
-    if (direct_) {
-      n->slot = slot;
-    } else {
-      map_[n] = slot;
-    }
-  }
-  /// Every node that was set must be unset before the marks go.
-  void unset(Node* n) noexcept {
-    if (direct_) n->slot = 0;
-  }
-
- private:
-  static std::atomic_flag g_busy;
-  bool direct_;
-  std::unordered_map<const Node*, std::uint32_t> map_;
-};
-std::atomic_flag Marks::g_busy = ATOMIC_FLAG_INIT;
 
 /// Tensors on the inputs and the output of a node that never touch its counts: the graph holds
 /// them meanwhile, and the tensors made here are not destroyed.
@@ -104,9 +68,6 @@ class Sweep {
     }
     std::sort(wanted_.begin(), wanted_.end(), before);
   }
-  ~Sweep() {
-    for (const Found& f : found_) marks_.unset(f.node);
-  }
   Sweep(const Sweep&) = delete;
   Sweep& operator=(const Sweep&) = delete;
 
@@ -114,7 +75,7 @@ class Sweep {
     collect(outputs);
     number();
     for (std::size_t i = 0; i < outputs.size(); ++i)
-      if (const std::uint32_t slot = marks_.find(outputs[i].node()))
+      if (const std::uint32_t slot = numbers_.find(outputs[i].node()))
         add(slots_[slot - 1].cotangent, cotangents[i]);
     std::uint32_t small = 0;
     for (Slot& slot : slots_) {
@@ -195,11 +156,13 @@ class Sweep {
   void collect(std::span<const Tensor> outputs) {
     SmallVector<Node*, 64> stack;
     const auto push = [&](Node* n) {
-      if (!n->requires_grad || marks_.find(n)) return;
+      if (!n->requires_grad) return;
+      std::uint32_t& mark = numbers_[n];
+      if (mark) return;
       if (to_leaves_ && n->box == Box::trace && !n->recorded && !n->leaf) tell_trace(n);
       if (n->is_shadow() && is_missed(n)) raise_left(to_leaves_ ? "backward" : "gradient");
       found_.push_back({n->order, n});
-      marks_.set(n, 1);
+      mark = 1;
       if (expands(n)) stack.push_back(n);
     };
     for (const Tensor& t : outputs) push(t.node());
@@ -230,7 +193,7 @@ class Sweep {
     for (std::size_t i = found_.size(); i-- > 0;) {
       Slot& slot = slots_[i];
       slot.node = found_[i].node;
-      marks_.set(slot.node, static_cast<std::uint32_t>(i + 1));
+      numbers_[slot.node] = static_cast<std::uint32_t>(i + 1);
       slot.source = is_source(slot.node);
       slot.expands = expands(slot.node);
       slot.useful = slot.source || (slot.expands && leads_to_source(slot.node));
@@ -239,7 +202,7 @@ class Sweep {
 
   bool leads_to_source(const Node* n) const {
     for (const Node* in : n->inputs()) {
-      const std::uint32_t slot = marks_.find(in);
+      const std::uint32_t slot = numbers_.find(in);
       if (slot && slots_[slot - 1].useful) return true;
     }
     return false;
@@ -290,7 +253,7 @@ class Sweep {
     const RuleArgs args{op, node->attrs, values.inputs(), values.output(), {&values.output(), 1}};
     if (op.pull) return pull(args, {&ct, 1});
     for (std::size_t i = args.inputs.size(); i-- > 0;) {
-      const std::uint32_t index = marks_.find(args.inputs[i].node());
+      const std::uint32_t index = numbers_.find(args.inputs[i].node());
       if (!index || !slots_[index - 1].useful || (i < 8 && op.constant_inputs >> i & 1)) continue;
       Slot& slot = slots_[index - 1];
       if (i == 0 && op.accumulate) {
@@ -309,7 +272,7 @@ class Sweep {
   void pull(const RuleArgs& args, std::span<const Tensor> cotangents) {
     std::vector<Tensor> parts = input_cotangents(args, cotangents);
     for (std::size_t i = 0; i < parts.size(); ++i) {
-      const std::uint32_t index = marks_.find(args.inputs[i].node());
+      const std::uint32_t index = numbers_.find(args.inputs[i].node());
       if (index && slots_[index - 1].useful && parts[i].defined())
         add(slots_[index - 1].cotangent, std::move(parts[i]));
     }
@@ -318,7 +281,7 @@ class Sweep {
   /// The cotangent of one result waits at the application for the others.
   void give_tuple(const Node* part, Tensor ct) {
     const Node* tuple = part->inputs()[0];
-    Slot& slot = slots_[marks_.find(tuple) - 1];
+    Slot& slot = slots_[numbers_.find(tuple) - 1];
     if (!slot.several) {
       several_.emplace_back(results_of(tuple).size());
       slot.several = static_cast<std::uint32_t>(several_.size());
@@ -365,7 +328,7 @@ class Sweep {
   std::span<const Range> ranges_;
   bool to_leaves_;
   Watcher* watcher_ = open_watcher();
-  Marks marks_;
+  NodeNumbers numbers_;
   SmallVector<Found, 32> found_;
   std::vector<Slot> slots_;
   std::vector<std::vector<Tensor>> several_;  // cotangents of the results of tuples
@@ -447,8 +410,8 @@ bool leads_elsewhere(std::span<const Tensor> outputs, std::span<const Tensor> so
     if (n->recorded)
       for (const Node* in : n->inputs()) push(in);
     if (n->level && n->box != Box::trace) {
-      push(n->primal);
-      if (n->box == Box::dual) push(n->tangent);
+      push(n->boxed.primal);
+      if (n->box == Box::dual) push(n->boxed.tangent);
     }
   }
   return false;

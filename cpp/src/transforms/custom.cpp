@@ -130,7 +130,7 @@ class BatchedRule final : public DerivativeRule {
 
   Tensor opened(const TransformLevel& level, const Tensor& x) const {
     Tensor out = level.split_batched(x, 0);
-    for (const Node* n = out.node(); n->level && n->box != Box::trace; n = n->primal)
+    for (const Node* n = out.node(); n->level && n->box != Box::trace; n = n->boxed.primal)
       if (n->box_serial == outer_)
         raise(ErrorKind::value, "vmap",
               "a derivative given by hand uses a value that is mapped outside of it: pass it as an "
@@ -170,7 +170,7 @@ Op& carrier_record = family.define(
          [](const Op&, std::span<Node* const> outputs, std::span<Node* const>, const Attrs*,
             std::uint32_t) {
            for (Node* out : outputs) {
-             out->bits = Tensor::scalar(-0.0, out->dtype).node()->bits;
+             out->stored = Tensor::scalar(-0.0, out->dtype).node()->stored;
              const Dims shape(out->layout.shape());
              out->layout = Layout(shape, Dims(shape.size(), 0), 0);
            }
@@ -313,17 +313,18 @@ std::vector<Tensor> recorded_with_derivative(std::span<const Tensor> values,
 
 bool is_differentiated(const Tensor& x) noexcept {
   const ThreadState& state = thread_state();
-  for (const Node* n = x.node(); n; n = n->primal) {
+  for (const Node* n = x.node(); n; n = n->boxed.primal) {
     if (state.recording && n->requires_grad && !is_severed(state, n)) return true;
     if (!n->level || n->box == Box::trace) return false;
-    if (n->box == Box::dual && n->tangent && n->level > state.constant_levels) return true;
+    if (n->box == Box::dual && n->boxed.tangent && n->level > state.constant_levels) return true;
   }
   return false;
 }
 
 bool has_tangent(const Tensor& x) noexcept {
-  for (const Node* n = x.node(); n && n->level && n->box != Box::trace; n = n->primal)
-    if (n->box == Box::dual && n->tangent && n->level > thread_state().constant_levels) return true;
+  for (const Node* n = x.node(); n && n->level && n->box != Box::trace; n = n->boxed.primal)
+    if (n->box == Box::dual && n->boxed.tangent && n->level > thread_state().constant_levels)
+      return true;
   return false;
 }
 
@@ -362,11 +363,11 @@ Tensor barrier(const Tensor& x) {
 
 bool is_connected(const Tensor& x, std::uint64_t start) {
   const ThreadState& state = thread_state();
-  for (const Node* n = x.node();; n = n->primal) {
+  for (const Node* n = x.node();; n = n->boxed.primal) {
     if (state.recording && n->requires_grad && !is_severed(state, n) && leads_before(n, start))
       return true;
     if (!n->level || n->box == Box::trace) break;
-    if (n->box == Box::dual && n->tangent && n->level > state.constant_levels) return true;
+    if (n->box == Box::dual && n->boxed.tangent && n->level > state.constant_levels) return true;
   }
   return is_in_body(x);
 }

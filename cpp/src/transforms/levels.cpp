@@ -26,15 +26,15 @@ Node* new_box(Box kind, const Level& level, DType dtype, Layout::Extents shape) 
   n->box = kind;
   n->box_serial = level.serial;
   n->state.store(State::boxed, std::memory_order_relaxed);
-  n->primal = nullptr;
-  n->tangent = nullptr;
+  n->boxed.primal = nullptr;
+  n->boxed.tangent = nullptr;
   return n;
 }
 
 Tensor box_dual(const Level& level, Tensor primal, Tensor tangent) {
   Node* n = new_box(Box::dual, level, primal.dtype(), primal.shape());
-  n->primal = primal.detach_node();
-  if (tangent.defined()) n->tangent = tangent.detach_node();
+  n->boxed.primal = primal.detach_node();
+  if (tangent.defined()) n->boxed.tangent = tangent.detach_node();
   return Tensor::adopt(n);
 }
 
@@ -43,8 +43,8 @@ struct DualInputs {
   DualInputs(const Op& op, std::span<Node* const> inputs, const Level& level) {
     for (Node* in : inputs) {
       const bool boxed = in->level == level.number;
-      primals.push_back(Tensor::share(boxed ? in->primal : in));
-      tangents.push_back(boxed && in->tangent ? Tensor::share(in->tangent) : Tensor());
+      primals.push_back(Tensor::share(boxed ? in->boxed.primal : in));
+      tangents.push_back(boxed && in->boxed.tangent ? Tensor::share(in->boxed.tangent) : Tensor());
       moves |= tangents.back().defined();
       nodes.push_back(primals.back().node());
     }
@@ -70,7 +70,7 @@ Node* interpret_dual(const Op& op, std::span<Node* const> inputs, const AttrsPtr
 /// A rule given by hand may have used a dual of the level that it serves.
 Tensor below(const Level& level, Tensor tangent) {
   while (tangent.defined() && tangent.node()->level >= level.number)
-    tangent = Tensor::share(tangent.node()->primal);
+    tangent = Tensor::share(tangent.node()->boxed.primal);
   return tangent;
 }
 
@@ -105,7 +105,7 @@ struct BatchInputs {
   BatchInputs(std::span<Node* const> inputs, const Level& level) {
     for (Node* in : inputs) {
       mapped.push_back(in->level == level.number);
-      inner.push_back(Tensor::share(mapped.back() ? in->primal : in));
+      inner.push_back(Tensor::share(mapped.back() ? in->boxed.primal : in));
     }
   }
   BatchArgs args(const Op& op, const AttrsPtr& attrs, const Level& level) const {
@@ -189,7 +189,7 @@ class DualCells final : public CellScope {
     return x.defined() && x.node()->level >= level_ && x.node()->box == Box::dual;
   }
   Tensor primal(Tensor x) const {
-    while (holds(x)) x = Tensor::share(x.node()->primal);
+    while (holds(x)) x = Tensor::share(x.node()->boxed.primal);
     return x;
   }
   std::uint16_t level_;
@@ -214,7 +214,7 @@ class BatchCells final : public CellScope {
   }
   void check(const Cell& cell, const Tensor& value) override {
     if (value.defined())
-      for (const Node* n = value.node(); n->level >= level_; n = n->primal)
+      for (const Node* n = value.node(); n->level >= level_; n = n->boxed.primal)
         if (n->box_serial == serial_)
           raise(ErrorKind::runtime, "vmap",
                 cell.kind == Cell::Kind::gradient
@@ -258,7 +258,7 @@ bool ends_tangents(const Attrs* attrs, std::uint32_t level) {
 
 Tensor box_batch(const Level& level, Tensor inner) {
   Node* n = new_box(Box::batch, level, inner.dtype(), inner.shape().subspan(1));
-  n->primal = inner.detach_node();
+  n->boxed.primal = inner.detach_node();
   return Tensor::adopt(n);
 }
 
@@ -319,7 +319,8 @@ std::pair<Tensor, Tensor> TransformLevel::split_dual(const Tensor& y) const {
             "function instead of storing it");
     return {y, Tensor()};
   }
-  return {Tensor::share(n->primal), n->tangent ? Tensor::share(n->tangent) : Tensor()};
+  return {Tensor::share(n->boxed.primal),
+          n->boxed.tangent ? Tensor::share(n->boxed.tangent) : Tensor()};
 }
 
 bool TransformLevel::holds(const Tensor& y) const {
@@ -339,7 +340,7 @@ Tensor TransformLevel::split_batched(const Tensor& y, int axis) const {
   Node* n = y.node();
   if (n->box == Box::batch && has_left(thread_state(), n)) raise_left("vmap");
   const int at = normalize_axis(axis, y.ndim() + 1, "vmap");
-  if (holds(y)) return move_axis(Tensor::share(n->primal), 0, at);
+  if (holds(y)) return move_axis(Tensor::share(n->boxed.primal), 0, at);
   Dims shape{batch_size_};
   shape.append(y.shape().data(), y.shape().size());
   return move_axis(broadcast_to(y, shape), 0, at);
@@ -366,7 +367,7 @@ Tensor with_innermost(const Tensor& x, Change change) {
   Node* n = x.node();
   while (n->level && n->box != Box::trace) {
     boxes.push_back(n);
-    n = n->primal;
+    n = n->boxed.primal;
   }
   Tensor out = change(n);
   while (!boxes.empty()) {
@@ -404,7 +405,7 @@ namespace {
 
 /// Whether a transform that was open outside of `no_grad` may differentiate the value.
 bool moves_outside(const ThreadState& state, const Node* n) {
-  for (;; n = n->primal) {
+  for (;; n = n->boxed.primal) {
     if (n->requires_grad && (!state.recording || is_severed(state, n))) return true;
     if (!n->level) return false;
     if (n->box == Box::trace) {
@@ -412,7 +413,7 @@ bool moves_outside(const ThreadState& state, const Node* n) {
           n->level <= state.levels.size() ? state.levels[n->level - 1u].trace : nullptr;
       return trace && trace->moves(n);
     }
-    if (n->box == Box::dual && n->tangent) return true;
+    if (n->box == Box::dual && n->boxed.tangent) return true;
   }
 }
 
@@ -425,9 +426,10 @@ Tensor constant_part(const Tensor& x) {
   const bool own = state.recording && n->requires_grad && !is_severed(state, n);
   if (n->level > state.constant_levels && n->box != Box::trace) {
     const Level level = open_level(n);
-    Tensor inner = constant_part(Tensor::share(n->primal));
-    Tensor tangent = n->tangent ? constant_part(Tensor::share(n->tangent)) : Tensor();
-    if (inner.node() == n->primal && tangent.node() == n->tangent && (own || !n->requires_grad))
+    Tensor inner = constant_part(Tensor::share(n->boxed.primal));
+    Tensor tangent = n->boxed.tangent ? constant_part(Tensor::share(n->boxed.tangent)) : Tensor();
+    if (inner.node() == n->boxed.primal && tangent.node() == n->boxed.tangent &&
+        (own || !n->requires_grad))
       return x;
     return n->box == Box::batch ? box_batch(level, std::move(inner))
                                 : box_dual(level, std::move(inner), std::move(tangent));

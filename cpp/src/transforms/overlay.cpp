@@ -166,8 +166,8 @@ void Overlay::write(const Cell& cell, Tensor value) {
       value = apply(find_op("kept"), {&value}, then.kept());
   }
   Leaf* leaf = cell.leaf;
-  while (leaf && value.defined() && value.node()->box == Box::dual && !value.node()->tangent)
-    value = Tensor::share(value.node()->primal);
+  while (leaf && value.defined() && value.node()->box == Box::dual && !value.node()->boxed.tangent)
+    value = Tensor::share(value.node()->boxed.primal);
   if (leaf && !first_ && held.original.defined()) leaf = held.original.node()->leaf;
   held.value = value.defined() ? kept_value(leaf, std::move(value), held.value.node()) : Tensor();
   if (first_) first_->cells[number].written = true;
