@@ -282,9 +282,10 @@ FusedProgram softmax_program(std::int64_t tile) {
 TEST_CASE("fused: random programs agree with an interpreter by elements, at any tile") {
   CaseMaker maker(7);
   const std::int64_t extents[][2] = {{1, 1},  {1, 7},   {5, 1},    {3, 4},    {17, 33}, {40, 6},
-                                     {2, 96}, {9, 300}, {3, 1026}, {1, 5000}, {70, 64}, {700, 3}};
-  for (int trial = 0; trial < 360; ++trial) {
-    const auto* e = extents[trial % 12];
+                                     {2, 96}, {9, 300}, {3, 1026}, {1, 5000}, {70, 64}, {700, 3},
+                                     {1, 64}, {2, 1},   {4, 15},   {4, 64},   {3, 32},  {5, 11}};
+  for (int trial = 0; trial < 540; ++trial) {
+    const auto* e = extents[trial % 18];
     Case c = maker.make(e[0], e[1], trial % 3 == 0, 2 + maker.pick(14));
     const auto want = c.expected();
     for (std::int64_t tile : {0, 1, 5, 64, 256, 512, 4096}) {

@@ -133,14 +133,14 @@ void CompiledProgram::run_group(Frame& frame, const Instruction& at) const {
 }
 
 void CompiledProgram::run_scalars(Frame& frame, const Instruction& at) const {
-  SmallVector<kernels::InputBinding, 16> in;
+  SmallVector<const void*, 16> in;
   SmallVector<void*, 16> out;
-  for (const PlaceIndex p : plan_.list(at.reads)) in.push_back({frame.data[p], 0, 0});
+  for (const PlaceIndex p : plan_.list(at.reads)) in.push_back(frame.data[p]);
   for (const PlaceIndex p : plan_.list(at.writes)) {
     frame.make(p, kNoPlace);
     out.push_back(frame.data[p]);
   }
-  plan_.scalars[at.program].run(in, out, 1, 1);
+  plan_.scalars[at.program].run_element(in, out);
 }
 
 void CompiledProgram::run_single(Frame& frame, const Instruction& at) const {

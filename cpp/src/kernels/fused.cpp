@@ -1,5 +1,5 @@
-// Building a fused program, and the path of a space of one element: there a program is a scalar
-// calculation, and what counts is the cost of an instruction, not of an element.
+// Building a fused program, and the path of a small space: there what counts is the cost of an
+// instruction, not of an element.
 #include "kernels/fused.h"
 
 #include <cstring>
@@ -8,6 +8,8 @@
 
 #include "adjoint/error.h"
 #include "base/intrusive_ptr.h"
+#include "base/small_vector.h"
+#include "kernels/fused_copy.h"
 #include "kernels/fused_plan.h"
 #include "tensor/storage.h"
 
@@ -24,8 +26,23 @@ inline void copy_element(void* dst, const void* src, std::size_t size) {
   }
 }
 
-// Slots of the register file that fit the stack: 16 KiB.
-constexpr std::uint32_t kStackSlots = 2048;
+/// The slots of a small space: on the stack, where they take at most 16 KiB.
+class File {
+ public:
+  explicit File(std::size_t count) {
+    if (count > kStack) heap_ = Storage::allocate(count * sizeof(std::uint64_t), "fused");
+  }
+  std::uint64_t* slots() { return heap_ ? static_cast<std::uint64_t*>(heap_->data()) : stack_; }
+
+ private:
+  static constexpr std::size_t kStack = 2048;
+  alignas(64) std::uint64_t stack_[kStack];
+  IntrusivePtr<Storage> heap_;
+};
+
+// What is calculated in one file of slots: rows of up to so many elements, and so many rows.
+constexpr std::int64_t kSmallRow = 64;
+constexpr std::int64_t kSmallRows = 4;
 
 constexpr std::size_t kMaxShared = 1024;  // programs whose plans are remembered
 
@@ -109,6 +126,7 @@ FusedProgram::Value FusedProgram::add_column_reduce(const ReduceKernel* kernel, 
   check_open({&src, 1});
   const Value dst = add_value(kernel->dtype, ValueClass::col, values_[src].level);
   instrs_.push_back({nullptr, kernel, dst, {src, 0, 0}});
+  reduces_columns_ = true;
   return dst;
 }
 
@@ -150,27 +168,28 @@ void FusedProgram::run(std::span<const InputBinding> inputs, std::span<void* con
   if (!plans_ || inputs.size() != inputs_.size() || outputs.size() != outputs_.size())
     raise(ErrorKind::runtime, "fused", "run needs a finalized program and all of its bindings");
   if (rows == 1 && cols == 1 && forced_tile_ == 0) {
-    run_element(inputs, outputs);
+    SmallVector<const void*, 16> data;
+    for (const InputBinding& b : inputs) data.push_back(b.data);
+    run_element(data, outputs);
     return;
   }
   if (rows == 0) return;
+  if (is_small(rows, cols)) {
+    run_small(inputs, outputs, rows, cols);
+    return;
+  }
   fused::run_tiles(*this, *plans_,
                    {inputs, outputs, rows, cols, forced_tile_, levels_, reduces_, flat_});
 }
 
-void FusedProgram::run_element(std::span<const InputBinding> inputs,
+void FusedProgram::run_element(std::span<const void* const> inputs,
                                std::span<void* const> outputs) const {
-  const fused::ElementPlan& plan = plans_->element(*this);
-  alignas(64) std::uint64_t stack[kStackSlots];
-  IntrusivePtr<Storage> heap;
-  std::uint64_t* file = stack;
-  if (plan.slots > kStackSlots) {
-    heap = Storage::allocate(plan.slots * sizeof(std::uint64_t), "fused");
-    file = static_cast<std::uint64_t*>(heap->data());
-  }
+  const fused::SmallPlan& plan = plans_->small(*this, fused::PlanKind::element);
+  File held(plan.slots);
+  std::uint64_t* const file = held.slots();
   for (std::size_t i = 0; i < inputs.size(); ++i)
-    copy_element(file + plan.inputs[i].slot, inputs[i].data, plan.inputs[i].size);
-  for (const fused::ElementStep& step : plan.steps) {
+    copy_element(file + plan.inputs[i].slot, inputs[i], plan.inputs[i].size);
+  for (const fused::SmallStep& step : plan.steps) {
     const void* in[kMaxOperands];
     for (std::uint32_t s = 0; s < step.arity; ++s) in[s] = file + step.src[s];
     if (step.fn) [[likely]]
@@ -180,6 +199,67 @@ void FusedProgram::run_element(std::span<const InputBinding> inputs,
   }
   for (std::size_t i = 0; i < outputs.size(); ++i)
     copy_element(outputs[i], file + plan.outputs[i].slot, plan.outputs[i].size);
+}
+
+bool FusedProgram::is_small(std::int64_t rows, std::int64_t cols) const {
+  if (forced_tile_ != 0 || reduces_columns_ || cols == 0) return false;
+  return flat_ ? rows * cols <= kSmallRow : rows <= kSmallRows && cols <= kSmallRow;
+}
+
+/// The elements of one row, or of the whole space where it is one long row, and what has one
+/// element for the row repeated along it: then every step is a call of its kernel.
+void FusedProgram::run_small(std::span<const InputBinding> inputs, std::span<void* const> outputs,
+                             std::int64_t rows, std::int64_t cols) const {
+  const fused::SmallPlan& plan = plans_->small(*this, fused::PlanKind::small);
+  const std::int64_t n = flat_ ? rows * cols : cols;
+  File held(plan.slots * static_cast<std::size_t>(n));
+  std::uint64_t* const file = held.slots();
+  const auto at = [&](std::uint32_t slot) { return file + slot * n; };
+  const auto load = [&](std::size_t i, std::int64_t row) {
+    const InputBinding& b = inputs[i];
+    const std::size_t size = plan.inputs[i].size;
+    const auto* data = static_cast<const char*>(b.data);
+    char* const to = reinterpret_cast<char*>(at(plan.inputs[i].slot));
+    const ValueClass cls = values_[inputs_[i]].cls;
+    if (cls == ValueClass::scalar) {
+      fused::fill(to, data, n, size);
+    } else if (b.ndim > 0 && cls == ValueClass::row) {
+      fused::gather({data, b.ndim, b.shape, b.strides, size}, row, 1, to);
+      fused::fill(to, to, n, size);
+    } else if (b.ndim > 0) {
+      fused::gather({data, b.ndim, b.shape, b.strides, size}, row * cols, n, to);
+    } else if (cls == ValueClass::row) {
+      fused::fill(to, data + row * b.row_stride, n, size);
+    } else if (flat_ && rows > 1) {
+      for (std::int64_t r = 0; r < rows; ++r)
+        fused::copy_strided(data + r * b.row_stride, b.col_stride,
+                            to + r * cols * static_cast<std::int64_t>(size),
+                            static_cast<std::int64_t>(size), cols, size);
+    } else {
+      fused::copy_strided(data + row * b.row_stride, b.col_stride, to,
+                          static_cast<std::int64_t>(size), n, size);
+    }
+  };
+  for (std::int64_t row = 0; row < (flat_ ? 1 : rows); ++row) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) load(i, row);
+    for (const fused::SmallStep& step : plan.steps) {
+      const void* in[kMaxOperands];
+      for (std::uint32_t s = 0; s < step.arity; ++s) in[s] = at(step.src[s]);
+      if (step.fn) [[likely]] {
+        step.fn(in, at(step.dst), n);
+      } else {
+        step.reduce->block(in[0], n, at(step.dst));
+        fused::fill(at(step.dst), at(step.dst), n, itemsize(step.reduce->dtype));
+      }
+    }
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      const auto [slot, size] = plan.outputs[i];
+      const bool one = values_[outputs_[i]].cls == ValueClass::row;
+      const std::size_t bytes = one ? size : size * static_cast<std::size_t>(n);
+      std::memcpy(static_cast<char*>(outputs[i]) + static_cast<std::size_t>(row) * bytes, at(slot),
+                  bytes);
+    }
+  }
 }
 
 }  // namespace adjoint::kernels

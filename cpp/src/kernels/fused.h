@@ -66,13 +66,15 @@ class FusedProgram {
   /// bits do not depend on the number of threads.
   void run(std::span<const InputBinding> inputs, std::span<void* const> outputs, std::int64_t rows,
            std::int64_t cols) const;
+  /// The same for a space of one element.
+  void run_element(std::span<const void* const> inputs, std::span<void* const> outputs) const;
 
   ValueClass value_class(Value v) const { return values_[v].cls; }
   DType value_dtype(Value v) const { return values_[v].dtype; }
   std::size_t instruction_count() const { return instrs_.size(); }
 
   /// Fixes the tile at `elements` (rounded up to whole blocks in a program that reduces) and
-  /// keeps a single element from taking its own path; 0 chooses again. For tests: the bits must
+  /// keeps a small space from taking its own path; 0 chooses again. For tests: the bits must
   /// not change.
   void force_tile(std::int64_t elements) { forced_tile_ = elements; }
 
@@ -95,7 +97,9 @@ class FusedProgram {
   std::string signature() const;
   void check_value(Value value) const;
   void check_open(std::span<const Value> operands) const;
-  void run_element(std::span<const InputBinding> inputs, std::span<void* const> outputs) const;
+  bool is_small(std::int64_t rows, std::int64_t cols) const;
+  void run_small(std::span<const InputBinding> inputs, std::span<void* const> outputs,
+                 std::int64_t rows, std::int64_t cols) const;
 
   std::vector<ValueInfo> values_;
   std::vector<Instr> instrs_;
@@ -103,6 +107,7 @@ class FusedProgram {
   std::vector<Value> outputs_;
   std::uint32_t levels_ = 1;  // passes over the columns of a row
   bool reduces_ = false;
+  bool reduces_columns_ = false;
   bool flat_ = true;  // only full and scalar values: the space is one long row
   std::int64_t forced_tile_ = 0;
   std::shared_ptr<fused::Plans> plans_;  // set by finalize; lowered at first need

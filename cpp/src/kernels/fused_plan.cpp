@@ -396,13 +396,13 @@ void Lowering::add_up() {
   plan_.cost += plan_.streams.size();
 }
 
-ElementPlan Lowering::lower_element(const FusedProgram& program) {
-  Lowering lowering(program, PlanKind::element);
+SmallPlan Lowering::lower_small(const FusedProgram& program, PlanKind kind) {
+  Lowering lowering(program, kind);
   lowering.choose_jobs();
   return lowering.assign_elements();
 }
 
-ElementPlan Lowering::assign_elements() const {
+SmallPlan Lowering::assign_elements() const {
   const auto arity_of = [](const Job& job) {
     return job.composite ? job.composite->operands : job.tile ? job.tile->arity : 1;
   };
@@ -414,7 +414,7 @@ ElementPlan Lowering::assign_elements() const {
   for (FusedProgram::Value v : program_.outputs_)
     last_use[v] = static_cast<std::int64_t>(jobs_.size());
 
-  ElementPlan plan;
+  SmallPlan plan;
   std::vector<std::uint32_t> slot(count), free;
   const auto take = [&](FusedProgram::Value v) {
     if (free.empty()) {
@@ -432,17 +432,20 @@ ElementPlan Lowering::assign_elements() const {
   plan.steps.reserve(jobs_.size());
   for (std::size_t i = 0; i < jobs_.size(); ++i) {
     const Job& job = jobs_[i];
-    ElementStep step{};
+    SmallStep step{};
     step.fn = job.composite ? job.composite->kernel->fn : job.tile ? job.tile->vv : nullptr;
     step.reduce = job.reduce;
     step.arity = static_cast<std::uint32_t>(arity_of(job));
+    // Of one element all is read before the result is written. Otherwise a result may not lie where
+    // operands of another size, or such as are read again for every element, do.
+    if (kind_ == PlanKind::small) step.dst = take(job.dst);
     for (std::uint32_t s = 0; s < step.arity; ++s) {
       step.src[s] = slot[job.src[s]];
       if (last_use[job.src[s]] != static_cast<std::int64_t>(i)) continue;
       free.push_back(step.src[s]);
       last_use[job.src[s]] = -2;
     }
-    step.dst = take(job.dst);
+    if (kind_ == PlanKind::element) step.dst = take(job.dst);
     if (last_use[job.dst] < 0) free.push_back(step.dst);
     plan.steps.push_back(step);
   }
@@ -467,7 +470,7 @@ const T& get_or_make(std::atomic<const T*>& place, const Make& make) {
 
 Plans::~Plans() {
   for (auto& plan : plans_) delete plan.load(std::memory_order_relaxed);
-  delete element_.load(std::memory_order_relaxed);
+  for (auto& plan : small_) delete plan.load(std::memory_order_relaxed);
 }
 
 const Plan& Plans::get(const FusedProgram& program, PlanKind kind) {
@@ -475,8 +478,9 @@ const Plan& Plans::get(const FusedProgram& program, PlanKind kind) {
                      [&] { return Lowering::lower(program, kind); });
 }
 
-const ElementPlan& Plans::element(const FusedProgram& program) {
-  return get_or_make(element_, [&] { return Lowering::lower_element(program); });
+const SmallPlan& Plans::small(const FusedProgram& program, PlanKind kind) {
+  return get_or_make(small_[kind == PlanKind::element],
+                     [&] { return Lowering::lower_small(program, kind); });
 }
 
 }  // namespace adjoint::kernels::fused

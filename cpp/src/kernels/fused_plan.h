@@ -70,7 +70,8 @@ enum class PlanKind : std::uint8_t {
   rows,        // a tile is a block of whole rows, or part of one when nothing crosses passes
   short_rows,  // a block of whole rows; row and col operands are expanded to the tile
   long_rows,   // part of one row; values that cross passes are kept for the whole row
-  element,     // the space is one element; see ElementPlan
+  small,       // one row of few elements; see SmallPlan
+  element,     // the same of one element
 };
 
 struct Plan {
@@ -94,21 +95,22 @@ struct Plan {
   bool crosses = false;                          // some tile register is read in a later pass
 };
 
-/// The plan of a space of one element: every value is a slot of 8 bytes in one flat file.
-struct ElementStep {
+/// The plan of a row of few elements: every value is a slot in one flat file, of 8 bytes an
+/// element, and the values that have one element for the row are repeated along it.
+struct SmallStep {
   TileFn fn;  // null for a reduction
   const ReduceKernel* reduce;
   std::uint32_t arity;
   std::uint32_t dst, src[kMaxOperands];  // slots
 };
-struct ElementCopy {
+struct SmallCopy {
   std::uint32_t slot;
   std::uint32_t size;
 };
-struct ElementPlan {
-  std::vector<ElementCopy> inputs;
-  std::vector<ElementStep> steps;
-  std::vector<ElementCopy> outputs;
+struct SmallPlan {
+  std::vector<SmallCopy> inputs;
+  std::vector<SmallStep> steps;
+  std::vector<SmallCopy> outputs;
   std::uint32_t slots = 0;
 };
 
@@ -116,10 +118,11 @@ struct ElementPlan {
 class Lowering {
  public:
   static Plan lower(const FusedProgram& program, PlanKind kind);
-  static ElementPlan lower_element(const FusedProgram& program);
+  /// `kind` is small or element.
+  static SmallPlan lower_small(const FusedProgram& program, PlanKind kind);
 
  private:
-  ElementPlan assign_elements() const;
+  SmallPlan assign_elements() const;
   /// An instruction of the program, or several that one super-kernel does.
   struct Job {
     const TileKernel* tile;
@@ -197,14 +200,14 @@ class Plans {
   Plans& operator=(const Plans&) = delete;
   ~Plans();
   const Plan& get(const FusedProgram& program, PlanKind kind);
-  const ElementPlan& element(const FusedProgram& program);
+  const SmallPlan& small(const FusedProgram& program, PlanKind kind);
 
  private:
   std::atomic<const Plan*> plans_[3] = {};
-  std::atomic<const ElementPlan*> element_{nullptr};
+  std::atomic<const SmallPlan*> small_[2] = {};
 };
 
-/// What FusedProgram::run hands on when the space has more than one element.
+/// What FusedProgram::run hands on when the space has more than a few elements.
 struct RunArguments {
   std::span<const InputBinding> inputs;
   std::span<void* const> outputs;
