@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "compile/program.h"
+#include "compile/steps.h"
 #include "compile/trace.h"
 #include "graph/apply.h"
 #include "ops/structural.h"
@@ -55,6 +56,65 @@ bool is_true(Node* n) {
   return *static_cast<const std::uint8_t*>(n->data()) != 0;
 }
 
+/// Values that `steps` read where they lie, from input `first` on; kept as long as this.
+class Captured {
+ public:
+  Captured(Steps& steps, std::size_t first, std::span<Node* const> values) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      materialize(values[i]);
+      kept_.push_back(contiguous(values[i]));
+      steps.set_input(first + i, kept_.back().node()->data());
+    }
+  }
+
+ private:
+  std::vector<Tensor> kept_;
+};
+
+/// The carried values of a loop whose steps run in place. A step reads each in one memory and
+/// writes it to another; then the two change places. The caller's values are only read.
+class Carried {
+ public:
+  Carried(Steps& body, std::span<Node* const> state) : body_(body), values_(state.size()) {
+    for (std::size_t i = 0; i < state.size(); ++i) {
+      materialize(state[i]);
+      values_[i].from = contiguous(state[i]);
+      if (!body.hands_through(i)) values_[i].to = like(state[i]);
+    }
+  }
+  const void* at(std::size_t i) const { return values_[i].from.node()->data(); }
+
+  void step() {
+    for (std::size_t i = 0; i < values_.size(); ++i) {
+      body_.set_input(i, at(i));
+      if (values_[i].to.defined()) body_.set_output(i, values_[i].to.node()->data());
+    }
+    body_.run();
+    for (Value& v : values_) {
+      if (!v.to.defined()) continue;
+      std::swap(v.from, v.to);
+      if (!v.own) v.to = like(v.from.node());
+      v.own = true;
+    }
+  }
+  void give(std::span<Node* const> outputs) const {
+    std::vector<Node*> nodes;
+    for (const Value& v : values_) nodes.push_back(v.from.node());
+    hand_over(nodes, outputs);
+  }
+
+ private:
+  struct Value {
+    Tensor from, to;   // nowhere, for a value that is handed through
+    bool own = false;  // both memories are the loop's
+  };
+  static Tensor like(Node* n) {
+    return Tensor::adopt(new_array(n->dtype, n->layout.shape(), "loop"));
+  }
+  Steps& body_;
+  std::vector<Value> values_;
+};
+
 /// The first `head` nodes, then `tail`.
 std::vector<Node*> joined(std::span<Node* const> head, std::span<Node* const> tail) {
   std::vector<Node*> out(head.begin(), head.end());
@@ -100,9 +160,40 @@ class While final : public Callee {
         condition_(condition),
         body_(body),
         carried_(carried),
-        limit_(limit) {}
+        limit_(limit),
+        in_place_(Steps::suit(condition_) && Steps::suit(body_)) {}
 
   void run(std::span<Node* const> inputs, std::span<Node* const> outputs) const override {
+    in_place_ ? run_in_place(inputs, outputs) : run_by_nodes(inputs, outputs);
+  }
+
+  void list(Holdings& out) const override {
+    Callee::list(out);
+    condition_.list(out);
+    body_.list(out);
+  }
+
+ private:
+  void run_in_place(std::span<Node* const> inputs, std::span<Node* const> outputs) const {
+    const std::size_t first = condition_.graph().inputs().size() - carried_;
+    Steps test(condition_);
+    Steps body(body_);
+    const Captured of_condition(test, carried_, inputs.subspan(carried_, first));
+    const Captured of_body(body, carried_, inputs.subspan(carried_ + first));
+    Carried state(body, inputs.first(carried_));
+    std::uint8_t go_on = 0;
+    test.set_output(0, &go_on);
+    for (std::int64_t step = 0; step != limit_; ++step) {
+      check_interrupt();
+      for (std::size_t i = 0; i < carried_; ++i) test.set_input(i, state.at(i));
+      test.run();
+      if (!go_on) break;
+      state.step();
+    }
+    state.give(outputs);
+  }
+
+  void run_by_nodes(std::span<Node* const> inputs, std::span<Node* const> outputs) const {
     const std::size_t first = condition_.graph().inputs().size() - carried_;
     const auto of_condition = inputs.subspan(carried_, first);
     const auto of_body = inputs.subspan(carried_ + first);
@@ -119,16 +210,10 @@ class While final : public Callee {
     hand_over(state, outputs);
   }
 
-  void list(Holdings& out) const override {
-    Callee::list(out);
-    condition_.list(out);
-    body_.list(out);
-  }
-
- private:
   CompiledProgram condition_, body_;
   std::size_t carried_;
   std::int64_t limit_;
+  bool in_place_;
 };
 
 class Scan final : public Callee {
@@ -140,9 +225,42 @@ class Scan final : public Callee {
         carried_(carried),
         rows_(rows),
         length_(length),
-        reverse_(reverse) {}
+        reverse_(reverse),
+        in_place_(Steps::suit(body_)) {}
 
   void run(std::span<Node* const> inputs, std::span<Node* const> outputs) const override {
+    in_place_ ? run_in_place(inputs, outputs) : run_by_nodes(inputs, outputs);
+  }
+
+  void list(Holdings& out) const override {
+    Callee::list(out);
+    body_.list(out);
+  }
+
+ private:
+  void run_in_place(std::span<Node* const> inputs, std::span<Node* const> outputs) const {
+    Steps body(body_);
+    std::vector<Tensor> arrays;
+    for (Node* n : inputs.subspan(carried_, rows_)) {
+      materialize(n);
+      arrays.push_back(contiguous(n));
+    }
+    const Captured captured(body, carried_ + rows_, inputs.subspan(carried_ + rows_));
+    for (Node* stacked : outputs.subspan(carried_)) allocate_value(stacked, "scan");
+    Carried state(body, inputs.first(carried_));
+    for (std::int64_t step = 0; step < length_; ++step) {
+      check_interrupt();
+      const std::int64_t at = reverse_ ? length_ - 1 - step : step;
+      for (std::size_t i = 0; i < rows_; ++i)
+        body.set_input(carried_ + i, row_at(arrays[i].node(), at, length_));
+      for (std::size_t i = carried_; i < outputs.size(); ++i)
+        body.set_output(i, row_at(outputs[i], at, length_));
+      state.step();
+    }
+    state.give(outputs.first(carried_));
+  }
+
+  void run_by_nodes(std::span<Node* const> inputs, std::span<Node* const> outputs) const {
     std::span<Node* const> state = inputs.first(carried_);
     std::vector<Tensor> arrays;
     for (Node* n : inputs.subspan(carried_, rows_)) arrays.push_back(contiguous(n));
@@ -167,18 +285,18 @@ class Scan final : public Callee {
     hand_over(state, outputs.first(carried_));
   }
 
-  void list(Holdings& out) const override {
-    Callee::list(out);
-    body_.list(out);
-  }
-
- private:
   static std::vector<ResultSpec> stacked(const Graph& body, std::size_t carried,
                                          std::int64_t length) {
     std::vector<ResultSpec> out = body.results();
     for (std::size_t i = carried; i < out.size(); ++i)
       out[i].shape = prefixed(length, out[i].shape);
     return out;
+  }
+
+  /// Where row `at` of a contiguous value begins.
+  static void* row_at(Node* n, std::int64_t at, std::int64_t length) {
+    return static_cast<char*>(n->data()) +
+           static_cast<std::size_t>(at) * (n->nbytes() / static_cast<std::size_t>(length));
   }
 
   static Tensor row(const Tensor& array, std::int64_t at) {
@@ -207,6 +325,7 @@ class Scan final : public Callee {
   std::size_t carried_, rows_;
   std::int64_t length_;
   bool reverse_;
+  bool in_place_;
 };
 
 }  // namespace

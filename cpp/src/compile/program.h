@@ -27,6 +27,9 @@ class CompiledProgram final : public Program {
   void execute(std::span<Node* const> inputs, std::span<Node*> outputs) const;
 
   const Graph& graph() const noexcept { return graph_; }
+  const Plan& plan() const noexcept { return plan_; }
+  /// Nothing but groups: no operation of its own to run.
+  bool plain() const noexcept { return plain_; }
   void list(Holdings& out) const { graph_.list(out); }
 
  private:
@@ -42,7 +45,7 @@ class CompiledProgram final : public Program {
 
   Graph graph_;
   Plan plan_;
-  bool plain_ = true;  // nothing but groups: no operation of its own to run
+  bool plain_ = true;
 };
 
 }  // namespace adjoint
