@@ -61,6 +61,14 @@ def shaped(body: Body) -> Body:
     return f
 
 
+def scanned(body: Body, reverse: bool) -> Any:
+    @ad.compile
+    def run(carry: Any, xs: Any, k: Any) -> Any:
+        return ad.scan(lambda c, x: body(c, x, k), carry, xs, reverse=reverse)
+
+    return run
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", BODIES)
 def test_scan(name: str, shape: tuple[int, ...]) -> None:
@@ -68,11 +76,7 @@ def test_scan(name: str, shape: tuple[int, ...]) -> None:
     for steps in (1, 2, 3, 6):
         carry, xs, k = data(shape, steps)
         for reverse in (False, True):
-            run = ad.compile(
-                lambda start, xs, k, reverse=reverse: ad.scan(
-                    lambda c, x: body(c, x, k), start, xs, reverse=reverse
-                )
-            )
+            run = scanned(body, reverse)
             want, rows = plain(BODIES[name], carry, xs, k, reverse)
             given = [ad.tensor(c) for c in carry]
             for _ in range(2):  # and what was given is as it was
