@@ -49,8 +49,8 @@ class PythonRule final : public DerivativeRule {
     push_.list(out);
   }
 
-  std::vector<Tensor> pull(std::span<const Tensor> inputs,
-                           std::span<const Tensor> cotangents) const override {
+  std::vector<Tensor> pull(std::span<const Tensor> inputs, std::span<const Tensor> cotangents,
+                           Wanted) const override {
     const HostLockScope lock;
     return from_list(call_object(*pull_, to_list(inputs), to_list(all_defined(cotangents))),
                      specs_of(inputs));

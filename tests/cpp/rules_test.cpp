@@ -19,8 +19,8 @@ class TenfoldRule final : public DerivativeRule {
  public:
   using DerivativeRule::DerivativeRule;
 
-  std::vector<Tensor> pull(std::span<const Tensor> inputs,
-                           std::span<const Tensor> cotangents) const override {
+  std::vector<Tensor> pull(std::span<const Tensor> inputs, std::span<const Tensor> cotangents,
+                           Wanted) const override {
     return {(cotangents[0] * cos(inputs[0]) - cotangents[1] * sin(inputs[0])) * 10.0};
   }
   std::vector<Tensor> push(std::span<const Tensor> inputs,

@@ -329,3 +329,59 @@ def test_errors_name_the_part_of_the_carry() -> None:
         ad.scan(lambda c, x: (c + 1, 1 if int(c) == 0 else 1.0), 0, length=2)
     with pytest.raises(TypeError, match=r"the result is float64 from true_fn and int64 from false"):
         ad.compile(lambda x: ad.cond(x > 0, lambda: 1.0, lambda: 1))(1.0)
+
+
+@ad.custom_vjp
+def unwanted(k: Any) -> Any:
+    return k * 1.0
+
+
+def refused(k: Any, cotangent: Any) -> Any:
+    raise AssertionError("this cotangent is asked for")
+
+
+unwanted.defvjp(lambda k: (unwanted(k), k), refused)
+
+
+def by_scan(w: Any, k: Any, xs: Any) -> Any:
+    return ad.scan(lambda c, x: (ad.sin(c * w + unwanted(k) + x), c), w, xs)[0]
+
+
+def by_while(w: Any, k: Any, xs: Any) -> Any:
+    return ad.while_loop(
+        lambda c: c < 100, lambda c: c * w + unwanted(k) + 2 * xs[0], w, max_steps=4
+    )
+
+
+def by_cond(w: Any, k: Any, xs: Any) -> Any:
+    return ad.cond(w > 0, lambda: w * unwanted(k), lambda: w - unwanted(k) + xs[0])
+
+
+@pytest.mark.parametrize("f", [by_scan, by_while, by_cond], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("mapped", [False, True], ids=["", "mapped"])
+def test_what_is_captured_has_a_cotangent_only_where_it_is_wanted(f: Any, mapped: bool) -> None:
+    """For a matrix that a loop only reads, the sum of its cotangents costs more than the rest."""
+    w, k, xs = 0.7, 0.4, np.array([0.1, 0.2, 0.3])
+    args = [ad.tensor(v) for v in (w, k, xs)]
+    if mapped:
+        each = [ad.stack([a, a + 0.01]) for a in args]
+        slope = ad.compile(ad.vmap(ad.grad(f)))(*each)[0]
+        loud = ad.compile(ad.vmap(ad.grad(f, argnums=1)))
+        args = each
+    else:
+        slope = ad.compile(ad.grad(f))(*args)
+        loud = ad.compile(ad.grad(f, argnums=1))
+
+    def value(w: float) -> float:
+        """By hand, as NumPy has no derivative that could be refused."""
+        if f is by_cond:
+            return w * k
+        c = w
+        for x in xs if f is by_scan else [0.2] * 4:
+            c = np.sin(c * w + k + x) if f is by_scan else c * w + k + x
+        return c
+
+    difference = (value(w + 1e-6) - value(w - 1e-6)) / 2e-6
+    np.testing.assert_allclose(slope.item(), difference, rtol=1e-8)
+    with pytest.raises(AssertionError, match="asked for"):
+        loud(*args)

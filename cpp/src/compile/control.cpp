@@ -56,19 +56,25 @@ bool is_true(Node* n) {
   return *static_cast<const std::uint8_t*>(n->data()) != 0;
 }
 
-/// Values that `steps` read where they lie, from input `first` on; kept as long as this.
-class Captured {
+/// What the steps of a loop read, made dense once for all of them.
+class Dense {
  public:
-  Captured(Steps& steps, std::size_t first, std::span<Node* const> values) {
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      materialize(values[i]);
-      kept_.push_back(contiguous(values[i]));
-      steps.set_input(first + i, kept_.back().node()->data());
+  explicit Dense(std::span<Node* const> values) {
+    for (Node* n : values) {
+      materialize(n);
+      kept_.push_back(contiguous(n));
+      nodes_.push_back(kept_.back().node());
     }
+  }
+  std::span<Node* const> nodes() const { return nodes_; }
+  /// They are the inputs from `first` on.
+  void give(Steps& steps, std::size_t first) const {
+    for (std::size_t i = 0; i < nodes_.size(); ++i) steps.set_input(first + i, nodes_[i]->data());
   }
 
  private:
   std::vector<Tensor> kept_;
+  std::vector<Node*> nodes_;
 };
 
 /// The carried values of a loop whose steps run in place. A step reads each in one memory and
@@ -178,8 +184,10 @@ class While final : public Callee {
     const std::size_t first = condition_.graph().inputs().size() - carried_;
     Steps test(condition_);
     Steps body(body_);
-    const Captured of_condition(test, carried_, inputs.subspan(carried_, first));
-    const Captured of_body(body, carried_, inputs.subspan(carried_ + first));
+    const Dense of_condition(inputs.subspan(carried_, first));
+    const Dense of_body(inputs.subspan(carried_ + first));
+    of_condition.give(test, carried_);
+    of_body.give(body, carried_);
     Carried state(body, inputs.first(carried_));
     std::uint8_t go_on = 0;
     test.set_output(0, &go_on);
@@ -195,16 +203,16 @@ class While final : public Callee {
 
   void run_by_nodes(std::span<Node* const> inputs, std::span<Node* const> outputs) const {
     const std::size_t first = condition_.graph().inputs().size() - carried_;
-    const auto of_condition = inputs.subspan(carried_, first);
-    const auto of_body = inputs.subspan(carried_ + first);
+    const Dense of_condition(inputs.subspan(carried_, first));
+    const Dense of_body(inputs.subspan(carried_ + first));
     std::span<Node* const> state = inputs.first(carried_);
     Values values;
     Values test;
     for (std::int64_t step = 0; step != limit_; ++step) {
       check_interrupt();
-      test.run(condition_, joined(state, of_condition));
+      test.run(condition_, joined(state, of_condition.nodes()));
       if (!is_true(test.nodes()[0])) break;
-      values.run(body_, joined(state, of_body));
+      values.run(body_, joined(state, of_body.nodes()));
       state = values.nodes();
     }
     hand_over(state, outputs);
@@ -240,19 +248,16 @@ class Scan final : public Callee {
  private:
   void run_in_place(std::span<Node* const> inputs, std::span<Node* const> outputs) const {
     Steps body(body_);
-    std::vector<Tensor> arrays;
-    for (Node* n : inputs.subspan(carried_, rows_)) {
-      materialize(n);
-      arrays.push_back(contiguous(n));
-    }
-    const Captured captured(body, carried_ + rows_, inputs.subspan(carried_ + rows_));
+    const Dense arrays(inputs.subspan(carried_, rows_));
+    const Dense captured(inputs.subspan(carried_ + rows_));
+    captured.give(body, carried_ + rows_);
     for (Node* stacked : outputs.subspan(carried_)) allocate_value(stacked, "scan");
     Carried state(body, inputs.first(carried_));
     for (std::int64_t step = 0; step < length_; ++step) {
       check_interrupt();
       const std::int64_t at = reverse_ ? length_ - 1 - step : step;
       for (std::size_t i = 0; i < rows_; ++i)
-        body.set_input(carried_ + i, row_at(arrays[i].node(), at, length_));
+        body.set_input(carried_ + i, row_at(arrays.nodes()[i], at, length_));
       for (std::size_t i = carried_; i < outputs.size(); ++i)
         body.set_output(i, row_at(outputs[i], at, length_));
       state.step();
@@ -262,8 +267,8 @@ class Scan final : public Callee {
 
   void run_by_nodes(std::span<Node* const> inputs, std::span<Node* const> outputs) const {
     std::span<Node* const> state = inputs.first(carried_);
-    std::vector<Tensor> arrays;
-    for (Node* n : inputs.subspan(carried_, rows_)) arrays.push_back(contiguous(n));
+    const Dense arrays(inputs.subspan(carried_, rows_));
+    const Dense captured(inputs.subspan(carried_ + rows_));
     for (Node* stacked : outputs.subspan(carried_)) allocate_value(stacked, "scan");
     Values values;
     for (std::int64_t step = 0; step < length_; ++step) {
@@ -271,12 +276,11 @@ class Scan final : public Callee {
       const std::int64_t at = reverse_ ? length_ - 1 - step : step;
       std::vector<Tensor> views;
       std::vector<Node*> in(state.begin(), state.end());
-      for (const Tensor& array : arrays) {
+      for (Node* array : arrays.nodes()) {
         views.push_back(row(array, at));
         in.push_back(views.back().node());
       }
-      const auto captured = inputs.subspan(carried_ + rows_);
-      in.insert(in.end(), captured.begin(), captured.end());
+      in.insert(in.end(), captured.nodes().begin(), captured.nodes().end());
       values.run(body_, in);
       state = values.nodes().first(carried_);
       for (std::size_t i = carried_; i < outputs.size(); ++i)
@@ -299,8 +303,7 @@ class Scan final : public Callee {
            static_cast<std::size_t>(at) * (n->nbytes() / static_cast<std::size_t>(length));
   }
 
-  static Tensor row(const Tensor& array, std::int64_t at) {
-    Node* whole = array.node();
+  static Tensor row(Node* whole, std::int64_t at) {
     const auto shape = whole->layout.shape().subspan(1);
     const Layout dense(shape);
     Tensor out = Tensor::adopt(new_node(whole->dtype, Layout(shape)));

@@ -99,8 +99,8 @@ class GraphFunction::Rule final : public DerivativeRule {
     made_ = std::move(made);
   }
 
-  std::vector<Tensor> pull(std::span<const Tensor> inputs,
-                           std::span<const Tensor> given_cotangents) const override {
+  std::vector<Tensor> pull(std::span<const Tensor> inputs, std::span<const Tensor> given_cotangents,
+                           Wanted) const override {
     const bool complete = std::ranges::all_of(given_cotangents, &Tensor::defined);
     const std::vector<Tensor> made =
         complete ? std::vector<Tensor>() : all_defined(given_cotangents);

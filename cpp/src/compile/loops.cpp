@@ -21,7 +21,8 @@ namespace {
 using List = std::vector<Tensor>;
 using Tensors = std::span<const Tensor>;
 using GraphPtr = std::shared_ptr<const Graph>;
-using Pull = std::function<List(Tensors inputs, Tensors cotangents)>;
+using Pull = std::function<List(Tensors inputs, Tensors cotangents, Wanted wanted)>;
+using Marks = SmallVector<bool, 16>;  // by value
 using Push = std::function<List(Tensors inputs, Tensors tangents)>;
 
 // ---- Lists, in which only what is floating has slopes
@@ -45,17 +46,44 @@ List joined(std::initializer_list<Tensors> lists) {
   return out;
 }
 
+Marks joined(std::initializer_list<std::span<const bool>> lists) {
+  Marks out;
+  for (const auto& list : lists) out.append(list.data(), list.size());
+  return out;
+}
+
 /// The first `count` values, which are taken off `rest`.
 Tensors take_first(Tensors& rest, std::size_t count) {
   return std::exchange(rest, rest.subspan(count)).first(count);
 }
 
-/// `moving` in the places of the floating ones among the values, undefined elsewhere.
-List placed(Tensors values, Tensors moving) {
-  List out;
-  for (const Tensor& x : values) out.push_back(is_moving(x) ? take_first(moving, 1)[0] : Tensor());
+Marks marks_of_floats(Tensors values) {
+  Marks out;
+  for (const Tensor& x : values) out.push_back(is_moving(x));
   return out;
 }
+
+/// Those that are floating and whose cotangents are wanted; `first` is the number of the first.
+Marks wanted_floats(Tensors values, Wanted wanted, std::size_t first = 0) {
+  Marks out = marks_of_floats(values);
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = out[i] && wanted[first + i];
+  return out;
+}
+
+List marked(Tensors values, std::span<const bool> marks) {
+  List out;
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (marks[i]) out.push_back(values[i]);
+  return out;
+}
+
+/// The given ones in the places with a mark, undefined elsewhere.
+List placed(std::span<const bool> marks, Tensors given) {
+  List out;
+  for (const bool mark : marks) out.push_back(mark ? take_first(given, 1)[0] : Tensor());
+  return out;
+}
+List placed(Tensors values, Tensors moving) { return placed(marks_of_floats(values), moving); }
 
 Tensor zero_slope(const Tensor& x) { return zeros(x.shape(), x.dtype()); }
 
@@ -65,13 +93,15 @@ List zero_slopes(Tensors values) {
   return out;
 }
 
-/// The slopes of the floating values, zeros where they are undefined.
-List filled(Tensors values, Tensors slopes) {
+/// The slopes of the values with a mark, zeros where they are undefined.
+List filled(Tensors values, Tensors slopes, std::span<const bool> marks) {
   List out;
   for (std::size_t i = 0; i < values.size(); ++i)
-    if (is_moving(values[i]))
-      out.push_back(slopes[i].defined() ? slopes[i] : zero_slope(values[i]));
+    if (marks[i]) out.push_back(slopes[i].defined() ? slopes[i] : zero_slope(values[i]));
   return out;
+}
+List filled(Tensors values, Tensors slopes) {
+  return filled(values, slopes, marks_of_floats(values));
 }
 
 List sums(Tensors a, Tensors b) {
@@ -89,15 +119,16 @@ std::vector<ResultSpec> specs_of(Tensors values) {
 // ---- Derivatives and batches of functions of lists
 // -----------------------------------------------
 
-/// A cotangent for each input of `f` at a point, undefined where it is not floating or leads to no
+/// A cotangent for each input of `f` at a point, undefined where it has no mark or leads to no
 /// output, from one for each floating output.
-List pull_at(const ListFunction& f, Tensors point, Tensors cotangents) {
+List pull_at(const ListFunction& f, Tensors point, std::span<const bool> marks,
+             Tensors cotangents) {
   List given(point.begin(), point.end()), leaves, outputs;
   const std::uint64_t start = thread_state().order;
   {
     const RecorderScope recorder;
-    for (Tensor& x : given)
-      if (is_moving(x)) leaves.push_back(x = reverse_input(x));
+    for (std::size_t i = 0; i < given.size(); ++i)
+      if (marks[i]) leaves.push_back(given[i] = reverse_input(given[i]));
     outputs = floats(f(given));
   }
   const std::pair range(start + 1, std::numeric_limits<std::uint64_t>::max());
@@ -105,12 +136,13 @@ List pull_at(const ListFunction& f, Tensors point, Tensors cotangents) {
   options.ranges = {&range, 1};
   options.create_graph = thread_state().recording;
   options.undefined_if_unconnected = true;
-  return placed(point, sweep(outputs, cotangents, leaves, options));
+  return placed(marks, sweep(outputs, cotangents, leaves, options));
 }
 
-/// The same for the floating inputs alone, with zeros for those that lead to no output.
-List pull_all(const ListFunction& f, Tensors point, Tensors cotangents) {
-  return filled(point, pull_at(f, point, cotangents));
+/// The same for the inputs with a mark alone, with zeros for those that lead to no output.
+List pull_all(const ListFunction& f, Tensors point, std::span<const bool> marks,
+              Tensors cotangents) {
+  return filled(point, pull_at(f, point, marks, cotangents), marks);
 }
 
 struct Pushed {
@@ -142,14 +174,6 @@ List repeated(Tensors values, std::span<const bool> mapped, std::span<const bool
     out.push_back(mapped[i] || !wanted[i]
                       ? values[i]
                       : broadcast_to(values[i], prefixed(size, values[i].shape())));
-  return out;
-}
-
-using Marks = SmallVector<bool, 16>;  // of what has a batch as axis 0
-
-Marks joined(std::initializer_list<std::span<const bool>> lists) {
-  Marks out;
-  for (const auto& list : lists) out.append(list.data(), list.size());
   return out;
 }
 
@@ -226,8 +250,8 @@ class CallRule final : public DerivativeRule {
         callee_(std::move(callee)),
         pull_(std::move(pull)),
         push_(std::move(push)) {}
-  List pull(Tensors inputs, Tensors cotangents) const override {
-    return pull_(inputs, all_defined(cotangents));
+  List pull(Tensors inputs, Tensors cotangents, Wanted wanted) const override {
+    return pull_(inputs, all_defined(cotangents), wanted);
   }
   List push(Tensors inputs, Tensors tangents) const override { return push_(inputs, tangents); }
   std::vector<bool> depends(const std::vector<bool>& inputs) const override {
@@ -296,19 +320,23 @@ struct Choice {
   }
 };
 
-List pull_choice(const Choice& c, Tensors inputs, Tensors cotangents) {
+List pull_choice(const Choice& c, Tensors inputs, Tensors cotangents, Wanted wanted) {
   const auto x = c.parts(inputs);
+  const Marks marks = wanted_floats(inputs, wanted);  // the predicate is not floating
+  const auto m = c.parts(std::span<const bool>(marks));
   const auto first = [&](Tensors cts) {
-    const List found = pull_all(replay_of(c.if_true), joined({x.both, x.own}), cts);
-    return joined({found, zero_slopes(floats(x.other))});
+    const List found =
+        pull_all(replay_of(c.if_true), joined({x.both, x.own}), joined({m.both, m.own}), cts);
+    return joined({found, zero_slopes(marked(x.other, m.other))});
   };
   const auto second = [&](Tensors cts) {
-    const List found = pull_all(replay_of(c.if_false), joined({x.both, x.other}), cts);
+    const List found =
+        pull_all(replay_of(c.if_false), joined({x.both, x.other}), joined({m.both, m.other}), cts);
     Tensors of_other = found;
-    const Tensors of_both = take_first(of_other, count_floats(x.both));
-    return joined({of_both, zero_slopes(floats(x.own)), of_other});
+    const Tensors of_both = take_first(of_other, marked(x.both, m.both).size());
+    return joined({of_both, zero_slopes(marked(x.own, m.own)), of_other});
   };
-  return placed(inputs, traced_cond(inputs[0], first, second, cotangents));
+  return placed(marks, traced_cond(inputs[0], first, second, cotangents));
 }
 
 List push_choice(const Choice& c, Tensors inputs, Tensors tangents) {
@@ -351,7 +379,8 @@ List call_choice(const Choice& c, Tensors inputs) {
   const auto callee =
       make_cond(*c.if_true, *c.if_false, c.shared, batch_of(c, batch_choice, depends_choice));
   return bound(
-      callee, inputs, [c](Tensors in, Tensors cts) { return pull_choice(c, in, cts); },
+      callee, inputs,
+      [c](Tensors in, Tensors cts, Wanted wanted) { return pull_choice(c, in, cts, wanted); },
       [c](Tensors in, Tensors ts) { return push_choice(c, in, ts); });
 }
 
@@ -372,31 +401,40 @@ struct Rows {
   bool reverse;
 };
 
-List pull_rows(const Rows& s, Tensors inputs, Tensors cotangents) {
+/// What the steps carry has cotangents in any case, and what they read only if that is wanted: a
+/// sum over all steps, for what they have captured.
+List pull_rows(const Rows& s, Tensors inputs, Tensors cotangents, Wanted wanted) {
   Tensors fixed = inputs;
   const Tensors carry = take_first(fixed, s.carried), arrays = take_first(fixed, s.rows);
-  const std::size_t moving = count_floats(carry), captured = count_floats(fixed);
+  const Marks of_carry = marks_of_floats(carry);
+  const Marks of_rows = wanted_floats(arrays, wanted, s.carried);
+  const Marks of_fixed = wanted_floats(fixed, wanted, s.carried + s.rows);
+  const Marks marks = joined({of_carry, of_rows, of_fixed});
+  const std::size_t moving = count_floats(carry);
+  const List totals = zero_slopes(marked(fixed, of_fixed));
   const auto forward = [&](Tensors state) {
     const List out = s.body->replay(joined({state, fixed}));
     return joined({Tensors(out).first(s.carried), state.first(s.carried)});
   };
   const auto back = [&](Tensors state) {
-    const Tensors ct = take_first(state, moving), total = take_first(state, captured);
+    const Tensors ct = take_first(state, moving), total = take_first(state, totals.size());
     const Tensors point = take_first(state, s.carried + s.rows);
-    const List found = pull_all(replay_of(s.body), joined({point, fixed}), joined({ct, state}));
+    const List found =
+        pull_all(replay_of(s.body), joined({point, fixed}), marks, joined({ct, state}));
     Tensors to_fixed = found;
     const Tensors to_carry = take_first(to_fixed, moving);
-    const Tensors to_row = take_first(to_fixed, count_floats(arrays));
+    const Tensors to_row = take_first(to_fixed, marked(arrays, of_rows).size());
     return joined({to_carry, sums(total, to_fixed), to_row});
   };
   const List steps = traced_scan(forward, carry, arrays, s.length, s.reverse);
   const Tensors kept = Tensors(steps).subspan(s.carried);
   const List out =
-      traced_scan(back, joined({cotangents.first(moving), zero_slopes(floats(fixed))}),
+      traced_scan(back, joined({cotangents.first(moving), totals}),
                   joined({kept, arrays, cotangents.subspan(moving)}), s.length, !s.reverse);
   Tensors to_rows = out;
-  const Tensors to_carry = take_first(to_rows, moving), to_fixed = take_first(to_rows, captured);
-  return placed(inputs, joined({to_carry, to_rows, to_fixed}));
+  const Tensors to_carry = take_first(to_rows, moving);
+  const Tensors to_fixed = take_first(to_rows, totals.size());
+  return placed(marks, joined({to_carry, to_rows, to_fixed}));
 }
 
 List push_rows(const Rows& s, Tensors inputs, Tensors tangents) {
@@ -449,7 +487,8 @@ List call_rows(const Rows& s, Tensors inputs) {
   const auto callee = make_scan(*s.body, s.carried, s.rows, s.length, s.reverse,
                                 batch_of(s, batch_rows, depends_rows));
   return bound(
-      callee, inputs, [s](Tensors in, Tensors cts) { return pull_rows(s, in, cts); },
+      callee, inputs,
+      [s](Tensors in, Tensors cts, Wanted wanted) { return pull_rows(s, in, cts, wanted); },
       [s](Tensors in, Tensors ts) { return push_rows(s, in, ts); });
 }
 
@@ -475,14 +514,15 @@ List bounded(const Until& w, Tensors inputs) {
   return traced_scan(step, carry, {}, w.limit, false);
 }
 
-List pull_until(const Until& w, Tensors inputs, Tensors cotangents) {
+List pull_until(const Until& w, Tensors inputs, Tensors cotangents, Wanted wanted) {
   if (w.limit < 0)
     raise(ErrorKind::value, "while_loop",
           "reverse mode must keep every step and needs a bound on their number inside of compile: "
           "pass max_steps=, or use forward mode");
   List apart;
   for (const Tensor& x : inputs) apart.push_back(barrier(x));
-  return pull_at([&w](Tensors in) { return bounded(w, in); }, apart, cotangents);
+  return pull_at([&w](Tensors in) { return bounded(w, in); }, apart, wanted_floats(apart, wanted),
+                 cotangents);
 }
 
 List push_until(const Until& w, Tensors inputs, Tensors tangents) {
@@ -541,7 +581,8 @@ List call_until(const Until& w, Tensors inputs) {
   const auto callee =
       make_while(*w.test, *w.body, w.carried, w.limit, batch_of(w, batch_until, depends_until));
   return bound(
-      callee, inputs, [w](Tensors in, Tensors cts) { return pull_until(w, in, cts); },
+      callee, inputs,
+      [w](Tensors in, Tensors cts, Wanted wanted) { return pull_until(w, in, cts, wanted); },
       [w](Tensors in, Tensors ts) { return push_until(w, in, ts); });
 }
 

@@ -95,12 +95,19 @@ class ResultList {
 
 /// The application that a rule differentiates. The values of results are there where the record
 /// says that the rule needs them, their shapes and dtypes always.
+/// By input, whether a cotangent of it is of any use; of all, where nothing is said.
+struct Wanted {
+  std::span<const bool> inputs = {};
+  bool operator[](std::size_t i) const noexcept { return inputs.empty() || inputs[i]; }
+};
+
 struct RuleArgs {
   const Op& op;
   const Attrs* attrs;
   std::span<const Tensor> inputs;
   const Tensor& output;                  // the only result
   std::span<const Tensor> outputs = {};  // all, of an operation with `run_all`
+  Wanted wanted = {};                    // for `pull`, which may leave the others out
 };
 
 /// d(output)/d(input i) of an elementwise operation: a constant, a value made for it, or one of the

@@ -269,13 +269,17 @@ class Sweep {
   }
 
   /// All inputs at once.
-  void pull(const RuleArgs& args, std::span<const Tensor> cotangents) {
-    std::vector<Tensor> parts = input_cotangents(args, cotangents);
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      const std::uint32_t index = numbers_.find(args.inputs[i].node());
-      if (index && slots_[index - 1].useful && parts[i].defined())
-        add(slots_[index - 1].cotangent, std::move(parts[i]));
+  void pull(RuleArgs args, std::span<const Tensor> cotangents) {
+    SmallVector<bool, 16> wanted;
+    for (const Tensor& x : args.inputs) {
+      const std::uint32_t index = numbers_.find(x.node());
+      wanted.push_back(index && slots_[index - 1].useful);
     }
+    args.wanted = {{wanted.data(), wanted.size()}};
+    std::vector<Tensor> parts = input_cotangents(args, cotangents);
+    for (std::size_t i = 0; i < parts.size(); ++i)
+      if (wanted[i] && parts[i].defined())
+        add(slots_[numbers_.find(args.inputs[i].node()) - 1].cotangent, std::move(parts[i]));
   }
 
   /// The cotangent of one result waits at the application for the others.

@@ -61,10 +61,10 @@ class BatchedRule final : public DerivativeRule {
         outer_(args.serial),
         directions_(is_of_directions(args.serial)) {}
 
-  std::vector<Tensor> pull(std::span<const Tensor> inputs,
-                           std::span<const Tensor> cotangents) const override {
-    std::vector<Tensor> out = pull_from(inputs, cotangents, true);
-    const std::vector<Tensor> shared = pull_from(inputs, cotangents, false);
+  std::vector<Tensor> pull(std::span<const Tensor> inputs, std::span<const Tensor> cotangents,
+                           Wanted wanted) const override {
+    std::vector<Tensor> out = pull_from(inputs, cotangents, wanted, true);
+    const std::vector<Tensor> shared = pull_from(inputs, cotangents, wanted, false);
     for (std::size_t i = 0; i < out.size(); ++i)
       if (shared[i].defined()) out[i] = out[i].defined() ? out[i] + shared[i] : shared[i];
     return out;
@@ -89,7 +89,7 @@ class BatchedRule final : public DerivativeRule {
   /// The cotangents of the values that have the batch, or of those that do not: these come once for
   /// all members, and must not be counted for each.
   std::vector<Tensor> pull_from(std::span<const Tensor> inputs, std::span<const Tensor> cotangents,
-                                bool along) const {
+                                Wanted wanted, bool along) const {
     std::vector<Tensor> given(cotangents.size());
     bool any = false;
     for (std::size_t i = 0; i < given.size(); ++i) {
@@ -102,7 +102,7 @@ class BatchedRule final : public DerivativeRule {
     stand_in_for(outer_);
     for (Tensor& ct : given)
       if (along && ct.defined()) ct = level.make_batched(ct, 0);
-    std::vector<Tensor> out = rule_->pull(boxed(level, inputs), given);
+    std::vector<Tensor> out = rule_->pull(boxed(level, inputs), given, wanted);
     for (std::size_t i = 0; i < out.size(); ++i) {
       if (!out[i].defined()) continue;
       if (along) {
@@ -157,7 +157,7 @@ Op& carrier_record = family.define(
      .dtypes = DTypeRule::custom,
      .attrs = attrs_type<CarrierAttrs>(),
      .pull = [](const RuleArgs& args, std::span<const Tensor> cotangents) -> std::vector<Tensor> {
-       return rule_of(args.attrs).pull(args.inputs, cotangents);
+       return rule_of(args.attrs).pull(args.inputs, cotangents, args.wanted);
      },
      .push = [](const RuleArgs& args, std::span<const Tensor> tangents) -> std::vector<Tensor> {
        return rule_of(args.attrs).push(args.inputs, tangents);

@@ -23,9 +23,10 @@ class DerivativeRule : public Payload {
   explicit DerivativeRule(std::vector<ResultSpec> values) : values_(std::move(values)) {}
   const std::vector<ResultSpec>& values() const noexcept { return values_; }
 
-  /// From a cotangent per value, undefined where none came, to one per input, undefined where zero.
+  /// From a cotangent per value, undefined where none came, to one per input, undefined where zero
+  /// or, if that saves work, not wanted.
   virtual std::vector<Tensor> pull(std::span<const Tensor> inputs,
-                                   std::span<const Tensor> cotangents) const = 0;
+                                   std::span<const Tensor> cotangents, Wanted wanted) const = 0;
   /// From a tangent per input to one per value, both undefined where zero.
   virtual std::vector<Tensor> push(std::span<const Tensor> inputs,
                                    std::span<const Tensor> tangents) const = 0;
