@@ -20,7 +20,9 @@ class SmallVector {
  public:
   using value_type = T;
 
-  SmallVector() noexcept = default;
+  /// Leaves the elements alone: their type may have initial values, which would cost more than they
+  /// are worth.
+  SmallVector() noexcept {}
   explicit SmallVector(std::size_t n, T value = T{}) { assign(n, value); }
   SmallVector(std::initializer_list<T> items) { append(items.begin(), items.size()); }
   explicit SmallVector(std::span<const T> items) { append(items.data(), items.size()); }
@@ -130,7 +132,9 @@ class SmallVector {
   T* data_ = inline_;
   std::uint32_t size_ = 0;
   std::uint32_t capacity_ = N;
-  T inline_[N];
+  union {
+    T inline_[N];
+  };
 };
 
 /// Extents, axes and other short integer lists.

@@ -1,6 +1,7 @@
 #include "compile/control.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "compile/program.h"
@@ -55,6 +56,21 @@ bool is_true(Node* n) {
   materialize(n);
   return *static_cast<const std::uint8_t*>(n->data()) != 0;
 }
+
+/// Looks for an interrupt after so many steps as are worth it: to read the clock costs as much as
+/// a small step.
+class Watch {
+ public:
+  explicit Watch(double work) : every_(std::max(1.0, std::min(256.0, kWork / (work + 1)))) {}
+  void step() {
+    if (++steps_ % every_ == 0) check_interrupt();
+  }
+
+ private:
+  static constexpr double kWork = 1 << 14;  // adds
+  std::uint32_t every_;
+  std::uint32_t steps_ = 0;
+};
 
 /// What the steps of a loop read, made dense once for all of them.
 class Dense {
@@ -191,8 +207,9 @@ class While final : public Callee {
     Carried state(body, inputs.first(carried_));
     std::uint8_t go_on = 0;
     test.set_output(0, &go_on);
+    Watch watch(condition_.plan().work + body_.plan().work);
     for (std::int64_t step = 0; step != limit_; ++step) {
-      check_interrupt();
+      watch.step();
       for (std::size_t i = 0; i < carried_; ++i) test.set_input(i, state.at(i));
       test.run();
       if (!go_on) break;
@@ -253,8 +270,9 @@ class Scan final : public Callee {
     captured.give(body, carried_ + rows_);
     for (Node* stacked : outputs.subspan(carried_)) allocate_value(stacked, "scan");
     Carried state(body, inputs.first(carried_));
+    Watch watch(body_.plan().work);
     for (std::int64_t step = 0; step < length_; ++step) {
-      check_interrupt();
+      watch.step();
       const std::int64_t at = reverse_ ? length_ - 1 - step : step;
       for (std::size_t i = 0; i < rows_; ++i)
         body.set_input(carried_ + i, row_at(arrays.nodes()[i], at, length_));

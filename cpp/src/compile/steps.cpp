@@ -34,8 +34,7 @@ bool Steps::suit(const CompiledProgram& program) {
 }
 
 Steps::Steps(const CompiledProgram& program)
-    : program_(program),
-      plan_(program.plan()),
+    : plan_(program.plan()),
       data_(plan_.places.size(), nullptr),
       addresses_(plan_.lists.size(), nullptr),
       readers_begin_(plan_.places.size() + 1, 0),

@@ -37,7 +37,6 @@ class Steps {
 
   void set(PlaceIndex p, void* data);
 
-  const CompiledProgram& program_;
   const Plan& plan_;
   std::vector<void*> data_;                             // by place
   std::vector<void*> addresses_;                        // as Plan::lists
