@@ -162,7 +162,10 @@ void CompiledProgram::run_single(Frame& frame, const Instruction& at) const {
   }
   Tensor out = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
   e.op->run(*e.op, out.node(), in, e.attrs.get(), donated);
-  if (!at.keeps_layout && !out.node()->layout.contiguous()) out = contiguous(out.node());
+  // The view of a few bytes is dense where these live in the node, as in the plan, and strided
+  // where they are part of a larger value.
+  const bool dense = !at.keeps_layout || plan_.places[result].layout.contiguous();
+  if (dense && !out.node()->layout.contiguous()) out = contiguous(out.node());
   frame.put_any(result, out.detach_node());
 }
 

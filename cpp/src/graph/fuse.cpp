@@ -240,15 +240,17 @@ Group GroupBuilder::finish() {
 
 void Group::run(std::span<const void* const> inputs, std::span<void* const> outputs) const {
   SmallVector<kernels::InputBinding, 16> bound;
+  bound.resize(bindings_.size());
   for (std::size_t i = 0; i < bindings_.size(); ++i) {
     const Binding& b = bindings_[i];
-    kernels::InputBinding in{inputs[i], b.row_stride, b.col_stride};
-    if (!b.shape.empty()) {
-      in.ndim = static_cast<int>(b.shape.size());
-      in.shape = b.shape.data();
-      in.strides = b.strides.data();
-    }
-    bound.push_back(in);
+    kernels::InputBinding& in = bound[i];  // filled where it is: a copy waits for its parts
+    in.data = inputs[i];
+    in.row_stride = b.row_stride;
+    in.col_stride = b.col_stride;
+    if (b.shape.empty()) continue;
+    in.ndim = static_cast<int>(b.shape.size());
+    in.shape = b.shape.data();
+    in.strides = b.strides.data();
   }
   program_.run(bound, outputs, rows_, cols_);
 }
