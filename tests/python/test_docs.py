@@ -27,9 +27,9 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 def run_example(name: str, text: str, names: dict[str, Any]) -> None:
     """Runs one piece of text with prompts, in and into `names`."""
     example = doctest.DocTestParser().get_doctest(text, names, name, name, 0)
+    example.globs = names  # not a copy: functions of one block see what a later one assigns
     report: list[str] = []
     doctest.DocTestRunner(optionflags=OPTIONS).run(example, out=report.append, clear_globs=False)
-    names.update(example.globs)
     assert not report, "".join(report)
 
 
