@@ -7,6 +7,9 @@ import importlib
 import inspect
 import pkgutil
 import re
+import runpy
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +23,7 @@ from adjoint import _core
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "python" / "docs").glob("*.md"))]
+sys.path.insert(0, str(ROOT / "python" / "docs"))  # where the pictures' and pages' own code is
 OPTIONS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.REPORT_NDIFF
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -46,6 +50,25 @@ def test_the_examples_of_a_page_run(page: Path) -> None:
             exec(compile(block, f"{page.name}, block {number}", "exec"), names)
 
 
+# A file to run, which its first line names, and what it prints.
+SCRIPT = re.compile(r"^```py\n# (\w+\.py)\n(.*?)^```\n+```text\n(.*?)^```", re.M | re.S)
+SCRIPTS = [m.groups() for page in PAGES for m in SCRIPT.finditer(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize(("name", "text", "output"), SCRIPTS, ids=[s[0] for s in SCRIPTS])
+def test_the_files_of_a_page_run(name: str, text: str, output: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    command = [sys.executable, "-P", "-W", "error", name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == output
+
+
+def test_there_are_files_to_run() -> None:
+    written = sum(page.read_text(encoding="utf-8").count("```py\n") for page in PAGES)
+    assert written == len(SCRIPTS) > 0
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "cpp" / "README.md"], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
@@ -58,6 +81,20 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_tables_are_those_of_the_data(name: str) -> None:
     written = (generate_docs.DOCS / name).read_text(encoding="utf-8")
     assert written == generate_docs.generate(name), "run python tests/python/generate_docs.py"
+
+
+DRAWINGS = runpy.run_path(str(ROOT / "python" / "docs" / "drawings.py"))["DRAWINGS"]
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+@pytest.mark.parametrize("name", sorted(DRAWINGS))
+def test_pictures_are_those_that_are_drawn(name: str) -> None:
+    """To a third of a pixel: a path may end in other digits on another processor."""
+    written = (ROOT / "python" / "docs" / "images" / name).read_text(encoding="utf-8")
+    drawn = DRAWINGS[name]()
+    assert NUMBER.sub("#", written) == NUMBER.sub("#", drawn), "run python python/docs/drawings.py"
+    numbers = ([float(n) for n in NUMBER.findall(text)] for text in (written, drawn))
+    assert all(abs(a - b) < 0.35 for a, b in zip(*numbers, strict=True))
 
 
 def test_the_architecture_names_files_that_exist() -> None:

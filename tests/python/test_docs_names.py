@@ -29,7 +29,7 @@ def cells() -> list[str]:
 
 
 def resolve(node: ast.expr) -> Any:
-    """The object that `ad.a.b`, or an attribute of a tensor `x`, stands for; None if a local name."""
+    """What `ad.a.b`, or an attribute of a tensor `x`, stands for; None of a local name."""
     if isinstance(node, ast.Name):
         return {"ad": ad, "x": ad.Tensor, "y": ad.Tensor}.get(node.id)
     if isinstance(node, ast.Attribute):
