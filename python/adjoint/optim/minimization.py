@@ -126,23 +126,23 @@ def minimize(
     (printing, counting) happens only when it is traced: ``{"compile": False}`` says no. With "auto"
     it is called once more, to see whether it has a gradient.
 
-    ====================  =================================================  ======
-    method                                                                   bounds
-    ====================  =================================================  ======
+    ====================  =============================================  ======
+    method                                                               bounds
+    ====================  =============================================  ======
     gradient-descent      against the gradient, with a line search
     cg                    nonlinear conjugate gradients (Hager-Zhang)
     bfgs                  quasi-Newton with the whole matrix
     l-bfgs                quasi-Newton of limited memory
-    l-bfgs-b              the same within bounds                             yes
-    projected-gradient    spectral projected gradients                       yes
+    l-bfgs-b              the same within bounds                         yes
+    projected-gradient    spectral projected gradients                   yes
     newton                the Hessian, made positive, and a line search
     newton-cg             Hessian-vector products and a line search
     trust-exact           the Hessian and a trust region
     trust-ncg             Hessian-vector products and a trust region
-    augmented-lagrangian  for constraints, over l-bfgs-b                     yes
-    sgd, adam, ...        the optimizers of this package                     yes
-    nelder-mead, ...      derivative-free searches, see `adjoint.optim.search`  yes
-    ====================  =================================================  ======
+    augmented-lagrangian  for constraints, over l-bfgs-b                 yes
+    sgd, adam, ...        the optimizers of this package                 yes
+    nelder-mead, ...      searches, see `adjoint.optim.search`           yes
+    ====================  =============================================  ======
 
     A value that is nan or infinite counts as too high. The best point evaluated is returned also
     where a limit, an interrupt of the callback or a failure ends the method; where an evaluation by
