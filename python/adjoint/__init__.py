@@ -14,7 +14,7 @@ from adjoint._core import __version__ as __version__
 
 # isort: split
 import adjoint.linalg as linalg  # over the core's own
-import adjoint.tree as tree  # type: ignore[assignment]  # over the core's own, without TreeDef
+import adjoint.tree as tree  # over the core's own, without TreeDef
 from adjoint._libraries import announce_blas
 
 announce_blas()
@@ -70,8 +70,6 @@ __all__ = [  # noqa: PLE0604
 
 TYPE_CHECKING = False  # as in typing, which takes a while to import
 if TYPE_CHECKING:
-    from typing import Any
-
     from adjoint import examples as examples
     from adjoint import io as io
     from adjoint import nn as nn
@@ -101,26 +99,28 @@ if TYPE_CHECKING:
     from adjoint.transforms.jacobian import jacobian as jacobian
 
 
-def __getattr__(name: str) -> "Any":
-    from importlib import import_module
+if not TYPE_CHECKING:  # a checker that saw it would take every misspelt name for one of ours
 
-    if name in _MODULES:
-        try:
-            return import_module(f"adjoint.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"adjoint.{name}":
-                raise
-    elif name in _NAMES:
-        value = getattr(import_module(f"adjoint.{_NAMES[name]}"), name)
-        globals()[name] = value
-        return value
-    advice = ""
-    if not name.startswith("_"):
-        from adjoint._words import advise
+    def __getattr__(name):
+        from importlib import import_module
 
-        advice = advise(name)
-    raise AttributeError(f"module 'adjoint' has no attribute {name!r}{advice}")
+        if name in _MODULES:
+            try:
+                return import_module(f"adjoint.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"adjoint.{name}":
+                    raise
+        elif name in _NAMES:
+            value = getattr(import_module(f"adjoint.{_NAMES[name]}"), name)
+            globals()[name] = value
+            return value
+        advice = ""
+        if not name.startswith("_"):
+            from adjoint._words import advise
+
+            advice = advise(name)
+        raise AttributeError(f"module 'adjoint' has no attribute {name!r}{advice}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_NAMES, *_MODULES})
+    return sorted(__all__)

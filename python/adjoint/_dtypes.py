@@ -38,7 +38,30 @@ _KINDS = {
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:
-    """Say whether a dtype is of a kind: a dtype, a name such as "real floating", or a tuple."""
+    """Say whether a dtype is of a kind: a dtype, a name such as "real floating", or a tuple.
+
+    Parameters
+    ----------
+    dtype : DType or what names one
+    kind : DType, str or tuple of these
+        "bool", "signed integer", "unsigned integer", "integral", "real floating",
+        "complex floating" or "numeric"; of a tuple any.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        If a kind is none of these.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> ad.isdtype(ad.int8, "integral"), ad.isdtype(ad.int8, ("bool", "real floating"))
+    (True, False)
+    """
     own = DType(dtype)
     if isinstance(kind, tuple):
         return any(isdtype(own, k) for k in kind)
@@ -74,7 +97,28 @@ def _dtype_of(x: Any) -> DType:
 
 
 def finfo(type: Any, /) -> finfo_object:
-    """Return the limits of a floating dtype, or of a tensor's."""
+    """Return the limits of a floating dtype, or of a tensor's.
+
+    Parameters
+    ----------
+    type : DType, what names one, or Tensor
+
+    Returns
+    -------
+    finfo_object
+        `bits`, `eps`, `max`, `min`, `smallest_normal` and `dtype`.
+
+    Raises
+    ------
+    TypeError
+        If the dtype is not floating.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> ad.finfo(ad.float32).eps == 2.0**-23
+    True
+    """
     dtype = _dtype_of(type)
     if dtype.kind != "f":
         raise TypeError(f"[finfo] {dtype} is not a floating dtype: use iinfo")
@@ -91,7 +135,28 @@ def finfo(type: Any, /) -> finfo_object:
 
 
 def iinfo(type: Any, /) -> iinfo_object:
-    """Return the limits of an integer dtype, or of a tensor's."""
+    """Return the limits of an integer dtype, or of a tensor's.
+
+    Parameters
+    ----------
+    type : DType, what names one, or Tensor
+
+    Returns
+    -------
+    iinfo_object
+        `bits`, `max`, `min` and `dtype`.
+
+    Raises
+    ------
+    TypeError
+        If the dtype is no integer.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> ad.iinfo(ad.uint8).max
+    255
+    """
     dtype = _dtype_of(type)
     if not isdtype(dtype, "integral"):
         raise TypeError(f"[iinfo] {dtype} is not an integer dtype: use finfo")
@@ -102,7 +167,27 @@ def iinfo(type: Any, /) -> iinfo_object:
 
 
 def result_type(*arrays_and_dtypes: Any) -> DType:
-    """Return the dtype that tensors, dtypes and Python numbers meet in; numbers are weak."""
+    """Return the dtype that tensors, dtypes and Python numbers meet in; numbers are weak.
+
+    Parameters
+    ----------
+    *arrays_and_dtypes : Tensor, DType, what names one, or Python number
+
+    Returns
+    -------
+    DType
+
+    Raises
+    ------
+    TypeError
+        If there is no argument, or one is none of these.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> ad.result_type(ad.float32, ad.int64), ad.result_type(ad.int8, 2.5)
+    (adjoint.float32, adjoint.float64)
+    """
     if not arrays_and_dtypes:
         raise TypeError("[result_type] needs at least one argument")
     strong = [_dtype_of(x) for x in arrays_and_dtypes if not isinstance(x, (bool, int, float))]
@@ -118,7 +203,28 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
 
 
 def can_cast(from_: Any, to: Any, /) -> bool:
-    """Say whether promotion can turn one dtype (or a tensor's) into the other."""
+    """Say whether promotion can turn one dtype (or a tensor's) into the other.
+
+    Parameters
+    ----------
+    from_ : DType, what names one, or Tensor
+    to : DType or what names one
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    TypeError
+        If an argument is none of these.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> ad.can_cast(ad.int32, ad.float64), ad.can_cast(ad.float64, ad.float32)
+    (True, False)
+    """
     target = DType(to)
     return bool(_core._promote(_dtype_of(from_), target) == target)
 

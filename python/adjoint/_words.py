@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from difflib import get_close_matches
 
-__all__ = ["NUMPY_NAMES", "advise"]
+__all__ = ["NUMPY_NAMES", "advise", "unknown"]
 
 # What a function is called here, where nothing here has NumPy's or SciPy's name of it.
 NUMPY_NAMES = {
@@ -65,6 +65,41 @@ _OTHER_NAMES = {
     "tree_unflatten": "ad.tree.unflatten",
     "unsqueeze": "ad.expand_dims",
 }
+# The same within a module.
+_IN_MODULES = {
+    "nn": {
+        "CrossEntropyLoss": "cross_entropy, a function",
+        "Dense": "Linear",
+        "MSELoss": "mse_loss, a function",
+        "Parameter": "ad.tensor(..., requires_grad=True)",
+    },
+    "random": {
+        "PRNGKey": "Generator",
+        "RandomState": "Generator",
+        "default_rng": "Generator",
+        "key": "Generator",
+        "manual_seed": "seed",
+        "multinomial": "categorical",
+        "rand": "uniform",
+        "randint": "integers",
+        "randn": "normal",
+        "random": "uniform",
+        "randperm": "permutation",
+        "shuffle": "permutation",
+        "standard_normal": "normal",
+    },
+    "testing": {
+        "allclose": "assert_close",
+        "assert_allclose": "assert_close",
+        "assert_array_equal": "assert_close(..., rtol=0, atol=0)",
+        "gradcheck": "check_grads",
+    },
+    "tree": {
+        **{f"tree_{name}": name for name in ("flatten", "leaves", "map", "unflatten")},
+        "register_pytree_node": "register",
+        "tree_structure": "structure",
+    },
+}
 _NAMESPACES = ("linalg", "random", "nn", "optim", "tree", "io")  # none of which needs NumPy
 
 
@@ -78,3 +113,19 @@ def advise(name: str) -> str:
         return f": the name here is ad.{homes[0]}.{name}"
     near = get_close_matches(name, [n for n in dir(ad) if not n.startswith("_")], 3)
     return f": the nearest names are {', '.join('ad.' + n for n in near)}" if near else ""
+
+
+def unknown(module: str, name: str) -> AttributeError:
+    """Return the error for a name that a module has not; it says which one is meant."""
+    text = f"module 'adjoint.{module}' has no attribute {name!r}"
+    if name.startswith("_"):
+        return AttributeError(text)
+    ad = sys.modules["adjoint"]
+    own = getattr(sys.modules[f"adjoint.{module}"], "__all__", ())
+    if name in _IN_MODULES.get(module, {}):
+        text += f": the name here is {_IN_MODULES[module][name]}"
+    elif name in ad.__all__:
+        text += f": it is ad.{name}"
+    elif near := get_close_matches(name, own, 3):
+        text += f": the nearest names are {', '.join(near)}"
+    return AttributeError(text)

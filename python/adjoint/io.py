@@ -16,7 +16,7 @@ import secrets
 import stat
 from collections.abc import Iterable, Mapping
 from math import prod
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from adjoint import _core
 from adjoint._arguments import check_kind
@@ -69,6 +69,15 @@ def save(
         If path, names, tensors or metadata are not of these kinds. Nothing is written then.
     OSError
         If the file cannot be written. An existing one is as it was.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "state.safetensors"
+    >>> ad.io.save(path, {"w": ad.tensor([1.0, 2.0])}, metadata={"epoch": "3"})
+    >>> ad.io.load(path)["w"].tolist()
+    [1.0, 2.0]
     """
     target = _path("save", path)
     views = _views(tensors)
@@ -227,6 +236,19 @@ def load(path: AnyPath) -> dict[str, Tensor]:
         If the file cannot be read.
     TypeError
         If the path is none.
+
+    Returns
+    -------
+    dict of str to Tensor
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "state.safetensors"
+    >>> ad.io.save(path, {"w": ad.tensor([1.0, 2.0])})
+    >>> {name: w.tolist() for name, w in ad.io.load(path).items()}
+    {'w': [1.0, 2.0]}
     """
     with open(_path("load", path), "rb") as file:
         header, available = _read_header(file)
@@ -239,7 +261,30 @@ def load(path: AnyPath) -> dict[str, Tensor]:
 
 
 def load_metadata(path: AnyPath) -> dict[str, str]:
-    """Read the metadata of a safetensors file; raises as `load` does."""
+    """Read the metadata of a safetensors file; raises as `load` does.
+
+    Parameters
+    ----------
+    path : str, bytes or path-like
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    ValueError, OSError, TypeError
+        As of `load`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "state.safetensors"
+    >>> ad.io.save(path, {"w": ad.ones(2)}, metadata={"epoch": "3"})
+    >>> ad.io.load_metadata(path)
+    {'epoch': '3'}
+    """
     with open(_path("load_metadata", path), "rb") as file:
         return _read_header(file, want_metadata=True)[0]
 
@@ -346,3 +391,15 @@ def _tensor(name: str, entry: _Entry, data: memoryview) -> Tensor:
         raise ValueError(f"[io.load] tensor {name!r}: a bool is neither 0 nor 1")
     tensor: Tensor = _core._rebuild(Tensor, entry.dtype, entry.shape, content, False, None, None)
     return tensor
+
+
+if not TYPE_CHECKING:  # see that of `adjoint`
+
+    def __getattr__(name):
+        from adjoint._words import unknown
+
+        raise unknown("io", name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

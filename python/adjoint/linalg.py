@@ -29,15 +29,26 @@ globals().update(
 
 def __getattr__(name: str) -> type[ValueError]:
     if name != "LinAlgError":
-        raise AttributeError(f"module 'adjoint.linalg' has no attribute {name!r}")
+        from adjoint._words import unknown
+
+        raise unknown("linalg", name)
     # Made at first need: it is also what NumPy raises, and NumPy takes a while to import.
     from numpy.linalg import LinAlgError as base
 
-    text = "A matrix is singular or otherwise not what an operation needs, or nothing converged."
+    text = """A matrix is singular or otherwise not what an operation needs, or nothing converged.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> ad.linalg.inv(ad.zeros((2, 2)))
+    Traceback (most recent call last):
+        ...
+    adjoint.linalg.LinAlgError: [inv] the matrix is singular
+    """
     made = type("LinAlgError", (base,), {"__doc__": text, "__module__": __name__})
     globals()[name] = made
     return made
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import wraps
 from math import prod
-from typing import Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from adjoint import _core
 from adjoint._arguments import check_count, check_entries, check_int, check_words
@@ -121,7 +121,29 @@ class Generator:
         self.state = _core.asarray([_check_seed("Generator", seed), 0], dtype=_core.uint64)
 
     def seed(self, seed: int) -> None:
-        """Start over, as a new generator of this seed would."""
+        """Start over, as a new generator of this seed would.
+
+        Parameters
+        ----------
+        seed : int
+            From 0 to 2**64 - 1.
+
+        Raises
+        ------
+        TypeError
+            If it is no int.
+        ValueError
+            If it is out of range.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> ad.random.seed(1)
+        >>> first = ad.random.uniform().item()
+        >>> ad.random.seed(1)
+        >>> ad.random.uniform().item() == first
+        True
+        """
         fresh = _core.asarray([_check_seed("seed", seed), 0], dtype=_core.uint64)
         self.state.rebind_(fresh)
 
@@ -153,6 +175,32 @@ class Generator:
 
         No value equals `high`: one that rounding would take there is the largest number below it.
         Where there is no number of the dtype between the limits, all values are `low`.
+
+        Parameters
+        ----------
+        shape : int or tuple of int, optional
+            That of the parameters by default.
+        low, high : number or Tensor, default 0 and 1
+        dtype : DType, optional
+            Floating; float64 by default.
+
+        Returns
+        -------
+        Tensor of `shape` and `dtype`
+
+        Raises
+        ------
+        TypeError
+            If a parameter is no number or tensor.
+        ValueError
+            If the distribution has no such parameter, or shapes do not broadcast.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> x = ad.random.Generator(0).uniform((1000,), -1.0, 1.0)
+        >>> bool(ad.all((-1.0 <= x) & (x < 1.0)))
+        True
         """
         _check_order("uniform", "low", low, "high", high)
         chosen = _floating("uniform", dtype)
@@ -169,7 +217,34 @@ class Generator:
     def normal(
         self, shape: Shape | None = None, mean: Any = 0.0, std: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
-        """Draw from the normal distribution."""
+        """Draw from the normal distribution.
+
+        Parameters
+        ----------
+        shape : int or tuple of int, optional
+            That of the parameters by default.
+        mean, std : number or Tensor, default 0 and 1
+        dtype : DType, optional
+            Floating; float64 by default.
+
+        Returns
+        -------
+        Tensor of `shape` and `dtype`
+
+        Raises
+        ------
+        TypeError
+            If a parameter is no number or tensor.
+        ValueError
+            If the distribution has no such parameter, or shapes do not broadcast.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> x = ad.random.Generator(0).normal((10_000,), 5.0, 0.1)
+        >>> abs(ad.mean(x).item() - 5.0) < 0.01
+        True
+        """
         _check_order("normal", "0", 0, "std", std)
         chosen = _floating("normal", dtype)
         shift, scale = (
@@ -190,6 +265,32 @@ class Generator:
         `mean + std * truncated_normal((low - mean) / std, (high - mean) / std)` lies between `low`
         and `high`. The distribution function is inverted, in the tails by its logarithm, so that
         limits far out are as good as others.
+
+        Parameters
+        ----------
+        lower, upper : number or Tensor
+        shape : int or tuple of int, optional
+            That of the parameters by default.
+        dtype : DType, optional
+            Floating; float64 by default.
+
+        Returns
+        -------
+        Tensor of `shape` and `dtype`
+
+        Raises
+        ------
+        TypeError
+            If a parameter is no number or tensor.
+        ValueError
+            If the distribution has no such parameter, or shapes do not broadcast.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> x = ad.random.Generator(0).truncated_normal(8.0, ad.inf, (100,))
+        >>> bool(ad.all(x >= 8.0))
+        True
         """
         chosen = _floating("truncated_normal", dtype)
         dims = _dims("truncated_normal", shape, lower, upper)
@@ -200,7 +301,34 @@ class Generator:
     def exponential(
         self, shape: Shape | None = None, scale: Any = 1.0, *, dtype: Any = None
     ) -> Tensor:
-        """Draw from the exponential distribution of mean `scale`."""
+        """Draw from the exponential distribution of mean `scale`.
+
+        Parameters
+        ----------
+        shape : int or tuple of int, optional
+            That of the parameters by default.
+        scale : number or Tensor, default 1
+        dtype : DType, optional
+            Floating; float64 by default.
+
+        Returns
+        -------
+        Tensor of `shape` and `dtype`
+
+        Raises
+        ------
+        TypeError
+            If a parameter is no number or tensor.
+        ValueError
+            If the distribution has no such parameter, or shapes do not broadcast.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> x = ad.random.Generator(0).exponential((10_000,), 2.0)
+        >>> abs(ad.mean(x).item() - 2.0) < 0.1
+        True
+        """
         _check_order("exponential", "0", 0, "scale", scale)
         chosen = _floating("exponential", dtype)
         factor = _parameter("exponential", "scale", scale, dtype)
@@ -217,6 +345,33 @@ class Generator:
 
         A small `a` gives numbers below the smallest of the dtype, which are 0; and `a` = 0 only
         these. Marsaglia and Tsang (2000). Not differentiable in `a`.
+
+        Parameters
+        ----------
+        a : number or Tensor
+        scale : number or Tensor, default 1
+        shape : int or tuple of int, optional
+            That of the parameters by default.
+        dtype : DType, optional
+            Floating; float64 by default.
+
+        Returns
+        -------
+        Tensor of `shape` and `dtype`
+
+        Raises
+        ------
+        TypeError
+            If a parameter is no number or tensor.
+        ValueError
+            If the distribution has no such parameter, or shapes do not broadcast.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> x = ad.random.Generator(0).gamma(3.0, 2.0, (10_000,))
+        >>> abs(ad.mean(x).item() - 6.0) < 0.2
+        True
         """
         _check_order("gamma", "0", 0, "scale", scale)
         chosen = _floating("gamma", dtype)
@@ -228,7 +383,34 @@ class Generator:
 
     @_draw_method
     def beta(self, a: Any, b: Any, shape: Shape | None = None, *, dtype: Any = None) -> Tensor:
-        """Draw from the beta distribution; not differentiable in `a` and `b`."""
+        """Draw from the beta distribution; not differentiable in `a` and `b`.
+
+        Parameters
+        ----------
+        a, b : number or Tensor
+        shape : int or tuple of int, optional
+            That of the parameters by default.
+        dtype : DType, optional
+            Floating; float64 by default.
+
+        Returns
+        -------
+        Tensor of `shape` and `dtype`
+
+        Raises
+        ------
+        TypeError
+            If a parameter is no number or tensor.
+        ValueError
+            If the distribution has no such parameter, or shapes do not broadcast.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> x = ad.random.Generator(0).beta(2.0, 2.0, (10_000,))
+        >>> abs(ad.mean(x).item() - 0.5) < 0.02
+        True
+        """
         chosen = _floating("beta", dtype)
         dims = _dims("beta", shape, a, b)
         return _core.astype(self._variate(_core._random_beta, dims, a, b), chosen)
@@ -239,7 +421,33 @@ class Generator:
     def integers(
         self, low: int, high: int | None = None, shape: Shape = (), *, dtype: Any = None
     ) -> Tensor:
-        """Draw integers from [low, high), or from [0, low) when `high` is left out."""
+        """Draw integers from [low, high), or from [0, low) when `high` is left out.
+
+        Parameters
+        ----------
+        low, high : int
+        shape : int or tuple of int, default ()
+        dtype : DType, optional
+            int64 by default.
+
+        Returns
+        -------
+        Tensor of `shape` and `dtype`
+
+        Raises
+        ------
+        TypeError
+            If a limit is no int.
+        ValueError
+            If the interval is empty, or does not fit the dtype.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> x = ad.random.Generator(0).integers(1, 7, (1000,))
+        >>> ad.unique_values(x).tolist()
+        [1, 2, 3, 4, 5, 6]
+        """
         low = check_int("integers", "low", low)
         low, high = (0, low) if high is None else (low, check_int("integers", "high", high))
         if not low < high:
@@ -253,7 +461,32 @@ class Generator:
 
     @_draw_method
     def bernoulli(self, p: Any = 0.5, shape: Shape | None = None) -> Tensor:
-        """Draw bools that are True with probability `p`."""
+        """Draw bools that are True with probability `p`.
+
+        Parameters
+        ----------
+        p : number or Tensor, default 0.5
+        shape : int or tuple of int, optional
+            That of the parameters by default.
+
+        Returns
+        -------
+        Tensor of bools, of `shape`
+
+        Raises
+        ------
+        TypeError
+            If a parameter is no number or tensor.
+        ValueError
+            If the distribution has no such parameter, or shapes do not broadcast.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> x = ad.random.Generator(0).bernoulli(0.9, (10_000,))
+        >>> abs(ad.mean(ad.astype(x, ad.float64)).item() - 0.9) < 0.02
+        True
+        """
         return self._variate(_core._random_bernoulli, _dims("bernoulli", shape, p), p)
 
     @_draw_method
@@ -261,6 +494,30 @@ class Generator:
         """Draw how many of `n` are true, each with probability `p`, as int64; `n` up to 2**53.
 
         Hoermann's BTRS (1993) where ``n * min(p, 1 - p)`` is 10 or more, else by inversion.
+
+        Parameters
+        ----------
+        n, p : number or Tensor
+        shape : int or tuple of int, optional
+            That of the parameters by default.
+
+        Returns
+        -------
+        Tensor of int64, of `shape`
+
+        Raises
+        ------
+        TypeError
+            If a parameter is no number or tensor.
+        ValueError
+            If the distribution has no such parameter, or shapes do not broadcast.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> x = ad.random.Generator(0).binomial(10, 0.5, (10_000,))
+        >>> abs(ad.mean(x).item() - 5.0) < 0.1
+        True
         """
         return self._variate(_core._random_binomial, _dims("binomial", shape, n, p), n, p)
 
@@ -269,6 +526,30 @@ class Generator:
         """Draw counts of mean `lam`, as int64.
 
         Hoermann's PTRS (1993) where `lam` is 10 or more, else by inversion.
+
+        Parameters
+        ----------
+        lam : number or Tensor, default 1
+        shape : int or tuple of int, optional
+            That of the parameters by default.
+
+        Returns
+        -------
+        Tensor of int64, of `shape`
+
+        Raises
+        ------
+        TypeError
+            If a parameter is no number or tensor.
+        ValueError
+            If the distribution has no such parameter, or shapes do not broadcast.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> x = ad.random.Generator(0).poisson(4.0, (10_000,))
+        >>> abs(ad.mean(x).item() - 4.0) < 0.1
+        True
         """
         return self._variate(_core._random_poisson, _dims("poisson", shape, lam), lam)
 
@@ -278,6 +559,29 @@ class Generator:
 
         `shape` is that of the result; it ends in, or is broadcast from, the shape of the other axes
         of `logits`, which it is when left out.
+
+        Parameters
+        ----------
+        logits : Tensor or array
+        axis : int, default -1
+        shape : int or tuple of int, optional
+
+        Returns
+        -------
+        Tensor of int64
+
+        Raises
+        ------
+        TypeError
+            If a parameter is no number or tensor.
+        ValueError
+            If the distribution has no such parameter, or shapes do not broadcast.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> ad.random.Generator(0).categorical([0.0, -ad.inf, -ad.inf], shape=(4,)).tolist()
+        [0, 0, 0, 0]
         """
         with _core.no_grad():
             rows = _core.moveaxis(_core.stop_gradient(_core.asarray(logits)), axis, -1)
@@ -300,6 +604,34 @@ class Generator:
         comes twice; with `p` besides, each next one is drawn from those that are left, in
         proportion (Efraimidis and Spirakis, 2006), and the values of `p` must be known: inside
         `vmap` and `compile` it has to be a constant. Differentiable in `a`.
+
+        Parameters
+        ----------
+        a : int, Tensor or array
+        shape : int or tuple of int, default ()
+        replace : bool, default True
+        p : sequence of numbers, optional
+        axis : int, default 0
+
+        Returns
+        -------
+        Tensor
+            `shape` stands in the place of `axis`; of an int integers.
+
+        Raises
+        ------
+        TypeError
+            If `a` is no int and has no axes.
+        ValueError
+            If there are too few to choose from, or `p` has another shape or is negative.
+        IndexError
+            If `axis` is out of range.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> ad.random.Generator(0).choice(ad.tensor([1.5, 2.5]), (3,), p=[0.0, 1.0]).tolist()
+        [2.5, 2.5, 2.5]
         """
         n, entries = _entries("choice", "a", a, axis)
         dims = _dims("choice", shape)
@@ -321,7 +653,31 @@ class Generator:
         return _core.reshape(found, (*entries.shape[:at], *dims, *entries.shape[at + 1 :]))
 
     def permutation(self, x: Any, axis: int = 0) -> Tensor:
-        """Return the integers below `x`, or a tensor's entries along `axis`, in random order."""
+        """Return the integers below `x`, or a tensor's entries along `axis`, in random order.
+
+        Parameters
+        ----------
+        x : int, Tensor or array
+        axis : int, default 0
+
+        Returns
+        -------
+        Tensor
+            Of int64 below an int, else of the shape and dtype of `x`.
+
+        Raises
+        ------
+        TypeError
+            If `x` is no int and has no axes.
+        IndexError
+            If `axis` is out of range.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> sorted(ad.random.Generator(0).permutation(4).tolist())
+        [0, 1, 2, 3]
+        """
         n, entries = _entries("permutation", "x", x, axis)
         order = _core.argsort(self.uniform((n,)))
         return order if entries is None else _core.take(entries, order, axis=axis)
@@ -519,3 +875,15 @@ poisson = _default.poisson
 seed = _default.seed
 truncated_normal = _default.truncated_normal
 uniform = _default.uniform
+
+
+if not TYPE_CHECKING:  # see that of `adjoint`
+
+    def __getattr__(name):
+        from adjoint._words import unknown
+
+        raise unknown("random", name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

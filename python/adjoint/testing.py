@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -386,3 +386,15 @@ def _assert_leaf_close(
         f"{distance[worst]:.3g}, allowed {atol + rtol * abs(right[worst]):.3g} "
         f"(rtol={rtol:.3g}, atol={atol:.3g})"
     )
+
+
+if not TYPE_CHECKING:  # see that of `adjoint`
+
+    def __getattr__(name):
+        from adjoint._words import unknown
+
+        raise unknown("testing", name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

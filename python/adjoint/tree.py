@@ -16,3 +16,16 @@ map = _tree.map
 register = _tree.register
 structure = _tree.structure
 unflatten = _tree.unflatten
+
+TYPE_CHECKING = False  # as in typing, which takes a while to import
+
+if not TYPE_CHECKING:  # see that of `adjoint`
+
+    def __getattr__(name):
+        from adjoint._words import unknown
+
+        raise unknown("tree", name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

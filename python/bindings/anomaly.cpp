@@ -65,13 +65,32 @@ PyObject* new_exception(py::module_& m, const char* name, const char* doc, PyObj
 }  // namespace
 
 void init_anomaly(py::module_& m) {
-  anomaly_error = new_exception(
-      m, "AnomalyError", "Inside `detect_anomaly`, an operation gave or met what is not finite.",
-      PyExc_FloatingPointError);
-  anomaly_warning = new_exception(m, "AnomalyWarning",
-                                  "Inside `detect_anomaly`, a derivative that is not finite was "
-                                  "multiplied with 0, which gives 0.",
-                                  PyExc_RuntimeWarning);
+  anomaly_error =
+      new_exception(m, "AnomalyError",
+                    "Inside `detect_anomaly`, an operation gave or met what is not finite.\n\n"
+                    "Examples\n"
+                    "--------\n"
+                    ">>> import adjoint as ad\n"
+                    ">>> with ad.detect_anomaly():\n"
+                    "...     ad.log(ad.tensor([0.0, 1.0]))\n"
+                    "Traceback (most recent call last):\n"
+                    "    ...\n"
+                    "adjoint.AnomalyError: [log] gave 1 inf in 2 values from finite inputs",
+                    PyExc_FloatingPointError);
+  anomaly_warning = new_exception(
+      m, "AnomalyWarning",
+      "Inside `detect_anomaly`, a derivative that is not finite was multiplied with 0, which gives "
+      "0.\n\n"
+      "Examples\n"
+      "--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> import warnings\n"
+      ">>> with warnings.catch_warnings(record=True) as told, ad.detect_anomaly(forward=False):\n"
+      "...     warnings.simplefilter(\"always\")\n"
+      "...     slope = ad.grad(lambda x: ad.where(x > 0, ad.log(x), 0.0))(0.0)\n"
+      ">>> slope.item(), told[0].category is ad.AnomalyWarning\n"
+      "(0.0, True)",
+      PyExc_RuntimeWarning);
   def_context<DetectAnomaly>(
       m, "detect_anomaly",
       "Context manager and decorator: the first operation that makes a nan or an infinity out of "

@@ -1,7 +1,8 @@
 // Every function of pybind11 is entered through one dispatcher. Its table entry is replaced by
 // `call_named`, which calls the dispatcher and rewrites the one error that is its own: from
 // "map(): incompatible function arguments. The following argument types are supported: ..." to
-// "[map] takes (f: object, tree: object, *args), got (int)".
+// "[map] takes (f, tree, *args), got (int)". A class that Python makes no instances of says so,
+// too.
 #include "call_errors.h"
 
 #include <string>
@@ -43,13 +44,20 @@ std::string types_of(PyObject* const* args, std::size_t nargs, PyObject* kwnames
   return out;
 }
 
-/// "(f: object, tree: object, *args)" out of "    1. map(f: object, tree: object, *args) ->
-/// object".
-std::string_view parameters_of(std::string_view text) {
+void replace_all(std::string& text, std::string_view old, std::string_view by) {
+  for (std::size_t at = 0; (at = text.find(old, at)) != text.npos; at += by.size())
+    text.replace(at, old.size(), by);
+}
+
+/// "(f, axes=0, *args)" out of "    1. map(f: object, axes: object = 0, *args) -> object".
+std::string parameters_of(std::string_view text) {
   const std::size_t begin = text.find('(', text.find("1. "));
   if (begin == text.npos) return "other arguments";
   text = text.substr(begin, text.find('\n', begin) - begin);
-  return text.substr(0, text.rfind(" -> "));
+  std::string parameters(text.substr(0, text.rfind(" -> ")));
+  replace_all(parameters, ": object", "");
+  replace_all(parameters, " = ", "=");
+  return parameters;
 }
 
 /// Rewrites the Python error that is set, if the dispatcher raised it.
@@ -61,7 +69,7 @@ void rewrite_error(PyObject* self, PyObject* const* args, std::size_t nargs, PyO
     error.restore();
     return;
   }
-  std::string parameters(parameters_of(std::string_view(message).substr(end)));
+  std::string parameters = parameters_of(std::string_view(message).substr(end));
   std::string name = message.substr(0, end);
   const bool is_method = name == "__init__" || parameters.starts_with("(self: ");
   if (is_method && nargs > 0) {  // self is not an argument to the reader
@@ -72,7 +80,7 @@ void rewrite_error(PyObject* self, PyObject* const* args, std::size_t nargs, PyO
     const std::size_t rest = parameters.find_first_of(",)");
     parameters.replace(1, rest - 1 + (parameters[rest] == ',' ? 2 : 0), "");
   }
-  if (name == "__init__") {  // "1. adjoint._core.deferral(enabled: object)"
+  if (name == "__init__") {  // "1. adjoint._core.deferral(enabled)"
     const std::size_t begin = message.find("1. ") + 3;
     name = message.substr(begin, message.find('(', begin) - begin);
     name.erase(0, name.rfind('.') + 1);
@@ -105,9 +113,28 @@ void replace_entry(PyCFunctionObject* function, const std::string& prefix) {
   if (!prefix.empty() && def->ml_meth == erased(call_named)) prefixes()[function->m_self] = prefix;
 }
 
+int refuse_instance(PyObject* self, PyObject*, PyObject*) noexcept {
+  const std::string_view full = Py_TYPE(self)->tp_name;
+  const std::string name(full.substr(full.rfind('.') + 1));
+  PyErr_Format(PyExc_TypeError, "[%s] it is made by the library, and has no constructor",
+               name.c_str());
+  return -1;
+}
+
+/// Classes without an `__init__` of their own inherit the one that raises pybind11's text.
+void refuse_instances(const py::module_& m) {
+  const auto* base = reinterpret_cast<PyTypeObject*>(py::detail::get_internals().instance_base);
+  for (const auto& [name, value] : py::dict(m.attr("__dict__"))) {
+    if (!PyType_Check(value.ptr())) continue;
+    auto* type = reinterpret_cast<PyTypeObject*>(value.ptr());
+    if (type->tp_init == base->tp_init) type->tp_init = refuse_instance;
+  }
+}
+
 }  // namespace
 
 void name_call_errors(const py::module_& m) {
+  refuse_instances(m);
   const py::cpp_function probe([] {});
   const PyMethodDef* def = reinterpret_cast<PyCFunctionObject*>(probe.ptr())->m_ml;
   if (def->ml_flags != kFlags) return;

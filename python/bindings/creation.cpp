@@ -159,24 +159,169 @@ PyObject* linspace_body(const Arguments& a) {
 }  // namespace
 
 void init_creation(py::module_& m) {
-  add_function(m, "tensor", "(data, *, dtype=None, requires_grad=False, name=None)",
-               "Make a tensor of numbers, nested lists, arrays or tensors.\n\n"
-               "With `requires_grad` it is a leaf: gradients reach it.",
-               make_tensor);
-  add_function(m, "asarray", "(obj, *, dtype=None, device=None, copy=None)",
-               "Make a tensor of `obj`; a tensor is returned as it is.\n\n"
-               "Foreign memory is copied unless it is read-only or ``copy=False``.",
-               as_array);
+  add_function(
+      m, "tensor", "(data, *, dtype=None, requires_grad=False, name=None)",
+      "Make a tensor of numbers, nested lists, arrays or tensors.\n\n"
+      "Parameters\n"
+      "----------\n"
+      "data : number, nested sequence, array or Tensor\n"
+      "    It is copied. Of a tensor the history is left behind.\n"
+      "dtype : DType, optional\n"
+      "    That of an array or a tensor, else float64, int64 or bool, after the numbers.\n"
+      "requires_grad : bool, default False\n"
+      "    Make it a leaf: gradients reach it.\n"
+      "name : str, optional\n"
+      "    Shown where the tensor is.\n\n"
+      "Returns\n"
+      "-------\n"
+      "Tensor\n"
+      "    Of the shape of `data`.\n\n"
+      "Raises\n"
+      "------\n"
+      "TypeError\n"
+      "    If `data` is none of these, or `requires_grad` is wanted of integers or bools.\n"
+      "ValueError\n"
+      "    If nested lists are ragged.\n"
+      "OverflowError\n"
+      "    If a number does not fit `dtype`.\n\n"
+      "Examples\n"
+      "--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> w = ad.tensor([1.0, 2.0], requires_grad=True, name=\"w\")\n"
+      ">>> ad.sum(w**2).backward()\n"
+      ">>> w.grad.tolist()\n"
+      "[2.0, 4.0]",
+      make_tensor);
+  add_function(
+      m, "asarray", "(obj, *, dtype=None, device=None, copy=None)",
+      "Make a tensor of `obj`; a tensor is returned as it is.\n\n"
+      "Parameters\n"
+      "----------\n"
+      "obj : number, nested sequence, array, Tensor, or what has the buffer or DLPack protocol\n"
+      "dtype : DType, optional\n"
+      "    As of `tensor`.\n"
+      "device : \"cpu\", optional\n"
+      "copy : bool, optional\n"
+      "    True copies, False never does; None copies foreign memory unless it is read-only.\n\n"
+      "Returns\n"
+      "-------\n"
+      "Tensor\n"
+      "    Of the shape of `obj`.\n\n"
+      "Raises\n"
+      "------\n"
+      "TypeError\n"
+      "    If `obj` is none of these.\n"
+      "ValueError\n"
+      "    If nested lists are ragged, or ``copy=False`` cannot be.\n"
+      "OverflowError\n"
+      "    If a number does not fit `dtype`.\n\n"
+      "Examples\n"
+      "--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> import numpy as np\n"
+      ">>> ad.asarray(np.arange(3), dtype=ad.float32)\n"
+      "Tensor([0., 1., 2.], shape=(3,), dtype=float32)",
+      as_array);
   add_function(m, "full", "(shape, fill_value, *, dtype=None, device=None)",
-               "A tensor of one repeated value.", full_body);
+               "A tensor of one repeated value.\n\n"
+               "Parameters\n"
+               "----------\n"
+               "shape : int or tuple of int\n"
+               "fill_value : number or Tensor of shape ()\n"
+               "    Derivatives reach it.\n"
+               "dtype : DType, optional\n"
+               "    That of `fill_value`: of a Python number float64, int64 or bool.\n"
+               "device : \"cpu\", optional\n\n"
+               "Returns\n"
+               "-------\n"
+               "Tensor\n\n"
+               "Raises\n"
+               "------\n"
+               "TypeError\n"
+               "    If `shape` holds no ints, or `fill_value` is no number.\n"
+               "ValueError\n"
+               "    If an extent is negative.\n\n"
+               "Examples\n"
+               "--------\n"
+               ">>> import adjoint as ad\n"
+               ">>> ad.full((2,), 1.5)\n"
+               "Tensor([1.5, 1.5], shape=(2,), dtype=float64)",
+               full_body);
   add_function(m, "full_like", "(x, /, fill_value, *, dtype=None, device=None)",
-               "One repeated value, shaped as `x`.", full_like_body);
+               "One repeated value, shaped as `x`.\n\n"
+               "Parameters\n"
+               "----------\n"
+               "x : Tensor or array\n"
+               "fill_value : number or Tensor of shape ()\n"
+               "dtype : DType, optional\n"
+               "    That of `x`.\n"
+               "device : \"cpu\", optional\n\n"
+               "Returns\n"
+               "-------\n"
+               "Tensor\n\n"
+               "Raises\n"
+               "------\n"
+               "TypeError\n"
+               "    If `fill_value` is no number, or does not fit the dtype.\n\n"
+               "Examples\n"
+               "--------\n"
+               ">>> import adjoint as ad\n"
+               ">>> ad.full_like(ad.zeros(2), 3.0)\n"
+               "Tensor([3., 3.], shape=(2,), dtype=float64)",
+               full_like_body);
   add_function(m, "arange", "(start, /, stop=None, step=1, *, dtype=None, device=None)",
                "Evenly spaced values in the half-open interval [start, stop).\n\n"
-               "How many there are depends on the arguments, so they are plain numbers.",
+               "How many there are depends on the arguments, so they are plain numbers.\n\n"
+               "Parameters\n"
+               "----------\n"
+               "start : number\n"
+               "    The end, if `stop` is not given, and the start is 0.\n"
+               "stop : number, optional\n"
+               "step : number, default 1\n"
+               "dtype : DType, optional\n"
+               "    int64 of ints, else float64.\n"
+               "device : \"cpu\", optional\n\n"
+               "Returns\n"
+               "-------\n"
+               "Tensor of shape (ceil((stop - start) / step),)\n\n"
+               "Raises\n"
+               "------\n"
+               "TypeError\n"
+               "    If an argument is no number.\n"
+               "ValueError\n"
+               "    If the step is 0.\n\n"
+               "Examples\n"
+               "--------\n"
+               ">>> import adjoint as ad\n"
+               ">>> ad.arange(0, 10, 3).tolist()\n"
+               "[0, 3, 6, 9]",
                arange_body);
   add_function(m, "linspace", "(start, stop, /, num, *, dtype=None, endpoint=True, device=None)",
-               "`num` evenly spaced values from `start` to `stop`, functions of both.",
+               "`num` evenly spaced values from `start` to `stop`, functions of both.\n\n"
+               "Parameters\n"
+               "----------\n"
+               "start, stop : number or Tensor of shape ()\n"
+               "    Derivatives reach them.\n"
+               "num : int\n"
+               "dtype : DType, optional\n"
+               "    float64.\n"
+               "endpoint : bool, default True\n"
+               "    Whether `stop` is the last value.\n"
+               "device : \"cpu\", optional\n\n"
+               "Returns\n"
+               "-------\n"
+               "Tensor of shape (num,)\n\n"
+               "Raises\n"
+               "------\n"
+               "TypeError\n"
+               "    If an argument is of another type.\n"
+               "ValueError\n"
+               "    If `num` is negative, or an end has a shape.\n\n"
+               "Examples\n"
+               "--------\n"
+               ">>> import adjoint as ad\n"
+               ">>> ad.linspace(0.0, 1.0, 5).tolist()\n"
+               "[0.0, 0.25, 0.5, 0.75, 1.0]",
                linspace_body);
 }
 

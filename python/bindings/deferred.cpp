@@ -80,8 +80,15 @@ py::list groups(const Explanation& e) {
 }  // namespace
 
 void init_deferred(py::module_& m) {
-  py::class_<Explanation>(m, "Explanation", py::module_local(),
-                          "Which groups some work falls into; prints as text.")
+  py::class_<Explanation>(
+      m, "Explanation", py::module_local(),
+      "Which groups some work falls into; prints as text.\n\n"
+      "Examples\n"
+      "--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> told = ad.explain(ad.exp(ad.ones(100_000)) + 1)\n"
+      ">>> len(told), [operation[\"made_by\"] for operation in told.groups[0][\"operations\"]]\n"
+      "(1, ['exp', 'add'])")
       .def_property_readonly(
           "groups", &groups,
           "One dict per group, in the order in which they run: its `space`; how many of the "
@@ -89,19 +96,48 @@ void init_deferred(py::module_& m) {
           "`reads`, and the `operations` it fuses, each a list of dicts.")
       .def("__len__", [](const Explanation& e) { return e.groups.size(); })
       .def("__repr__", [](const Explanation& e) { return to_string(e.groups); });
-  m.def("eval", &evaluate, "Compute everything still deferred in the given pytrees.");
+  m.def("eval", &evaluate,
+        "Compute everything still deferred in the given pytrees.\n\n"
+        "Parameters\n"
+        "----------\n"
+        "*args : Tensor or pytree\n"
+        "    Of any shapes and dtypes; what is asked for together is computed together.\n\n"
+        "Raises\n"
+        "------\n"
+        "TypeError\n"
+        "    If a leaf is a str.\n\n"
+        "Examples\n"
+        "--------\n"
+        ">>> import adjoint as ad\n"
+        ">>> y = ad.exp(ad.zeros(100_000)) + 1  # waits\n"
+        ">>> ad.eval(y)\n"
+        ">>> len(ad.explain(y))\n"
+        "0");
   m.def("explain", &explain_deferred,
         "Tell which fused groups `ad.eval` of the given pytrees would run, and run nothing.\n\n"
-        "A group reads its operands once and keeps in registers what is not marked as stored. "
-        "What it reads comes from memory, or from an earlier group: the note then says why it "
-        "is not computed in this one. A value marked as recomputed is computed a second time, "
-        "instead of being stored, because that is cheaper than the memory traffic.\n\n"
-        "Work that can fail on values, matrix products and indexing run where they stand, so "
-        "their results are in memory. The same view of a compiled function is "
-        "`f.program(x).groups`.\n\n"
-        "Returns\n-------\n"
-        "Explanation\n    Prints as text; `groups` holds the same as data.\n\n"
-        "Examples\n--------\n"
+        "A group reads its operands once and keeps in registers what is not marked as stored. What "
+        "it reads\n"
+        "comes from memory, or from an earlier group: the note then says why it is not computed in "
+        "this one.\n"
+        "A value marked as recomputed is computed a second time, instead of being stored, because "
+        "that is\n"
+        "cheaper than the memory traffic.\n\n"
+        "Work that can fail on values, matrix products and indexing run where they stand, so their "
+        "results are\n"
+        "in memory. The same view of a compiled function is `f.program(x).groups`.\n\n"
+        "Parameters\n"
+        "----------\n"
+        "*args : Tensor or pytree\n\n"
+        "Returns\n"
+        "-------\n"
+        "Explanation\n"
+        "    Prints as text; `groups` holds the same as data.\n\n"
+        "Raises\n"
+        "------\n"
+        "TypeError\n"
+        "    If a leaf is a str.\n\n"
+        "Examples\n"
+        "--------\n"
         ">>> import adjoint as ad\n"
         ">>> x = ad.linspace(0.0, 1.0, 10_000)\n"
         ">>> ad.explain(ad.sum(ad.exp(x) * 2.0))\n"

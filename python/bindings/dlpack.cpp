@@ -244,7 +244,28 @@ PyMethodDef from_dlpack_def = {
     METH_VARARGS | METH_KEYWORDS,
     "from_dlpack(x, /, *, device=None, copy=None)\n--\n\n"
     "A tensor of another library's array, through DLPack.\n\n"
-    "The data is copied unless the producer marks it read-only or ``copy=False``."};
+    "Parameters\n"
+    "----------\n"
+    "x : array with ``__dlpack__``\n"
+    "    Of any shape, in the memory of the CPU.\n"
+    "device : \"cpu\", optional\n"
+    "copy : bool, optional\n"
+    "    True copies, False never does; None copies unless the producer marks the memory "
+    "read-only.\n\n"
+    "Returns\n"
+    "-------\n"
+    "Tensor\n"
+    "    Of the dtype of `x`.\n\n"
+    "Raises\n"
+    "------\n"
+    "TypeError\n"
+    "    If `x` has no ``__dlpack__``, or a dtype that is none of ours.\n\n"
+    "Examples\n"
+    "--------\n"
+    ">>> import adjoint as ad\n"
+    ">>> import numpy as np\n"
+    ">>> ad.from_dlpack(np.array([1.0, 2.0])).tolist()\n"
+    "[1.0, 2.0]"};
 
 }  // namespace
 

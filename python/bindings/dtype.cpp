@@ -163,8 +163,22 @@ std::optional<DType> optional_dtype(PyObject* o, const char* op) {
 
 void init_dtype(py::module_& m) {
   PyType_Slot slots[] = {
-      {Py_tp_doc, const_cast<char*>("DType(dtype)\n--\n\nThe element type of a tensor. Equal to "
-                                    "its name and to NumPy's dtype of the same name.")},
+      {Py_tp_doc, const_cast<char*>("DType(dtype)\n--\n\n"
+                                    "The element type of a tensor. Equal to its name and to "
+                                    "NumPy's dtype of the same name.\n\n"
+                                    "Parameters\n"
+                                    "----------\n"
+                                    "dtype : str, DType, NumPy dtype or type\n\n"
+                                    "Raises\n"
+                                    "------\n"
+                                    "TypeError\n"
+                                    "    If there is no such dtype here.\n\n"
+                                    "Examples\n"
+                                    "--------\n"
+                                    ">>> import adjoint as ad\n"
+                                    ">>> ad.DType(\"float32\") is ad.float32, ad.float32 == "
+                                    "\"float32\", ad.float32.itemsize\n"
+                                    "(True, True, 4)")},
       {Py_tp_new, reinterpret_cast<void*>(dtype_new)},
       {Py_tp_repr, reinterpret_cast<void*>(dtype_repr)},
       {Py_tp_str, reinterpret_cast<void*>(name_of)},

@@ -17,7 +17,14 @@ void init_errors(py::module_& m) {
   traced_value_error = PyErr_NewExceptionWithDoc(
       "adjoint.TracedValueError",
       "A value was about to leave the function being differentiated, batched or compiled "
-      "unnoticed.",
+      "unnoticed.\n\n"
+      "Examples\n"
+      "--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> ad.grad(lambda x: x * float(x))(2.0)\n"
+      "Traceback (most recent call last):\n"
+      "    ...\n"
+      "adjoint.TracedValueError: [float] would take the value out of the function unnoticed",
       bases.ptr(), nullptr);
   if (!traced_value_error) throw_python();
   m.attr("TracedValueError") = borrow(traced_value_error);

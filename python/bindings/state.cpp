@@ -235,20 +235,71 @@ void interrupt_host() {
 void init_state(py::module_& m) {
   g_host_lock = {leave_host, enter_host, interrupt_host};
 
-  def_context<NoGrad>(m, "no_grad",
-                      "Context manager and decorator: nothing is recorded, and leaves may be "
-                      "rebound in place.",
-                      py::init<>());
-  def_context<EnableGrad>(m, "enable_grad",
-                          "Context manager and decorator: record again inside `no_grad`.",
-                          py::init<>());
+  def_context<NoGrad>(
+      m, "no_grad",
+      "Context manager and decorator: nothing is recorded, and leaves may be rebound in place.\n\n"
+      "What is computed inside is a constant to every transform and tape that was open outside of "
+      "it.\n\n"
+      "Raises\n"
+      "------\n"
+      "TypeError\n"
+      "    As a decorator, of what is no function, or a generator or coroutine.\n\n"
+      "Examples\n"
+      "--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> w = ad.tensor(2.0, requires_grad=True)\n"
+      ">>> with ad.no_grad():\n"
+      "...     w -= 0.5\n"
+      ">>> w.item(), w.requires_grad\n"
+      "(1.5, True)",
+      py::init<>());
+  def_context<EnableGrad>(
+      m, "enable_grad",
+      "Context manager and decorator: record again inside `no_grad`.\n\n"
+      "Raises\n"
+      "------\n"
+      "TypeError\n"
+      "    As a decorator, of what is no function, or a generator or coroutine.\n\n"
+      "Examples\n"
+      "--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> w = ad.tensor(2.0, requires_grad=True)\n"
+      ">>> with ad.no_grad(), ad.enable_grad():\n"
+      "...     y = w * w\n"
+      ">>> y.requires_grad\n"
+      "True",
+      py::init<>());
   def_context<Deferral>(m, "deferral",
-                        "Context manager and decorator: whether large elementwise work may wait "
-                        "to be fused with what follows. Results are the same bits either way.",
+                        "Context manager and decorator: whether large elementwise work may wait to "
+                        "be fused with what follows.\n"
+                        "Results are the same bits either way.\n\n"
+                        "Parameters\n"
+                        "----------\n"
+                        "enabled : bool\n\n"
+                        "Raises\n"
+                        "------\n"
+                        "TypeError\n"
+                        "    If `enabled` is no bool.\n\n"
+                        "Examples\n"
+                        "--------\n"
+                        ">>> import adjoint as ad\n"
+                        ">>> with ad.deferral(False):\n"
+                        "...     y = ad.exp(ad.zeros(100_000))\n"
+                        ">>> len(ad.explain(y))  # nothing waits\n"
+                        "0",
                         py::init<const py::object&>(), py::arg("enabled"));
   m.def(
       "is_grad_enabled", [] { return thread_state().recording; },
-      "Whether operations on tensors that require grad are recorded on this thread.");
+      "Whether operations on tensors that require grad are recorded on this thread.\n\n"
+      "Returns\n"
+      "-------\n"
+      "bool\n\n"
+      "Examples\n"
+      "--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> with ad.no_grad():\n"
+      "...     ad.is_grad_enabled()\n"
+      "False");
   m.def("memory_stats", &memory_stats,
         "Tell what memory the library has taken, over all threads.\n\n"
         "Returns\n-------\n"
@@ -267,12 +318,30 @@ void init_state(py::module_& m) {
   m.def(
       "set_cache_limit", &set_cache_limit, py::arg("limit"),
       "Set how many bytes of freed arrays are kept for reuse at most; return the limit before.\n\n"
-      "Fresh memory from the system costs more than the arithmetic that fills it, so freed "
-      "arrays are kept. With None, as at the start, that is at most the larger of 256 MiB and "
-      "half of the ``peak`` of `memory_stats`. What is above a limit goes back to the system at "
-      "once, oldest first; blocks up to 32 KiB are kept apart from it. When memory runs out, "
-      "all that is kept is given back before an operation fails with a MemoryError.\n\n"
-      "Examples\n--------\n"
+      "Fresh memory from the system costs more than the arithmetic that fills it, so freed arrays "
+      "are kept.\n"
+      "With None, as at the start, that is at most the larger of 256 MiB and half of the ``peak`` "
+      "of\n"
+      "`memory_stats`. What is above a limit goes back to the system at once, oldest first; blocks "
+      "up to\n"
+      "32 KiB are kept apart from it. When memory runs out, all that is kept is given back before "
+      "an\n"
+      "operation fails with a MemoryError.\n\n"
+      "Parameters\n"
+      "----------\n"
+      "limit : int or None\n"
+      "    In bytes.\n\n"
+      "Returns\n"
+      "-------\n"
+      "int or None\n\n"
+      "Raises\n"
+      "------\n"
+      "TypeError\n"
+      "    If `limit` is no int.\n"
+      "ValueError\n"
+      "    If it is negative.\n\n"
+      "Examples\n"
+      "--------\n"
       ">>> import adjoint as ad\n"
       ">>> before = ad.set_cache_limit(64 << 20)\n"
       ">>> ad.set_cache_limit(before)\n"
@@ -282,13 +351,66 @@ void init_state(py::module_& m) {
         "whether its integers have 64 bits.",
         py::arg("path"), py::arg("prefix"), py::arg("suffix"), py::arg("ilp64"));
   m.def("blas_name", &kernels::blas_name,
-        "The library that serves matrix products, opened if none is yet; or \"built-in\".");
-  m.def("reset_peak_memory", &reset_peak_storage, "Start the `peak` of `memory_stats` over.");
-  m.def("clear_cache", &clear_storage_cache, "Give memory kept for reuse back to the system.");
+        "The library that serves matrix products, opened if none is yet; or \"built-in\".\n\n"
+        "Returns\n"
+        "-------\n"
+        "str\n\n"
+        "Examples\n"
+        "--------\n"
+        ">>> import adjoint as ad\n"
+        ">>> isinstance(ad.blas_name(), str)\n"
+        "True");
+  m.def("reset_peak_memory", &reset_peak_storage,
+        "Start the `peak` of `memory_stats` over.\n\n"
+        "Examples\n"
+        "--------\n"
+        ">>> import adjoint as ad\n"
+        ">>> ad.reset_peak_memory()\n"
+        ">>> stats = ad.memory_stats()\n"
+        ">>> stats[\"peak\"] == stats[\"live\"]\n"
+        "True");
+  m.def("clear_cache", &clear_storage_cache,
+        "Give memory kept for reuse back to the system.\n\n"
+        "Examples\n"
+        "--------\n"
+        ">>> import adjoint as ad\n"
+        ">>> before = ad.memory_stats()[\"cached\"]\n"
+        ">>> ad.clear_cache()\n"
+        ">>> ad.memory_stats()[\"cached\"] <= before\n"
+        "True");
   m.def("set_num_threads", &set_threads, py::arg("n"),
         "Use up to `n` threads, the caller included, for one large operation. Results do not "
-        "depend on it.");
-  m.def("get_num_threads", &num_threads, "Threads used for one large operation.");
+        "depend on it.\n\n"
+        "Parameters\n"
+        "----------\n"
+        "n : int\n"
+        "    At least 1.\n\n"
+        "Raises\n"
+        "------\n"
+        "TypeError\n"
+        "    If `n` is no int.\n"
+        "ValueError\n"
+        "    If it is not positive.\n\n"
+        "Examples\n"
+        "--------\n"
+        ">>> import adjoint as ad\n"
+        ">>> before = ad.get_num_threads()\n"
+        ">>> ad.set_num_threads(1)\n"
+        ">>> ad.get_num_threads()\n"
+        "1\n"
+        ">>> ad.set_num_threads(before)");
+  m.def("get_num_threads", &num_threads,
+        "Threads used for one large operation.\n\n"
+        "Returns\n"
+        "-------\n"
+        "int\n"
+        "    All cores of the process, unless ``ADJOINT_NUM_THREADS`` or `set_num_threads` says "
+        "otherwise.\n\n"
+        "Examples\n"
+        "--------\n"
+        ">>> import adjoint as ad\n"
+        ">>> ad.get_num_threads() >= 1\n"
+        "True");
 
   py::class_<TapeScope>(m, "_TapeScope", py::module_local())
       .def(py::init<>())

@@ -469,11 +469,19 @@ PyMemberDef tensor_members[] = {
     {nullptr, 0, 0, 0, nullptr}};
 
 constexpr const char* kTensorDoc =
-    "Tensor(data, /)\n--\n\nAn n-dimensional array whose computation is recorded and can be "
-    "differentiated.\n\n"
+    "Tensor(data, /)\n--\n\n"
+    "An n-dimensional array whose computation is recorded and can be differentiated.\n\n"
     "A Tensor is a handle on a value. ``x += y`` and ``x[i] = v`` give the handle a new value,\n"
     "seen through every alias of it; the old value, and views taken of it, never change.\n"
-    "Make one with `tensor`, `asarray`, `zeros` and the like.";
+    "Make one with `tensor`, `asarray`, `zeros` and the like.\n\n"
+    "Examples\n"
+    "--------\n"
+    ">>> import adjoint as ad\n"
+    ">>> x = ad.tensor([1.0, 2.0])\n"
+    ">>> view = x[:1]\n"
+    ">>> x += 1\n"
+    ">>> x.tolist(), view.tolist()\n"
+    "([2.0, 3.0], [1.0])";
 
 template <class F>
 void* slot_of(F* f) {

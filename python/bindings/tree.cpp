@@ -365,7 +365,13 @@ std::string TreeDef::text() const {
 
 void init_tree(py::module_& m) {
   py::class_<TreeDef>(m, "TreeDef", py::module_local(),
-                      "The structure of a pytree without its leaves; shown with ... for each.")
+                      "The structure of a pytree without its leaves; shown with ... for each.\n\n"
+                      "Examples\n"
+                      "--------\n"
+                      ">>> import adjoint as ad\n"
+                      ">>> structure = ad.tree.structure({\"a\": 1.0, \"b\": [2.0, 3.0]})\n"
+                      ">>> structure.num_leaves, structure.unflatten([4, 5, 6])\n"
+                      "(3, {'a': 4, 'b': [5, 6]})")
       .def_property_readonly("num_leaves", &TreeDef::leaf_count)
       .def(
           "unflatten", [](const TreeDef& d, py::object l) { return d.unflatten(to_vector(l)); },
@@ -402,11 +408,46 @@ void init_tree(py::module_& m) {
         TreeDef def = TreeDef::flatten(t, leaves);
         return py::make_tuple(to_list(leaves), std::move(def));
       },
-      py::arg("tree"), "The leaves of a pytree in a list, and its structure.");
+      py::arg("tree"),
+      "The leaves of a pytree in a list, and its structure.\n\n"
+      "Parameters\n"
+      "----------\n"
+      "tree : pytree\n"
+      "    Of leaves of any type.\n\n"
+      "Returns\n"
+      "-------\n"
+      "leaves : list\n"
+      "structure : TreeDef\n\n"
+      "Raises\n"
+      "------\n"
+      "ValueError\n"
+      "    If the containers contain themselves.\n\n"
+      "Examples\n"
+      "--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> leaves, structure = ad.tree.flatten({\"a\": 1, \"b\": [2, 3]})\n"
+      ">>> leaves\n"
+      "[1, 2, 3]");
   tree.def(
       "unflatten", [](const TreeDef& d, py::object l) { return d.unflatten(to_vector(l)); },
       py::arg("treedef"), py::arg("leaves"),
-      "The pytree of this structure with these leaves: the inverse of `flatten`.");
+      "The pytree of this structure with these leaves: the inverse of `flatten`.\n\n"
+      "Parameters\n"
+      "----------\n"
+      "treedef : TreeDef\n"
+      "leaves : sequence\n\n"
+      "Returns\n"
+      "-------\n"
+      "pytree\n\n"
+      "Raises\n"
+      "------\n"
+      "ValueError\n"
+      "    If there are more or fewer leaves than the structure has.\n\n"
+      "Examples\n"
+      "--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> ad.tree.unflatten(ad.tree.structure((0, [0])), [1, 2])\n"
+      "(1, [2])");
   tree.def(
       "leaves",
       [](py::object t) {
@@ -414,20 +455,95 @@ void init_tree(py::module_& m) {
         TreeDef::flatten(t, leaves);
         return to_list(leaves);
       },
-      py::arg("tree"), "The leaves of a pytree in a list.");
+      py::arg("tree"),
+      "The leaves of a pytree in a list.\n\n"
+      "Parameters\n"
+      "----------\n"
+      "tree : pytree\n\n"
+      "Returns\n"
+      "-------\n"
+      "list\n\n"
+      "Raises\n"
+      "------\n"
+      "ValueError\n"
+      "    If the containers contain themselves.\n\n"
+      "Examples\n"
+      "--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> ad.tree.leaves([1, (2, None), {\"a\": 3}])\n"
+      "[1, 2, 3]");
   tree.def(
       "structure",
       [](py::object t) {
         std::vector<py::object> leaves;
         return TreeDef::flatten(t, leaves);
       },
-      py::arg("tree"), "The structure of a pytree.");
+      py::arg("tree"),
+      "The structure of a pytree.\n\n"
+      "Parameters\n"
+      "----------\n"
+      "tree : pytree\n\n"
+      "Returns\n"
+      "-------\n"
+      "TreeDef\n"
+      "    Comparable by ``==``, hashable.\n\n"
+      "Raises\n"
+      "------\n"
+      "ValueError\n"
+      "    If the containers contain themselves.\n\n"
+      "Examples\n"
+      "--------\n"
+      ">>> import adjoint as ad\n"
+      ">>> ad.tree.structure([1, 2]) == ad.tree.structure([3, 4])\n"
+      "True");
   tree.def("map", &tree_map, py::arg("f"), py::arg("tree"),
-           "Apply `f` leaf by leaf to one or more pytrees of the same structure.");
+           "Apply `f` leaf by leaf to one or more pytrees of the same structure.\n\n"
+           "Parameters\n"
+           "----------\n"
+           "f : callable\n"
+           "    Takes a leaf of each tree.\n"
+           "tree : pytree\n"
+           "*args : pytree\n"
+           "    Of the structure of `tree`.\n\n"
+           "Returns\n"
+           "-------\n"
+           "pytree\n"
+           "    Of that structure, with what `f` returns.\n\n"
+           "Raises\n"
+           "------\n"
+           "TypeError\n"
+           "    If `f` is no function.\n"
+           "ValueError\n"
+           "    If the structures differ.\n\n"
+           "Examples\n"
+           "--------\n"
+           ">>> import adjoint as ad\n"
+           ">>> ad.tree.map(lambda p, g: p - 0.5 * g, {\"w\": 3.0}, {\"w\": 2.0})\n"
+           "{'w': 2.0}");
   tree.def("register", &tree_register, py::arg("cls"), py::arg("flatten"), py::arg("unflatten"),
            "Make instances of a class nodes of pytrees.\n\n"
-           "``flatten(x)`` gives ``(children, data)``, ``unflatten(data, children)`` the inverse; "
-           "`data` must be comparable by ``==``. Subclasses register themselves.");
+           "Subclasses register themselves.\n\n"
+           "Parameters\n"
+           "----------\n"
+           "cls : type\n"
+           "flatten : callable\n"
+           "    ``flatten(x)`` gives ``(children, data)``; `data` must be comparable by ``==``.\n"
+           "unflatten : callable\n"
+           "    ``unflatten(data, children)`` gives the instance.\n\n"
+           "Raises\n"
+           "------\n"
+           "TypeError\n"
+           "    If `cls` is no class, or the others are no functions.\n\n"
+           "Examples\n"
+           "--------\n"
+           ">>> import adjoint as ad\n"
+           ">>> class Pair:\n"
+           "...     def __init__(self, first, second):\n"
+           "...         self.first, self.second = first, second\n"
+           ">>> ad.tree.register(Pair, lambda p: ([p.first, p.second], None), lambda _, parts: "
+           "Pair(*parts))\n"
+           ">>> ad.tree.leaves(Pair(1, Pair(2, 3)))\n"
+           "[1, 2, 3]");
 }
 
 std::vector<std::uint32_t> first_of_same(const std::vector<py::object>& leaves) {

@@ -3,7 +3,7 @@
 A function that has a record says in a line or two what it computes. What else there is to know
 follows from the record and from the function itself, and is found out here: what its parameters
 take, which dtype each dtype gives, how shapes go together, what is raised, a call and its value.
-Names without a record say all of it in their docstrings. `tests/python/test_reference.py` holds that
+Names without a record say all of it in their docstrings. `tests/python/test_reference.py` sees that
 nothing is missing, and that what is said of errors is so.
 """
 
@@ -220,6 +220,22 @@ def has(doc: str, section: str) -> bool:
     return any(found.group(1) == section for found in SECTION.finditer(doc))
 
 
+def section_of(doc: str, section: str) -> str:
+    """The text of a section of a docstring, "" if it has none."""
+    marks = [*SECTION.finditer(doc)]
+    ends = [*(mark.start() for mark in marks[1:]), len(doc)]
+    for mark, end in zip(marks, ends, strict=False):
+        if mark.group(1) == section:
+            return doc[mark.end() : end]
+    return ""
+
+
+def names_in(section: str) -> set[str]:
+    """The parameters that a section explains; "a, b : float" names two, and "*args" has a star."""
+    heads = re.findall(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: :|$)", section, re.MULTILINE)
+    return {name.lstrip("*") for head in heads for name in head.split(", ")}
+
+
 def completed(module: str, name: str) -> str:
     """The docstring of a name, with the sections that it lacks."""
     value = find(module, name)
@@ -239,14 +255,19 @@ def completed(module: str, name: str) -> str:
         parts.append(f"**dtypes:** as in the example, {dtype_rule(call)}.")
     else:
         parts.append(f"**dtypes:** {tensors_in(result)[0].dtype.name}, unless told otherwise.")
-    parts.append(sections.strip())
-    if not has(doc, "Parameters"):
-        lines = [
-            f"{n} : {KINDS[kind]}{', or None' if optional else ''}"
-            + (f", default {default}" if default else "")
-            for n, kind, optional, default in record.parameters
-        ]
+    explained = names_in(section_of(doc, "Parameters"))
+    lines = [
+        f"{n} : {KINDS[kind]}{', or None' if optional else ''}"
+        + (f", default {default}" if default else "")
+        for n, kind, optional, default in record.parameters
+        if n not in explained
+    ]
+    if explained:  # the others stand behind those that the docstring explains
+        given = section_of(doc, "Parameters").strip("\n")
+        sections = sections.replace(given, "\n".join([given, *lines]), 1)
+    elif lines:
         parts.append("Parameters\n----------\n" + "\n".join(lines))
+    parts.append(sections.strip())
     if not has(doc, "Returns"):
         parts.append("Returns\n-------\n" + returned(record, result))
     if not has(doc, "Raises"):

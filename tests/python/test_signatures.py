@@ -45,7 +45,7 @@ def can_be_called(value: Any) -> bool:
     try:
         value()
     except TypeError as error:
-        return "cannot create" not in str(error) and "No constructor" not in str(error)
+        return "cannot create" not in str(error) and "no constructor" not in str(error)
     return True
 
 

@@ -5,3 +5,16 @@ from adjoint.nn.layers import Linear, ReLU, Sequential, Tanh
 from adjoint.nn.module import Module
 
 __all__ = ["Linear", "Module", "ReLU", "Sequential", "Tanh", "cross_entropy", "mse_loss"]
+
+TYPE_CHECKING = False  # as in typing, which takes a while to import
+
+if not TYPE_CHECKING:  # see that of `adjoint`
+
+    def __getattr__(name):
+        from adjoint._words import unknown
+
+        raise unknown("nn", name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -76,6 +76,11 @@ def mse_loss(pred: ad.Tensor, target: ad.Tensor) -> ad.Tensor:
     -------
     Tensor of shape ()
 
+    Raises
+    ------
+    ValueError
+        If the shapes differ: nothing is broadcast.
+
     Examples
     --------
     >>> import adjoint as ad
@@ -90,3 +95,7 @@ def mse_loss(pred: ad.Tensor, target: ad.Tensor) -> ad.Tensor:
         )
     difference = pred - target
     return ad.mean(difference * difference)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -72,8 +72,6 @@ from adjoint.optim.transform import Transform, apply_updates, chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from adjoint.optim import search as search
     from adjoint.optim.evaluation import EvaluationError as EvaluationError
     from adjoint.optim.evaluation import EvaluationWarning as EvaluationWarning
@@ -165,18 +163,20 @@ __all__ = [  # noqa: PLE0604
 ]
 
 
-def __getattr__(name: str) -> "Any":
-    from importlib import import_module
+if not TYPE_CHECKING:  # see that of `adjoint`
 
-    if name in _MODULES:
-        return import_module(f"adjoint.optim.{name}")
-    if name in _NAMES:
-        value = getattr(import_module(f"adjoint.optim.{_NAMES[name]}"), name)
-        globals()[name] = value
-        return value
-    from adjoint.optim.words import advise
+    def __getattr__(name):
+        from importlib import import_module
 
-    raise AttributeError(f"module 'adjoint.optim' has no attribute {name!r}{advise(name)}")
+        if name in _MODULES:
+            return import_module(f"adjoint.optim.{name}")
+        if name in _NAMES:
+            value = getattr(import_module(f"adjoint.optim.{_NAMES[name]}"), name)
+            globals()[name] = value
+            return value
+        from adjoint.optim.words import advise
+
+        raise AttributeError(f"module 'adjoint.optim' has no attribute {name!r}{advise(name)}")
 
 
 def __dir__() -> list[str]:

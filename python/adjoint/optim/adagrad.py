@@ -51,6 +51,14 @@ class scale_by_adagrad(Transform):
     ----------
     learning_rate_decay, initial_accumulator_value, eps
         As of `Adagrad`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> rule, params = ad.optim.scale_by_adagrad(), ad.tensor([1.0, 1.0])
+    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
+    >>> [round(u, 6) for u in updates.tolist()]
+    [1.0, -1.0]
     """
 
     state_type = AdagradState
@@ -169,6 +177,14 @@ class scale_by_adadelta(Transform):
     ----------
     rho, eps
         As of `Adadelta`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> rule, params = ad.optim.scale_by_adadelta(), ad.tensor([1.0, 1.0])
+    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
+    >>> [round(u, 6) for u in updates.tolist()]
+    [0.003162, -0.003161]
     """
 
     state_type = AdadeltaState
@@ -271,6 +287,14 @@ class scale_by_rms(Transform):
     ----------
     alpha, eps, centered
         As of `RMSprop`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> rule, params = ad.optim.scale_by_rms(), ad.tensor([1.0, 1.0])
+    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
+    >>> [round(u, 6) for u in updates.tolist()]
+    [10.0, -9.99999]
     """
 
     state_type = RMSState

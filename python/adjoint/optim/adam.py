@@ -305,6 +305,14 @@ class scale_by_adamax(Transform):
     ----------
     beta1, beta2, eps
         As of `Adamax`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> rule, params = ad.optim.scale_by_adamax(), ad.tensor([1.0, 1.0])
+    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
+    >>> [round(u, 6) for u in updates.tolist()]
+    [1.0, -1.0]
     """
 
     state_type = AdamaxState

@@ -36,6 +36,15 @@ class EvaluationError(RuntimeError):
         What has been evaluated all the same; nan elsewhere.
     result : Result, optional
         Of `minimize`: how far it had come, with the best point of all that were evaluated.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> try:
+    ...     ad.optim.evaluate(lambda x: 1 / x if x else None, [1.0, 0.0])
+    ... except ad.optim.EvaluationError as error:
+    ...     print(error.index, error.values)
+    1 [ 1. nan]
     """
 
     result: Any = None
@@ -49,7 +58,14 @@ class EvaluationError(RuntimeError):
 
 
 class EvaluationWarning(RuntimeWarning):
-    """A function could not be evaluated at a point, and its value there counts as nan."""
+    """A function could not be evaluated at a point, and its value there counts as nan.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> issubclass(ad.optim.EvaluationWarning, RuntimeWarning)
+    True
+    """
 
 
 def evaluate(

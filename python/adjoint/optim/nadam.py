@@ -49,6 +49,14 @@ class scale_by_nadam(Transform):
     ----------
     beta1, beta2, eps, momentum_decay
         As of `NAdam`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> rule, params = ad.optim.scale_by_nadam(), ad.tensor([1.0, 1.0])
+    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
+    >>> [round(u, 6) for u in updates.tolist()]
+    [1.056452, -1.056452]
     """
 
     state_type = NAdamState
@@ -192,6 +200,14 @@ class scale_by_radam(Transform):
     ----------
     beta1, beta2, eps
         As of `RAdam`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> rule, params = ad.optim.scale_by_radam(), ad.tensor([1.0, 1.0])
+    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
+    >>> [round(u, 6) for u in updates.tolist()]
+    [300.0, -0.1]
     """
 
     state_type = RAdamState

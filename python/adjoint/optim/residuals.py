@@ -146,6 +146,11 @@ def least_squares(
     Result
         With `cost`, half of the sum, `fun`, the residuals, `jac`, and `grad`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind, an option unknown, or `x0` outside of the bounds.
+
     References
     ----------
     .. [1] J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", Lecture Notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 __all__ = ["Iteration", "Result"]
 
@@ -125,11 +125,13 @@ class Result:
         body = "\n".join(f"  {name:>11}: {value!r}" for name, value in lines if value is not None)
         return f"Result(\n{body}\n)"
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        here = f": it is {_ELSEWHERE[name]} here" if name in _ELSEWHERE else _listed()
-        raise AttributeError(f"[Result] there is no {name!r}{here}")
+    if not TYPE_CHECKING:  # a checker that saw it would take every name for one of ours
+
+        def __getattr__(self, name):
+            if name.startswith("__"):
+                raise AttributeError(name)
+            here = f": it is {_ELSEWHERE[name]} here" if name in _ELSEWHERE else _listed()
+            raise AttributeError(f"[Result] there is no {name!r}{here}")
 
     def __getitem__(self, name: Any) -> Any:
         raise TypeError(f"[Result] its parts are attributes: write result.{name}")

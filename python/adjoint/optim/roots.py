@@ -58,6 +58,11 @@ def root(
     Result
         `fun` are the values at `x`, `jac` is the Jacobian.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind, or an option unknown.
+
     Examples
     --------
     >>> import adjoint as ad

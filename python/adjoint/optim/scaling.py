@@ -338,6 +338,11 @@ def clip_grad_norm(params: Any, max_norm: float, ord: float = 2.0) -> ad.Tensor:
     Tensor
         The norm that the gradients had, 0-d float64; 0 if there were none.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of another type, or out of range.
+
     Examples
     --------
     >>> import adjoint as ad

@@ -76,6 +76,11 @@ def constant_schedule(learning_rate: float, *, factor: float = 1.0, steps: int =
     function of the step
         An int or an integer Tensor; the rate is a float64 Tensor of its shape.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of another type, or out of range.
+
     Examples
     --------
     >>> import adjoint as ad
@@ -111,6 +116,11 @@ def linear_schedule(
     Returns
     -------
     function of the step
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of another type, or out of range.
 
     Examples
     --------
@@ -148,6 +158,11 @@ def polynomial_schedule(learning_rate: float, *, steps: int = 5, power: float = 
     Returns
     -------
     function of the step
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of another type, or out of range.
 
     Examples
     --------
@@ -187,6 +202,11 @@ def step_schedule(learning_rate: float, *, step_size: int, gamma: float = 0.1) -
     -------
     function of the step
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of another type, or out of range.
+
     Examples
     --------
     >>> import adjoint as ad
@@ -222,6 +242,11 @@ def multi_step_schedule(
     Returns
     -------
     function of the step
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of another type, or out of range.
 
     Examples
     --------
@@ -267,6 +292,11 @@ def exponential_schedule(learning_rate: float, *, gamma: float) -> Schedule:
     Returns
     -------
     function of the step
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of another type, or out of range.
 
     Examples
     --------
@@ -315,6 +345,11 @@ def cosine_schedule(learning_rate: float, *, steps: int, end: float = 0.0) -> Sc
     .. [1] I. Loshchilov and F. Hutter, "SGDR: Stochastic gradient descent with warm restarts",
        ICLR, 2017. arXiv:1608.03983.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of another type, or out of range.
+
     Examples
     --------
     >>> import adjoint as ad
@@ -355,6 +390,11 @@ def cosine_restarts_schedule(
     ----------
     .. [1] I. Loshchilov and F. Hutter, "SGDR: Stochastic gradient descent with warm restarts",
        ICLR, 2017. arXiv:1608.03983.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of another type, or out of range.
 
     Examples
     --------
@@ -425,6 +465,11 @@ def one_cycle_schedule(
     .. [1] L. N. Smith and N. Topin, "Super-convergence: Very fast training of neural networks using
        large learning rates", 2017. arXiv:1708.07120.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of another type, or out of range.
+
     Examples
     --------
     >>> import adjoint as ad
@@ -485,6 +530,11 @@ def sequence_schedule(
     Returns
     -------
     function of the step
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of another type, or out of range.
 
     Examples
     --------

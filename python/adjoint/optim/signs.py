@@ -43,6 +43,14 @@ class scale_by_rprop(Transform):
         The first step size of a parameter is its value then; later values change nothing.
     eta_minus, eta_plus, min_step, max_step
         As of `Rprop`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> rule, params = ad.optim.scale_by_rprop(), ad.tensor([1.0, 1.0])
+    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
+    >>> [round(u, 6) for u in updates.tolist()]
+    [0.01, -0.01]
     """
 
     state_type = RpropState
@@ -174,6 +182,14 @@ class scale_by_lion(Transform):
     ----------
     beta1, beta2
         As of `Lion`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> rule, params = ad.optim.scale_by_lion(), ad.tensor([1.0, 1.0])
+    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
+    >>> [round(u, 6) for u in updates.tolist()]
+    [1.0, -1.0]
     """
 
     state_type = LionState

@@ -43,6 +43,12 @@ class Transform(abc.ABC):
 
     The package's transforms and optimizers derive from it. One of your own is any object with such
     a pair, see `chain`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> isinstance(ad.optim.Adam(learning_rate=0.1), ad.optim.Transform)
+    True
     """
 
     #: The NamedTuple that states are, None without one.
@@ -495,6 +501,11 @@ def apply_updates(params: Any, updates: Any) -> Any:
     -------
     pytree of Tensor
         ``params + updates``; the arguments are left as they are.
+
+    Raises
+    ------
+    ValueError
+        If the updates have another structure, or other shapes, than the parameters.
 
     Examples
     --------

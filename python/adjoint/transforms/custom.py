@@ -14,7 +14,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from adjoint import _core, tree
 from adjoint._arguments import check_callable
@@ -25,6 +25,7 @@ from adjoint.transforms.snapshot import Snapshot
 
 __all__ = ["checkpoint", "custom_jvp", "custom_vjp"]
 
+_R = TypeVar("_R")
 Tensors = list[Tensor]
 Maybe = list[Tensor | None]
 Pull = Callable[[Tensors, Tensors], Maybe]
@@ -524,7 +525,7 @@ class custom_jvp(_Custom):
         return out.fill(attach(values, tensors + read, None, push))
 
 
-def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
+def checkpoint(f: Callable[..., _R]) -> Callable[..., _R]:
     """Return `f` so that its intermediate values are computed again when they are needed.
 
     Reverse mode keeps the arguments of the call instead of every intermediate value in it: memory

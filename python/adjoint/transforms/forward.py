@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from adjoint import _core, tree
 from adjoint._arguments import check_callable, check_count
@@ -13,8 +13,10 @@ from adjoint.transforms.custom import Tensors, flatten_tensors
 
 __all__ = ["linearize", "taylor"]
 
+_R = TypeVar("_R")
 
-def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+
+def linearize(f: Callable[..., _R], *primals: Any) -> tuple[_R, Callable[..., _R]]:
     """Return ``(f(*primals), pushforward)``: the value, and the derivative as a linear function.
 
     The function runs once; the pushforward then costs what depends on the tangents alone, and may

@@ -214,6 +214,12 @@ def custom_fixed_point(
     callable
         ``fixed_point(x0, *args)``.
 
+    Raises
+    ------
+    ValueError
+        If `f` returns another structure or shape than `x`, or the derivative of ``x - f(x)`` is
+        singular.
+
     Examples
     --------
     >>> import adjoint as ad
@@ -230,7 +236,11 @@ def custom_fixed_point(
             far = [_core.any(_core.abs(a - b) > tol * _core.maximum(abs(b), 1.0)) for a, b in pairs]
             return _core.any(_core.stack(far))
 
-        return while_loop(moves, lambda state: (g(state[0]), state[0]), (g(x0), x0), max_steps)[0]
+        first = g(x0)
+        if tree.structure(first) != tree.structure(x0):
+            name = type(first).__name__
+            raise ValueError(f"[custom_fixed_point] f must return a tree like x, not a {name}")
+        return while_loop(moves, lambda state: (g(state[0]), state[0]), (first, x0), max_steps)[0]
 
     def residual(x: Any, *args: Any) -> Any:
         return tree.map(lambda a, b: a - b, x, f(x, *args))

@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from adjoint import _core, tree
 from adjoint._arguments import check_choice
@@ -19,6 +19,7 @@ from adjoint._core import Tensor, _directions, jvp, vjp
 from adjoint._pickling import Made
 
 if TYPE_CHECKING:
+    from adjoint._core import _Array, _Gradient
     from adjoint.transforms.coloring import Colouring, Pattern
 
 __all__ = ["hessian", "jacobian"]
@@ -26,6 +27,23 @@ __all__ = ["hessian", "jacobian"]
 _MODES = ("auto", "forward", "reverse")
 
 
+@overload
+def jacobian(
+    f: Callable[..., Tensor],
+    argnums: Literal[0] = 0,
+    has_aux: Literal[False] = False,
+    *,
+    mode: Literal["auto", "forward", "reverse"] = "auto",
+) -> _Gradient: ...
+@overload
+def jacobian(
+    f: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    *,
+    mode: Literal["auto", "forward", "reverse"] = "auto",
+    sparsity: Any = None,
+) -> Callable[..., Any]: ...
 def jacobian(
     f: Callable[..., Any],
     argnums: int | Sequence[int] = 0,
@@ -66,6 +84,18 @@ def jacobian(
         column in reverse mode; "auto" takes what needs fewer groups [1]_, [2]_. The groups are
         found once, here. A pattern that leaves out entries that are not zero makes others wrong.
 
+    Returns
+    -------
+    callable
+        Takes the arguments of `f`; with `has_aux` its result is a pair with what `f` gives besides.
+
+    Raises
+    ------
+    TypeError
+        If `f` is no function; at a call if an argument or the output is not floating.
+    ValueError
+        If `mode` is another word; at a call if `sparsity` does not fit the shapes.
+
     References
     ----------
     .. [1] A. R. Curtis, M. J. D. Powell, J. K. Reid, "On the estimation of sparse Jacobian
@@ -105,6 +135,18 @@ def jacobian(
     return Made(derivative, f, jacobian, argnums, has_aux, mode=mode)
 
 
+@overload
+def hessian(
+    f: Callable[..., _Array], argnums: Literal[0] = 0, has_aux: Literal[False] = False
+) -> _Gradient: ...
+@overload
+def hessian(
+    f: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    *,
+    sparsity: Any = None,
+) -> Callable[..., Any]: ...
 def hessian(
     f: Callable[..., Any],
     argnums: int | Sequence[int] = 0,
@@ -129,6 +171,18 @@ def hessian(
         are those of `jacobian`. Of an entry and its mirror image one need be given. The columns are
         grouped with the use of symmetry [1]_, [2]_, so that a matrix with a few full rows and
         columns needs few groups too; each costs a product of the Hessian and a vector.
+
+    Returns
+    -------
+    callable
+        Takes the arguments of `f`; with `has_aux` its result is a pair with what `f` gives besides.
+
+    Raises
+    ------
+    TypeError
+        If `f` is no function; at a call if an argument is not floating.
+    ValueError
+        At a call if the value is not one number, or `sparsity` does not fit the shapes.
 
     References
     ----------

@@ -30,3 +30,7 @@ SEARCHES: dict[str, type[Search]] = {
     "random-search": RandomSearch,
     "spsa": SPSA,
 }
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
