@@ -61,6 +61,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=measure.Effort.samples)
     parser.add_argument("--seconds", type=float, default=measure.Effort.seconds)
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"))
+    parser.add_argument("--record", action="store_true", help="keep as the run of the pages")
     chosen = parser.parse_args()
     unknown = sorted(set(chosen.names) - set(WORKLOADS))
     if unknown:
@@ -84,6 +85,8 @@ def main() -> None:
         # Written as they come: a run over all of them takes long enough to be interrupted.
         (chosen.out / "benchmarks.md").write_text(report.markdown(rows), encoding="utf-8")
         (chosen.out / "benchmarks.json").write_text(measure.as_json(rows), encoding="utf-8")
+    if chosen.record:
+        measure.record(rows)
     try:
         report.chart(rows, chosen.out / "benchmarks.png")
     except ModuleNotFoundError as error:

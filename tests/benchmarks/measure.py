@@ -7,6 +7,7 @@ restart, where both sides saw the same machine, and the median over the restarts
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import json
 import os
 import statistics
@@ -155,3 +156,47 @@ def _measure_case(
 
 def as_json(series: list[Series]) -> str:
     return json.dumps([asdict(s) for s in series], indent=1)
+
+
+RECORD = Path(__file__).resolve().parent / "recorded.json"
+
+
+def record(series: list[Series]) -> None:
+    """Keep a run as the one that the pages show: workloads that it has not keep what they had.
+
+    Four digits are kept, which is more than a run repeats.
+    """
+    rows, _ = recorded() if RECORD.exists() else ([], {})
+    measured = {s.workload for s in series}
+    kept = [s for s in rows if s.workload not in measured] + series
+    texts = []
+    for s in kept:
+        row = asdict(s)
+        for key in ("minima", "medians"):
+            row[key] = [float(f"{value:.4g}") for value in row[key]]
+        texts.append(json.dumps(row))
+    head, lines = json.dumps(conditions(), ensure_ascii=False), ",\n".join(texts)
+    text = f'{{"conditions": {head}, "rows": [\n{lines}\n]}}\n'
+    RECORD.write_text(text, encoding="utf-8")
+
+
+def recorded() -> tuple[list[Series], dict[str, str]]:
+    """The run that the pages show, and what it was measured on."""
+    found = json.loads(RECORD.read_text(encoding="utf-8"))
+    return [Series(**row) for row in found["rows"]], found["conditions"]
+
+
+def conditions() -> dict[str, str]:
+    """The date, the processor and the versions, as the pages tell them."""
+    told = {"the": time.strftime("%d %B %Y")}
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            told["processor"] = line.split(":", 1)[1].strip()
+            break
+    told["Python"] = sys.version.split()[0]
+    for package, name in (("numpy", "NumPy"), ("torch", "PyTorch"), ("jax", "JAX")):
+        try:
+            told[name] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    return told

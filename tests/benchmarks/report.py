@@ -1,4 +1,4 @@
-"""The markdown table and the bar chart of a run."""
+"""The tables and the bar chart of a run, and those of the recorded run that the pages show."""
 
 from __future__ import annotations
 
@@ -61,6 +61,70 @@ def _row(row: Series, own: Series | None) -> str:
         cells.append(f"{statistics.median(pairs):.3g} ({min(pairs):.3g} to {max(pairs):.3g})")
         cells.append(f"{ratio(row.medians, own.medians):.3g}")
     return "| " + " | ".join(cells) + " |"
+
+
+def _opponent(row: Series, rows: list[Series]) -> Series | None:
+    """What of ours a peer is compared with: a program with programs, eager work with eager work."""
+    if ".jit" in row.variant or ".compile" in row.variant:
+        for variant in ("adjoint compiled", "adjoint scan"):
+            if own := _own(row, rows, variant):
+                return own
+    return _own(row, rows)
+
+
+def cell(row: Series | None, rows: list[Series]) -> str:
+    """A cost and, of a peer, how many times ours it is; bold where the peer is cheaper."""
+    if row is None or row.note:
+        return ""
+    text = amount(row.median, row.unit)
+    own = _opponent(row, rows)
+    if row.variant.startswith("adjoint") or own is None:
+        return text
+    times = ratio(row.minima, own.minima)
+    factor = f"{times:.0f}×" if times >= 100 else f"{times:.2g}×"
+    return f"{text}, {f'**{factor}**' if row.minimum < own.minimum else factor}"
+
+
+def page(rows: list[Series], conditions: dict[str, str]) -> str:
+    """Return a table per workload, its variants side by side."""
+    told = "; ".join(f"{name} {value}" for name, value in conditions.items())
+    parts = [f"Recorded on {told}."]
+    for name in dict.fromkeys(row.workload for row in rows):
+        module = importlib.import_module(f"workloads.{name}")
+        title = (module.__doc__ or name).strip().split("\n\n")[0].replace("\n", " ")
+        of_workload = [row for row in rows if row.workload == name]
+        found = {(row.case, row.variant): row for row in of_workload}
+        variants = [v for v in module.VARIANTS if any(found[c, v].minima for c, _ in found)]
+        head = [name.replace("_", " "), *variants]
+        lines = [f"### {name.replace('_', ' ')}", "", title, ""]
+        lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        for case in dict.fromkeys(row.case for row in of_workload):
+            cells = [cell(found.get((case, v)), of_workload) for v in variants]
+            lines.append("| " + " | ".join([case.replace("|", "/") or "the whole", *cells]) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+# What the README shows, wins and losses: a workload, its case, and the words for it.
+HIGHLIGHTS = (
+    ("small_gradient", "", "`ad.grad(lambda w: w**2 + 1)(5.0)`, the whole call"),
+    ("gelu", "", "tanh-GELU from primitives, 10⁷ float32, value and gradient"),
+    ("mlp_digits", "", "training step, 784-256-128-10 network, batch 128"),
+    ("adbench_gmm", "gradient", "ADBench's Gaussian mixtures, gradient"),
+    ("adam", "1 x 1e7", "a step of Adam in plain Python, one parameter of 10⁷"),
+)
+
+
+def highlights(rows: list[Series]) -> str:
+    """Return the few rows of the README."""
+    lines = ["| work | adjoint | compiled | others |", "|---|---|---|---|"]
+    for workload, case, words in HIGHLIGHTS:
+        of_case = [r for r in rows if (r.workload, r.case) == (workload, case) and not r.note]
+        own = {r.variant: cell(r, of_case) for r in of_case if r.variant.startswith("adjoint")}
+        peers = [f"{r.variant} {cell(r, of_case)}" for r in of_case if r.variant not in own]
+        ours = [own.get(variant, "") for variant in ("adjoint", "adjoint compiled")]
+        lines.append(f"| {words} | {ours[0]} | {ours[1]} | {'; '.join(peers)} |")
+    return "\n".join(lines) + "\n"
 
 
 def judge(module: Any, rows: list[Series]) -> list[str]:

@@ -6,6 +6,7 @@ whole; everything else on a page is written by hand.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ import numpy as np
 import adjoint as ad
 import op_samples
 import special_points
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import measure
+import report
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "python" / "docs"
@@ -114,8 +120,10 @@ def bounds() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "../../README.md": lambda: report.highlights(measure.recorded()[0]),
     "accuracy.md": bounds,
     "dtypes.md": promotion,
+    "performance.md": lambda: report.page(*measure.recorded()),
     "special_points.md": cases,
 }
 

@@ -43,6 +43,11 @@ def test_every_version_is_the_one_in_cmakelists() -> None:
     assert python("import adjoint._core as c; print(c.__version__)") == stated_version()
 
 
+def test_the_citation_is_of_the_version() -> None:
+    text = (ROOT / ".github" / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {stated_version()}\n" in text
+
+
 def test_licence() -> None:
     metadata = importlib.metadata.metadata("adjoint")
     assert metadata["License-Expression"] == "BSD-3-Clause"
