@@ -18,6 +18,7 @@
 #include "graph/thread_state.h"
 #include "numbers.h"
 #include "pickling.h"
+#include "transforms_docs.h"
 
 namespace adjoint::python {
 
@@ -715,158 +716,16 @@ py::object make_transform(TransformSpec spec, py::object f) {
 
 void init_transforms(py::module_& m) {
   make_transform_type();
-  add_reverse<TransformKind::grad>(
-      m, "grad",
-      "Return the function that computes the gradient of the scalar-valued `f`.\n\n"
-      "Parameters\n"
-      "----------\n"
-      "f : callable\n"
-      "    From floats, tensors or pytrees of them to one floating number.\n"
-      "argnums : int or tuple of int, default 0\n"
-      "    The arguments to differentiate by.\n"
-      "has_aux : bool, default False\n"
-      "    `f` returns ``(value, aux)``, and the result is ``(gradient, aux)``.\n\n"
-      "Returns\n"
-      "-------\n"
-      "callable\n"
-      "    Takes the arguments of `f`. Gradients have the structure, shapes and dtypes of the "
-      "arguments; of\n"
-      "    a tuple of `argnums` there is a tuple of them. What does not lead to the value has "
-      "gradient 0.\n\n"
-      "Raises\n"
-      "------\n"
-      "TypeError\n"
-      "    If `f` is no function; at a call if an argument is not floating.\n"
-      "ValueError\n"
-      "    At a call, if the value of `f` is not one number.\n\n"
-      "Examples\n"
-      "--------\n"
-      ">>> import adjoint as ad\n"
-      ">>> ad.grad(lambda w: w**2 + 1)(5.0).item()\n"
-      "10.0\n"
-      ">>> g = ad.grad(lambda a, b: a * b, argnums=(0, 1))(2.0, 3.0)\n"
-      ">>> [x.item() for x in g]\n"
-      "[3.0, 2.0]");
-  add_reverse<TransformKind::value_and_grad>(
-      m, "value_and_grad",
-      "Return the function that computes ``(f(x), gradient)`` in one pass; see `grad`.\n\n"
-      "Parameters\n"
-      "----------\n"
-      "f, argnums, has_aux\n"
-      "    As of `grad`.\n\n"
-      "Returns\n"
-      "-------\n"
-      "callable\n"
-      "    Its result is ``(value, gradient)``, with `has_aux` ``((value, aux), gradient)``.\n\n"
-      "Raises\n"
-      "------\n"
-      "TypeError, ValueError\n"
-      "    As of `grad`.\n\n"
-      "Examples\n"
-      "--------\n"
-      ">>> import adjoint as ad\n"
-      ">>> value, gradient = ad.value_and_grad(ad.square)(3.0)\n"
-      ">>> value.item(), gradient.item()\n"
-      "(9.0, 6.0)");
+  add_reverse<TransformKind::grad>(m, "grad", kGradDoc);
+  add_reverse<TransformKind::value_and_grad>(m, "value_and_grad", kValueAndGradDoc);
   add_reverse<TransformKind::jacobian>(m, "_jacobian",
                                        "All first derivatives, by one batched backward sweep.");
   add_reverse<TransformKind::hessian>(m, "_hessian",
                                       "All second derivatives, reverse over reverse.");
-  m.def("vjp", &vector_jacobian, py::arg("f"),
-        "Return ``(f(*args), pullback)``; the pullback maps cotangents of the output to a tuple "
-        "of\n"
-        "cotangents, one per primal, and may be called again.\n\n"
-        "Parameters\n"
-        "----------\n"
-        "f : callable\n"
-        "    From floats, tensors or pytrees of them to a floating tensor or a pytree of them.\n"
-        "*args\n"
-        "    The point.\n\n"
-        "Returns\n"
-        "-------\n"
-        "out, pullback\n"
-        "    The pullback takes a cotangent with the structure and shapes of `out`.\n\n"
-        "Raises\n"
-        "------\n"
-        "TypeError\n"
-        "    If `f` is no function, no point is given, or one that is not floating.\n"
-        "ValueError\n"
-        "    From the pullback, if the cotangent does not have the structure or the shapes of "
-        "`out`.\n\n"
-        "Examples\n"
-        "--------\n"
-        ">>> import adjoint as ad\n"
-        ">>> out, pullback = ad.vjp(lambda a, b: a * b, 2.0, 3.0)\n"
-        ">>> [x.item() for x in pullback(10.0)]\n"
-        "[30.0, 20.0]");
-  m.def("jvp", &forward_mode, py::arg("f"), py::arg("primals"), py::arg("tangents"),
-        "Return ``(f(*primals), tangent)``: the derivative along the tangents, forward mode.\n\n"
-        "Parameters\n"
-        "----------\n"
-        "f : callable\n"
-        "    From floats, tensors or pytrees of them to a tensor or a pytree of them.\n"
-        "primals, tangents : tuple\n"
-        "    The point and the direction, an entry for each argument; structures and shapes are "
-        "alike.\n\n"
-        "Returns\n"
-        "-------\n"
-        "out, tangent\n"
-        "    Of the structure and shapes of the output.\n\n"
-        "Raises\n"
-        "------\n"
-        "TypeError\n"
-        "    If `f` is no function, or primals or tangents are no tuples, or not floating.\n"
-        "ValueError\n"
-        "    If a tangent does not have the structure or the shape of its primal.\n\n"
-        "Examples\n"
-        "--------\n"
-        ">>> import adjoint as ad\n"
-        ">>> out, tangent = ad.jvp(lambda a, b: a * b, (2.0, 3.0), (1.0, 10.0))\n"
-        ">>> out.item(), tangent.item()\n"
-        "(6.0, 23.0)");
-  m.def("hvp", &hessian_vector, py::arg("f"), py::arg("x"), py::arg("v"),
-        "The Hessian of the scalar-valued `f` at `x` times `v`, at the cost of two gradients.\n\n"
-        "Parameters\n"
-        "----------\n"
-        "f : callable\n"
-        "    From a float, a tensor or a pytree of them to one floating number.\n"
-        "x, v\n"
-        "    The point and the direction, alike in structure and shapes.\n\n"
-        "Returns\n"
-        "-------\n"
-        "Tensor or pytree\n"
-        "    Of the structure, shapes and dtypes of `x`.\n\n"
-        "Raises\n"
-        "------\n"
-        "TypeError\n"
-        "    If `f` is no function, or `x` is not floating.\n"
-        "ValueError\n"
-        "    If `v` is not alike, or the value of `f` not one number.\n\n"
-        "Examples\n"
-        "--------\n"
-        ">>> import adjoint as ad\n"
-        ">>> x, v = ad.tensor([1.0, 2.0]), ad.tensor([1.0, 0.0])\n"
-        ">>> ad.hvp(lambda x: ad.sum(x**3), x, v).tolist()\n"
-        "[6.0, 0.0]");
-  m.def("stop_gradient", &stop_gradient_tree, py::arg("x"),
-        "The same value; no derivative passes.\n\n"
-        "Parameters\n"
-        "----------\n"
-        "x : Tensor or pytree\n"
-        "    Of any shapes and dtypes.\n\n"
-        "Returns\n"
-        "-------\n"
-        "Tensor or pytree\n"
-        "    Alike, a constant to every transform.\n\n"
-        "Raises\n"
-        "------\n"
-        "TypeError\n"
-        "    If a leaf is no tensor, array or number.\n\n"
-        "Examples\n"
-        "--------\n"
-        ">>> import adjoint as ad\n"
-        ">>> ad.grad(lambda x: x * ad.stop_gradient(x))(3.0).item()\n"
-        "3.0");
+  m.def("vjp", &vector_jacobian, py::arg("f"), kVjpDoc);
+  m.def("jvp", &forward_mode, py::arg("f"), py::arg("primals"), py::arg("tangents"), kJvpDoc);
+  m.def("hvp", &hessian_vector, py::arg("f"), py::arg("x"), py::arg("v"), kHvpDoc);
+  m.def("stop_gradient", &stop_gradient_tree, py::arg("x"), kStopGradientDoc);
   m.def("_constant", &constant_tree);
   m.def("_own_result", [](const py::object& f) {
     const std::uint64_t since = thread_state().births;
