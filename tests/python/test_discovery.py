@@ -13,6 +13,8 @@ import adjoint as ad
 MODULES = (
     "adjoint",
     "adjoint.examples",
+    "adjoint.examples.digits",
+    "adjoint.examples.first_steps",
     "adjoint.io",
     "adjoint.linalg",
     "adjoint.nn",

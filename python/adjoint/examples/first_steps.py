@@ -125,5 +125,9 @@ def main() -> None:
     print(f"dF/dw at 10        tape {tape}, grad {grad}, backward {backward}")
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 if __name__ == "__main__":
     main()
