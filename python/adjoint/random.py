@@ -21,15 +21,26 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from math import prod
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from adjoint import _core
-from adjoint._arguments import check_count, check_entries, check_int, check_words
+from adjoint._arguments import check_count, check_int, check_words
 from adjoint._core import DType, Tensor
-from adjoint._dtypes import finfo, iinfo
+from adjoint._draws import (
+    Shape,
+    between,
+    check_order,
+    check_seed,
+    dims_of,
+    entries_of,
+    floating,
+    is_number,
+    parameter,
+)
+from adjoint._dtypes import iinfo
 
 __all__ = [
     "Generator",
@@ -49,7 +60,6 @@ __all__ = [
     "uniform",
 ]
 
-Shape = int | Sequence[int]
 P = ParamSpec("P")
 Draw = Callable[Concatenate["Generator", P], Tensor]
 
@@ -73,7 +83,7 @@ def _shape_first(method: Draw[P]) -> Draw[P]:
 
     @wraps(method)
     def told(self: Generator, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        if args and _is_number(args[0]) and (len(args) > 1 or isinstance(args[0], float)):
+        if args and is_number(args[0]) and (len(args) > 1 or isinstance(args[0], float)):
             rest = "2.0" if name == "exponential" else "0, 1"
             raise TypeError(f"[{name}] the shape comes first, as a tuple: {name}((3,), {rest})")
         return checked(self, *args, **kwargs)
@@ -118,7 +128,7 @@ class Generator:
     """
 
     def __init__(self, seed: int) -> None:
-        self.state = _core.asarray([_check_seed("Generator", seed), 0], dtype=_core.uint64)
+        self.state = _core.asarray([check_seed("Generator", seed), 0], dtype=_core.uint64)
 
     def seed(self, seed: int) -> None:
         """Start over, as a new generator of this seed would.
@@ -144,7 +154,7 @@ class Generator:
         >>> ad.random.uniform().item() == first
         True
         """
-        fresh = _core.asarray([_check_seed("seed", seed), 0], dtype=_core.uint64)
+        fresh = _core.asarray([check_seed("seed", seed), 0], dtype=_core.uint64)
         self.state.rebind_(fresh)
 
     def split(self, n: int = 2) -> list[Generator]:
@@ -202,15 +212,15 @@ class Generator:
         >>> bool(ad.all((-1.0 <= x) & (x < 1.0)))
         True
         """
-        _check_order("uniform", "low", low, "high", high)
-        chosen = _floating("uniform", dtype)
+        check_order("uniform", "low", low, "high", high)
+        chosen = floating("uniform", dtype)
         first, last = (
-            _parameter("uniform", "low", low, dtype),
-            _parameter("uniform", "high", high, dtype),
+            parameter("uniform", "low", low, dtype),
+            parameter("uniform", "high", high, dtype),
         )
         plain = type(low) is float and type(high) is float and (low, high) == (0.0, 1.0)
-        moved = None if plain else lambda unit: _between(first, last, unit)
-        dims = _dims("uniform", shape, low, high)
+        moved = None if plain else lambda unit: between(first, last, unit)
+        dims = dims_of("uniform", shape, low, high)
         return self._draw(_core._random_uniform, dims, chosen, moved=moved)
 
     @_shape_first
@@ -245,15 +255,15 @@ class Generator:
         >>> abs(ad.mean(x).item() - 5.0) < 0.01
         True
         """
-        _check_order("normal", "0", 0, "std", std)
-        chosen = _floating("normal", dtype)
+        check_order("normal", "0", 0, "std", std)
+        chosen = floating("normal", dtype)
         shift, scale = (
-            _parameter("normal", "mean", mean, dtype),
-            _parameter("normal", "std", std, dtype),
+            parameter("normal", "mean", mean, dtype),
+            parameter("normal", "std", std, dtype),
         )
         plain = type(mean) is float and type(std) is float and (mean, std) == (0.0, 1.0)
         moved = None if plain else lambda unit: shift + scale * unit
-        dims = _dims("normal", shape, mean, std)
+        dims = dims_of("normal", shape, mean, std)
         return self._draw(_core._random_normal, dims, chosen, moved=moved)
 
     @_draw_method
@@ -292,8 +302,8 @@ class Generator:
         >>> bool(ad.all(x >= 8.0))
         True
         """
-        chosen = _floating("truncated_normal", dtype)
-        dims = _dims("truncated_normal", shape, lower, upper)
+        chosen = floating("truncated_normal", dtype)
+        dims = dims_of("truncated_normal", shape, lower, upper)
         kind = _core._random_truncated_normal
         return _core.astype(self._variate(kind, dims, lower, upper), chosen)
 
@@ -329,10 +339,10 @@ class Generator:
         >>> abs(ad.mean(x).item() - 2.0) < 0.1
         True
         """
-        _check_order("exponential", "0", 0, "scale", scale)
-        chosen = _floating("exponential", dtype)
-        factor = _parameter("exponential", "scale", scale, dtype)
-        dims = _dims("exponential", shape, scale)
+        check_order("exponential", "0", 0, "scale", scale)
+        chosen = floating("exponential", dtype)
+        factor = parameter("exponential", "scale", scale, dtype)
+        dims = dims_of("exponential", shape, scale)
         unit: Tensor = _core.astype(self._variate(_core._random_exponential, dims), chosen)
         drawn: Tensor = unit * factor
         return drawn
@@ -373,10 +383,10 @@ class Generator:
         >>> abs(ad.mean(x).item() - 6.0) < 0.2
         True
         """
-        _check_order("gamma", "0", 0, "scale", scale)
-        chosen = _floating("gamma", dtype)
-        factor = _parameter("gamma", "scale", scale, dtype)
-        dims = _dims("gamma", shape, a, scale)
+        check_order("gamma", "0", 0, "scale", scale)
+        chosen = floating("gamma", dtype)
+        factor = parameter("gamma", "scale", scale, dtype)
+        dims = dims_of("gamma", shape, a, scale)
         unit: Tensor = _core.astype(self._variate(_core._random_gamma, dims, a), chosen)
         drawn: Tensor = unit * factor
         return drawn
@@ -411,8 +421,8 @@ class Generator:
         >>> abs(ad.mean(x).item() - 0.5) < 0.02
         True
         """
-        chosen = _floating("beta", dtype)
-        dims = _dims("beta", shape, a, b)
+        chosen = floating("beta", dtype)
+        dims = dims_of("beta", shape, a, b)
         return _core.astype(self._variate(_core._random_beta, dims, a, b), chosen)
 
     # ---- Counts and choices --------------------------------------------------------------------
@@ -456,7 +466,7 @@ class Generator:
         limits, drawn_in = iinfo(chosen), iinfo(_core.int64)
         if low < max(limits.min, drawn_in.min) or high > min(limits.max + 1, drawn_in.max):
             raise ValueError(f"[integers] [{low}, {high}) does not fit {chosen}, or int64")
-        drawn = self._draw(_core._random_integers, _dims("integers", shape), low, high)
+        drawn = self._draw(_core._random_integers, dims_of("integers", shape), low, high)
         return drawn if dtype is None else _core.astype(drawn, chosen)
 
     @_draw_method
@@ -487,7 +497,7 @@ class Generator:
         >>> abs(ad.mean(ad.astype(x, ad.float64)).item() - 0.9) < 0.02
         True
         """
-        return self._variate(_core._random_bernoulli, _dims("bernoulli", shape, p), p)
+        return self._variate(_core._random_bernoulli, dims_of("bernoulli", shape, p), p)
 
     @_draw_method
     def binomial(self, n: Any, p: Any, shape: Shape | None = None) -> Tensor:
@@ -519,7 +529,7 @@ class Generator:
         >>> abs(ad.mean(x).item() - 5.0) < 0.1
         True
         """
-        return self._variate(_core._random_binomial, _dims("binomial", shape, n, p), n, p)
+        return self._variate(_core._random_binomial, dims_of("binomial", shape, n, p), n, p)
 
     @_draw_method
     def poisson(self, lam: Any = 1.0, shape: Shape | None = None) -> Tensor:
@@ -551,7 +561,7 @@ class Generator:
         >>> abs(ad.mean(x).item() - 4.0) < 0.1
         True
         """
-        return self._variate(_core._random_poisson, _dims("poisson", shape, lam), lam)
+        return self._variate(_core._random_poisson, dims_of("poisson", shape, lam), lam)
 
     @_draw_method
     def categorical(self, logits: Any, axis: int = -1, shape: Shape | None = None) -> Tensor:
@@ -633,8 +643,8 @@ class Generator:
         >>> ad.random.Generator(0).choice(ad.tensor([1.5, 2.5]), (3,), p=[0.0, 1.0]).tolist()
         [2.5, 2.5, 2.5]
         """
-        n, entries = _entries("choice", "a", a, axis)
-        dims = _dims("choice", shape)
+        n, entries = entries_of("choice", "a", a, axis)
+        dims = dims_of("choice", shape)
         if n == 0 and prod(dims) > 0:
             raise ValueError("[choice] there is nothing to choose from")
         weights = None if p is None else _core.astype(_core.asarray(p), _core.float64)
@@ -678,7 +688,7 @@ class Generator:
         >>> sorted(ad.random.Generator(0).permutation(4).tolist())
         [0, 1, 2, 3]
         """
-        n, entries = _entries("permutation", "x", x, axis)
+        n, entries = entries_of("permutation", "x", x, axis)
         order = _core.argsort(self.uniform((n,)))
         return order if entries is None else _core.take(entries, order, axis=axis)
 
@@ -701,7 +711,7 @@ class Generator:
 
     def _categorical(self, weights: Tensor, shape: Shape | None) -> Tensor:
         rows = weights.shape[:-1]
-        dims = rows if shape is None else _dims("categorical", shape)
+        dims = rows if shape is None else dims_of("categorical", shape)
         tail = dims[len(dims) - len(rows) :]
         if len(dims) < len(rows) or any(r not in (1, d) for r, d in zip(rows, tail, strict=True)):
             raise ValueError(f"[categorical] shape {dims} does not end in that of the rows, {rows}")
@@ -741,116 +751,6 @@ class Generator:
 
     def __repr__(self) -> str:
         return f"Generator(state={self.state.tolist()})"
-
-
-def _number_below(x: Tensor) -> Tensor:
-    """Return the next number below, or the second next where that is subnormal or almost."""
-    limits = finfo(x.dtype)
-    half = limits.eps / 2  # Rump, Zimmermann, Boldo, Melquiond, BIT 49 (2009)
-    return x - (_core.abs(x) * (half * (1 + limits.eps)) + limits.smallest_normal * limits.eps)
-
-
-def _between(low: Any, high: Any, unit: Tensor) -> Tensor:
-    """Return low + (high - low) * unit, below `high`, where `unit` is in [0, 1)."""
-    # By halves, which has the same bits unless they are subnormal: the difference could overflow.
-    numbers = isinstance(low, (int, float)) and isinstance(high, (int, float))
-    scale = 1.0 if numbers and max(abs(low), abs(high)) < 1e-30 else 0.5
-    start, end = low * scale, high * scale
-    drawn = start + (end - start) * unit
-    with _core.no_grad():
-        first, last, point = (
-            _core.stop_gradient(_core.asarray(x, dtype=drawn.dtype)) for x in (start, end, drawn)
-        )
-        below = _core.maximum(_number_below(last), first)
-        excess = _core.where(point < last, 0.0, point - below)
-    limited: Tensor = (drawn - excess) / scale
-    return limited
-
-
-def _floating(op: str, dtype: Any) -> DType:
-    chosen = _core.float64 if dtype is None else DType(dtype)
-    if chosen.kind != "f":
-        raise TypeError(f"[{op}] dtype must be floating, got {chosen}")
-    return chosen
-
-
-def _check_seed(op: str, seed: int) -> int:
-    seed = check_int(op, "the seed", seed)
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"[{op}] the seed must be in [0, 2**64), got {seed}")
-    return seed
-
-
-def _dims(op: str, shape: Shape | None, *parameters: Any) -> tuple[int, ...]:
-    """Return the shape that was asked for, to which parameters must broadcast, or theirs."""
-    shapes = [_shape_of(x) for x in parameters]
-    shapes = [s for s in shapes if s]
-    if shape is not None:
-        one = hasattr(type(shape), "__index__")
-        extents = (shape,) if one else check_entries("random", "shape", shape)
-        dims = tuple(check_count("random", "an extent of shape", extent) for extent in extents)
-        if not shapes or shapes == [dims]:
-            return dims
-        shapes.append(dims)
-    ndim = max((len(s) for s in shapes), default=0)
-    columns = zip(*((1,) * (ndim - len(s)) + s for s in shapes), strict=True)
-    found = tuple(next((e for e in column if e != 1), 1) for column in columns)
-    fits = all(e in (1, f) for s in shapes for e, f in zip(s[::-1], found[::-1], strict=False))
-    if not fits or (shape is not None and found != dims):
-        wanted = "" if shape is None else f" to {dims}"
-        raise ValueError(
-            f"[{op}] parameters of shapes {', '.join(map(str, shapes))} do not broadcast{wanted}"
-        )
-    return found
-
-
-def _shape_of(x: Any) -> tuple[int, ...]:
-    return () if isinstance(x, (int, float)) else _core.asarray(x).shape
-
-
-def _check_order(op: str, what: str, low: Any, other: str, high: Any) -> None:
-    """Raise unless two limits are numbers in order; tensors are not looked into."""
-    for name, value in ((what, low), (other, high)):
-        if isinstance(value, (bool, str, bytes)) or value is None:
-            raise TypeError(
-                f"[{op}] {name} must be a number or a tensor, not a {type(value).__name__}"
-            )
-    if isinstance(low, (int, float)) and isinstance(high, (int, float)) and not low <= high:
-        raise ValueError(f"[{op}] {other} must be at least {what}, got {low} and {high}")
-
-
-def _is_number(x: Any) -> bool:
-    """Whether it is no tensor, array or sequence; of those an array has both methods too."""
-    number = hasattr(type(x), "__index__") or hasattr(type(x), "__float__")
-    return number and not isinstance(x, Tensor) and not getattr(x, "ndim", 0)
-
-
-def _parameter(op: str, name: str, value: Any, dtype: Any) -> Any:
-    """Return what moves or stretches a draw in the dtype that was asked for."""
-    if isinstance(value, (int, float)):
-        chosen = _floating(op, dtype)
-        if not abs(value) <= finfo(chosen).max:  # nan neither
-            shown = f", got {value}" if isinstance(value, float) else ""
-            raise ValueError(f"[{op}] {name} must be a finite number of {chosen}{shown}")
-    if dtype is None or type(value) in (int, float):
-        return value
-    return _core.astype(_core.asarray(value), DType(dtype))
-
-
-def _entries(op: str, name: str, a: Any, axis: Any) -> tuple[int, Tensor | None]:
-    """Return how many entries there are to choose from, and what they are if they are no ints."""
-    axis = check_int(op, "axis", axis)
-    if hasattr(type(a), "__index__") and _is_number(a):
-        return check_count(op, name, a), None
-    entries = _core.asarray(a)
-    if entries.ndim == 0:
-        raise TypeError(f"[{op}] {name} must be an int, or a tensor that has axes")
-    if not -entries.ndim <= axis < entries.ndim:
-        dimensions = "dimension" if entries.ndim == 1 else "dimensions"
-        raise IndexError(
-            f"[{op}] axis {axis} is out of range for a tensor of {entries.ndim} {dimensions}"
-        )
-    return entries.shape[axis], entries
 
 
 def _default_generator() -> Generator:
