@@ -114,7 +114,8 @@ class Reader:
         return all(public for _, public in self.scopes)
 
     def add(self, statement: str) -> None:
-        if not self.public() or re.match(NOT_OFFERED, statement):
+        made_by_compiler = not self.doc and statement.endswith("= default;")
+        if not self.public() or made_by_compiler or re.match(NOT_OFFERED, statement):
             return
         beside = re.match(r"[ ]*// (.*)", self.text[self.at :])
         doc = self.doc or (beside.group(1) if beside else "")
@@ -125,8 +126,8 @@ class Reader:
         self.found.append(Declaration(code, doc, home))
 
 
-# Friends, names declared ahead, calls of macros, what is deleted or the compiler's.
-NOT_OFFERED = re.compile(r"friend |(?:struct|class) \w+;|ADJOINT_|.*= (?:delete|default);", re.S)
+# Friends, names declared ahead, calls of macros, what is deleted.
+NOT_OFFERED = re.compile(r"friend |(?:struct|class) \w+;|ADJOINT_|.*= delete;", re.S)
 
 # A class or a namespace, whose body is read too; its name is the second group.
 SCOPE = re.compile(
