@@ -41,6 +41,7 @@ def between(low: Any, high: Any, unit: Tensor) -> Tensor:
 
 
 def floating(op: str, dtype: Any) -> DType:
+    """Return the floating dtype that was asked for, float64 by default."""
     chosen = _core.float64 if dtype is None else DType(dtype)
     if chosen.kind != "f":
         raise TypeError(f"[{op}] dtype must be floating, got {chosen}")
@@ -48,6 +49,7 @@ def floating(op: str, dtype: Any) -> DType:
 
 
 def check_seed(op: str, seed: int) -> int:
+    """Return a seed, an int of 64 bits."""
     seed = check_int(op, "the seed", seed)
     if not 0 <= seed < 2**64:
         raise ValueError(f"[{op}] the seed must be in [0, 2**64), got {seed}")
@@ -78,6 +80,7 @@ def dims_of(op: str, shape: Shape | None, *parameters: Any) -> tuple[int, ...]:
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
+    """Return the shape of a parameter."""
     return () if isinstance(x, (int, float)) else _core.asarray(x).shape
 
 
