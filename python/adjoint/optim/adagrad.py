@@ -10,7 +10,8 @@ from adjoint._arguments import check_flag
 from adjoint.optim.base import FirstOrder
 from adjoint.optim.options import check_range
 from adjoint.optim.scaling import before, scale_by_learning_rate
-from adjoint.optim.sgd import trace
+from adjoint.optim.sgd import momentum
+from adjoint.optim.states import Parts, StepCounts
 from adjoint.optim.transform import (
     AnyState,
     Tensors,
@@ -40,8 +41,8 @@ __all__ = [
 class AdagradState(NamedTuple):
     """State of Adagrad: steps, and sums of squares structured as the parameters."""
 
-    steps: Any
-    sums: Any
+    steps: StepCounts
+    sums: Parts
 
 
 class scale_by_adagrad(Transform):
@@ -73,14 +74,15 @@ class scale_by_adagrad(Transform):
         self._learning_rate_decay = check_range(
             who, "learning_rate_decay", learning_rate_decay, 0.0, inf
         )
-        self._initial = check_range(
+        self._initial_accumulator_value = check_range(
             who, "initial_accumulator_value", initial_accumulator_value, 0.0, inf
         )
         self._eps = check_range(who, "eps", eps, 0.0, inf, above=True)
 
     def _start(self, params: Tensors) -> AnyState:
         """Return the initial sums."""
-        return AdagradState(no_steps(params), [ad.full_like(p, self._initial) for p in params])
+        initial = self._initial_accumulator_value
+        return AdagradState(no_steps(params), [ad.full_like(p, initial) for p in params])
 
     def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
@@ -166,8 +168,8 @@ class Adagrad(FirstOrder):
 class AdadeltaState(NamedTuple):
     """State of Adadelta: means of squared gradients and of squared steps."""
 
-    squares: Any
-    deltas: Any
+    squares: Parts
+    deltas: Parts
 
 
 class scale_by_adadelta(Transform):
@@ -276,8 +278,8 @@ class Adadelta(FirstOrder):
 class RMSState(NamedTuple):
     """State of `scale_by_rms`: means of squares and, if centered, of gradients, else None."""
 
-    squares: Any
-    means: Any
+    squares: Parts
+    means: Parts
 
 
 class scale_by_rms(Transform):
@@ -318,7 +320,8 @@ class scale_by_rms(Transform):
         below, means = squares, None
         if self._centered:
             means = [m * alpha + g * new for m, g in each(state.means, grads)]
-            below = [s - m * m for s, m in each(squares, means)]
+            # A variance is not below 0, but by rounding the difference may be.
+            below = [ad.maximum(s - m * m, 0.0) for s, m in each(squares, means)]
         tops = scaled(grads, scale)
         updates = [g / (ad.sqrt(s) + eps) for g, s in each(tops, below)]
         return updates, RMSState(squares, means)
@@ -399,5 +402,4 @@ class RMSprop(FirstOrder):
         """Return the rule."""
         front = before(options["maximize"], options["weight_decay"])
         rule = scale_by_rms(options["alpha"], options["eps"], options["centered"])
-        momentum = trace(options["momentum"])
-        return chain(*front, rule, *[momentum] * (options["momentum"] != 0.0), rate)
+        return chain(*front, rule, *momentum(options["momentum"]), rate)

@@ -10,6 +10,7 @@ from adjoint._arguments import check_flag
 from adjoint.optim.base import FirstOrder
 from adjoint.optim.options import check_range
 from adjoint.optim.scaling import add_decayed_weights, before, scale_by_learning_rate
+from adjoint.optim.states import Parts, StepCounts
 from adjoint.optim.transform import (
     AnyState,
     Tensors,
@@ -59,10 +60,10 @@ class AdamState(NamedTuple):
     `largest` is what AMSGrad divides by, else None.
     """
 
-    steps: Any
-    first: Any
-    second: Any
-    largest: Any
+    steps: StepCounts
+    first: Parts
+    second: Parts
+    largest: Parts
 
 
 class scale_by_adam(Transform):
@@ -88,7 +89,7 @@ class scale_by_adam(Transform):
     def __init__(
         self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, amsgrad: bool = False
     ) -> None:
-        self._settings = check_betas("scale_by_adam", beta1, beta2, eps)
+        self._beta1, self._beta2, self._eps = check_betas("scale_by_adam", beta1, beta2, eps)
         self._amsgrad = check_flag("scale_by_adam", "amsgrad", amsgrad)
 
     def _start(self, params: Tensors) -> AnyState:
@@ -100,7 +101,7 @@ class scale_by_adam(Transform):
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
         """Divide the first moment by the root of the second."""
-        beta1, beta2, eps = self._settings
+        beta1, beta2, eps = self._beta1, self._beta2, self._eps
         steps = next_steps(state.steps)
         first, second = moments(grads, state.first, state.second, beta1, beta2)
         below, largest = second, None
@@ -293,9 +294,9 @@ class AdamW(FirstOrder):
 class AdamaxState(NamedTuple):
     """State of Adamax: steps, the first moment and the decaying maximum."""
 
-    steps: Any
-    first: Any
-    largest: Any
+    steps: StepCounts
+    first: Parts
+    largest: Parts
 
 
 class scale_by_adamax(Transform):
@@ -318,7 +319,7 @@ class scale_by_adamax(Transform):
     state_type = AdamaxState
 
     def __init__(self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
-        self._settings = check_betas("scale_by_adamax", beta1, beta2, eps)
+        self._beta1, self._beta2, self._eps = check_betas("scale_by_adamax", beta1, beta2, eps)
 
     def _start(self, params: Tensors) -> AnyState:
         """Return counts, moments and maxima of zero."""
@@ -328,7 +329,7 @@ class scale_by_adamax(Transform):
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
         """Divide the first moment by the decaying maximum."""
-        beta1, beta2, eps = self._settings
+        beta1, beta2, eps = self._beta1, self._beta2, self._eps
         steps, new = next_steps(state.steps), 1.0 - beta1
         first = [m * beta1 + g * new for m, g in each(state.first, grads)]
         largest = [ad.maximum(u * beta2, ad.abs(g) + eps) for u, g in each(state.largest, grads)]

@@ -10,7 +10,8 @@ import adjoint as ad
 from adjoint.optim.base import load_handles
 from adjoint.optim.groups import checked_params
 from adjoint.optim.options import check_range
-from adjoint.optim.transform import Tensors, each, like
+from adjoint.optim.states import Parts, Shared
+from adjoint.optim.transform import Leaves, Tensors, each
 
 __all__ = ["AverageState", "WeightAverage"]
 
@@ -18,8 +19,8 @@ __all__ = ["AverageState", "WeightAverage"]
 class AverageState(NamedTuple):
     """State of `WeightAverage`: how many were averaged (0-d int64), and their average."""
 
-    calls: ad.Tensor
-    average: Any
+    calls: Shared
+    average: Parts
 
 
 class WeightAverage:
@@ -95,29 +96,30 @@ class WeightAverage:
         Returns
         -------
         average : pytree of Tensor
-            Structured as the parameters.
+            Structured as the parameters; of integers float64.
         state : AverageState
         """
         where = "WeightAverage.update"
         if not isinstance(state, AverageState):
             raise TypeError(f"[{where}] state is a {type(state).__name__}, not an AverageState")
-        leaves, structure = ad.tree.flatten(params)
-        leaves = [ad.asarray(leaf) for leaf in leaves]
-        averages = like(where, leaves, structure, "the average", state.average)
-        averages = self._next(leaves, averages, state.calls)
-        average = structure.unflatten(averages)
-        return average, AverageState(state.calls + 1, average)
+        given = Leaves(where, "parameters", params)
+        averages = self._next(given.tensors, given.like("average", state.average), state.calls)
+        average = given.structure.unflatten(averages)
+        kept = average
+        if given.met_other_order:
+            kept = ad.tree.map(lambda _, new: new, state.average, average)
+        return average, AverageState(state.calls + 1, kept)
 
     def _next(self, params: Tensors, averages: Tensors, count: ad.Tensor) -> Tensors:
         seen = ad.astype(count, ad.float64)
         share = 1.0 / (seen + 1.0)
         if self._decay is not None:
             share = ad.where(seen > 0.0, 1.0 - self._decay, 1.0)
-        shares = {p.dtype: ad.astype(share, p.dtype) for p in params}
+        shares = {a.dtype: ad.astype(share, a.dtype) for a in averages}
         first = count == 0
         return [
             # Exactly the parameters at first, also where an average was not finite.
-            ad.where(first, p, a + (p - a) * shares[p.dtype])
+            ad.where(first, p, a + (p - a) * shares[a.dtype])
             for p, a in each(params, averages)
         ]
 
@@ -180,4 +182,6 @@ class WeightAverage:
 
 
 def _copied(leaf: Any) -> ad.Tensor:
-    return ad.asarray(leaf).detach()
+    """Return a leaf to average in; the mean of integers is none."""
+    copy = ad.asarray(leaf).detach()
+    return ad.astype(copy, ad.float64) if ad.isdtype(copy.dtype, ("integral", "bool")) else copy

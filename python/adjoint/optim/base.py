@@ -21,12 +21,13 @@ from adjoint.optim.groups import (
     ParamGroup,
     check_some_train,
     checked_params,
-    named,
     split_groups,
+    structure_of,
 )
 from adjoint.optim.options import check_entries, check_known
 from adjoint.optim.scaling import ScheduleState, scale_by_learning_rate
-from adjoint.optim.transform import AnyState, Tensors, Transform, as_transform, each
+from adjoint.optim.states import named
+from adjoint.optim.transform import AnyState, Leaves, Tensors, Transform, as_transform, each
 from adjoint.tree import TreeDef
 
 __all__ = ["FirstOrder", "Optimizer"]
@@ -95,9 +96,7 @@ class Optimizer(Transform):
         self._options = options
         self._groups: list[ParamGroup] | None = None
         # Before any group: options are checked, also those that all groups replace.
-        self._rule, self._rate = self._make(**options)
-        self.needs_params = self._rule.needs_params
-        self.state_type = self._rule.state_type
+        self._made = self._make(**options)
         if params is not None:
             seen: set[int] = set()
             self._groups = [
@@ -112,17 +111,35 @@ class Optimizer(Transform):
                 f"[{type(self).__name__}] the rate of a chain can be given another number; for a "
                 "schedule, or another Tensor, make a new chain"
             )
-        rates = [t for t in self._given._parts() if isinstance(t, scale_by_learning_rate)]
-        return self._given, rates[0] if len(rates) == 1 else None
+        rule = self._given._own()
+        rates = [t for t in rule._parts() if isinstance(t, scale_by_learning_rate)]
+        return rule, rates[0] if len(rates) == 1 else None
 
     def _made_group(self, given: dict[str, Any], seen: set[int]) -> ParamGroup:
         name = type(self).__name__
         check_known(name, "it", given, ["params", *self._options])
         params = checked_params(name, given["params"], seen)
         own = {k: v for k, v in given.items() if k != "params"}
-        return ParamGroup(params, {**self._options, **own}, self._make)
+        structure = structure_of(given["params"], params)
+        return ParamGroup(params, structure, {**self._options, **own}, self._make)
 
     # ---- The pure pair ---------------------------------------------------------------------------
+
+    def _pair(self) -> tuple[Transform, scale_by_learning_rate | None]:
+        """Return rule and rate: those of the only group, so that both habits share them."""
+        groups = self._groups
+        if groups is None or len(groups) != 1:
+            return self._made
+        return groups[0]._rule, groups[0]._rate
+
+    @property
+    def _rule(self) -> Transform:
+        return self._pair()[0]
+
+    @property
+    def needs_params(self) -> bool:  # type: ignore[override]
+        """Whether the rule reads the parameters."""
+        return self._rule.needs_params
 
     @property
     def rule(self) -> Transform:
@@ -134,9 +151,9 @@ class Optimizer(Transform):
         """Whether the rule has a state."""
         return self._rule.has_state
 
-    def _start(self, params: Tensors) -> AnyState:
+    def _begin(self, params: Tensors, structure: TreeDef) -> AnyState:
         """Return the state before the first step."""
-        return self._rule._start(params)
+        return self._rule._begin(params, structure)
 
     def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
@@ -148,9 +165,9 @@ class Optimizer(Transform):
         """Return a state of lists as one of pytrees."""
         return self._rule._pack(state, structure)
 
-    def _unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
+    def _unpack(self, state: Any, given: Leaves) -> AnyState:
         """Return a state of pytrees as one of lists; raise unless it fits the gradients."""
-        return self._rule._unpack(state, grads, structure, where)
+        return self._rule._unpack(state, given)
 
     # ---- The loop --------------------------------------------------------------------------------
 
@@ -240,7 +257,10 @@ class Optimizer(Transform):
         compiled step. Where groups differ, ask them: ``opt.param_groups[0]["learning_rate"]``.
         """
         if self._groups is None:
-            return float(self._own_rate()._rate_of(self._before_first()).item())
+            rate = self._made[1]
+            if rate is None:
+                raise AttributeError(f"[{type(self).__name__}] the rule has no learning rate")
+            return float(rate._rate_of(ScheduleState(ad.zeros((), dtype=ad.int64))).item())
         rates = {group.learning_rate for group in self._groups}
         if len(rates) > 1:
             raise ValueError(
@@ -253,14 +273,14 @@ class Optimizer(Transform):
     def learning_rate(self, value: Any) -> None:
         with _named_as(type(self).__name__):
             new = scale_by_learning_rate(value).learning_rate
-        if self._groups is None:
-            if not self._own_rate()._takes(value, new):
-                options = {**self._options, "learning_rate": new}
-                self._rule, self._rate = self._make(**options)
-                self._options = options
-            return
-        for group in self._groups:
+        for group in self._groups or ():
             group.learning_rate = value
+        rate = self._made[1]
+        if rate is None:
+            raise AttributeError(f"[{type(self).__name__}] the rule has no learning rate")
+        if not rate._takes(value, new):
+            options = {**self._options, "learning_rate": new}
+            self._made, self._options = self._make(**options), options
 
     def _rate_handles(self) -> list[ad.Tensor]:
         """Return the tensors that the groups' learning rates are; raise where one is a schedule."""
@@ -275,14 +295,6 @@ class Optimizer(Transform):
             if all(rate is not other for other in out):
                 out.append(rate)
         return out
-
-    def _own_rate(self) -> scale_by_learning_rate:
-        if self._rate is None:
-            raise AttributeError(f"[{type(self).__name__}] the rule has no learning rate")
-        return self._rate
-
-    def _before_first(self) -> ScheduleState:
-        return ScheduleState(ad.zeros((), dtype=ad.int64))
 
     # ---- Snapshots -------------------------------------------------------------------------------
 
@@ -330,8 +342,9 @@ class Optimizer(Transform):
 
     def __repr__(self) -> str:
         held = []
-        if self._rate is not None:
-            rate = self._rate.learning_rate
+        number = self._pair()[1]
+        if number is not None:
+            rate = number.learning_rate
             is_number = isinstance(rate, ad.Tensor) or self._groups is not None
             try:
                 held.append(f"learning_rate={self.learning_rate:g}" if is_number else f"{rate!r}")

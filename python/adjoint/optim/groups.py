@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import adjoint as ad
 from adjoint.optim.options import WORDS, check_known
-from adjoint.optim.scaling import scale_by_learning_rate
-from adjoint.optim.transform import COUNTS, AnyState, Tensors, Transform
+from adjoint.optim.scaling import ScheduleState, scale_by_learning_rate
+from adjoint.optim.states import counts_of, joined, named, selected
+from adjoint.optim.transform import AnyState, Tensors, Transform
+from adjoint.tree import TreeDef
 
 __all__ = ["ParamGroup"]
 
@@ -23,15 +25,20 @@ class ParamGroup(Mapping[str, Any]):
     """
 
     def __init__(
-        self, params: Tensors, options: dict[str, Any], make: Callable[..., tuple[Transform, Any]]
+        self,
+        params: Tensors,
+        structure: TreeDef,
+        options: dict[str, Any],
+        make: Callable[..., tuple[Transform, Any]],
     ) -> None:
         self._params = params
+        self._structure = structure
         self._make = make
         self._options = options
         self._rule, self._rate = make(**options)
         self._options.pop("learning_rate", None)  # the rule has it
         with ad.no_grad():
-            self._take(self._rule._start(params))
+            self._take(self._rule._begin(params, structure))
 
     def _take(self, state: AnyState) -> None:
         """Keep a state in handles of its own, which compiled steps read and write."""
@@ -40,16 +47,13 @@ class ParamGroup(Mapping[str, Any]):
         self._state = structure.unflatten(self._handles)
         # The same while all parameters have made equally many steps: their counts are one.
         self._together = True
-        self._joint = _joined(self._state)
+        self._joint = joined(self._state)
 
     def _look_at_counts(self) -> None:
         """Find out anew whether all parameters have made equally many steps."""
-        counts: dict[str, set[float]] = {}
-        for name, handle in named(self._state):
-            parts = name.split(".")
-            if len(parts) > 1 and parts[-2] in COUNTS:
-                counts.setdefault(".".join(parts[:-1]), set()).add(handle.item())
-        self._together = all(len(values) == 1 for values in counts.values())
+        self._together = all(
+            len({count.item() for count in counts}) == 1 for counts in counts_of(self._state)
+        )
 
     # ---- A step ----------------------------------------------------------------------------------
 
@@ -64,7 +68,7 @@ class ParamGroup(Mapping[str, Any]):
             if grads:
                 self._together = False  # never read on this way, so that it compiles as it runs
             present = [i for i, p in enumerate(params) if p.grad is not None and p.requires_grad]
-            state = _selected(self._state, present, len(params))
+            state = selected(self._state, present, len(params))
             handles = ad.tree.leaves(state)
             params = [params[i] for i in present]
         updates, state = self._rule._apply(grads, state, params, None)
@@ -99,7 +103,7 @@ class ParamGroup(Mapping[str, Any]):
         options = self._options if rate is None else {**self._options, "learning_rate": rate}
         rule, number = self._make(**options)
         with ad.no_grad():
-            fresh = rule._start(self._params)
+            fresh = rule._begin(self._params, self._structure)
             kept = dict(named(self._state))
             names = dict(named(fresh))
             lost = [n for n in kept if n not in names and n != "calls"]
@@ -118,12 +122,13 @@ class ParamGroup(Mapping[str, Any]):
             self._together = together
 
     def _rate_state(self) -> AnyState:
-        counts = [x for name, x in named(self._state) if name.rpartition(".")[2] == "calls"]
-        return _Calls(counts[-1] if counts else ad.zeros((), dtype=ad.int64))
+        found = self._rule._found(self._rate, self._state)
+        # A constant has no state, and a rate that only a first step reads has none of its own.
+        return found[0] if found else ScheduleState(ad.zeros((), dtype=ad.int64))
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
-            return self._params
+            return self.params
         if name == "learning_rate" and self._rate is not None:
             return self.learning_rate
         if name in WORDS and name not in self._options:
@@ -159,61 +164,6 @@ class ParamGroup(Mapping[str, Any]):
     def __repr__(self) -> str:
         shown = ", ".join(f"{k}={v!r}" for k, v in self.items() if k != "params")
         return f"ParamGroup({len(self._params)} parameters{', ' * bool(shown)}{shown})"
-
-
-class _Calls(NamedTuple):
-    calls: ad.Tensor
-
-
-def _joined(state: AnyState, name: str = "") -> AnyState:
-    """Return a state in which counts of steps are one handle again and again."""
-    if isinstance(state, list):
-        return [state[0]] * len(state) if name in COUNTS and state else state
-    if isinstance(state, tuple):
-        parts = [_joined(s, n) for n, s in zip(_names(state), state, strict=True)]
-        return type(state)._make(parts) if hasattr(state, "_make") else tuple(parts)
-    return state
-
-
-def _selected(state: AnyState, indices: list[int], of: int) -> AnyState:
-    """Return the part of a state that belongs to some of the parameters."""
-    if isinstance(state, list) and len(state) == of:
-        return [state[i] for i in indices]
-    if isinstance(state, tuple):
-        parts = [_selected(part, indices, of) for part in state]
-        return type(state)._make(parts) if hasattr(state, "_make") else tuple(parts)
-    return state
-
-
-def _names(state: tuple[Any, ...]) -> Iterable[str]:
-    return getattr(state, "_fields", None) or map(str, range(len(state)))
-
-
-def named(state: AnyState) -> Iterator[tuple[str, ad.Tensor]]:
-    """Give the handles of a state with names: ``first.0`` of the first parameter, and so on.
-
-    A name that two parts of a chain have gets the places of these parts in front.
-    """
-    found = list(_paths(state, ()))
-    short = [".".join(p for p in path if not p.startswith("@")) for path, _ in found]
-    for (path, handle), name in zip(found, short, strict=True):
-        full = ".".join(part.lstrip("@") for part in path)
-        yield (name if short.count(name) == 1 else full), handle
-
-
-def _paths(state: AnyState, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], ad.Tensor]]:
-    if isinstance(state, ad.Tensor):
-        yield path, state
-    elif isinstance(state, list):
-        for i, part in enumerate(state):
-            yield from _paths(part, (*path, str(i)))
-    elif isinstance(state, tuple):
-        fields = getattr(state, "_fields", None)
-        for i, part in enumerate(state):
-            yield from _paths(part, (*path, fields[i] if fields else f"@{i}"))
-    elif state is not None:
-        for i, leaf in enumerate(ad.tree.leaves(state)):
-            yield (*path, str(i)), leaf
 
 
 # ---- Parameters in containers --------------------------------------------------------------------
@@ -262,6 +212,13 @@ def checked_params(owner: str, params: Any, seen: set[int] | None = None) -> lis
             raise ValueError(f"[{owner}] parameter {i} of shape {leaf.shape} is given twice")
         seen.add(id(leaf))
     return leaves
+
+
+def structure_of(given: Any, params: Tensors) -> TreeDef:
+    """Return the structure in which parameters were given, that of a list where it has others."""
+    leaves, structure = ad.tree.flatten(given)
+    same = len(leaves) == len(params) and all(a is b for a, b in zip(leaves, params, strict=True))
+    return structure if same else ad.tree.structure(params)
 
 
 def check_some_train(owner: str, params: list[ad.Tensor]) -> None:

@@ -11,6 +11,7 @@ from adjoint.optim.adam import check_betas, decoupled, moments
 from adjoint.optim.base import FirstOrder
 from adjoint.optim.options import check_range
 from adjoint.optim.scaling import before, scale_by_learning_rate
+from adjoint.optim.states import Parts, StepCounts
 from adjoint.optim.transform import (
     AnyState,
     Tensors,
@@ -36,10 +37,10 @@ __all__ = [
 class NAdamState(NamedTuple):
     """State of NAdam: steps, products of the momenta so far (0-d float64 each), both moments."""
 
-    steps: Any
-    products: Any
-    first: Any
-    second: Any
+    steps: StepCounts
+    products: StepCounts
+    first: Parts
+    second: Parts
 
 
 class scale_by_nadam(Transform):
@@ -69,7 +70,7 @@ class scale_by_nadam(Transform):
         momentum_decay: float = 0.004,
     ) -> None:
         who = "scale_by_nadam"
-        self._settings = check_betas(who, beta1, beta2, eps)
+        self._beta1, self._beta2, self._eps = check_betas(who, beta1, beta2, eps)
         self._momentum_decay = check_range(who, "momentum_decay", momentum_decay, 0.0, inf)
 
     def _start(self, params: Tensors) -> AnyState:
@@ -81,7 +82,7 @@ class scale_by_nadam(Transform):
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
         """Mix the gradient with the first moment."""
-        beta1, beta2, eps = self._settings
+        beta1, beta2, eps = self._beta1, self._beta2, self._eps
         decay, products = self._momentum_decay, state.products
         over = 1.0 if scale is None else scale
 
@@ -188,9 +189,9 @@ class NAdam(FirstOrder):
 class RAdamState(NamedTuple):
     """State of RAdam: steps and both moments, structured as the parameters."""
 
-    steps: Any
-    first: Any
-    second: Any
+    steps: StepCounts
+    first: Parts
+    second: Parts
 
 
 class scale_by_radam(Transform):
@@ -213,7 +214,7 @@ class scale_by_radam(Transform):
     state_type = RAdamState
 
     def __init__(self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
-        self._settings = check_betas("scale_by_radam", beta1, beta2, eps)
+        self._beta1, self._beta2, self._eps = check_betas("scale_by_radam", beta1, beta2, eps)
 
     def _start(self, params: Tensors) -> AnyState:
         """Return counts and moments of zero."""
@@ -223,7 +224,7 @@ class scale_by_radam(Transform):
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
         """Rectify, or leave the second moment out while it is unreliable."""
-        beta1, beta2, eps = self._settings
+        beta1, beta2, eps = self._beta1, self._beta2, self._eps
         longest = 2.0 / (1.0 - beta2) - 1.0
         over = 1.0 if scale is None else scale
 

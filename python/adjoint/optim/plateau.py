@@ -92,10 +92,10 @@ class ReduceOnPlateau:
         self._least = check_range(who, "min_learning_rate", min_learning_rate, 0.0, math.inf)
         self._eps = check_range(who, "eps", eps, 0.0, math.inf)
         self._state = self.init()
-        self._rates: list[ad.Tensor] | None = None
+        self._optimizer = optimizer
         if optimizer is not None:
             check_kind(who, "optimizer", optimizer, Optimizer)
-            self._rates = optimizer._rate_handles()
+            optimizer._rate_handles()  # raises where there are none
 
     def init(self) -> PlateauState:
         """Return the state before the first metric."""
@@ -152,14 +152,21 @@ class ReduceOnPlateau:
         Parameters
         ----------
         metric : float or 0-d Tensor
+
+        Raises
+        ------
+        ValueError
+            If a group's rate has become a schedule. Nothing is changed then.
         """
-        if self._rates is None:
+        if self._optimizer is None:
             raise RuntimeError(
                 "[ReduceOnPlateau.step] made without an optimizer: write ReduceOnPlateau(optimizer)"
             )
+        # Asked for each time: groups may have been added, and rates assigned to.
+        rates = self._optimizer._rate_handles()
         with ad.no_grad():
             state, falls = self._judge(metric, self._state)
-            for rate in self._rates:
+            for rate in rates:
                 rate.rebind_(self._lowered(rate, falls))
             for handle, value in zip(self._state, state, strict=True):
                 handle.rebind_(value)

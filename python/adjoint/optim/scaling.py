@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 import adjoint as ad
 from adjoint._arguments import check_count, check_flag, check_number
 from adjoint.optim.options import check_range
+from adjoint.optim.states import Inner, Parts, PerParameter, Shared, StepCounts
 from adjoint.optim.transform import (
+    FLOAT64,
     AnyState,
+    Leaves,
     Scalar,
     Tensors,
     Transform,
@@ -18,8 +21,11 @@ from adjoint.optim.transform import (
     as_transform,
     check_state,
     each,
-    like,
+    matched,
+    next_steps,
+    no_steps,
     pick,
+    scalars,
     scaled,
     zeros,
 )
@@ -37,8 +43,6 @@ __all__ = [
     "scale",
     "scale_by_learning_rate",
 ]
-
-_FLOAT64 = ad.float64
 
 
 class scale(Scalar):
@@ -77,7 +81,7 @@ class scale(Scalar):
 class ScheduleState(NamedTuple):
     """State of a scheduled rate: how many steps it has given (0-d int64)."""
 
-    calls: ad.Tensor
+    calls: Shared
 
 
 class scale_by_learning_rate(Scalar):
@@ -114,6 +118,7 @@ class scale_by_learning_rate(Scalar):
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         self._rate = checked_rate("scale_by_learning_rate", value)
+        self._made = isinstance(self._rate, ad.Tensor) and self._rate is not value
         self.state_type = None if isinstance(self._rate, ad.Tensor) else ScheduleState
 
     def _takes(self, value: Any, new: Any) -> bool:
@@ -129,6 +134,10 @@ class scale_by_learning_rate(Scalar):
             old.rebind_(ad.astype(new, old.dtype))
         return True
 
+    def _own(self) -> Transform:
+        """Return one with another tensor for a number; a Tensor of the caller's is the same."""
+        return scale_by_learning_rate(self._rate.item()) if self._made else self  # type: ignore[union-attr]
+
     def _start(self, params: Tensors) -> AnyState:
         """Return a count of zero for a schedule."""
         if isinstance(self._rate, ad.Tensor):
@@ -142,19 +151,20 @@ class scale_by_learning_rate(Scalar):
             return rate
         value = rate(state.calls)
         if not isinstance(value, ad.Tensor):
-            value = ad.tensor(check_number("schedule", "what it returns", value), dtype=ad.float64)
+            value = ad.tensor(check_number("schedule", "what it returns", value), dtype=FLOAT64)
         if value.ndim or not ad.isdtype(value.dtype, "real floating"):
             raise ValueError(
                 f"[schedule] a rate must be one real number, got shape {value.shape} and dtype "
                 f"{value.dtype}"
             )
+        _check_size("schedule", "what it returns", value)
         return value
 
     def _factor_of(self, state: AnyState) -> tuple[ad.Tensor, AnyState]:
         """Return the negative rate, and the state with the count one higher."""
         number = -self._rate_of(state)
-        if number.dtype is not _FLOAT64:
-            number = ad.astype(number, _FLOAT64)
+        if number.dtype is not FLOAT64:
+            number = ad.astype(number, FLOAT64)
         return number, None if state is None else ScheduleState(state.calls + 1)
 
     def __repr__(self) -> str:
@@ -167,30 +177,42 @@ def checked_rate(who: str, value: Any) -> ad.Tensor | Callable[[ad.Tensor], Any]
     """Return a learning rate as the tensor that steps read, or as a schedule; else raise."""
     if callable(value) and not isinstance(value, (ad.Tensor, type)):
         return value  # type: ignore[no-any-return]
-    live: ad.Tensor | None = None
     if isinstance(value, ad.Tensor) and not value.ndim and ad.isdtype(value.dtype, "real floating"):
-        live = value
+        _check_size(who, "learning_rate", value)
+        return value
+    if isinstance(value, ad.Tensor) and value.ndim:
+        raise TypeError(
+            f"[{who}] learning_rate must be a real number, not a Tensor of shape {value.shape}: "
+            "parameters with rates of their own are groups, see Optimizer"
+        )
+    number = check_number(who, "learning_rate", value)
+    _check_size(who, "learning_rate", number)
+    return ad.tensor(number, dtype=FLOAT64)
+
+
+def _check_size(who: str, name: str, rate: ad.Tensor | float) -> None:
+    """Raise where a rate is negative, infinite or nan; of what is traced nothing is known."""
     try:
-        number = check_number(who, "learning_rate", value)
+        number = rate.item() if isinstance(rate, ad.Tensor) else rate
     except ad.TracedValueError:
-        if live is None:
-            raise
-        return live  # what is traced has no value that could be checked
+        return
     if not (number >= 0.0 and math.isfinite(number)):
         raise ValueError(
-            f"[{who}] learning_rate must be finite and not negative, got {number!r}: to ascend, "
-            "give maximize=True"
+            f"[{who}] {name} must be finite and not negative, got {number!r}: to ascend, give "
+            "maximize=True"
         )
-    return ad.tensor(number, dtype=ad.float64) if live is None else live
 
 
 # ---- Weight decay --------------------------------------------------------------------------------
 
 
+_DECAY = "add_decayed_weights"
+
+
 class MaskState(NamedTuple):
     """State of a masked decay: whether it counts (0-d bool), structured as the parameters."""
 
-    mask: Any
+    mask: PerParameter
 
 
 class add_decayed_weights(Transform):
@@ -202,7 +224,8 @@ class add_decayed_weights(Transform):
         At least 0.
     mask : callable or pytree of bool, optional
         Which parameters decay: a function of a parameter, such as ``lambda p: p.ndim > 1``, or
-        bools structured as the parameters.
+        bools structured as the parameters. Where parameters are no pytree, as those of
+        ``model.parameters()``, that is a list.
 
     Examples
     --------
@@ -218,22 +241,27 @@ class add_decayed_weights(Transform):
     keeps_scale = True
 
     def __init__(self, weight_decay: float, mask: Any = None) -> None:
-        who = "add_decayed_weights"
-        self.weight_decay = check_range(who, "weight_decay", weight_decay, 0.0, math.inf)
+        self.weight_decay = check_range(_DECAY, "weight_decay", weight_decay, 0.0, math.inf)
         self._mask = mask
         if mask is not None and not callable(mask):
             for flag in ad.tree.leaves(mask):
-                check_flag(who, "an entry of mask", flag)
+                check_flag(_DECAY, "an entry of mask", flag)
             self.state_type = MaskState
 
-    def _start(self, params: Tensors) -> AnyState:
+    def _begin(self, params: Tensors, structure: TreeDef) -> AnyState:
         """Return the mask, if it is one of bools."""
         if self.state_type is None:
             return None
-        flags = ad.tree.leaves(self._mask)
-        if len(flags) != len(params):
+        mask = self._mask
+        flags = matched(structure, mask)
+        if flags is None and isinstance(mask, (list, tuple)):  # a list and a tuple are as good
+            other = tuple(mask) if isinstance(mask, list) else list(mask)
+            flags = matched(structure, other)
+        if flags is None:
             raise ValueError(
-                f"[add_decayed_weights] a mask of {len(flags)} bools for {len(params)} parameters"
+                f"[{_DECAY}] a mask of structure {ad.tree.structure(mask)} for {len(params)} "
+                f"parameters of structure {structure}: give bools structured as the parameters, or "
+                "a function of a parameter"
             )
         return MaskState([ad.tensor(bool(flag)) for flag in flags])
 
@@ -250,7 +278,7 @@ class add_decayed_weights(Transform):
                 factor = as_dtype(scale * decay, dtype)
             if state is not None:
                 out.append(ad.where(state.mask[i], grad + param * factor, grad))
-            elif self._mask is None or self._mask(param):
+            elif self._mask is None or check_flag(_DECAY, "what mask returns", self._mask(param)):
                 out.append(grad + param * factor)
             else:
                 out.append(grad)
@@ -295,12 +323,7 @@ class clip_by_norm(Transform):
     """
 
     def __init__(self, max_norm: float, ord: float = 2.0) -> None:
-        self._max_norm = check_range(
-            "clip_by_norm", "max_norm", max_norm, 0.0, math.inf, above=True
-        )
-        self._ord = check_number("clip_by_norm", "ord", ord)
-        if not self._ord >= 1.0:
-            raise ValueError(f"[clip_by_norm] ord must be at least 1, got {ord!r}")
+        self._max_norm, self._ord = _norm_options("clip_by_norm", max_norm, ord)
 
     def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
@@ -308,12 +331,26 @@ class clip_by_norm(Transform):
         """Clip."""
         if not grads:
             return grads, state
-        factor = self._max_norm / (norm(grads, self._ord) + 1e-6)
-        factor = ad.minimum(factor, 1.0)
+        factor = _clipping(norm(grads, self._ord), self._max_norm)
         return scaled(grads, factor if scale is None else factor * scale), state
 
     def __repr__(self) -> str:
         return f"clip_by_norm({self._max_norm:g}, ord={self._ord:g})"
+
+
+def _norm_options(who: str, max_norm: Any, ord: Any) -> tuple[float, float]:
+    """Return a bound and the order of a norm; raise where they are none."""
+    bound = check_range(who, "max_norm", max_norm, 0.0, math.inf, above=True)
+    order = check_number(who, "ord", ord)
+    if not order >= 1.0:
+        raise ValueError(f"[{who}] ord must be at least 1, got {ord!r}")
+    return bound, order
+
+
+def _clipping(size: ad.Tensor, bound: float) -> ad.Tensor:
+    """Return the factor for gradients of a norm; times nan all of them are nan."""
+    factor = ad.minimum(bound / (size + 1e-6), 1.0)
+    return ad.where(ad.isfinite(size), factor, math.nan)
 
 
 def norm(tensors: Tensors, ord: float = 2.0) -> ad.Tensor:
@@ -355,15 +392,14 @@ def clip_grad_norm(params: Any, max_norm: float, ord: float = 2.0) -> ad.Tensor:
     """
     from adjoint.optim.groups import checked_params
 
-    rule = clip_by_norm(max_norm, ord)
+    bound, order = _norm_options("clip_grad_norm", max_norm, ord)
     found = [p for p in checked_params("clip_grad_norm", params) if p.grad is not None]
     if not found:
         return ad.zeros((), dtype=ad.float64)
     grads = [p.grad for p in found if p.grad is not None]
     with ad.no_grad():
-        total = norm(grads, rule._ord)
-        clipped, _ = rule._apply(grads, None, None, None)
-        for param, grad in each(found, clipped):
+        total = norm(grads, order)
+        for param, grad in each(found, scaled(grads, _clipping(total, bound))):
             param.grad = grad
     return total
 
@@ -403,11 +439,15 @@ class clip_by_value(Transform):
 
 
 class AccumulateState(NamedTuple):
-    """State of `accumulate`: calls (0-d int64), sums of gradients, and the rule's own state."""
+    """State of `accumulate`: calls (0-d int64), sums of gradients, and the rule's own state.
 
-    calls: ad.Tensor
-    sums: Any
-    inner: Any
+    `collected` counts the gradients in each sum (0-d int64 each).
+    """
+
+    calls: Shared
+    collected: StepCounts
+    sums: Parts
+    inner: Inner
 
 
 class accumulate(Transform):
@@ -427,6 +467,10 @@ class accumulate(Transform):
     -----
     It goes around a rule rather than before it, as a rule that was given no gradient would still
     move by its momentum.
+
+    In the loop habit a parameter without a gradient is left out of a call. The mean is of those
+    gradients that it had since its last step; where it is left out of the call that steps, it keeps
+    them for the next.
 
     Examples
     --------
@@ -449,41 +493,54 @@ class accumulate(Transform):
         self._average = check_flag("accumulate", "average", average)
         self.needs_params = self._rule.needs_params
 
-    def _start(self, params: Tensors) -> AnyState:
+    def _begin(self, params: Tensors, structure: TreeDef) -> AnyState:
         """Return sums of zeros around the rule's state."""
-        calls = ad.zeros((), dtype=ad.int64)
-        return AccumulateState(calls, zeros(params), self._rule._start(params))
+        calls, inner = ad.zeros((), dtype=ad.int64), self._rule._begin(params, structure)
+        return AccumulateState(calls, no_steps(params), zeros(params), inner)
 
     def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
         """Collect, and step at every n-th call."""
-        calls = state.calls + 1
+        calls, collected = state.calls + 1, next_steps(state.collected)
         sums = [s + g for s, g in each(state.sums, grads)]
-        means = [s / float(self._n) for s in sums] if self._average else sums
+        means = sums
+        if self._average:
+            numbers = scalars(collected, grads, lambda n, _: (ad.astype(n, FLOAT64),))
+            means = [s / n for s, (n,) in each(sums, numbers)]
         # Both are computed and one is chosen: a batch of states may be at different calls.
         updates, inner = self._rule._apply(means, state.inner, params, scale)
         ready = calls % self._n == 0
         updates = [ad.where(ready, update, 0.0) for update in updates]
         sums = [ad.where(ready, 0.0, s) for s in sums]
-        return updates, AccumulateState(calls, sums, pick(ready, inner, state.inner))
+        collected = pick(ready, no_steps(grads), collected)
+        return updates, AccumulateState(calls, collected, sums, pick(ready, inner, state.inner))
 
     def _parts(self) -> list[Transform]:
         """Return itself and what the rule is made of."""
         return [self, *self._rule._parts()]
 
+    def _found(self, part: Transform, state: AnyState) -> tuple[AnyState, ...]:
+        """Return its own state, or that of a transform in the rule."""
+        return (state,) if part is self else self._rule._found(part, state.inner)
+
+    def _own(self) -> Transform:
+        """Return one around a rule whose numbers are its own."""
+        return accumulate(self._rule._own(), self._n, average=self._average)
+
     def _pack(self, state: AnyState, structure: TreeDef) -> Any:
         """Return a state of lists as one of pytrees."""
-        sums = structure.unflatten(state.sums)
-        return AccumulateState(state.calls, sums, self._rule._pack(state.inner, structure))
+        collected, sums = map(structure.unflatten, (state.collected, state.sums))
+        inner = self._rule._pack(state.inner, structure)
+        return AccumulateState(state.calls, collected, sums, inner)
 
-    def _unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
+    def _unpack(self, state: Any, given: Leaves) -> AnyState:
         """Return a state of pytrees as one of lists; raise unless it fits the gradients."""
-        check_state(where, state, AccumulateState)
-        sums = like(where, grads, structure, "sums", state.sums)
-        return AccumulateState(
-            state.calls, sums, self._rule._unpack(state.inner, grads, structure, where)
-        )
+        check_state(given.where, state, AccumulateState)
+        collected = given.like("collected", state.collected, shapes=False)
+        sums = given.like("sums", state.sums)
+        inner = self._rule._unpack(state.inner, given)
+        return AccumulateState(state.calls, collected, sums, inner)
 
     def __repr__(self) -> str:
         return f"accumulate({self._rule!r}, {self._n})"

@@ -9,6 +9,7 @@ from adjoint._arguments import check_flag
 from adjoint.optim.base import FirstOrder
 from adjoint.optim.options import check_range
 from adjoint.optim.scaling import before, scale_by_learning_rate
+from adjoint.optim.states import Parts, StepCounts
 from adjoint.optim.transform import (
     AnyState,
     Tensors,
@@ -28,8 +29,8 @@ __all__ = ["SGD", "TraceState", "trace"]
 class TraceState(NamedTuple):
     """State of `trace`: the velocity and, with dampening, steps; structured as the parameters."""
 
-    steps: Any
-    velocity: Any
+    steps: StepCounts
+    velocity: Parts
 
 
 class trace(Transform):
@@ -85,6 +86,19 @@ class trace(Transform):
         if self._nesterov:
             updates = [g + b * mu for g, b in each(grads, velocity)]
         return scaled(updates, scale), TraceState(steps, velocity)
+
+
+def momentum(momentum: Any, dampening: Any = 0.0, nesterov: Any = False) -> list[Transform]:
+    """Return the transform for a momentum, none where it is 0; all are checked.
+
+    Examples
+    --------
+    >>> from adjoint.optim.sgd import momentum
+    >>> momentum(0.0), momentum(0.9)
+    ([], [trace(momentum=0.9, dampening=0.0, nesterov=False)])
+    """
+    rule = trace(momentum, dampening, nesterov)
+    return [rule] if rule._momentum else []
 
 
 class SGD(FirstOrder):
@@ -170,5 +184,5 @@ class SGD(FirstOrder):
     def _build(cls, rate: scale_by_learning_rate, **options: Any) -> Transform:
         """Return the rule."""
         front = before(options["maximize"], options["weight_decay"])
-        momentum = trace(options["momentum"], options["dampening"], options["nesterov"])
-        return chain(*front, *[momentum] * (options["momentum"] != 0.0), rate)
+        names = ("momentum", "dampening", "nesterov")
+        return chain(*front, *momentum(*[options[name] for name in names]), rate)

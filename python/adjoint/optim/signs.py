@@ -9,7 +9,8 @@ import adjoint as ad
 from adjoint.optim.adam import decoupled
 from adjoint.optim.base import FirstOrder
 from adjoint.optim.options import check_range
-from adjoint.optim.scaling import before, scale, scale_by_learning_rate
+from adjoint.optim.scaling import ScheduleState, before, scale, scale_by_learning_rate
+from adjoint.optim.states import Parts, StepCounts
 from adjoint.optim.transform import (
     AnyState,
     Tensors,
@@ -29,9 +30,9 @@ __all__ = ["Lion", "LionState", "Rprop", "RpropState", "scale_by_lion", "scale_b
 class RpropState(NamedTuple):
     """State of Rprop: steps, the gradients before, and step sizes per entry."""
 
-    steps: Any
-    previous: Any
-    sizes: Any
+    steps: StepCounts
+    previous: Parts
+    sizes: Parts
 
 
 class scale_by_rprop(Transform):
@@ -66,10 +67,10 @@ class scale_by_rprop(Transform):
         who = "scale_by_rprop"
         given = isinstance(learning_rate, scale_by_learning_rate)
         self._rate = learning_rate if given else scale_by_learning_rate(learning_rate)
-        self._shrink = check_range(who, "eta_minus", eta_minus, 0.0, 1.0, above=True)
-        self._grow = check_range(who, "eta_plus", eta_plus, 1.0, inf, above=True)
-        self._least = check_range(who, "min_step", min_step, 0.0, inf)
-        self._most = check_range(who, "max_step", max_step, self._least, inf)
+        self._eta_minus = check_range(who, "eta_minus", eta_minus, 0.0, 1.0, above=True)
+        self._eta_plus = check_range(who, "eta_plus", eta_plus, 1.0, inf, above=True)
+        self._min_step = check_range(who, "min_step", min_step, 0.0, inf)
+        self._max_step = check_range(who, "max_step", max_step, self._min_step, inf)
 
     def _start(self, params: Tensors) -> AnyState:
         """Return previous gradients of zero."""
@@ -80,8 +81,10 @@ class scale_by_rprop(Transform):
     ) -> tuple[Tensors, AnyState]:
         """Grow or shrink the step sizes, and step."""
 
+        shrink, grow = self._eta_minus, self._eta_plus
+
         def begin(t: ad.Tensor, _: int) -> tuple[ad.Tensor, ...]:
-            rate = self._rate._rate_of(_Calls(t))
+            rate = self._rate._rate_of(ScheduleState(t))
             return ad.where(t == 0, 1.0, 0.0), ad.astype(rate, ad.float64)
 
         updates, previous, sizes = [], [], []
@@ -90,17 +93,13 @@ class scale_by_rprop(Transform):
         ):
             agree = g * last
             size = ad.where(is_first > 0.0, rate, size)
-            factor = ad.where(agree > 0.0, self._grow, ad.where(agree < 0.0, self._shrink, 1.0))
-            size = ad.clip(size * ad.astype(factor, g.dtype), self._least, self._most)
+            factor = ad.where(agree > 0.0, grow, ad.where(agree < 0.0, shrink, 1.0))
+            size = ad.clip(size * ad.astype(factor, g.dtype), self._min_step, self._max_step)
             g = ad.where(agree < 0.0, 0.0, g)  # after a change of sign the entry waits
             updates.append(ad.sign(g) * size)
             previous.append(g)
             sizes.append(size)
         return scaled(updates, scale), RpropState(next_steps(state.steps), previous, sizes)
-
-
-class _Calls(NamedTuple):
-    calls: ad.Tensor
 
 
 class Rprop(FirstOrder):
@@ -172,7 +171,7 @@ class Rprop(FirstOrder):
 class LionState(NamedTuple):
     """State of Lion: the moment, structured as the parameters."""
 
-    first: Any
+    first: Parts
 
 
 class scale_by_lion(Transform):

@@ -7,18 +7,23 @@ containers per operation. The pair on pytrees is made of these two once, in `Tra
 loop, which keeps its parameters in lists anyway, calls them as they are. There is no second form of
 any rule.
 
-A state is a NamedTuple. In lists, a field is a list with one entry per parameter, None, or a tensor
-of all parameters together (the count of calls); on pytrees such a list has the structure of the
-parameters.
+A state is a NamedTuple, whose fields say what they hold by the types of `states`. In lists, a field
+is a list with one entry per parameter, None, or a tensor of all parameters together (the count of
+calls); on pytrees such a list has the structure of the parameters.
+
+What comes from elsewhere, pytrees and the results of a transform of somebody else's, is checked
+once where it comes in: `Leaves` and `_Pair`.
 """
 
 from __future__ import annotations
 
 import abc
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import adjoint as ad
+from adjoint.optim.states import kinds
 from adjoint.tree import TreeDef
 
 __all__ = ["Transform", "apply_updates", "chain"]
@@ -26,16 +31,11 @@ __all__ = ["Transform", "apply_updates", "chain"]
 AnyState = Any  # None, or a NamedTuple as above, or a tuple of such
 Tensors = list[ad.Tensor]
 
-# Fields with one number per parameter that follows from how many steps the parameter has made.
-# Where all have made as many, they hold one handle again and again, and `scalars` works once.
-COUNTS = frozenset({"steps", "products"})
-_SHARED = frozenset({"calls"})
-_FLOAT64 = ad.float64
+FLOAT64 = ad.float64  # an attribute of a module is looked up at each use
 
 # For lists with one entry per parameter, whose lengths are known to be equal: to check that again
 # in each loop costs as much as several operations on a small parameter.
 each = zip
-_SHAPELESS = COUNTS | {"mask"}
 
 
 class Transform(abc.ABC):
@@ -70,6 +70,13 @@ class Transform(abc.ABC):
         NamedTuple of lists with one Tensor per parameter, or None
         """
         return None
+
+    def _begin(self, params: Tensors, structure: TreeDef) -> AnyState:
+        """Return the state before the first step of parameters that come from a pytree.
+
+        What is made of other transforms, or was given a pytree, defines it; else `_start` does.
+        """
+        return self._start(params)
 
     @abc.abstractmethod
     def _apply(
@@ -108,7 +115,7 @@ class Transform(abc.ABC):
             `params`.
         """
         leaves, structure = ad.tree.flatten(params)
-        return self._pack(self._start([ad.asarray(leaf) for leaf in leaves]), structure)
+        return self._pack(self._begin([ad.asarray(leaf) for leaf in leaves], structure), structure)
 
     def update(self, grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         """Turn gradients into updates; changes nothing.
@@ -130,15 +137,18 @@ class Transform(abc.ABC):
             For the next call.
         """
         where = f"{type(self).__name__}.update"
-        leaves, structure = ad.tree.flatten(grads)
-        leaves = [ad.asarray(leaf) for leaf in leaves]
-        parts = self._unpack(state, leaves, structure, where)
+        given = Leaves(where, "gradients", grads)
+        parts = self._unpack(state, given)
+        values = None
         if params is not None:
-            params = like(where, leaves, structure, "parameters", params)
+            values = given.like("parameters", params)
         elif self.needs_params:
             raise ValueError(f"[{where}] weight_decay needs params: update(grads, state, params)")
-        updates, parts = self._apply(leaves, parts, params, None)
-        return structure.unflatten(updates), self._pack(parts, structure)
+        updates, parts = self._apply(given.tensors, parts, values, None)
+        after = self._pack(parts, given.structure)
+        if given.met_other_order:
+            after = ad.tree.map(lambda _, new: new, state, after)
+        return given.structure.unflatten(updates), after
 
     def _pack(self, state: AnyState, structure: TreeDef) -> Any:
         """Return a state of lists as one of pytrees."""
@@ -147,18 +157,28 @@ class Transform(abc.ABC):
         parts = (structure.unflatten(part) if isinstance(part, list) else part for part in state)
         return type(state)._make(parts)
 
-    def _unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
+    def _unpack(self, state: Any, given: Leaves) -> AnyState:
         """Return a state of pytrees as one of lists; raise unless it fits the gradients."""
-        if self.state_type is None:
-            check_state(where, state, tuple)
+        state_type: Any = self.state_type
+        if state_type is None:
+            check_state(given.where, state, tuple)
             return None
-        check_state(where, state, self.state_type)
-        return self.state_type._make(
+        check_state(given.where, state, state_type)
+        known = kinds(state_type)
+        return state_type._make(
             part
-            if part is None or name in _SHARED
-            else like(where, grads, structure, name, part, name not in _SHAPELESS)
-            for name, part in zip(self.state_type._fields, state, strict=True)
+            if part is None or known[name] == "shared"
+            else given.like(name, part, shapes=known[name] == "part")
+            for name, part in zip(state_type._fields, state, strict=True)
         )
+
+    def _found(self, part: Transform, state: AnyState) -> tuple[AnyState, ...]:
+        """Return the state, in lists, of a transform that this one is made of: none, or one."""
+        return (state,) if part is self else ()
+
+    def _own(self) -> Transform:
+        """Return a transform whose numbers that can be assigned to are no other one's."""
+        return self
 
     def _parts(self) -> list[Transform]:
         """Return what it is made of: itself, and the transforms in it."""
@@ -245,7 +265,7 @@ class chain(Transform):
     def __init__(self, *transforms: Any) -> None:
         members: list[Transform] = []
         for i, given in enumerate(transforms):
-            members += _members(i, given)
+            members += _members(f"[chain] transform {i}", given)
         self._transforms = members
         self.needs_params = any(t.needs_params for t in members)
         end = len(members)
@@ -258,7 +278,9 @@ class chain(Transform):
         # What keeps it cannot put it on: what comes first has it put on before.
         self._early = end == 0 or (first == 0 and members[0].keeps_scale)
         self._kept = [t for t in members if t.has_state]
-        slots = [self._kept.index(t) if t.has_state else -1 for t in members]
+        # A transform may stand there twice, with a state at each place.
+        numbers = itertools.count()
+        slots = [next(numbers) if t.has_state else -1 for t in members]
         self._rules = tuple((t, slots[i], i >= first) for i, t in enumerate(members[:end]))
         self._numbers: tuple[Any, ...] = tuple(zip(members[end:], slots[end:], strict=True))
 
@@ -271,10 +293,20 @@ class chain(Transform):
         """Whether a transform of the chain has a state."""
         return bool(self._kept)
 
-    def _start(self, params: Tensors) -> AnyState:
+    def _begin(self, params: Tensors, structure: TreeDef) -> AnyState:
         """Return the states of those that have one."""
-        states = [t._start(params) for t in self._kept]
+        states = [t._begin(params, structure) for t in self._kept]
         return states[0] if len(states) == 1 else tuple(states)
+
+    def _found(self, part: Transform, state: AnyState) -> tuple[AnyState, ...]:
+        """Return the state of a transform of the chain."""
+        states = (state,) if len(self._kept) == 1 else state
+        held = zip(self._kept, states, strict=True)
+        return tuple(found for t, own in held for found in t._found(part, own))[:1]
+
+    def _own(self) -> Transform:
+        """Return a chain of transforms whose numbers are theirs."""
+        return chain(*[t._own() for t in self._transforms])
 
     def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
@@ -302,56 +334,104 @@ class chain(Transform):
             return self._kept[0]._pack(state, structure)
         return tuple(t._pack(s, structure) for t, s in zip(self._kept, state, strict=True))
 
-    def _unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
+    def _unpack(self, state: Any, given: Leaves) -> AnyState:
         """Return a state of pytrees as one of lists; raise unless it fits the gradients."""
         if len(self._kept) == 1:
-            return self._kept[0]._unpack(state, grads, structure, where)
+            return self._kept[0]._unpack(state, given)
         if not isinstance(state, tuple) or len(state) != len(self._kept):
             raise TypeError(
-                f"[{where}] state must be the tuple of {len(self._kept)} states that init or the "
-                f"last update returned, not a {type(state).__name__}"
+                f"[{given.where}] state must be the tuple of {len(self._kept)} states that init or "
+                f"the last update returned, not a {type(state).__name__}"
             )
-        return tuple(
-            t._unpack(s, grads, structure, where) for t, s in zip(self._kept, state, strict=True)
-        )
+        return tuple(t._unpack(s, given) for t, s in zip(self._kept, state, strict=True))
 
     def __repr__(self) -> str:
         return f"chain({', '.join(map(repr, self._transforms))})"
 
 
 class _Pair(Transform):
-    """Any object with ``init`` and ``update``, on lists; its state is whatever it says."""
+    """Any object with ``init`` and ``update``, on lists; its state is any pytree of tensors."""
 
     needs_params = False
 
     def __init__(self, pair: Any) -> None:
         self._pair = pair
+        self._who = type(pair).__name__
 
     @property
     def has_state(self) -> bool:
         return True
 
     def _start(self, params: Tensors) -> AnyState:
-        return self._pair.init(params)
+        return self._tensors("init", self._pair.init(params))
 
     def _apply(
         self, grads: Tensors, state: AnyState, params: Tensors | None, scale: ad.Tensor | None
     ) -> tuple[Tensors, AnyState]:
-        updates, state = self._pair.update(grads, state, params)
-        return scaled(updates, scale), state
+        out = self._pair.update(grads, state, params)
+        if not isinstance(out, tuple) or len(out) != 2:
+            raise TypeError(
+                f"[{self._who}.update] must return (updates, state), not a {type(out).__name__}"
+            )
+        updates = self._updates(grads, out[0])
+        return scaled(updates, scale), self._next(state, self._tensors("update", out[1]))
+
+    def _tensors(self, method: str, state: AnyState) -> AnyState:
+        """Return a state with tensors for its numbers."""
+        try:
+            return ad.tree.map(ad.asarray, state)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"[{self._who}.{method}] the state must be a pytree of tensors: {error}"
+            ) from None
+
+    def _updates(self, grads: Tensors, updates: Any) -> Tensors:
+        """Return updates as a list; raise unless there is one like each gradient."""
+        where = f"[{self._who}.update]"
+        if not isinstance(updates, (list, tuple)):
+            raise TypeError(f"{where} updates must be a list, not a {type(updates).__name__}")
+        if len(updates) != len(grads):
+            raise ValueError(
+                f"{where} {len(updates)} updates for {len(grads)} gradients: one for each is wanted"
+            )
+        found = [ad.asarray(update) for update in updates]
+        for i, (grad, update) in enumerate(each(grads, found)):
+            if update.shape != grad.shape or update.dtype is not grad.dtype:
+                raise ValueError(
+                    f"{where} update {i} must be like its gradient: shapes {update.shape} and "
+                    f"{grad.shape}, dtypes {update.dtype} and {grad.dtype}"
+                )
+        return found
+
+    def _next(self, state: AnyState, after: AnyState) -> AnyState:
+        """Return the next state; raise unless it is structured, and shaped, as the last one."""
+        old, structure = ad.tree.flatten(state)
+        new, own = ad.tree.flatten(after)
+        if own != structure:
+            raise ValueError(
+                f"[{self._who}.update] the state must keep its structure: {structure} before and "
+                f"{own} after"
+            )
+        for before, now in each(map(ad.asarray, old), new):
+            if before.shape != now.shape or before.dtype is not now.dtype:
+                raise ValueError(
+                    f"[{self._who}.update] a part of the state must keep its shape and dtype: "
+                    f"shapes {before.shape} and {now.shape}, dtypes {before.dtype} and {now.dtype}"
+                )
+        return after
 
     def _pack(self, state: AnyState, structure: TreeDef) -> Any:
         return state
 
-    def _unpack(self, state: Any, grads: Tensors, structure: TreeDef, where: str) -> AnyState:
+    def _unpack(self, state: Any, given: Leaves) -> AnyState:
         return state
 
     def __repr__(self) -> str:
         return repr(self._pair)
 
 
-def _members(i: int, given: Any) -> list[Transform]:
-    """Return what one argument of `chain` stands for."""
+def _members(what: str, given: Any) -> list[Transform]:
+    """Return what one argument of `chain` stands for; `what` begins the text of an error."""
     rule = getattr(given, "rule", given) if isinstance(given, Transform) else given
     if isinstance(rule, chain):
         return rule._transforms
@@ -361,17 +441,12 @@ def _members(i: int, given: Any) -> list[Transform]:
         if not isinstance(rule, type):
             return [_Pair(rule)]
     hint = f": write {rule.__name__}(...)" if isinstance(rule, type) else ""
-    raise TypeError(
-        f"[chain] transform {i} is a {type(given).__name__} without init and update{hint}"
-    )
+    raise TypeError(f"{what} is a {type(given).__name__} without init and update{hint}")
 
 
 def as_transform(who: str, given: Any) -> chain:
     """Return a chain of one transform."""
-    try:
-        return chain(given)
-    except TypeError as error:
-        raise TypeError(str(error).replace("[chain] transform 0", f"[{who}] the rule")) from None
+    return chain(*_members(f"[{who}] the rule", given))
 
 
 # ---- Numbers per parameter -----------------------------------------------------------------------
@@ -423,7 +498,7 @@ def scalars(
             entry = made = make(count, i)
         if likes[i].dtype is not dtype:
             dtype = likes[i].dtype
-            entry = made if dtype is _FLOAT64 else tuple([ad.astype(x, dtype) for x in made])
+            entry = made if dtype is FLOAT64 else tuple([ad.astype(x, dtype) for x in made])
         out.append(entry)
     return out
 
@@ -460,29 +535,67 @@ def check_state(where: str, state: Any, cls: type) -> None:
         )
 
 
-def like(
-    where: str,
-    grads: Tensors,
-    structure: TreeDef,
-    name: str,
-    tree: Any,
-    shapes: bool = True,
-) -> Tensors:
-    """Return the leaves of a tree; raise unless it is structured, and shaped, as the gradients."""
-    leaves, own = ad.tree.flatten(tree)
-    if own != structure:
-        raise ValueError(
-            f"[{where}] gradients of structure {structure} with {name} of structure {own}: both "
-            "must be equal"
-        )
-    leaves = [ad.asarray(leaf) for leaf in leaves]
-    for grad, leaf in zip(grads, leaves, strict=True):
-        if shapes and grad.shape != leaf.shape:
-            raise ValueError(
-                f"[{where}] a gradient of shape {grad.shape} where {name} has shape "
-                f"{leaf.shape}: both must be equal"
-            )
-    return leaves
+class Leaves:
+    """The leaves of a pytree, which others must be structured as; dicts are matched by their keys.
+
+    Parameters
+    ----------
+    where : str
+        Of what an error speaks.
+    name : str
+        What the leaves are.
+    tree : pytree of Tensor
+
+    Attributes
+    ----------
+    tensors : list of Tensor
+    structure : TreeDef
+    met_other_order : bool
+        Whether a tree had its keys in another order.
+    """
+
+    def __init__(self, where: str, name: str, tree: Any) -> None:
+        leaves, self.structure = ad.tree.flatten(tree)
+        self.where, self.name = where, name
+        self.tensors = [ad.asarray(leaf) for leaf in leaves]
+        self.met_other_order = False
+
+    def like(self, name: str, tree: Any, *, shapes: bool = True) -> Tensors:
+        """Return the leaves of a tree in the order of these; raise where it does not fit."""
+        leaves, own = ad.tree.flatten(tree)
+        if own != self.structure:
+            found = matched(self.structure, tree)
+            if found is None:
+                raise ValueError(
+                    f"[{self.where}] {self.name} of structure {self.structure} with {name} of "
+                    f"structure {own}: both must be equal"
+                )
+            leaves, self.met_other_order = found, True
+        leaves = [ad.asarray(leaf) for leaf in leaves]
+        for tensor, leaf in zip(self.tensors, leaves, strict=True):
+            if shapes and tensor.shape != leaf.shape:
+                raise ValueError(
+                    f"[{self.where}] {name} of shape {leaf.shape} where {self.name} have shape "
+                    f"{tensor.shape}: both must be equal"
+                )
+        return leaves
+
+
+def matched(structure: TreeDef, tree: Any) -> list[Any] | None:
+    """Return the leaves of a tree in the order of a structure, None where it has another one.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> from adjoint.optim.transform import matched
+    >>> matched(ad.tree.structure({"w": 0, "b": 0}), {"b": 1, "w": 2})
+    [2, 1]
+    """
+    try:
+        found = structure.flatten_up_to(tree)
+    except (TypeError, ValueError):
+        return None
+    return found if ad.tree.structure(found) == ad.tree.structure([0] * len(found)) else None
 
 
 # ---- Applying updates ----------------------------------------------------------------------------
@@ -534,8 +647,11 @@ def apply_updates(params: Any, updates: Any) -> Any:
 def pick(flag: ad.Tensor, new: AnyState, old: AnyState) -> AnyState:
     """Return one of two states, by a 0-d bool."""
     leaves, structure = ad.tree.flatten(new)
-    chosen: dict[int, ad.Tensor] = {}  # what is one handle stays one
-    for leaf, other in zip(leaves, ad.tree.leaves(old), strict=True):
-        if id(leaf) not in chosen:
-            chosen[id(leaf)] = ad.where(flag, leaf, other)
-    return structure.unflatten([chosen[id(leaf)] for leaf in leaves])
+    chosen: dict[tuple[int, int], ad.Tensor] = {}  # what is one handle in both stays one
+    out = []
+    for pair in zip(leaves, ad.tree.leaves(old), strict=True):
+        key = id(pair[0]), id(pair[1])
+        if key not in chosen:
+            chosen[key] = ad.where(flag, *pair)
+        out.append(chosen[key])
+    return structure.unflatten(out)
