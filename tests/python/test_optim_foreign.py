@@ -1,4 +1,4 @@
-"""What enters the optimizers from elsewhere: trees in another order, own transforms, shared rules."""
+"""What enters the optimizers from elsewhere: trees, transforms of one's own, shared rules."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_an_average_takes_parameters_in_another_order():
         found, state = average.update({"b": ad.tensor(b), "w": ad.tensor(w)}, state)
     assert (found["w"].item(), found["b"].item()) == (2.0, 4.0)
     assert list(state.average) == ["w", "b"]
-    with pytest.raises(ValueError, match="average of shape .* where parameters have shape"):
+    with pytest.raises(ValueError, match=r"average of shape .* where parameters have shape"):
         average.update({"w": ad.ones(2), "b": ad.tensor(1.0)}, state)
 
 

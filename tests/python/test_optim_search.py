@@ -15,7 +15,7 @@ import adjoint as ad
 from adjoint.optim.search import SEARCHES, Search
 from adjoint.optim.search.base import mirrored, reflected
 from adjoint.optim.search.evolution import Evolution, Rates, orthogonal
-from adjoint.optim.search.random import halton
+from adjoint.optim.search.random import halton, permutations
 
 Function = Callable[[Any], Any]
 
@@ -411,8 +411,8 @@ def test_bad_options(method: str, options: dict[str, Any], error: type[Exception
 
 
 def test_the_halton_sequence_is_even() -> None:
-    whole = halton(0, 256, 6, np.random.default_rng(3))
-    parts = [halton(i, 64, 6, np.random.default_rng(3)) for i in range(0, 256, 64)]
+    whole = halton(0, 256, permutations(6, np.random.default_rng(3)))
+    parts = [halton(i, 64, permutations(6, np.random.default_rng(3))) for i in range(0, 256, 64)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     assert np.all((whole >= 0) & (whole < 1))
     plain = np.mean([qmc.discrepancy(np.random.default_rng(i).random((256, 6))) for i in range(5)])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import traceback
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 import adjoint as ad
 from adjoint._arguments import check_callable, check_choice, check_count
 from adjoint.optim.search.base import Array
+from adjoint.optim.words import warn
 
 __all__ = ["EvaluationError", "EvaluationWarning", "Workers", "evaluate"]
 
@@ -260,7 +260,7 @@ class Workers:
         message = f"[evaluate] no value at point {index}, {_shown(point)}: {_told(error)}"
         if self._on_error == "raise":
             raise EvaluationError(message, point, index, values) from error
-        warnings.warn(message, EvaluationWarning, stacklevel=4)
+        warn(message, EvaluationWarning)
 
     # ---- Running ---------------------------------------------------------------------------------
 

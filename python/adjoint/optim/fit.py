@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,22 +12,27 @@ import numpy as np
 import adjoint as ad
 from adjoint._arguments import check_callable, check_flag
 from adjoint.optim.arguments import check_call, make_limits
+from adjoint.optim.bounds import read_bounds
 from adjoint.optim.objective import Array, Flat, is_array
 from adjoint.optim.options import check_known
-from adjoint.optim.residuals import loss_weights, solve
-from adjoint.optim.words import solver
+from adjoint.optim.residuals import least_squares, loss_weights, solve
+from adjoint.optim.words import solver, warn
 from adjoint.transforms.custom import differentiated
 
 __all__ = ["curve_fit"]
 
 WHO = "curve_fit"
-_LIMITS = ("callback", "maxfun", "maxiter", "maxtime", "progress")
+# What `curve_fit` has parameters of its own for, and the others of `least_squares`.
+_OWN = ("residuals", "x0", "method", "args", "bounds")
 _TAKEN: dict[str, Any] = {
-    **dict.fromkeys((*_LIMITS, "options", "tol")),
-    "loss": "linear",
-    "loss_scale": 1.0,
-    "progress": False,
+    name: parameter.default
+    for name, parameter in inspect.signature(least_squares).parameters.items()
+    if name not in _OWN
 }
+_LIMITS, _SOLVED = (
+    [name for name in inspect.signature(f).parameters if name in _TAKEN]
+    for f in (make_limits, solve)
+)
 
 
 @solver
@@ -55,9 +59,12 @@ def curve_fit(
         Passed to the model, as tensors; a list or tuple of numbers stands for an array.
     ydata : array
     p0 : sequence of numbers, or pytree, optional
-        Where to start; ones for the parameters in the signature of the model if it is left out.
+        Where to start. If it is left out, there is one parameter for each positional argument of
+        the model but the first, and it is 1 where the bounds allow that: else the middle of both,
+        or one from the only end.
     sigma : array, optional
-        Standard deviations of `ydata`, of its shape, or the covariance matrix of its elements.
+        Standard deviations of `ydata`, of its shape, or the covariance matrix of its elements,
+        which is symmetric.
     absolute_sigma : bool, default False
         Whether `sigma` is meant as it is; else only ratios count, and the covariance is scaled so
         that the residuals agree with it.
@@ -100,7 +107,9 @@ def curve_fit(
     given = _data("xdata", xdata) if is_array(xdata) else xdata
     x = ad.tree.map(lambda leaf: _data("xdata", leaf), given)
     y = _data("ydata", ydata)
-    start = _start(model) if p0 is None else p0
+    if not y.size:
+        raise ValueError(f"[{WHO}] ydata must have at least one element, not shape {y.shape}")
+    start = _start(model, bounds) if p0 is None else p0
     plain, flat = _is_plain(start), Flat(WHO, start, "p0")
     if plain:
         start = flat.start
@@ -112,10 +121,9 @@ def curve_fit(
         parts = [params[i] for i in range(params.shape[0])] if plain else [params]
         return whiten(_compared(model(x, *parts), y), weights)
 
-    taken = dict(_TAKEN)
-    check_known(WHO, "it", options, taken)
-    taken.update(options)
-    limits = make_limits(WHO, tol=taken["tol"], **{name: taken.pop(name) for name in _LIMITS})
+    check_known(WHO, "it", options, _TAKEN)
+    taken = {**_TAKEN, **options}
+    limits = make_limits(WHO, **{name: taken[name] for name in _LIMITS})
     result = solve(
         WHO,
         residuals,
@@ -125,7 +133,7 @@ def curve_fit(
         bounds=bounds,
         limits=limits,
         name="p0",
-        **taken,
+        **{name: taken[name] for name in _SOLVED},
     )
     if not result.success:
         raise RuntimeError(f"[{WHO}] no fit was found: {result.reason}")
@@ -170,11 +178,20 @@ def _is_plain(start: Any) -> bool:
     return np.ndim(start.numpy() if isinstance(start, ad.Tensor) else start) <= 1
 
 
-def _start(model: Callable[..., Any]) -> Array:
-    parameters = list(inspect.signature(model).parameters.values())[1:]
-    if not parameters or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+def _start(model: Callable[..., Any], bounds: Any) -> Array:
+    """Return where to start: one number for each positional argument of a model but the first."""
+    kinds = [p.kind for p in inspect.signature(model).parameters.values()]
+    positional = [k for k in kinds if k in (k.POSITIONAL_ONLY, k.POSITIONAL_OR_KEYWORD)]
+    if len(positional) < 2 or any(k is k.VAR_POSITIONAL for k in kinds):
         raise ValueError(f"[{WHO}] the number of parameters is not known: give p0")
-    return np.ones(len(parameters))
+    ones = np.ones(len(positional) - 1)
+    box = read_bounds(WHO, bounds, Flat(WHO, ones, "p0"))
+    if box is None:
+        return ones
+    low, high = box
+    middle = 0.5 * np.where(np.isfinite(low), low, high - 2.0)
+    middle += 0.5 * np.where(np.isfinite(high), high, low + 2.0)
+    return np.where((low <= ones) & (ones <= high), ones, middle)
 
 
 def _whitening(sigma: Any, y: ad.Tensor) -> tuple[Callable[[ad.Tensor, Any], ad.Tensor], Any]:
@@ -187,6 +204,9 @@ def _whitening(sigma: Any, y: ad.Tensor) -> tuple[Callable[[ad.Tensor, Any], ad.
             raise ValueError(f"[{WHO}] sigma must be positive")
         return lambda r, sigma: r / sigma, given
     if given.shape == (y.size, y.size):
+        least = math.sqrt(ad.finfo(given.dtype).eps) * ad.max(ad.abs(given))
+        if bool(ad.any(ad.abs(given - given.T) > least)):
+            raise ValueError(f"[{WHO}] sigma as a matrix must be symmetric")
         try:
             factor = ad.linalg.cholesky(given)
         except ad.linalg.LinAlgError:
@@ -213,10 +233,9 @@ def _covariance(result: Any, loss: str, loss_scale: float, count: int, absolute:
     _, s, vt = np.linalg.svd(jacobian / np.where(known, scale, 1.0), full_matrices=False)
     cut = np.finfo(float).eps * max(jacobian.shape) * (s[0] if s.size else 0.0)
     if len(s) < n or (s <= cut).any() or not known.all() or (count <= n and not absolute):
-        warnings.warn(
+        warn(
             f"[{WHO}] the data do not determine all parameters: the covariance is not known",
             RuntimeWarning,
-            stacklevel=3,
         )
         return ad.asarray(np.full((n, n), math.inf), dtype=result.jac.dtype)
     if differentiated([weighted]):

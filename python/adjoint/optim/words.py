@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
+import sys
+import warnings
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
 import adjoint as ad
 
-__all__ = ["METHODS_ELSEWHERE", "advise", "check_keywords", "hint", "nearest", "solver"]
+__all__ = ["METHODS_ELSEWHERE", "advise", "check_keywords", "hint", "nearest", "solver", "warn"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -198,7 +201,7 @@ def advise(name: str) -> str:
     found = _NAMES.get(name, same[0] if same else None)
     if found is not None:
         return f": the name here is {found}"
-    if name in ("CMAES", "DifferentialEvolution", "NelderMead", "OpenAIES", "RandomSearch", "SPSA"):
+    if name in package.search.__all__:
         return f": the name here is ad.optim.search.{name}"
     from difflib import get_close_matches
 
@@ -219,6 +222,26 @@ def nearest(word: str, known: Iterable[str], least: float = 0.5) -> str | None:
 
     found = get_close_matches(word, [*known], 1, least)
     return found[0] if found else None
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn of something at the line outside of this package that has led to it.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from adjoint.optim.words import warn
+    >>> with warnings.catch_warnings(record=True) as seen:
+    ...     warnings.simplefilter("always")
+    ...     warn("look here", RuntimeWarning)
+    >>> str(seen[0].message)
+    'look here'
+    """
+    within = os.path.dirname(ad.__file__) + os.sep
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(within):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def hint(kind: str, word: str, *, option: bool = False) -> str | None:

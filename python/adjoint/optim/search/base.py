@@ -32,6 +32,7 @@ from adjoint.optim.words import check_keywords
 __all__ = ["Array", "Search"]
 
 Array = npt.NDArray[np.float64]
+_WIDEST = 1e307
 
 
 class Search(abc.ABC):
@@ -51,8 +52,12 @@ class Search(abc.ABC):
 
     Notes
     -----
+    Bounds that are further apart than 1e307, such as 0 and the largest float, are as good as none
+    where points are sampled between them.
+
     A subclass names its options as keyword-only parameters, the attributes that make up its state
-    in `_state`, and defines `_ask` and `_tell`. An array of the state may change its length.
+    in `_state`, those of them that are arrays of no fixed length in `_growing`, and defines `_ask`
+    and `_tell`.
 
     Examples
     --------
@@ -67,7 +72,10 @@ class Search(abc.ABC):
     """
 
     _state: ClassVar[tuple[str, ...]] = ()  # names of attributes: arrays, floats, ints and bools
-    _shared: ClassVar[tuple[str, ...]] = ("_seed", "_nit", "_nfev", "_best_x", "_best_f")
+    _growing: ClassVar[frozenset[str]] = frozenset()
+    _shared: ClassVar[tuple[str, ...]] = (
+        *("_seed", "_nit", "_nfev", "_best_x", "_best_f", "_worst_f"),
+    )
 
     def __init__(self, x0: Any, *, bounds: Any = None, seed: int | None = None) -> None:
         self._x0 = _start(self._name(), x0)
@@ -78,6 +86,7 @@ class Search(abc.ABC):
         self._nfev = 0
         self._best_x = self._x0.copy()
         self._best_f = math.inf
+        self._worst_f = -math.inf  # of the finite values
         self._asked: Array | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -142,6 +151,9 @@ class Search(abc.ABC):
             )
         told = np.where(np.isfinite(told), told, math.inf)
         self._asked = None
+        self._worst_f = max(
+            self._worst_f, float(np.max(told, initial=-math.inf, where=told < math.inf))
+        )
         best = int(np.argmin(told))
         if told[best] < self._best_f:
             self._best_x, self._best_f = asked[best].copy(), float(told[best])
@@ -212,15 +224,19 @@ class Search(abc.ABC):
         who = f"{self._name()}.load_state_dict"
         names = self._names()
         check_entries(who, state_dict, names, "the same method")
+        if np.shape(state_dict["best_x"]) != self._x0.shape:
+            raise ValueError(
+                f"[{who}] the snapshot is of a search in {np.size(state_dict['best_x'])} "
+                f"dimensions, this one is in {self._x0.size}"
+            )
         loaded = {
-            attribute: _unpacked(who, name, state_dict[name], attrgetter(attribute)(self))
+            attribute: _unpacked(
+                *(who, name, state_dict[name], attrgetter(attribute)(self)),
+                growing=attribute in self._growing,
+            )
             for name, attribute in names.items()
         }
-        if loaded["_best_x"].shape != self._x0.shape:
-            raise ValueError(
-                f"[{who}] the snapshot is of a search in {loaded['_best_x'].size} dimensions, this "
-                f"one is in {self._x0.size}"
-            )
+        self._check_loaded(who, loaded)
         for attribute, value in loaded.items():
             owner, _, last = attribute.rpartition(".")
             setattr(attrgetter(owner)(self) if owner else self, last, value)
@@ -246,6 +262,20 @@ class Search(abc.ABC):
         """Return what makes up the state: keys of `state_dict` to attributes, perhaps dotted."""
         return {name.lstrip("_"): name for name in self._shared + self._state}
 
+    def _check_loaded(self, who: str, loaded: Mapping[str, Any]) -> None:
+        """Raise where parts of a state, by their attributes, are none that a search comes to."""
+        if loaded["_nfev"] < loaded["_nit"]:
+            raise ValueError(f"[{who}] 'nfev' must not be below 'nit': each has a point at least")
+
+    def _value_scale(self) -> float:
+        """Return what a tolerance of values is meant for: 1, or less where all values differ less.
+
+        So a tolerance means the same for a function whose values are of a size of 1 or more, and is
+        none that a function with values of 1e-12 meets before it begins.
+        """
+        span = self._worst_f - self._best_f
+        return min(1.0, span) if math.isfinite(span) else 1.0
+
     def _random(self, stream: int = 0) -> np.random.Generator:
         """Return the generator of this iteration; each stream has one of its own."""
         return np.random.Generator(
@@ -258,7 +288,8 @@ class Search(abc.ABC):
 
     def _region(self, half: Array) -> tuple[Array, Array]:
         """Return the box to sample: of the bounds, or of `x0` and half a width around it."""
-        bounded = np.isfinite(self._lower) & np.isfinite(self._upper)
+        bounded = np.isfinite(_width(self._lower, self._upper))
+        half = np.minimum(half, 0.5 * _WIDEST)
         low = np.where(bounded, self._lower, self._x0 - half)
         high = np.where(bounded, self._upper, self._x0 + half)
         return self._within(low), self._within(high)
@@ -266,7 +297,7 @@ class Search(abc.ABC):
     def _scales(self, scale: Any) -> Array:
         """Return an option for lengths per coordinate, of shape (n,), with what stands for None."""
         if scale is None:
-            width = self._upper - self._lower
+            width = _width(self._lower, self._upper)
             free = 0.5 * np.maximum(1.0, np.abs(self._x0))
             return np.where(np.isfinite(width) & (width > 0.0), 0.25 * width, free)
         array = _numbers(self._name(), "scale", scale)
@@ -290,14 +321,25 @@ def mirrored(xs: Array, lower: Array, upper: Array) -> tuple[Array, npt.NDArray[
     within = (xs >= lower) & (xs <= upper)
     if np.all(within):
         return xs, np.zeros(xs.shape, dtype=bool)
-    both = np.isfinite(lower) & np.isfinite(upper) & (upper > lower)
-    low, width = np.where(both, lower, 0.0), np.where(both, upper - lower, 1.0)
-    way = np.mod(xs - low, 2.0 * width)
-    folded = low + np.minimum(way, 2.0 * width - way)
-    once = np.where(xs < lower, 2.0 * lower - xs, 2.0 * upper - xs)
+    width = _width(lower, upper)
+    both = np.isfinite(width) & (width > 0.0)
+    low, width = np.where(both, lower, 0.0), np.where(both, width, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # of coordinates that are near no bound
+        way = np.mod(xs - low, 2.0 * width)
+        folded = low + np.minimum(way, 2.0 * width - way)
+        end = np.where(xs < lower, lower, upper)
+        once = 2.0 * end - xs
     moved = np.where(within, xs, np.where(both, folded, once))
     odd = ~within & (~both | (way > width))
-    return np.clip(moved, lower, upper), odd
+    # What is too far out to be mirrored comes to lie at the bound.
+    return np.clip(np.where(np.isnan(moved), end, moved), lower, upper), odd
+
+
+def _width(lower: Array, upper: Array) -> Array:
+    """Return the distance of bounds; inf also where steps of such a length would overflow."""
+    with np.errstate(over="ignore"):
+        width = upper - lower
+    return np.where(width <= _WIDEST, width, np.inf)
 
 
 def _numbers(who: str, name: str, value: Any) -> Array:
@@ -352,7 +394,7 @@ def _packed(value: Any) -> ad.Tensor:
     return ad.asarray(np.array(value))
 
 
-def _unpacked(who: str, name: str, given: Any, like: Any) -> Any:
+def _unpacked(who: str, name: str, given: Any, like: Any, *, growing: bool) -> Any:
     """Return a part of a state of the kind that it has now."""
     array = np.array(given)  # a copy
     wanted = np.asarray(_packed(like))
@@ -360,6 +402,11 @@ def _unpacked(who: str, name: str, given: Any, like: Any) -> Any:
         raise TypeError(
             f"[{who}] {name!r} is an array of dtype {array.dtype} with {array.ndim} axes, expected "
             f"{wanted.dtype} with {wanted.ndim}"
+        )
+    if array.shape != wanted.shape and not growing:
+        raise ValueError(
+            f"[{who}] {name!r} has shape {array.shape}, expected {wanted.shape}: the snapshot must "
+            "come from a search with the same arguments"
         )
     if isinstance(like, np.ndarray):
         return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -56,7 +57,8 @@ class CMAES(Search):
         more than `tol`, no other run follows and `stop` says so. By default only `max_restarts`
         counts; `minimize` takes 2 where it is given a `tol`.
     tol : float, default 1e-11
-        A run has converged when the best values of many generations differ by less.
+        A run has converged when the best values of many generations differ by less; where all
+        values told so far lie closer together than 1, by less than `tol` times what they differ by.
     xtol : float, default 1e-12
         A run has converged when the standard deviations are less than `xtol` times the first.
 
@@ -132,8 +134,16 @@ class CMAES(Search):
         self._run = self._evolution(self._x0 / self._scale, 1.0, self._population)
         self._steps: Array | None = None
 
+    _growing = frozenset(f"_run.{name}" for name in Evolution.growing)
+
     def _names(self) -> dict[str, str]:
         return super()._names() | {f"run.{name}": f"_run.{name}" for name in Evolution.state}
+
+    def _check_loaded(self, who: str, loaded: Mapping[str, Any]) -> None:
+        """Raise where the population is none."""
+        super()._check_loaded(who, loaded)
+        if loaded["_run.population"] < 4:
+            raise ValueError(f"[{who}] 'run.population' must be at least 4")
 
     def _evolution(self, mean: Array, sigma: float, population: int) -> Evolution:
         return Evolution(mean, sigma, population, self._diagonal, self._active)
@@ -154,7 +164,7 @@ class CMAES(Search):
             self._fold()
         used = told - self._begun
         if self._ended() or used >= self._limit:
-            if self._best_f < self._known - self._tol:
+            if self._best_f < self._known - self._tol * self._value_scale():
                 self._vain = 0
             elif self._regime == _LARGE:  # a run of a small population was not likely to
                 self._vain += 1
@@ -163,15 +173,20 @@ class CMAES(Search):
 
     def _fold(self) -> None:
         """Bring the mean back within the bounds, by the mirrors in which its points were seen."""
-        run, scale = self._run, self._scale
-        mean, odd = mirrored(run.mean, self._lower / scale, self._upper / scale)
+        run = self._run
+        mean, odd = mirrored(run.mean, *self._ends())
         if mean is not run.mean:
             run.mirror(mean, odd)
+
+    def _ends(self) -> tuple[Array, Array]:
+        """Return the bounds in units of the scale; what is no finite number of them is none."""
+        with np.errstate(over="ignore"):
+            return self._lower / self._scale, self._upper / self._scale
 
     # ---- Restarts --------------------------------------------------------------------------------
 
     def _ended(self) -> str | None:
-        return self._run.done(self._tol, self._xtol, self._known)
+        return self._run.done(self._tol * self._value_scale(), self._xtol, self._known)
 
     def _may_restart(self) -> bool:
         """Whether another run follows; the last one is that of the largest population."""

@@ -46,8 +46,9 @@ class DifferentialEvolution(Search):
         The probability that a coordinate comes from the mutant, in [0, 1]; by default as with
         `mutation`.
     tol : float, default 1e-10
-        `stop` says so when the values of the population differ by at most `tol` times the larger of
-        1 and their size.
+        `stop` says so when the values of the population differ by at most `tol` times their size,
+        or `tol` itself; where all values told so far lie closer together than 1, `tol` times what
+        they differ by.
 
     References
     ----------
@@ -108,6 +109,7 @@ class DifferentialEvolution(Search):
         self._population = self._first()
         self._values = np.full(self._size, math.inf)
         self._begun = False
+        self._drawn = self._factors, self._rates  # what the challengers that are asked have
 
     def _first(self) -> Array:
         random, shape = self._random(1), (self._size, self._x0.size)
@@ -119,30 +121,32 @@ class DifferentialEvolution(Search):
         return population
 
     def _ask(self) -> Array:
-        return self._challengers()[0] if self._begun else self._population.copy()
+        return self._challengers() if self._begun else self._population.copy()
 
-    def _challengers(self) -> tuple[Array, Array, Array]:
-        """Return the challengers, and the factors and rates that they were made with."""
+    def _challengers(self) -> Array:
+        """Return the challengers, and keep the factors and rates that they are made with."""
         random, members = self._random(), self._population
         size, n = members.shape
-        factors, rates = self._changed(random)
+        self._drawn = factors, rates = self._changed(random)
         one, two, three = _others(random, size)
         f = factors[:, None]
         best = members[np.argmin(self._values)]
-        if self._strategy == "best1bin":
-            mutants = best + f * (members[one] - members[two])
-        elif self._strategy == "rand1bin":
-            mutants = members[three] + f * (members[one] - members[two])
-        else:
-            leaders = np.argsort(self._values, kind="stable")[: max(2, size // 10)]
-            chosen = members[leaders[random.integers(len(leaders), size=size)]]
-            mutants = members + f * (chosen - members) + f * (members[one] - members[two])
+        with np.errstate(over="ignore", invalid="ignore"):  # of members at the ends of the numbers
+            if self._strategy == "best1bin":
+                mutants = best + f * (members[one] - members[two])
+            elif self._strategy == "rand1bin":
+                mutants = members[three] + f * (members[one] - members[two])
+            else:
+                leaders = np.argsort(self._values, kind="stable")[: max(2, size // 10)]
+                chosen = members[leaders[random.integers(len(leaders), size=size)]]
+                mutants = members + f * (chosen - members) + f * (members[one] - members[two])
+        mutants = np.where(np.isfinite(mutants), mutants, members)
         crossed = random.random((size, n)) < rates[:, None]
         crossed[np.arange(size), random.integers(n, size=size)] = True
         trial = np.where(crossed, mutants, members)
-        trial = np.where(trial < self._lower, 0.5 * (members + self._lower), trial)
-        trial = np.where(trial > self._upper, 0.5 * (members + self._upper), trial)
-        return self._within(trial), factors, rates
+        trial = np.where(trial < self._lower, 0.5 * members + 0.5 * self._lower, trial)
+        trial = np.where(trial > self._upper, 0.5 * members + 0.5 * self._upper, trial)
+        return self._within(trial)
 
     def _changed(self, random: np.random.Generator) -> tuple[Array, Array]:
         """Return factors and rates, one in ten drawn afresh."""
@@ -158,7 +162,7 @@ class DifferentialEvolution(Search):
         if not self._begun:
             self._begun, self._values = True, values.copy()
             return
-        _, factors, rates = self._challengers()
+        factors, rates = self._drawn
         won = values <= self._values
         self._population = np.where(won[:, None], xs, self._population)
         self._values = np.where(won, values, self._values)
@@ -169,7 +173,7 @@ class DifferentialEvolution(Search):
     def stop(self) -> str | None:
         """Why nothing more is to be expected: the values, or the points, have become equal."""
         low, high = float(np.min(self._values)), float(np.max(self._values))
-        if math.isfinite(high) and high - low <= self._tol * max(1.0, abs(low)):
+        if math.isfinite(high) and high - low <= self._tol * max(self._value_scale(), abs(low)):
             return "the values of the population have become equal within tol"
         if self._begun and np.all(np.ptp(self._population, axis=0) == 0.0):
             return "the points of the population have become equal"

@@ -24,7 +24,7 @@ class Rates:
         ranks = np.log((population + 1) / 2) - np.log(np.arange(1, population + 1))
         positive, negative = np.maximum(ranks, 0.0), np.minimum(ranks, 0.0)
         self.mu_eff = float(np.sum(positive) ** 2 / np.sum(positive**2))
-        mu_eff, c_1, c_mu = self.mu_eff, 2.0 / ((n + 1.3) ** 2 + self.mu_eff), 0.0
+        mu_eff, c_1 = self.mu_eff, 2.0 / ((n + 1.3) ** 2 + self.mu_eff)
         c_mu = 2.0 * (0.25 + mu_eff + 1.0 / mu_eff - 2.0) / ((n + 2.0) ** 2 + mu_eff)
         if diagonal:  # fewer numbers are learned sooner: Ros and Hansen, PPSN 2008
             c_1, c_mu = c_1 * (n + 2.0) / 3.0, c_mu * (n + 2.0) / 3.0
@@ -85,6 +85,7 @@ class Evolution:
         *("mean", "sigma", "sigma_0", "population", "covariance", "axes", "lengths", "decomposed"),
         *("path_sigma", "path_c", "generation", "bests", "medians", "flat"),
     )
+    growing: ClassVar[tuple[str, ...]] = ("bests", "medians", "flat")
 
     def __init__(
         self, mean: Array, sigma: float, population: int, diagonal: bool, active: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,7 +42,8 @@ class NelderMead(Search):
         best ones known is given up early.
     tol : float, default 1e-8
         The simplex has collapsed when its values differ by at most `tol` and its points by at most
-        `tol` times the larger of 1 and their size.
+        `tol` times the larger of 1 and their size. Where all values told so far lie closer together
+        than 1, or `x0` and `scale` are smaller, what they differ by, and their size, stand for 1.
 
     References
     ----------
@@ -88,6 +90,12 @@ class NelderMead(Search):
             self._scale = np.where(x0 == 0.0, 0.00025, 0.05 * np.abs(x0))
         else:
             self._scale = self._scales(scale)
+        size = (
+            float(np.max(np.abs(x0)))
+            if scale is None
+            else float(max(np.max(np.abs(x0)), np.max(self._scale)))
+        )
+        self._size = min(1.0, size or 1.0)  # what a tolerance of points is meant for
         self._tol = check_range("NelderMead", "tol", tol, 0.0, math.inf, closed=True)
         self._most = check_count("NelderMead", "restarts", restarts)
         if check_flag("NelderMead", "adaptive", adaptive):
@@ -103,6 +111,12 @@ class NelderMead(Search):
         self._restarted = 0
         self._local = False  # whether it has begun again around the best point
         self._known = math.inf  # the best value when it began so
+
+    def _check_loaded(self, who: str, loaded: Mapping[str, Any]) -> None:
+        """Raise where the phase is none."""
+        super()._check_loaded(who, loaded)
+        if loaded["_phase"] > _SHRINK:
+            raise ValueError(f"[{who}] 'phase' must be at most {_SHRINK}")
 
     def _around(self, x: Array, edges: Array) -> Array:
         """Return a simplex at a point, with right angles, whose edges lead into the bounds."""
@@ -173,9 +187,9 @@ class NelderMead(Search):
             return None
         best = simplex[0]
         apart = np.max(np.abs(simplex[1:] - best))
-        near = apart <= self._tol * max(1.0, float(np.max(np.abs(best))))
+        near = apart <= self._tol * max(self._size, float(np.max(np.abs(best))))
         with np.errstate(invalid="ignore"):
-            equal = values[-1] - values[0] <= self._tol
+            equal = values[-1] - values[0] <= self._tol * self._value_scale()
         if near and (equal or not np.isfinite(values[0])):
             return "the simplex has collapsed: points and values differ by less than tol"
         if apart <= 4e-16 * np.max(np.abs(best)):

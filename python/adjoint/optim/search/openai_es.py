@@ -87,6 +87,7 @@ class OpenAIES(Search):
         self._x = self._x0.copy()
         self._m, self._v, self._steps = np.zeros(n), np.zeros(n), 0
         self._width = 1.0
+        self._drawn: Array | None = None  # the directions of the points that are asked
 
     @property
     def x(self) -> Array:
@@ -94,20 +95,20 @@ class OpenAIES(Search):
         return self._x.copy()
 
     def _ask(self) -> Array:
-        step = self._width * self._scale * self._directions()
+        shape = (self._size // 2, self._x0.size)
+        self._drawn = self._random().standard_normal(shape)
+        step = self._width * self._scale * self._drawn
         xs = np.concatenate([self._x + step, self._x - step, self._x[None]])
         return reflected(xs, self._lower, self._upper)
 
-    def _directions(self) -> Array:
-        return self._random().standard_normal((self._size // 2, self._x0.size))
-
     def _tell(self, xs: Array, values: Array) -> None:
+        assert self._drawn is not None
         pairs = values[:-1]
         if np.all(pairs == pairs[0]):
             return  # flat, or nothing but nan: other directions are tried
         ranks = _centred_ranks(pairs)
         half = self._size // 2
-        slope = (ranks[:half] - ranks[half:]) @ self._directions() / self._size
+        slope = (ranks[:half] - ranks[half:]) @ self._drawn / self._size
         self._steps += 1
         self._m = self._beta1 * self._m + (1.0 - self._beta1) * slope
         self._v = self._beta2 * self._v + (1.0 - self._beta2) * slope**2

@@ -6,12 +6,14 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from adjoint._arguments import check_choice, check_count
 from adjoint.optim.search.base import Array, Search, reflected
 
 __all__ = ["RandomSearch"]
 
+Digits = npt.NDArray[np.int64]
 _SAMPLINGS = ("local", "gaussian", "uniform", "halton")
 
 
@@ -79,6 +81,7 @@ class RandomSearch(Search):
         self._batch_size = check_count("RandomSearch", "batch_size", batch_size, 1)
         self._width = 1.0  # of "local", in units of the scale
         self._before = math.inf  # the best value one step ago
+        self._digits: tuple[int, list[list[Digits]]] | None = None  # of "halton", by the seed
 
     def _ask(self) -> Array:
         shape = (self._batch_size, self._x0.size)
@@ -86,7 +89,7 @@ class RandomSearch(Search):
             if self._sampling == "uniform":
                 unit = self._random().random(shape)
             else:
-                unit = halton(self._nfev, *shape, self._random_of_all())
+                unit = halton(self._nfev, shape[0], self._permutations())
             low, high = self._region(self._scale)
             xs = self._within(low + (high - low) * unit)
         else:
@@ -107,25 +110,36 @@ class RandomSearch(Search):
             rate = 0.8 / math.sqrt(self._x0.size)
             self._width = max(self._width * math.exp(rate if better else -rate / 4.0), 1e-300)
 
-    def _random_of_all(self) -> np.random.Generator:
-        """Return what the permutations of all iterations are drawn from."""
-        return np.random.Generator(np.random.Philox(key=[self._seed, 1]))
+    def _permutations(self) -> list[list[Digits]]:
+        """Return the permutations of digits that all iterations use."""
+        if self._digits is None or self._digits[0] != self._seed:
+            random = np.random.Generator(np.random.Philox(key=[self._seed, 1]))
+            self._digits = self._seed, permutations(self._x0.size, random)
+        return self._digits[1]
 
 
-def halton(first: int, count: int, n: int, random: np.random.Generator) -> Array:
+def permutations(n: int, random: np.random.Generator) -> list[list[Digits]]:
+    """Return a permutation for each place behind the point, in the bases of the first n primes."""
+    return [
+        [random.permutation(base) for _ in range(math.ceil(53 * math.log(2) / math.log(base)))]
+        for base in _primes(n)
+    ]
+
+
+def halton(first: int, count: int, digits: list[list[Digits]]) -> Array:
     """Return `count` points of a randomized Halton sequence in the unit cube, from `first` on.
 
     Coordinate j has the digits of the index in base of the j-th prime, mirrored behind the point,
     each place with a permutation of its own.
     """
-    points = np.zeros((count, n))
-    for j, base in enumerate(_primes(n)):
-        index = np.arange(first, first + count)
+    points = np.zeros((count, len(digits)))
+    for j, places in enumerate(digits):
+        index, base = np.arange(first, first + count), len(places[0])
         weight = 1.0
         # The places behind the last digit count too: their zeros are permuted as well.
-        for _ in range(math.ceil(53 * math.log(2) / math.log(base))):
+        for permuted in places:
             weight /= base
-            points[:, j] += random.permutation(base)[index % base] * weight
+            points[:, j] += permuted[index % base] * weight
             index //= base
     return np.minimum(points, 1.0 - 2.0**-53)
 

@@ -84,6 +84,7 @@ class SPSA(Search):
         self._x = self._x0.copy()
         self._rate = 0.0  # a; 0 until it has been found
         self._steps = 0  # steps taken
+        self._drawn: Array | None = None  # the signs of the points that are asked
         if learning_rate is not None:
             self._rate = check_range(
                 "SPSA", "learning_rate", learning_rate, 0.0, math.inf, above=True
@@ -95,7 +96,8 @@ class SPSA(Search):
         return self._x.copy()
 
     def _ask(self) -> Array:
-        step = self._c / (self._steps + 1.0) ** 0.101 * self._scale * self._signs()
+        self._drawn = self._signs()
+        step = self._c / (self._steps + 1.0) ** 0.101 * self._scale * self._drawn
         return self._within(np.concatenate([self._x + step, self._x - step]))
 
     def _signs(self) -> Array:
@@ -104,13 +106,14 @@ class SPSA(Search):
         return bits.astype(np.float64) * 2.0 - 1.0
 
     def _tell(self, xs: Array, values: Array) -> None:
+        assert self._drawn is not None
         pairs = len(xs) // 2
         with np.errstate(invalid="ignore"):
             rises = values[:pairs] - values[pairs:]
         known = np.isfinite(rises)
         if not np.any(known):
             return  # nothing is known of the slope: other signs are tried
-        signs = self._signs()[known]
+        signs = self._drawn[known]
         # The length between the points, which the bounds may have shortened, in units of the scale.
         between = np.sum((xs[:pairs] - xs[pairs:])[known] / self._scale * signs, axis=1)
         lengths = np.maximum(between, 1e-300) / self._x0.size
