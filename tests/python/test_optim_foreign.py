@@ -489,3 +489,24 @@ REPRS = [
 @pytest.mark.parametrize("text", REPRS)
 def test_what_a_transform_shows_makes_it(text):
     assert repr(eval(text, vars(optim))) == text
+
+
+@pytest.mark.parametrize(
+    ("beta2", "eps", "decay"), [(0.999, 1e-8, 0.004), (0.0, 1e-3, 0.5), (0.9, 1e-4, 0.0)]
+)
+def test_the_product_of_nadam_is_float64(beta2, eps, decay):
+    """Dozat's formulas in NumPy; with a product in float32 they are 1e-11 off, and more."""
+    beta1, rate, slopes = 0.9, 0.002, np.array([2.0, 1.0])
+    w = ad.tensor([3.0, -2.0], requires_grad=True)
+    opt = optim.NAdam([w], rate, beta1=beta1, beta2=beta2, eps=eps, momentum_decay=decay)
+    x, m, v, product = np.array([3.0, -2.0]), np.zeros(2), np.zeros(2), 1.0
+    for t in range(1, 101):
+        w.grad = ad.asarray(w.numpy() * slopes)
+        opt.step()
+        g = x * slopes
+        now, after = (beta1 * (1.0 - 0.5 * 0.96 ** (k * decay)) for k in (t, t + 1))
+        product *= now
+        m, v = beta1 * m + (1.0 - beta1) * g, beta2 * v + (1.0 - beta2) * g**2
+        mixed = (1.0 - now) * g / (1.0 - product) + after * m / (1.0 - product * after)
+        x = x - rate * mixed / (np.sqrt(v / (1.0 - beta2**t)) + eps)
+    np.testing.assert_allclose(w.numpy(), x, rtol=1e-13)

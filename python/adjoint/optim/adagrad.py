@@ -56,10 +56,13 @@ class scale_by_adagrad(Transform):
     Examples
     --------
     >>> import adjoint as ad
-    >>> rule, params = ad.optim.scale_by_adagrad(), ad.tensor([1.0, 1.0])
-    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
-    >>> [round(u, 6) for u in updates.tolist()]
+    >>> rule = ad.optim.scale_by_adagrad()
+    >>> state = rule.init(ad.tensor([1.0, 1.0]))
+    >>> for _ in range(2):
+    ...     updates, state = rule.update(ad.tensor([300.0, -0.1]), state)
+    ...     print([round(u, 6) for u in updates.tolist()])
     [1.0, -1.0]
+    [0.707107, -0.707107]
     """
 
     state_type = AdagradState
@@ -183,10 +186,13 @@ class scale_by_adadelta(Transform):
     Examples
     --------
     >>> import adjoint as ad
-    >>> rule, params = ad.optim.scale_by_adadelta(), ad.tensor([1.0, 1.0])
-    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
-    >>> [round(u, 6) for u in updates.tolist()]
+    >>> rule = ad.optim.scale_by_adadelta()
+    >>> state = rule.init(ad.tensor([1.0, 1.0]))
+    >>> for _ in range(2):
+    ...     updates, state = rule.update(ad.tensor([300.0, -0.1]), state)
+    ...     print([round(u, 6) for u in updates.tolist()])
     [0.003162, -0.003161]
+    [0.003244, -0.003243]
     """
 
     state_type = AdadeltaState
@@ -293,10 +299,13 @@ class scale_by_rms(Transform):
     Examples
     --------
     >>> import adjoint as ad
-    >>> rule, params = ad.optim.scale_by_rms(), ad.tensor([1.0, 1.0])
-    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
-    >>> [round(u, 6) for u in updates.tolist()]
+    >>> rule = ad.optim.scale_by_rms()
+    >>> state = rule.init(ad.tensor([1.0, 1.0]))
+    >>> for _ in range(2):
+    ...     updates, state = rule.update(ad.tensor([300.0, -0.1]), state)
+    ...     print([round(u, 6) for u in updates.tolist()])
     [10.0, -9.99999]
+    [7.088812, -7.088807]
     """
 
     state_type = RMSState

@@ -310,9 +310,12 @@ class scale_by_adamax(Transform):
     Examples
     --------
     >>> import adjoint as ad
-    >>> rule, params = ad.optim.scale_by_adamax(), ad.tensor([1.0, 1.0])
-    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
-    >>> [round(u, 6) for u in updates.tolist()]
+    >>> rule = ad.optim.scale_by_adamax()
+    >>> state = rule.init(ad.tensor([1.0, 1.0]))
+    >>> for _ in range(2):
+    ...     updates, state = rule.update(ad.tensor([300.0, -0.1]), state)
+    ...     print([round(u, 6) for u in updates.tolist()])
+    [1.0, -1.0]
     [1.0, -1.0]
     """
 

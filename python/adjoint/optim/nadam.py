@@ -54,10 +54,13 @@ class scale_by_nadam(Transform):
     Examples
     --------
     >>> import adjoint as ad
-    >>> rule, params = ad.optim.scale_by_nadam(), ad.tensor([1.0, 1.0])
-    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
-    >>> [round(u, 6) for u in updates.tolist()]
+    >>> rule = ad.optim.scale_by_nadam()
+    >>> state = rule.init(ad.tensor([1.0, 1.0]))
+    >>> for _ in range(2):
+    ...     updates, state = rule.update(ad.tensor([300.0, -0.1]), state)
+    ...     print([round(u, 6) for u in updates.tolist()])
     [1.056452, -1.056452]
+    [0.783684, -0.783684]
     """
 
     state_type = NAdamState
@@ -205,9 +208,12 @@ class scale_by_radam(Transform):
     Examples
     --------
     >>> import adjoint as ad
-    >>> rule, params = ad.optim.scale_by_radam(), ad.tensor([1.0, 1.0])
-    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
-    >>> [round(u, 6) for u in updates.tolist()]
+    >>> rule = ad.optim.scale_by_radam()
+    >>> state = rule.init(ad.tensor([1.0, 1.0]))
+    >>> for _ in range(2):
+    ...     updates, state = rule.update(ad.tensor([300.0, -0.1]), state)
+    ...     print([round(u, 6) for u in updates.tolist()])
+    [300.0, -0.1]
     [300.0, -0.1]
     """
 

@@ -48,10 +48,13 @@ class scale_by_rprop(Transform):
     Examples
     --------
     >>> import adjoint as ad
-    >>> rule, params = ad.optim.scale_by_rprop(), ad.tensor([1.0, 1.0])
-    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
-    >>> [round(u, 6) for u in updates.tolist()]
+    >>> rule = ad.optim.scale_by_rprop()
+    >>> state = rule.init(ad.tensor([1.0, 1.0]))
+    >>> for _ in range(2):
+    ...     updates, state = rule.update(ad.tensor([300.0, -0.1]), state)
+    ...     print([round(u, 6) for u in updates.tolist()])
     [0.01, -0.01]
+    [0.012, -0.012]
     """
 
     state_type = RpropState
@@ -185,9 +188,12 @@ class scale_by_lion(Transform):
     Examples
     --------
     >>> import adjoint as ad
-    >>> rule, params = ad.optim.scale_by_lion(), ad.tensor([1.0, 1.0])
-    >>> updates, _ = rule.update(ad.tensor([300.0, -0.1]), rule.init(params))
-    >>> [round(u, 6) for u in updates.tolist()]
+    >>> rule = ad.optim.scale_by_lion()
+    >>> state = rule.init(ad.tensor([1.0, 1.0]))
+    >>> for _ in range(2):
+    ...     updates, state = rule.update(ad.tensor([300.0, -0.1]), state)
+    ...     print([round(u, 6) for u in updates.tolist()])
+    [1.0, -1.0]
     [1.0, -1.0]
     """
 
