@@ -76,6 +76,15 @@ def test_a_number_that_no_search_comes_to_is_refused(
         cls([1.0, 2.0]).load_state_dict({**saved, key: ad.asarray(value, dtype=ad.uint64)})
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_number_that_is_nan_is_refused(name: str) -> None:
+    saved = drive(SETTINGS[name]([1.0, 2.0], seed=1), 4).state_dict()
+    for key, value in saved.items():
+        if value.dtype == ad.float64 and value.size and not key.startswith("run."):
+            with pytest.raises(ValueError, match=rf"'{key}' must not be nan"):
+                SETTINGS[name]([1.0, 2.0]).load_state_dict({**saved, key: value * float("nan")})
+
+
 def test_a_population_of_another_size_is_refused() -> None:
     saved = drive(DifferentialEvolution([1.0, 2.0], population_size=20), 3).state_dict()
     with pytest.raises(ValueError, match=r"'population' has shape \(20, 2\), expected \(30, 2\)"):
@@ -161,3 +170,11 @@ def test_a_simplex_ends_near_the_minimum_whatever_the_size_of_points(size: float
 def test_a_population_of_equal_values_has_nothing_to_find(f: Callable[[Any], Any]) -> None:
     search = drive(DifferentialEvolution([1.0, 2.0], seed=0), 1, f)
     assert search.stop == "the values of the population have become equal within tol"
+
+
+def test_a_function_that_fails_in_a_batch_is_not_a_solver_in_a_trace() -> None:
+    def f(x: ad.Tensor) -> Any:
+        return ad.sum(x**2) if float(x[0].item()) < 9.0 else 0.0
+
+    with pytest.raises(ad.optim.EvaluationError, match="fails on a batch and not on its points"):
+        ad.optim.minimize(f, [1.0, 2.0], "cma-es", batch=True, seed=1)

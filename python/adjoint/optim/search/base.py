@@ -56,8 +56,8 @@ class Search(abc.ABC):
     where points are sampled between them.
 
     A subclass names its options as keyword-only parameters, the attributes that make up its state
-    in `_state`, those of them that are arrays of no fixed length in `_growing`, and defines `_ask`
-    and `_tell`.
+    in `_state`, those of them that are arrays of no fixed length in `_growing`, those that may come
+    to be nan in `_breakable`, and defines `_ask` and `_tell`.
 
     Examples
     --------
@@ -73,6 +73,7 @@ class Search(abc.ABC):
 
     _state: ClassVar[tuple[str, ...]] = ()  # names of attributes: arrays, floats, ints and bools
     _growing: ClassVar[frozenset[str]] = frozenset()
+    _breakable: ClassVar[frozenset[str]] = frozenset()
     _shared: ClassVar[tuple[str, ...]] = (
         *("_seed", "_nit", "_nfev", "_best_x", "_best_f", "_worst_f"),
     )
@@ -233,6 +234,7 @@ class Search(abc.ABC):
             attribute: _unpacked(
                 *(who, name, state_dict[name], attrgetter(attribute)(self)),
                 growing=attribute in self._growing,
+                nan=attribute in self._breakable,
             )
             for name, attribute in names.items()
         }
@@ -394,7 +396,7 @@ def _packed(value: Any) -> ad.Tensor:
     return ad.asarray(np.array(value))
 
 
-def _unpacked(who: str, name: str, given: Any, like: Any, *, growing: bool) -> Any:
+def _unpacked(who: str, name: str, given: Any, like: Any, *, growing: bool, nan: bool) -> Any:
     """Return a part of a state of the kind that it has now."""
     array = np.array(given)  # a copy
     wanted = np.asarray(_packed(like))
@@ -408,6 +410,8 @@ def _unpacked(who: str, name: str, given: Any, like: Any, *, growing: bool) -> A
             f"[{who}] {name!r} has shape {array.shape}, expected {wanted.shape}: the snapshot must "
             "come from a search with the same arguments"
         )
+    if array.dtype.kind == "f" and np.isnan(array).any() and not nan:
+        raise ValueError(f"[{who}] {name!r} must not be nan")
     if isinstance(like, np.ndarray):
         return array
     return type(like)(array.item())

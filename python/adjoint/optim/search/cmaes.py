@@ -134,6 +134,8 @@ class CMAES(Search):
         self._run = self._evolution(self._x0 / self._scale, 1.0, self._population)
         self._steps: Array | None = None
 
+    # A distribution may break down; `stop` says so then.
+    _breakable = frozenset(f"_run.{name}" for name in Evolution.state)
     _growing = frozenset(f"_run.{name}" for name in Evolution.growing)
 
     def _names(self) -> dict[str, str]:
