@@ -14,8 +14,9 @@ import numpy as np
 import adjoint as ad
 from adjoint.optim.base import Optimizer
 from adjoint.optim.bounds import projected_size
-from adjoint.optim.evaluation import EvaluationError, Workers
-from adjoint.optim.objective import Objective, Stop, check_scalar
+from adjoint.optim.evaluation import Workers
+from adjoint.optim.functions import value_of
+from adjoint.optim.objective import End, Objective, Stop
 from adjoint.optim.result import Iteration
 from adjoint.optim.transform import apply_updates
 from adjoint.transforms.custom import differentiated
@@ -81,6 +82,8 @@ def run_first_order(
     [1.0, 0.0]
     """
     gtol = options.pop("gtol", gtol)
+    if options.pop("maximize", False):
+        raise ValueError("[minimize] maximize is no option here: minimize the negative function")
     optimizer = method.make(**options)
     x = ad.asarray(objective.best_x)
     state = optimizer.init(x)
@@ -104,7 +107,8 @@ def run_first_order(
         size = projected_size(point, g, *box)
         objective.step(point, f, size, g)
         if size <= gtol:
-            raise Stop(f"the gradient is at most gtol={gtol:g}", True)
+            met = f"the gradient is at most gtol={gtol:g}"
+            objective.converged(met, point, f, g, gtol=gtol)
         if not np.isfinite(point).all() or (math.isnan(f) and math.isnan(size)):
             raise Stop("the steps have left the finite numbers: try a lower learning rate")
 
@@ -146,33 +150,30 @@ def run_search(
         room = limits.maxfun - objective.nfev
         # The points that fit are evaluated, so that the best among them is not lost.
         xs = asked[: int(min(max(room, 0), len(asked)))]
-        try:
-            values = workers(function, xs) if len(xs) else np.empty(0)
-        except EvaluationError as error:
-            _see(objective, xs, error.values)
-            raise
-        _see(objective, xs, values)
+        values = np.empty(0)
+        if len(xs):
+            seen = functools.partial(_see, objective, xs)
+            values = workers.watched(function, xs, seen=seen, enough=objective.out_of_time)
         met = target is not None and objective.best_f <= target
-        if len(xs) < len(asked) and not met:
-            raise Stop(f"maxfun={limits.maxfun} evaluations are used up")
         if not met:
+            objective.check_time()
+            if len(xs) < len(asked):
+                objective.out_of_evaluations()
             search.tell(xs, values)
         objective.nit += 1
         row = Iteration(objective.nit, objective.nfev, objective.best_f, None, limits.seconds())
         objective.history.append(row)
         if met:
-            raise Stop(f"the value is at most target={target:g}", True)
+            raise Stop(f"the value is at most target={target:g}", True, End.TARGET)
         objective.tell(objective.best_x, objective.best_f)
         if search.stop is not None:
-            raise Stop(str(search.stop), True)
+            objective.converged(str(search.stop), objective.best_x, objective.best_f)
 
 
-def _see(objective: Objective, xs: Any, values: Any) -> None:
-    """Count values of points, and keep the best."""
-    objective.nfev += len(xs)
-    for x, value in zip(xs, values, strict=True):
-        if math.isfinite(value):
-            objective._seen(x.astype(objective.flat.np_dtype), float(value))
+def _see(objective: Objective, xs: Any, i: int, value: float) -> None:
+    """Count the value of a point, and keep the best."""
+    objective.nfev += 1
+    objective.see(xs[i].astype(objective.flat.np_dtype), value)
 
 
 class _Pointwise:
@@ -190,9 +191,7 @@ class _Pointwise:
             x = ad.asarray(x)
         if x.dtype != self.flat.dtype:
             x = ad.astype(x, self.flat.dtype)
-        out = self.f(self.flat.unflatten(x), *self.args)
-        out = out[0] if self.has_aux else out
-        out = check_scalar("minimize", out)
+        out = value_of("minimize", self.f(self.flat.unflatten(x), *self.args), self.has_aux)
         if self.captured == [] and isinstance(out, ad.Tensor) and differentiated([out]):
             self.captured.append(out)
         return out

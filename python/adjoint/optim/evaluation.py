@@ -7,6 +7,7 @@ other values are not lost.
 
 from __future__ import annotations
 
+import math
 import threading
 import traceback
 from collections.abc import Callable, Sequence
@@ -213,6 +214,37 @@ class Workers:
 
     def __call__(self, f: Callable[..., Any], xs: Any) -> Array:
         """Return the values of `f` at the points; see `evaluate`."""
+        return self.watched(f, xs)
+
+    def watched(
+        self,
+        f: Callable[..., Any],
+        xs: Any,
+        *,
+        seen: Callable[[int, float], None] | None = None,
+        enough: Callable[[], bool] | None = None,
+    ) -> Array:
+        """Return the values at the points, and tell of them meanwhile.
+
+        Parameters
+        ----------
+        f, xs
+            See `evaluate`.
+        seen : callable, optional
+            ``seen(index, value)`` is called with each value as soon as it is known here.
+        enough : callable, optional
+            Asked before each further task; where it is true no more is begun, and the rest is nan.
+
+        Examples
+        --------
+        >>> import adjoint as ad
+        >>> known = {}
+        >>> workers, enough = ad.optim.Workers(), lambda: len(known) == 2
+        >>> workers.watched(abs, [-1.0, 2.0, -3.0], seen=known.setdefault, enough=enough)
+        array([ 1.,  2., nan])
+        >>> known
+        {0: 1.0, 1: 2.0}
+        """
         check_callable("evaluate", f=f)
         points: Any = xs if hasattr(type(xs), "shape") else list(xs)
         count = len(points)
@@ -222,29 +254,49 @@ class Workers:
         given = [points[t[0]] if self.batch is None else _rows(points, t) for t in tasks]
         values = np.full(count, np.nan)
         failed: list[tuple[int, BaseException]] = []
-        for task, outcome in zip(tasks, self._run(call, given), strict=False):
-            if outcome is None:  # not begun, after another has failed
-                continue
+
+        def note(i: int, outcome: _Outcome) -> None:
+            task = tasks[i]
             if outcome.error is None:
                 values[task.start : task.stop] = outcome.value
-            elif self.batch is None:
+                for place in task if seen is not None else ():
+                    seen(place, float(values[place]))
+
+        watch = _Watch(note, enough or _never)
+        for task, outcome in zip(tasks, self._run(call, given, watch), strict=False):
+            if outcome is None or outcome.error is None:  # not begun, or noted
+                continue
+            if self.batch is None:
                 failed.append((task[0], outcome.error))
             else:
-                failed += self._one_by_one(f, points, task, values, outcome.error)
+                failed += self._one_by_one(f, points, task, values, outcome.error, seen)
         for i, error in failed:
             self._report(points[i], i, error, values)
+            if seen is not None:
+                seen(i, math.nan)
         return values
 
     def _one_by_one(
-        self, f: Callable[..., Any], points: Any, task: range, values: Array, error: BaseException
+        self,
+        f: Callable[..., Any],
+        points: Any,
+        task: range,
+        values: Array,
+        error: BaseException,
+        seen: Callable[[int, float], None] | None,
     ) -> list[tuple[int, BaseException]]:
         """Evaluate the points of a batch that failed; return those that fail themselves."""
-        outcomes = list(self._run(_Single(f), [points[i] for i in task]))
+
+        def note(place: int, outcome: _Outcome) -> None:
+            if outcome.error is None:
+                values[task[place]] = outcome.value
+                if seen is not None:
+                    seen(task[place], float(outcome.value))
+
+        outcomes = list(self._run(_Single(f), [points[i] for i in task], _Watch(note, _never)))
         failed = []
         for i, outcome in zip(task, outcomes, strict=False):
-            if outcome is not None and outcome.error is None:
-                values[i] = outcome.value
-            elif outcome is not None and outcome.error is not None:
+            if outcome is not None and outcome.error is not None:
                 failed.append((i, outcome.error))
         if not failed:
             raise EvaluationError(
@@ -264,27 +316,37 @@ class Workers:
 
     # ---- Running ---------------------------------------------------------------------------------
 
-    def _run(self, call: Callable[[Any], Any], given: Sequence[Any]) -> list[_Outcome | None]:
+    def _run(
+        self, call: Callable[[Any], Any], given: Sequence[Any], watch: _Watch
+    ) -> list[_Outcome | None]:
         executor = self._own or self._executor
         guarded = _Guarded(call)
         if executor is None:
             outcomes: list[_Outcome | None] = [None] * len(given)
             for i, x in enumerate(given):
+                if i and watch.enough():
+                    break
                 outcomes[i] = outcome = guarded(x)
+                watch.note(i, outcome)
                 if outcome.error is not None and self._on_error == "raise":
                     break
             return outcomes
         if hasattr(executor, "submit"):
-            return self._submit(executor, guarded, given)
+            return self._submit(executor, guarded, given, watch)
         mapped = list((executor if callable(executor) else executor.map)(guarded, given))
         if len(mapped) != len(given):
             raise TypeError(
                 f"[evaluate] executor must map a function over the points: it gave {len(mapped)} "
                 f"results for {len(given)}"
             )
-        return [_checked(outcome) for outcome in mapped]
+        outcomes = [_checked(outcome) for outcome in mapped]
+        for i, outcome in enumerate(mapped):
+            watch.note(i, outcome)
+        return outcomes
 
-    def _submit(self, executor: Any, call: _Guarded, given: Sequence[Any]) -> list[_Outcome | None]:
+    def _submit(
+        self, executor: Any, call: _Guarded, given: Sequence[Any], watch: _Watch
+    ) -> list[_Outcome | None]:
         """Hand tasks to an executor, not many more than it has workers, and collect in order."""
         slots = threading.Semaphore(self._pending)
         stopped = threading.Event()
@@ -299,7 +361,7 @@ class Workers:
         def hand_over() -> None:
             for x in given:
                 slots.acquire()
-                if stopped.is_set():
+                if stopped.is_set() or (futures and watch.enough()):
                     break
                 future = executor.submit(call, x)
                 futures.append(future)
@@ -314,7 +376,10 @@ class Workers:
                 hand_over()
             except BrokenExecutor as error:
                 broken = error
-            outcomes: list[_Outcome | None] = [self._outcome(future) for future in futures]
+            outcomes: list[_Outcome | None] = []
+            for i, future in enumerate(futures):
+                outcomes.append(self._outcome(future))
+                watch.note(i, outcomes[-1])
         except BaseException:  # an interrupt
             for future in futures:
                 future.cancel()
@@ -324,7 +389,7 @@ class Workers:
         lost = [i for i, o in enumerate(outcomes) if o is not None and _died(o)]
         if isinstance(executor, ProcessPoolExecutor):
             if lost or broken:
-                self._after_death(call, given, outcomes, lost, executor)
+                self._after_death(call, given, outcomes, lost, executor, watch)
         elif broken:  # of another kind, which nothing is known to replace
             for i in rest:
                 outcomes[i] = _Outcome(None, broken)
@@ -344,18 +409,22 @@ class Workers:
         outcomes: list[_Outcome | None],
         lost: list[int],
         executor: Any,
+        watch: _Watch,
     ) -> None:
         """Find out which of the points that are lost killed a process, and evaluate the others."""
         for i in lost:
             with _like(executor, 1) as single:
-                outcomes[i] = self._outcome(single.submit(call, given[i]))
+                outcomes[i] = outcome = self._outcome(single.submit(call, given[i]))
+                watch.note(i, outcome)
         if self._on_error == "raise" and any(o is not None and o.error for o in outcomes):
             return
         self.close()
         self._own = _like(executor)
         rest = [i for i, o in enumerate(outcomes) if o is None]
-        for i, outcome in zip(rest, self._run(call.f, [given[i] for i in rest]), strict=True):
-            outcomes[i] = outcome
+        again = _Watch(lambda place, outcome: watch.note(rest[place], outcome), watch.enough)
+        ended = self._run(call.f, [given[i] for i in rest], again)
+        for i, late in zip(rest, ended, strict=True):
+            outcomes[i] = late
 
 
 class _Outcome(NamedTuple):
@@ -363,6 +432,17 @@ class _Outcome(NamedTuple):
 
     value: Any
     error: BaseException | None
+
+
+class _Watch(NamedTuple):
+    """Who is told of outcomes as they come, by their places, and who says that they are enough."""
+
+    note: Callable[[int, _Outcome], None]
+    enough: Callable[[], bool]
+
+
+def _never() -> bool:
+    return False
 
 
 class _Guarded:

@@ -17,7 +17,7 @@ from adjoint.optim.objective import Array, Objective
 from adjoint.optim.result import Result
 from adjoint.transforms.custom import attach, differentiated
 
-__all__ = ["attach_least_squares", "attach_minimum", "tensors_of"]
+__all__ = ["attach_least_squares", "attach_minimum", "attach_root", "tensors_of"]
 
 _PARTS = ("x", "fun", "grad", "cost", "jac", "multipliers", "aux")
 
@@ -49,6 +49,7 @@ def attach_minimum(
     >>> round(ad.grad(nearest)(3.0).item(), 9)
     0.5
     """
+    objective.find_captured()
     inputs = tensors_of(args, ends_of(bounds), [c.args for c in conditions]) + objective.captured
     if not differentiated(inputs):
         return
@@ -101,6 +102,36 @@ def attach_least_squares(result: Result, problem: Any, args: tuple[Any, ...], bo
         return parts
 
     _attach(result, problem, cost, args, inputs, rest, _no_rule(problem, bounds))
+
+
+def attach_root(result: Result, problem: Any, f: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Make what `root` has found a differentiable function of `args`.
+
+    Examples
+    --------
+    >>> import adjoint as ad
+    >>> square_root = lambda a: ad.optim.root(lambda x, a: x * x - a, 1.0, args=(a,)).x
+    >>> round(ad.grad(square_root)(4.0).item(), 9)
+    0.25
+    """
+    inputs = tensors_of(args) + problem.captured
+    if not differentiated(inputs):
+        return
+    reason = _no_rule(problem, None)
+    if reason is None and not result.success:
+        reason = f"what is no root has no derivative: {result.reason}"
+    if reason is not None:
+        _refuse(result, inputs, f"[{problem.who}] {reason}")
+        return
+    flat, functions = problem.flat, problem.functions
+    leaves = [ad.stop_gradient(x) for x in ad.tree.leaves(result.x)]
+    found = ad.tree.unflatten(flat.treedef, leaves)
+    result.x = ad.custom_root(f, lambda g, x: found)(found, *args)
+    x = ad.concat([ad.reshape(leaf, (-1,)) for leaf in ad.tree.leaves(result.x)])
+    result.fun = functions["value"](x, args)
+    result.cost = 0.5 * ad.sum(result.fun * result.fun)
+    if result.jac is not None:
+        result.jac = functions["jacobian"](x, args)
 
 
 def _no_rule(objective: Objective, bounds: Any) -> str | None:

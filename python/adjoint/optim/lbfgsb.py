@@ -13,7 +13,7 @@ import numpy as np
 
 from adjoint.optim.bounds import projected_size
 from adjoint.optim.line_search import Wolfe, search_line
-from adjoint.optim.objective import Array, Objective, Stop
+from adjoint.optim.objective import Array, Objective
 from adjoint.optim.options import check_order
 
 __all__ = ["l_bfgs_b", "projected_gradient"]
@@ -109,14 +109,18 @@ def l_bfgs_b(objective: Objective, *, gtol: float, ftol: float, memory: int = 10
                 matrix.reset()
                 continue
             objective.give_up(size, hidden=abs(float(g @ d)) <= wolfe.rounding * abs(f))
-        before, f_before, g_before = x, f, g
+        before, f_before, g_before, size_before = x, f, g, size
         x, f, g = found
         size = projected_size(x, g, low, high)
         objective.step(x, f, size, g)
         if size <= gtol:
-            raise Stop(f"the projected gradient is at most gtol={gtol:g}", True)
-        if f_before - f <= ftol * max(abs(f_before), abs(f), 1.0):
-            raise Stop(f"the value changed by at most ftol={ftol:g} of its size", True)
+            met = f"the projected gradient is at most gtol={gtol:g}"
+            objective.converged(met, x, f, g, gtol=gtol)
+        if ftol > 0 and f_before - f <= ftol * max(abs(f_before), abs(f), 1.0):
+            met = f"the value changed by at most ftol={ftol:g} of its size"
+            objective.converged(met, x, f, g, ftol=ftol)
+        if f >= f_before and size >= size_before:  # equal values are rounding
+            objective.give_up(size, hidden=True)
         matrix.update(x - before, g - g_before)
 
 
@@ -257,25 +261,11 @@ def projected_gradient(
     values = [f]
     length = min(max_length, max(min_length, 1.0 / size))
     while True:
-        d = np.clip(x - length * g, low, high) - x
-        slope = float(g @ d)
-        highest = max(values[-memory:])
-        step = 1.0
-        while True:
-            point = np.clip(x + step * d, low, high).astype(x.dtype)
-            value, grad = objective.value_and_grad(point)
-            if value <= highest + 1e-4 * step * slope and np.isfinite(grad).all():
-                break
-            if step * float(np.max(np.abs(d))) <= np.finfo(x.dtype).eps * float(
-                np.max(np.abs(x)) + 1e-300
-            ):
-                objective.give_up(size)
-            curved = value - f - step * slope
-            better = (
-                -0.5 * slope * step * step / curved if math.isfinite(value) and curved > 0 else 0
-            )
-            step = better if 0.1 * step <= better <= 0.9 * step else 0.5 * step
-        s, y = point - x, grad - g
+        found = _search_back(objective, x, f, g, length, max(values[-memory:]))
+        if found is None:
+            objective.give_up(size)
+        point, value, grad = found
+        s, y = (point - x).astype(float), (grad - g).astype(float)
         along = float(s @ y)
         length = float(s @ s) / along if along > 0 else max_length
         length = min(max_length, max(min_length, length))
@@ -284,4 +274,29 @@ def projected_gradient(
         size = projected_size(x, g, low, high)
         objective.step(x, f, size, g)
         if size <= gtol:
-            raise Stop(f"the projected gradient is at most gtol={gtol:g}", True)
+            met = f"the projected gradient is at most gtol={gtol:g}"
+            objective.converged(met, x, f, g, gtol=gtol)
+
+
+def _search_back(
+    objective: Objective, x: Array, f: float, g: Array, length: float, highest: float
+) -> tuple[Array, float, Array] | None:
+    """Return a point along the projected gradient that is low enough, None if there is none."""
+    low, high = objective.box()
+    most = float(np.finfo(x.dtype).max) / 4
+    # The step must be finite in the dtype of x, else all that is made of it is nan.
+    length = min(length, most / float(np.max(np.abs(g))))
+    d = np.clip(x - length * g, low, high) - x
+    slope = float(g.astype(float) @ d.astype(float))
+    step, reach = 1.0, float(np.max(np.abs(d)))
+    least = float(np.finfo(x.dtype).eps) * float(np.max(np.abs(x)) + 1e-300)
+    while True:
+        point = np.clip(x + step * d, low, high).astype(x.dtype)
+        value, grad = objective.value_and_grad(point)
+        if value <= highest + 1e-4 * step * slope and np.isfinite(grad).all():
+            return point, value, grad
+        if not step * reach > least or np.array_equal(point, x):
+            return None
+        curved = value - f - step * slope
+        better = -0.5 * slope * step * step / curved if math.isfinite(value) and curved > 0 else 0
+        step = better if 0.1 * step <= better <= 0.9 * step else 0.5 * step

@@ -15,7 +15,7 @@ search ends only where no free variable leads down. Gauss-Newton takes the same 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -155,6 +155,34 @@ def _bounded_step(
     return _Step(p, float(np.linalg.norm(scale * p)), whole)
 
 
+class _Stand(NamedTuple):
+    """Where a method stands: the weighted residuals and Jacobian, and what is made of them."""
+
+    x: Array
+    cost: float
+    r: Array
+    jacobian: Array
+    g: Array
+    held: Array
+    cosine: float
+    box: _Box
+
+    def converged(self, problem: Any, reason: str, ftol: float = 0.0) -> NoReturn:
+        """End the method here; a cost that is lower by `ftol` of its size is no other answer."""
+        steepest = float(np.max(np.abs(np.where(self.held, 0.0, self.g))))
+        problem.converged(reason, self.x, self.cost, gtol=steepest, ftol=ftol)
+
+
+def _stand(problem: Any, x: Array) -> _Stand:
+    """Return where a method stands that has come to a point: x0, or the last that was evaluated."""
+    cost, r, jacobian = problem.arrive(x)
+    low, high = (end.astype(float) for end in problem.box())
+    g = jacobian.T @ r
+    held = _held(x, g, low, high)
+    cosine = _cosine(jacobian, r, held, cost)
+    return _Stand(x, cost, r, jacobian, g, held, cosine, _Box(low - x, high - x))
+
+
 def _cosine(jacobian: Array, residuals: Array, held: Array, cost: float) -> float:
     """Return the largest cosine between the residuals and a free column of the Jacobian.
 
@@ -188,55 +216,46 @@ def levenberg_marquardt(problem: Any, tolerances: Tolerances, factor: float = 1.
     >>> [round(v, 6) for v in result.x.tolist()]
     [2.0, 3.0]
     """
-    x = problem.best_x.astype(float)
-    low, high = (end.astype(float) for end in problem.box())
-    cost, r, jacobian = problem.begin(x)
-    scale = np.zeros(x.size)
+    at = _stand(problem, problem.best_x.astype(float))
+    scale = np.zeros(at.x.size)
     radius = 0.0
     fresh = True
     while True:
         if fresh:
-            columns = np.linalg.norm(jacobian, axis=0)
-            scale = np.maximum(scale, columns)
+            scale = np.maximum(scale, np.linalg.norm(at.jacobian, axis=0))
             scale = np.where(scale > 0, scale, 1.0)
-            g = jacobian.T @ r
-            held = _held(x, g, low, high)
-            cosine = _cosine(jacobian, r, held, cost)
-            if cosine <= tolerances.gtol:
-                raise Stop(_told("gtol", tolerances.gtol), True)
+            if at.cosine <= tolerances.gtol:
+                at.converged(problem, _told("gtol", tolerances.gtol))
             if radius == 0.0:
-                radius = factor * (float(np.linalg.norm(scale * x)) or 1.0)
-        inner = _bounded_step(jacobian, r, scale, radius, held, _Box(low - x, high - x))
-        trial = _reached(problem, x + inner.step)
-        p = trial - x
+                radius = factor * (float(np.linalg.norm(scale * at.x)) or 1.0)
+        inner = _bounded_step(at.jacobian, at.r, scale, radius, at.held, at.box)
+        trial = _reached(problem, at.x + inner.step)
+        p = trial - at.x
         length = float(np.linalg.norm(scale * p))
-        expected = _decrease(jacobian, g, p)
-        trial_cost, trial_r = problem.residuals(trial)
-        gained = cost - trial_cost if math.isfinite(trial_cost) else -math.inf
+        expected = _decrease(at.jacobian, at.g, p)
+        trial_cost, _ = problem.residuals(trial)
+        gained = at.cost - trial_cost if math.isfinite(trial_cost) else -math.inf
         ratio = gained / expected if expected > 0 else -1.0
         if ratio <= 0.25:
-            radius = _shrunk(radius, length, gained, float(g @ p))
+            radius = _shrunk(radius, length, gained, float(at.g @ p))
         elif ratio >= 0.75 or inner.inside:
             radius = max(radius, 2.0 * length) if inner.inside else 2.0 * length
         fresh = ratio > 1e-4
-        size = float(np.linalg.norm(scale * x))
-        before = cost
+        size = float(np.linalg.norm(scale * at.x))
+        before = at.cost
         if fresh:
-            x, cost, r = trial, trial_cost, trial_r
-            jacobian = problem.jacobian(x)
-            r, jacobian = problem.weighted(r, jacobian)
-            problem.step(x, cost, cosine)
+            at = _stand(problem, trial)
+            problem.step(at.x, at.cost, at.cosine)
         else:
             problem.check_time()
-        small = max(abs(gained), expected) <= tolerances.ftol * before and ratio <= 2
-        if small:
-            raise Stop(_told("ftol", tolerances.ftol), True)
+        if max(abs(gained), expected) <= tolerances.ftol * before and ratio <= 2:
+            at.converged(problem, _told("ftol", tolerances.ftol), tolerances.ftol)
         if radius <= tolerances.xtol * size or length <= tolerances.xtol * 1e-3 * size:
-            raise Stop(_told("xtol", tolerances.xtol), True)
+            at.converged(problem, _told("xtol", tolerances.xtol), math.inf)
         if expected <= EPS * before and not fresh:
-            raise Stop(_told("ftol", EPS), True)
-        if cost == 0:
-            raise Stop("the residuals are all 0", True)
+            at.converged(problem, _told("ftol", EPS), EPS)
+        if at.cost == 0:
+            at.converged(problem, "the residuals are all 0")
 
 
 def _reached(problem: Any, x: Array) -> Array:
@@ -278,37 +297,29 @@ def gauss_newton(problem: Any, tolerances: Tolerances) -> None:
     >>> [round(v, 6) for v in result.x.tolist()], result.nit <= 2
     ([1.0, 2.0], True)
     """
-    x = problem.best_x.astype(float)
-    low, high = (end.astype(float) for end in problem.box())
-    cost, r, jacobian = problem.begin(x)
+    at = _stand(problem, problem.best_x.astype(float))
     while True:
-        g = jacobian.T @ r
-        held = _held(x, g, low, high)
-        cosine = _cosine(jacobian, r, held, cost)
-        if cosine <= tolerances.gtol:
-            raise Stop(_told("gtol", tolerances.gtol), True)
-        box = _Box(low - x, high - x)
-        p = _bounded_step(jacobian, r, np.ones(x.size), math.inf, held, box).step
-        size = float(np.linalg.norm(x))
-        step, slope, length = 1.0, float(g @ p), float(np.linalg.norm(p))
+        if at.cosine <= tolerances.gtol:
+            at.converged(problem, _told("gtol", tolerances.gtol))
+        p = _bounded_step(at.jacobian, at.r, np.ones(at.x.size), math.inf, at.held, at.box).step
+        size = float(np.linalg.norm(at.x))
+        step, slope, length = 1.0, float(at.g @ p), float(np.linalg.norm(p))
         while True:
-            trial = _reached(problem, x + step * p)
-            trial_cost, trial_r = problem.residuals(trial)
-            if trial_cost <= cost + 1e-4 * step * slope:
+            trial = _reached(problem, at.x + step * p)
+            trial_cost, _ = problem.residuals(trial)
+            if trial_cost <= at.cost + 1e-4 * step * slope:
                 break
             if length <= tolerances.xtol * size:
-                raise Stop(_told("xtol", tolerances.xtol), True)
-            if abs(slope) <= EPS * cost:
-                raise Stop(_told("ftol", EPS), True)
+                at.converged(problem, _told("xtol", tolerances.xtol), math.inf)
+            if abs(slope) <= EPS * at.cost:
+                at.converged(problem, _told("ftol", EPS), EPS)
             step *= 0.5
             if step < EPS:
                 raise Stop("no lower sum of squares can be found along the step of Gauss-Newton")
-        before = cost
-        length = float(np.linalg.norm(trial - x))
-        x, cost = trial, trial_cost
-        r, jacobian = problem.weighted(trial_r, problem.jacobian(x))
-        problem.step(x, cost, cosine)
-        if before - cost <= tolerances.ftol * before:
-            raise Stop(_told("ftol", tolerances.ftol), True)
+        before, length = at.cost, float(np.linalg.norm(trial - at.x))
+        at = _stand(problem, trial)
+        problem.step(at.x, at.cost, at.cosine)
+        if before - at.cost <= tolerances.ftol * before:
+            at.converged(problem, _told("ftol", tolerances.ftol), tolerances.ftol)
         if length <= tolerances.xtol * size:
-            raise Stop(_told("xtol", tolerances.xtol), True)
+            at.converged(problem, _told("xtol", tolerances.xtol), math.inf)

@@ -8,25 +8,35 @@ function runs operation by operation.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 import adjoint as ad
 from adjoint.optim.descent import Descent, dot
-from adjoint.optim.line_search import Line, Wolfe, advance, begin
-from adjoint.optim.objective import Objective, Stop
+from adjoint.optim.line_search import MOST_TRIALS, Line, Wolfe, advance, begin
+from adjoint.optim.objective import Objective
 from adjoint.optim.result import Iteration
 
 __all__ = ["follow"]
 
 ROWS = 64  # iterations in one program, at most
 SECONDS = 0.01  # that one should take, at most
+SHARE_OF_TIME = 0.01  # of what there is, that a line search without a look at the clock may take
 
-RUNNING, GRADIENT, VALUE, STUCK, BUDGET = range(5)
+RUNNING, GRADIENT, VALUE, HIDDEN, STUCK, BUDGET = range(6)
+
+
+class _Lowest(NamedTuple):
+    """The point with the lowest finite value of all that were tried."""
+
+    f: ad.Tensor
+    x: ad.Tensor
+    g: ad.Tensor
 
 
 class _State(NamedTuple):
@@ -35,9 +45,9 @@ class _State(NamedTuple):
     g: ad.Tensor
     d: ad.Tensor
     memory: Any
+    lowest: _Lowest
     promise: ad.Tensor  # of the last step: its length times the slope
-    low: ad.Tensor  # where the last line search stood when it gave up, and the value there
-    f_low: ad.Tensor
+    low: ad.Tensor  # the best step along `d` where the last line search gave up
     first: ad.Tensor  # the first step is to be tried with the length of the gradient in mind
     nfev: ad.Tensor
     status: ad.Tensor
@@ -81,9 +91,9 @@ class _Found(NamedTuple):
     step: Any
     slope: Any
     low: Any
-    f_low: Any
     value: ad.Tensor
     grad: ad.Tensor
+    lowest: _Lowest
     nfev: Any
 
 
@@ -98,20 +108,28 @@ def _iterate(
     fixed = (line.f0, line.slope0)  # not carried from trial to trial
 
     def searching(trial: tuple[Any, ...]) -> Any:
-        return (trial[0][-1] == 0) & (trial[3] < rules.maxfun)
+        return (trial[0][-1] == 0) & (trial[-1] < rules.maxfun)
 
     def try_step(trial: tuple[Any, ...]) -> tuple[Any, ...]:
         line = Line(*fixed, *trial[0])
-        value, grad = f(x + line.step * d)
+        point = x + line.step * d
+        value, grad = f(point)
         line = advance(line, value, dot(grad, d), wolfe, _TENSORS)
-        return (*line[2:],), value, grad, trial[3] + 1
+        lowest = _lower(trial[3], _Lowest(value, point, grad))
+        return (*line[2:],), value, grad, lowest, trial[-1] + 1
 
-    moving, value, grad, nfev = ad.while_loop(
-        searching, try_step, ((*line[2:],), state.f, g, state.nfev)
+    moving, value, grad, lowest, nfev = ad.while_loop(
+        searching, try_step, ((*line[2:],), state.f, g, state.lowest, state.nfev)
     )
     line = Line(*fixed, *moving)
-    found = _Found(line.good, line.step, slope, line.low, line.f_low, value, grad, nfev)
+    found = _Found(line.good, line.step, slope, line.low, value, grad, lowest, nfev)
     return _finish(state, found, descent, rules)
+
+
+def _lower(lowest: _Lowest, trial: _Lowest) -> _Lowest:
+    """Return the lower of two points, the first where the other is not finite."""
+    better = ad.isfinite(trial.f) & (trial.f < lowest.f)
+    return _Lowest(*(ad.where(better, a, b) for a, b in zip(trial, lowest, strict=True)))
 
 
 def _finish(state: _State, found: _Found, descent: Descent, rules: _Rules) -> _State:
@@ -124,61 +142,73 @@ def _finish(state: _State, found: _Found, descent: Descent, rules: _Rules) -> _S
     falls = dot(direction, grad) < 0.0
     direction = ad.where(falls, direction, -grad)
     largest = ad.maximum(ad.maximum(ad.abs(state.f), ad.abs(value)), 1.0)
+    small = state.f - value <= rules.ftol * largest
+    # Without a tolerance, equal values are rounding: then the gradient at least must fall.
+    vain = (state.f <= value) & (_size(grad) >= _size(g))
     status = ad.where(
         ~good,
         ad.where(found.good < 0, STUCK, BUDGET),
         ad.where(
             _size(grad) <= rules.gtol,
             GRADIENT,
-            ad.where(state.f - value <= rules.ftol * largest, VALUE, RUNNING),
+            ad.where(
+                rules.ftol > 0.0,
+                ad.where(small, VALUE, RUNNING),
+                ad.where(vain, HIDDEN, RUNNING),
+            ),
         ),
     )
     return _State(
         ad.where(good, point, x),
         ad.where(good, value, state.f),
         ad.where(good, grad, g),
-        direction,
+        ad.where(good, direction, d),
         memory,
+        found.lowest,
         found.step * found.slope,
         found.low,
-        found.f_low,
         ~falls,
         found.nfev,
         status,
     )
 
 
-_finishing: dict[str, Callable[[_State, _Found, _Rules], _State]] = {}
-
-
+@functools.lru_cache(maxsize=32)
 def _compiled_finish(descent: Descent) -> Callable[[_State, _Found, _Rules], _State]:
     """Return the second half of an iteration as a program, for objectives that are none."""
-    name = repr(descent)
-    if name not in _finishing:
-        _finishing[name] = ad.compile(
-            lambda state, found, rules: _finish(state, found, descent, rules)
-        )
-    return _finishing[name]
+    return ad.compile(lambda state, found, rules: _finish(state, found, descent, rules))
 
 
 def _iterate_in_python(
-    state: _State, f: ValueAndGrad, descent: Descent, wolfe: Wolfe, rules: _Rules
+    state: _State, objective: Objective, descent: Descent, wolfe: Wolfe, rules: _Rules
 ) -> _State:
-    """Make the same iteration with the line search on Python's numbers."""
+    """Make the same iteration with the line search on Python's numbers.
+
+    The objective counts, keeps the lowest point, and stops the search wherever a limit is reached.
+    """
     x, d, dtype = state.x, state.d, state.x.dtype
     slope = dot(state.g, d)
     line = begin(state.f.item(), slope.item(), _first_step(state, slope, descent).item())
-    value, grad, nfev = state.f, state.g, state.nfev.item()
-    while line.good == 0 and nfev < rules.maxfun:
-        value, grad = f(x + line.step * d)
-        nfev += 1
-        line = advance(line, value.item(), dot(grad, d).item(), wolfe)
-    numbers = (ad.asarray(v, dtype=dtype) for v in (line.step, line.low, line.f_low))
-    step, low, f_low = numbers
-    counts = (ad.asarray(v, dtype=ad.int64) for v in (line.good, nfev))
-    good, count = counts
-    found = _Found(good, step, slope, low, f_low, value, grad, count)
+    value, grad = state.f, state.g
+    while line.good == 0:
+        f, g = objective.value_and_grad((x + line.step * d).numpy())
+        value, grad = ad.asarray(f, dtype=dtype), ad.asarray(g)
+        line = advance(line, f, dot(grad, d).item(), wolfe)
+    step, low = (ad.asarray(v, dtype=dtype) for v in (line.step, line.low))
+    good, count = (ad.asarray(v, dtype=ad.int64) for v in (line.good, objective.nfev))
+    lowest = _lowest_of(objective, state)
+    found = _Found(good, step, slope, low, value, grad, lowest, count)
     return _compiled_finish(descent)(state, found, rules)
+
+
+def _lowest_of(objective: Objective, state: _State) -> _Lowest:
+    """Return the lowest point that the objective knows, as it stands in a state."""
+    f, g = objective.best_f, objective.best_g
+    return _Lowest(
+        ad.asarray(f, dtype=state.x.dtype),
+        ad.asarray(objective.best_x),
+        state.lowest.g if g is None else ad.asarray(g),
+    )
 
 
 def _first_step(state: _State, slope: ad.Tensor, descent: Descent) -> ad.Tensor:
@@ -228,12 +258,14 @@ def _row(state: _State) -> ad.Tensor:
     return ad.stack([ad.astype(part, ad.float64) for part in parts])
 
 
-def _begin(x: ad.Tensor, f: ad.Tensor, g: ad.Tensor, descent: Descent, nfev: int) -> _State:
+def _begin(x: Any, f: float, g: Any, descent: Descent, nfev: int) -> _State:
+    x, g = ad.asarray(x), ad.asarray(g)
+    f = ad.asarray(f, dtype=x.dtype)
     zero = ad.zeros((), dtype=x.dtype)
     yes = ad.ones((), dtype=ad.bool)
     running, count = (ad.asarray(v, dtype=ad.int64) for v in (RUNNING, nfev))
-    memory = descent.init(x, g)
-    return _State(x, f, g, -g, memory, zero, zero, f, yes, count, running)
+    lowest = _Lowest(f, x, g)
+    return _State(x, f, g, -g, descent.init(x, g), lowest, zero, zero, yes, count, running)
 
 
 def follow(
@@ -285,20 +317,19 @@ class _Follower:
     ) -> None:
         self.objective, self.descent, self.wolfe = objective, descent, wolfe
         self.gtol, self.ftol = gtol, ftol
-        self.pure = objective.gradient == "auto"
         self.name = f"chunk {descent!r} {wolfe!r}"
         # What a call before has found out of its pace is not relied on where time matters.
         program = self._program()
-        timed = objective.limits.maxtime < math.inf or objective.limits.progress.shown
-        self.rows = 1 if program is None or timed else program.rows
+        self.timed = objective.limits.maxtime < math.inf
+        told = self.timed or objective.limits.progress.shown
+        self.rows = 1 if program is None or told else program.rows
+        self.patient = not self.timed  # whether a line search is short beside the time there is
 
     def run(self) -> None:
         objective = self.objective
         f, g = objective.value_and_grad(objective.best_x)
         objective.check_start(f, g, self.gtol)
-        dtype = objective.flat.dtype
-        x, gradient = ad.asarray(objective.best_x), ad.asarray(g)
-        state = _begin(x, ad.asarray(f, dtype=dtype), gradient, self.descent, objective.nfev)
+        state = _begin(objective.best_x, f, g, self.descent, objective.nfev)
         steepest = True
         while True:
             state = self._some(state)
@@ -307,42 +338,53 @@ class _Follower:
                 steepest = False
                 continue
             self._end(state, status)
-            # The search has found nothing: go to the best it knows, or try against the gradient.
-            if state.low.item() > 0:
-                x = state.x + state.low * state.d
-                f, g = objective.value_and_grad(np.array(x.numpy()))
-                size = float(np.max(np.abs(g)))
-                objective.step(x, f, size, g)
-                if size <= self.gtol:
-                    self._end(state, GRADIENT)
-                if not f < state.f.item():
-                    self._give_up(state)
-            elif steepest or self._hidden(state):
-                self._give_up(state)
-            else:
-                x, f, g = state.x, state.f.item(), state.g.numpy()
-            state = _begin(
-                x, ad.asarray(f, dtype=dtype), ad.asarray(g), self.descent, objective.nfev
-            )
+            x, f, g = self._after(state, steepest)
+            state = _begin(x, f, g, self.descent, objective.nfev)
             steepest = True
+
+    def _after(self, state: _State, steepest: bool) -> tuple[Any, float, Any]:
+        """Return where to go on after a search in vain, by the gradient alone; else give up."""
+        objective, f = self.objective, state.f.item()
+        known = objective.best_g is not None and bool(np.isfinite(objective.best_g).all())
+        if known and objective.best_f < f:
+            best = objective.best_x, objective.best_f, objective.best_g
+        elif state.low.item() > 0:
+            x = np.array((state.x + state.low * state.d).numpy())
+            best = (x, *objective.value_and_grad(x))
+        elif steepest or self._hidden(state):
+            self._give_up(state)
+        else:
+            return state.x, f, state.g
+        x, value, g = best
+        size = float(np.max(np.abs(g)))
+        objective.step(x, value, size, g)
+        if size <= self.gtol:
+            self._converged(x, value, g)
+        if not value < f:
+            self._give_up(state)
+        return best
 
     def _hidden(self, state: _State) -> bool:
         """Whether rounding hides what the last search could still bring."""
         rounding = 10 * float(np.finfo(self.objective.flat.np_dtype).eps)
         return bool(abs(state.promise.item()) <= rounding * abs(state.f.item()))
 
-    def _give_up(self, state: _State) -> None:
+    def _give_up(self, state: _State) -> NoReturn:
         self.objective.give_up(_size(state.g).item(), self._hidden(state))
+
+    def _converged(self, x: Any, f: float, g: Any) -> NoReturn:
+        reason = f"the gradient is at most gtol={self.gtol:g}"
+        self.objective.converged(reason, x, f, g, gtol=self.gtol)
 
     def _some(self, state: _State) -> _State:
         """Make some iterations, and tell of them."""
         objective, limits = self.objective, self.objective.limits
-        program = self._program()
+        program = self._program() if self.patient else None
         rows = 1 if limits.callback is not None else self.rows
         rows = int(min(rows, limits.maxiter - objective.nit))
         maxfun = int(min(limits.maxfun, 2**62))
         rules = _Rules(self.gtol, self.ftol, maxfun, rows)
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), objective.nfev
         state, made, told = self._call(program, state, rules)
         passed = time.perf_counter() - begun
         if program is not None and rows == self.rows and limits.callback is None:
@@ -350,13 +392,16 @@ class _Follower:
                 self.rows = program.rows = min(2 * rows, ROWS)
             elif passed > 2 * SECONDS:
                 self.rows = program.rows = max(1, rows // 2)
+        if self.timed and not self.patient:
+            each = passed / max(1, objective.nfev - before)
+            self.patient = each * MOST_TRIALS < SHARE_OF_TIME * limits.maxtime
         self._note(state, made, told)
         return state
 
     def _program(self) -> _Program | None:
         """Return the program of some iterations, None where the objective does not compile."""
         objective = self.objective
-        if not (objective.compiles and self.pure):
+        if not (objective.compiles and objective.automatic):
             return None
         if self.name not in objective.functions:
             both = objective.functions["value_and_grad"]
@@ -366,29 +411,23 @@ class _Follower:
         return program
 
     def _call(self, program: _Program | None, state: _State, rules: _Rules) -> Any:
+        objective = self.objective
         if program is not None:
+            objective.functions["watch"].begin()
             try:
-                state, made, told = program(state, self.objective.args, rules)
-                return state, made.item(), told.tolist()
-            except (KeyboardInterrupt, MemoryError):
-                raise
-            except Exception:
-                self.objective.compiles = False
-        state = _iterate_in_python(state, self._evaluate, self.descent, self.wolfe, rules)
+                after, made, told = program(state, objective.args, rules)
+            except Exception as error:
+                objective.run_plainly(self.name, error)
+            else:
+                objective.count_program(self.name, after.nfev.item())
+                lowest = after.lowest
+                objective.see(lowest.x.numpy(), lowest.f.item(), lowest.g.numpy())
+                return after, made.item(), told.tolist()
+        state = _iterate_in_python(state, objective, self.descent, self.wolfe, rules)
         return state, 1, [_row(state).tolist()]
-
-    def _evaluate(self, x: ad.Tensor) -> tuple[ad.Tensor, ad.Tensor]:
-        if self.pure:
-            value, grad = self.objective.functions["value_and_grad"](x, self.objective.args)
-            return value, grad
-        f, g = self.objective.value_and_grad(x.numpy())
-        return ad.asarray(f, dtype=x.dtype), ad.asarray(g)
 
     def _note(self, state: _State, made: int, told: list[Any]) -> None:
         objective = self.objective
-        objective.ngev += state.nfev.item() - objective.nfev
-        objective.nfev = state.nfev.item()
-        objective._seen(state.x.numpy(), state.f.item(), state.g.numpy())
         if state.status.item() in (STUCK, BUDGET):
             made -= 1
         seconds = objective.limits.seconds()
@@ -399,12 +438,13 @@ class _Follower:
             objective.tell(state.x, state.f.item(), state.g)
 
     def _end(self, state: _State, status: int) -> None:
+        x, f, g = state.x.numpy(), state.f.item(), state.g.numpy()
         if status == GRADIENT:
-            raise Stop(f"the gradient is at most gtol={self.gtol:g}", True)
+            self._converged(x, f, g)
         if status == VALUE:
-            raise Stop(f"the value changed by at most ftol={self.ftol:g} of its size", True)
+            reason = f"the value changed by at most ftol={self.ftol:g} of its size"
+            self.objective.converged(reason, x, f, g, ftol=self.ftol)
+        if status == HIDDEN:
+            self.objective.give_up(_size(state.g).item(), hidden=True)
         if status == BUDGET:
-            low, f = state.low.item(), state.f_low.item()
-            if low > 0 and f < self.objective.best_f:
-                self.objective._seen((state.x + low * state.d).numpy(), f)
-            raise Stop(f"maxfun={self.objective.limits.maxfun} evaluations are used up")
+            self.objective.out_of_evaluations()

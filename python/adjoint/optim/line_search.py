@@ -272,4 +272,6 @@ def search_line(
         if line.good == 0 and line.step > most:
             stands = line.low == most  # lower still beyond the bound
             line = line._replace(step=most, good=-1 if stands else 0)
+    if line.good < 0 and line.high == math.inf and objective.is_far(point):
+        objective.run_away()  # it falls without end
     return known.get(line.step) if line.step > 0 else None

@@ -14,9 +14,10 @@ from adjoint.optim.bounds import centre, check_x0, read_bounds
 from adjoint.optim.constraints import augmented_lagrangian, read_constraints
 from adjoint.optim.drivers import first_order, run_first_order, run_search
 from adjoint.optim.evaluation import EvaluationError, as_workers
+from adjoint.optim.functions import check_scalar
 from adjoint.optim.implicit import attach_minimum
 from adjoint.optim.methods import METHODS, Method, find_method
-from adjoint.optim.objective import Flat, Limits, Objective, Stop, check_scalar
+from adjoint.optim.objective import Flat, Limits, Objective, Stop
 from adjoint.optim.options import check_known, read_options
 from adjoint.optim.result import Result
 from adjoint.optim.search import SEARCHES

@@ -96,4 +96,5 @@ def _follow(objective: Objective, direction: object, gtol: float) -> None:
         size = float(np.max(np.abs(g)))
         objective.step(x, f, size, g)
         if size <= gtol:
-            raise Stop(f"the gradient is at most gtol={gtol:g}", True)
+            met = f"the gradient is at most gtol={gtol:g}"
+            objective.converged(met, x, f, g, gtol=gtol)

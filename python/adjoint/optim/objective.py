@@ -1,39 +1,50 @@
 """The function to be minimized, as the methods see it: of one flat vector, counted and limited.
 
 A method asks an `Objective` for values, gradients, Hessians and products with them, tells it each
-iteration, and is stopped by it where a limit is reached or the callback asks for it. What has been
-evaluated is never lost: the objective keeps the best point.
+iteration, and is stopped by it where a limit is reached or the callback asks for it. The objective
+alone counts evaluations and keeps the best of all points that were evaluated, and it alone says
+that a method has converged: of the point that is returned.
 """
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import math
 import numbers
 import time
-import types
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
 import adjoint as ad
+from adjoint.optim.differences import difference_points, gradient_step
+from adjoint.optim.functions import Functions, kept_functions, pure_functions
 from adjoint.optim.progress import Progress
 from adjoint.optim.result import Iteration, Result
 from adjoint.transforms.custom import connected_before, differentiated, work_so_far
 
-__all__ = [
-    "Flat",
-    "Limits",
-    "Objective",
-    "Stop",
-    "check_scalar",
-    "difference_points",
-    "is_array",
-    "kept_functions",
-    "pure_functions",
-]
+__all__ = ["End", "Flat", "Limits", "Objective", "Stop", "is_array"]
 
 Array = np.ndarray[Any, Any]
+
+
+class End(enum.Enum):
+    """What kind of end a method has come to."""
+
+    CONVERGED = enum.auto()
+    TARGET = enum.auto()  # the value is low enough, whatever the point is
+    HIDDEN = enum.auto()  # rounding hides what is left to gain
+    FAILED = enum.auto()
+    LIMIT = enum.auto()  # this one and the next two end whatever is around the method, too
+    CALLBACK = enum.auto()
+    UNBOUNDED = enum.auto()
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more is to be tried from there."""
+        return self in (End.LIMIT, End.CALLBACK, End.UNBOUNDED)
 
 
 class Stop(Exception):
@@ -47,9 +58,10 @@ class Stop(Exception):
     (True, 'the gradient is at most gtol=1e-05')
     """
 
-    def __init__(self, reason: str, success: bool = False) -> None:
+    def __init__(self, reason: str, success: bool = False, end: End | None = None) -> None:
         super().__init__(reason)
         self.reason, self.success = reason, success
+        self.end = end or (End.CONVERGED if success else End.FAILED)
 
 
 class Flat:
@@ -112,7 +124,7 @@ class Flat:
     @property
     def key(self) -> Any:
         """What two of them have in common that do the same."""
-        return (repr(self.treedef), self.shapes, tuple(map(str, self.dtypes)))
+        return (self.treedef, self.shapes, self.dtypes)
 
     def flatten(self, leaves: Sequence[Any]) -> ad.Tensor:
         """Return the vector of some leaves."""
@@ -292,92 +304,6 @@ class Limits:
         )
 
 
-def pure_functions(
-    f: Callable[..., Any], flat: Flat, has_aux: bool, who: str
-) -> dict[str, Callable[..., Any]]:
-    """Return the objective and its derivatives as functions of ``(vector, args)``.
-
-    Examples
-    --------
-    >>> import adjoint as ad
-    >>> from adjoint.optim.objective import Flat, pure_functions
-    >>> flat = Flat("minimize", [1.0, 2.0])
-    >>> functions = pure_functions(lambda x, a: a * ad.sum(x**2), flat, False, "minimize")
-    >>> value, gradient = functions["value_and_grad"](flat.start, (3.0,))
-    >>> value.item(), gradient.tolist()
-    (15.0, [6.0, 12.0])
-    """
-
-    def value(vector: ad.Tensor, args: tuple[Any, ...]) -> Any:
-        out = f(flat.unflatten(vector), *args)
-        if has_aux:
-            if not isinstance(out, tuple) or len(out) != 2:
-                raise TypeError(
-                    f"[{who}] with has_aux=True the function must return (value, aux), not a "
-                    f"{type(out).__name__}"
-                )
-            out = out[0]
-        return check_scalar(who, out)
-
-    def product(vector: ad.Tensor, args: tuple[Any, ...], v: ad.Tensor) -> Any:
-        return ad.hvp(lambda x: value(x, args), vector, v)
-
-    def connected(vector: ad.Tensor, args: tuple[Any, ...]) -> Any:
-        out = value(vector, args)
-        connected.found = isinstance(out, ad.Tensor) and out.requires_grad  # type: ignore[attr-defined]
-        return out
-
-    return {
-        "value": value,
-        "connected": connected,
-        "value_and_grad": ad.value_and_grad(connected),
-        "hessian": ad.hessian(value),
-        "product": product,
-    }
-
-
-def check_scalar(who: str, out: Any) -> Any:
-    """Return the one real value of an objective: a 0-d tensor if it is a tensor, else a float.
-
-    Examples
-    --------
-    >>> import adjoint as ad
-    >>> import numpy as np
-    >>> from adjoint.optim.objective import check_scalar
-    >>> check_scalar("minimize", ad.ones((1,))).shape, check_scalar("minimize", np.float32(2))
-    ((), 2.0)
-    >>> check_scalar("minimize", np.ones(3))
-    Traceback (most recent call last):
-        ...
-    ValueError: [minimize] the objective must return one number, not an array of shape (3,)
-    """
-    if isinstance(out, ad.Tensor):
-        if out.size != 1:
-            raise ValueError(
-                f"[{who}] the objective must return one number, not an array of shape {out.shape}: "
-                "reduce it, by ad.sum or ad.mean, or use least_squares"
-            )
-        if not ad.isdtype(out.dtype, ("real floating", "integral", "bool")):
-            raise TypeError(f"[{who}] the objective must return a real number, not {out.dtype}")
-        return ad.reshape(out, ()) if out.shape else out
-    number = np.asarray(out if isinstance(out, (numbers.Real, np.generic, np.ndarray)) else None)
-    if number.dtype.kind not in "fiub":
-        pair = isinstance(out, (tuple, list))
-        hint = ": say has_aux=True for (value, aux); of (value, gradient) give the value alone, as "
-        hint = hint + "gradients are taken automatically" if pair else ""
-        raise TypeError(
-            f"[{who}] the objective must return one number, not a {type(out).__name__}{hint}"
-        )
-    if number.size != 1:
-        raise ValueError(
-            f"[{who}] the objective must return one number, not an array of shape {number.shape}"
-        )
-    return float(number.reshape(()))
-
-
-_RUN_AWAY = "the parameters grow without bound: there is no minimum, or the steps are too long"
-
-
 class Objective:
     """A function of one flat vector that counts, keeps the best point, and knows when to stop.
 
@@ -395,6 +321,12 @@ class Objective:
         As `minimize` takes them, `compiled` as its option ``compile``.
     functions : dict of callable, optional
         What `pure_functions` returns, if it is not to be looked up by `f`.
+
+    Attributes
+    ----------
+    best_x, best_f, best_g
+        The point with the lowest finite value of all that were evaluated, `x0` before; and its
+        gradient, None where it is not known. `see` and `converged` alone write them.
 
     Examples
     --------
@@ -426,10 +358,11 @@ class Objective:
         has_aux: bool = False,
         compiled: bool = True,
         gradient: Any = "auto",
-        functions: dict[str, Callable[..., Any]] | None = None,
+        functions: Functions | None = None,
     ) -> None:
         self.f, self.flat, self.args, self.limits = f, flat, args, limits
         self.who, self.has_aux, self.gradient = who, has_aux, gradient
+        self.automatic = isinstance(gradient, str) and gradient == "auto"
         self.compiles = compiled
         self.functions = functions or kept_functions(
             f, (flat.key, has_aux, who), lambda: pure_functions(f, flat, has_aux, who)
@@ -437,22 +370,21 @@ class Objective:
         self.nit = self.nfev = self.ngev = self.nhev = 0
         self.best_f = math.inf
         self.best_x: Array = np.array(flat.start.numpy())
-        self._begun = float(np.max(np.abs(self.best_x)))
         self.best_g: Array | None = None
-        # The best point without a finite gradient: an answer, but no method can go on from there.
-        self.edge_f, self.edge_x = math.inf, self.best_x
+        self.start = self._begun = self.best_x
         self.history: list[Iteration] = []
         self.captured: list[ad.Tensor] = []  # a value whose derivative leads out of the objective
         self.bounds: tuple[Array, Array] | None = None
         self.violation: float | None = None  # these two with constraints
         self.multipliers: list[ad.Tensor] | None = None
+        self._ran: set[str] = set()
 
     # ---- Evaluations ----------------------------------------------------------------------------
 
     def value(self, x: Array) -> float:
         """Return the value at a point."""
         self._count(f=1)
-        return self._seen(x, self._value(x))
+        return self.see(x, self._value(x))
 
     def _value(self, x: Array) -> float:
         out = self.call("value", ad.asarray(x))
@@ -464,9 +396,14 @@ class Objective:
         if not self.captured and isinstance(out, ad.Tensor) and differentiated([out]):
             self.captured.append(out)
 
+    def find_captured(self) -> None:
+        """Remember it also where gradients alone were asked for, which tell it in passing."""
+        if not self.captured and self.functions["watch"].captured:
+            self.note_captured(self.functions["value"](ad.asarray(self.best_x), self.args))
+
     def value_and_grad(self, x: Array) -> tuple[float, Array]:
         """Return the value and the gradient at a point."""
-        if self.gradient != "auto":
+        if not self.automatic:
             return self._given_gradient(x)
         self._count(f=1, g=1)
         begun = work_so_far()
@@ -474,11 +411,11 @@ class Objective:
         if self.nfev == 1:
             self._check_connected(value, begun)
         g = grad.numpy()
-        return self._seen(x, value.item(), g), g
+        return self.see(x, value.item(), g), g
 
     def _check_connected(self, value: ad.Tensor, begun: int) -> None:
         """Raise if there is no gradient, or one that would get lost."""
-        if not getattr(self.functions["connected"], "found", True):
+        if not self.functions["watch"].connected:
             self.no_gradient("what it returns is no tensor that was computed from x")
         # Without compiling, an outer derivative records that of x too: what is asked is whether the
         # value is connected with what was there before.
@@ -490,39 +427,59 @@ class Objective:
 
     def hessian(self, x: Array) -> Array:
         """Return the matrix of second derivatives at a point."""
-        self._count(h=1)
-        if self.gradient != "auto":
-            return self._difference_hessian(x)
-        return np.array(self.call("hessian", ad.asarray(x)).numpy())
+        if self.automatic:
+            self._count(h=1)
+            return np.array(self.call("hessian", ad.asarray(x)).numpy())
+        matrix = np.array([self.product(x, e) for e in np.eye(x.size, dtype=x.dtype)])
+        return np.asarray((matrix + matrix.T) / 2)
 
     def product(self, x: Array, v: Array) -> Array:
         """Return the Hessian at a point times a vector."""
         self._count(h=1)
-        if self.gradient != "auto":
-            size = float(np.linalg.norm(v)) or 1.0
-            h = math.sqrt(np.finfo(x.dtype).eps) * max(1.0, float(np.linalg.norm(x))) / size
-            ahead, behind = (self.value_and_grad(x + h * s * v)[1] for s in (1.0, -1.0))
-            return np.asarray((ahead - behind) / (2 * h))
-        return np.array(self.call("product", ad.asarray(x), ad.asarray(v)).numpy())
+        if self.automatic:
+            return np.array(self.call("product", ad.asarray(x), ad.asarray(v)).numpy())
+        h = gradient_step(x, v, self.gradient)
+        ahead, behind = ((x + s * v).astype(x.dtype) for s in (h, -h))
+        return np.asarray(
+            (self.value_and_grad(ahead)[1] - self.value_and_grad(behind)[1]) / (2 * h)
+        )
 
     def call(self, name: str, vector: ad.Tensor, *more: ad.Tensor) -> Any:
         """Call one of the functions, compiled where that works."""
-        if self.compiles and name != "value":
+        if name == "value_and_grad":
+            self.functions["watch"].begin()
+        if self.compiles and self._to_compile(name):
             compiled = self.functions.get("compiled " + name)
             if compiled is None:
                 compiled = self.functions["compiled " + name] = ad.compile(self.functions[name])
             try:
-                return compiled(vector, self.args, *more)
-            except (KeyboardInterrupt, MemoryError):
-                raise
-            except Exception:  # branches on values, or is wrong: then it raises again, at its line
-                self.compiles = False
+                out = compiled(vector, self.args, *more)
+            except Exception as error:
+                self.run_plainly(name, error)
+            else:
+                self._ran.add(name)
+                return out
         try:
             return self.functions[name](vector, self.args, *more)
         except Exception as error:
             if name != "value":
                 self._explain(error, vector)
             raise
+
+    def _to_compile(self, name: str) -> bool:
+        return name != "value"  # which is all that some methods ask for, of any Python
+
+    def run_plainly(self, name: str, error: Exception) -> None:
+        """Compile no more after an error: it branches on values, or is wrong and raises again.
+
+        What has run as a program before is not taken for one that cannot be: the error is another,
+        such as that of a handler of signals.
+        """
+        if isinstance(error, MemoryError):
+            raise error
+        if name in self._ran and not isinstance(error, ad.TracedValueError):
+            raise error
+        self.compiles = False
 
     def _explain(self, error: Exception, vector: ad.Tensor) -> None:
         """Raise what helps if it is only the derivative that fails."""
@@ -539,47 +496,102 @@ class Objective:
     def _given_gradient(self, x: Array) -> tuple[float, Array]:
         if callable(self.gradient):
             self._count(f=1, g=1)
+            value = self._value(x)
             given = self.gradient(self.flat.unflatten(x), *self.args)
             grad = self.flat.vector_like(self.who, "the gradient", given)
-            return self._seen(x, self._value(x), grad), grad
-        self._count(f=1)
-        f = self._seen(x, self._value(x))
-        grad = np.empty_like(x)
+            return self.see(x, value, grad), grad
+        f = self.value(x)
+        grad = np.zeros_like(x)
         low, high = self.box()
         for i in range(x.size):
             ahead, behind = difference_points(x, i, self.gradient == "3-point", low, high)
-            f_behind = f
-            if behind is not x:
-                self._count(f=1)
-                f_behind = self._seen(behind, self._value(behind))
-            self._count(f=1)
-            grad[i] = (self._seen(ahead, self._value(ahead)) - f_behind) / (ahead[i] - behind[i])
+            if ahead is not x:
+                f_behind = f if behind is x else self.value(behind)
+                grad[i] = (self.value(ahead) - f_behind) / float(ahead[i] - behind[i])
+        if f == self.best_f and np.array_equal(x, self.best_x):
+            self.best_g = grad
         return f, grad
-
-    def _difference_hessian(self, x: Array) -> Array:
-        columns = [self.product(x, e) for e in np.eye(x.size, dtype=x.dtype)]
-        matrix = np.array(columns)
-        return np.asarray((matrix + matrix.T) / 2)
 
     def _count(self, f: int = 0, g: int = 0, h: int = 0) -> None:
         if f and self.nfev + f > self.limits.maxfun:
-            raise Stop(f"maxfun={self.limits.maxfun} evaluations are used up")
-        self.nfev, self.ngev, self.nhev = self.nfev + f, self.ngev + g, self.nhev + h
+            self.out_of_evaluations()
         if self.limits.maxtime < math.inf:
             self.check_time()
+        self.nfev, self.ngev, self.nhev = self.nfev + f, self.ngev + g, self.nhev + h
+
+    def count_program(self, name: str, nfev: int) -> None:
+        """Take over the count of a program that has made whole iterations."""
+        self._ran.add(name)
+        self.nfev, self.ngev = nfev, self.ngev + nfev - self.nfev
+
+    def out_of_evaluations(self) -> NoReturn:
+        """Stop as there may be no more evaluations."""
+        raise Stop(f"maxfun={self.limits.maxfun} evaluations are used up", end=End.LIMIT)
+
+    def out_of_time(self) -> bool:
+        """Whether the time is used up; something is evaluated in any case."""
+        return self.nfev > 0 and self.limits.seconds() > self.limits.maxtime
 
     def check_time(self) -> None:
         """Stop where the time is used up."""
-        if self.nfev > 1 and self.limits.seconds() > self.limits.maxtime:
-            raise Stop(f"maxtime={self.limits.maxtime} seconds are used up")
+        if self.out_of_time():
+            raise Stop(f"maxtime={self.limits.maxtime} seconds are used up", end=End.LIMIT)
 
-    def _seen(self, x: Array, f: float, g: Array | None = None) -> float:
-        if g is not None and not np.isfinite(g).all():
-            if math.isfinite(f) and f < self.edge_f:
-                self.edge_f, self.edge_x = f, np.array(x)
-        elif f < self.best_f:
-            self.best_f, self.best_x, self.best_g = f, np.array(x), g
+    # ---- The best point -------------------------------------------------------------------------
+
+    def see(self, x: Array, f: float, g: Array | None = None) -> float:
+        """Keep a point that was evaluated, if no finite value was lower; return the value."""
+        if f < self.best_f and math.isfinite(f):
+            self._keep(x, f, g)
         return f
+
+    def replace_best(self, x: Array, f: float) -> None:
+        """Keep a point that is better by what the method knows, as with constraints."""
+        self._keep(x, f, None)
+
+    def _keep(self, x: Array, f: float, g: Array | None) -> None:
+        self.best_f, self.best_x, self.best_g = f, np.array(x), g
+
+    def converged(
+        self,
+        reason: str,
+        x: Any,
+        f: float,
+        g: Array | None = None,
+        *,
+        gtol: float = 0.0,
+        ftol: float = 0.0,
+        slack: float = 0.0,
+    ) -> NoReturn:
+        """End the method at a point that meets a test of convergence: `reason` says which.
+
+        It is the answer, unless a lower value was met elsewhere. One that rounding does not tell
+        from this is not lower, nor is one near by that a gradient of `gtol` explains, or `slack`; and
+        where the test was one of values, `ftol` of their size is no difference.
+        """
+        if not math.isfinite(f):
+            self.stop(f"the steps have led to where the value is {f}")
+        x = np.array(x)
+        if float(np.max(np.abs(x))) > self._far(15) and not self._rises_beyond(x, f):
+            self.run_away()
+        eps = float(np.finfo(self.flat.np_dtype).eps)
+        size = max(abs(f), abs(self.best_f))
+        explained = min(gtol * float(np.sum(np.abs(x - self.best_x))), math.sqrt(eps) * (1 + size))
+        if f - self.best_f <= max(10 * eps * size, explained, slack):
+            self._keep(x, f, g)
+        elif f - self.best_f > ftol * max(1.0, size):
+            self.stop(f"{reason}, but a lower value was met before, at another point")
+        raise Stop(reason, True)
+
+    def _rises_beyond(self, x: Array, f: float) -> bool:
+        """Whether the value is higher as far again from x0: else there need not be a minimum."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            beyond = np.clip(x + (x - self._begun), *self.box()).astype(x.dtype)
+        try:
+            value = self.value(beyond)
+        except Stop:
+            return False
+        return not value <= f
 
     # ---- Iterations -----------------------------------------------------------------------------
 
@@ -593,7 +605,8 @@ class Objective:
                 "values alone, such as 'nelder-mead'"
             )
         if (float(np.max(np.abs(g))) if size is None else size) <= gtol:
-            raise Stop(f"the gradient is at most gtol={gtol:g} at x0", True)
+            reason = f"the gradient is at most gtol={gtol:g} at x0"
+            self.converged(reason, self.start, f, g, gtol=gtol)
 
     def box(self) -> tuple[Array, Array]:
         """Return the bounds, infinite where there are none."""
@@ -607,8 +620,6 @@ class Objective:
         self.nit += 1
         self.history.append(Iteration(self.nit, self.nfev, f, grad_norm, self.limits.seconds()))
         self.tell(x, f, g)
-        if not float(np.max(np.abs(np.asarray(x)))) < self._far(20):
-            self.stop(_RUN_AWAY)
 
     def tell(self, x: Any, f: float, g: Any = None) -> None:
         """Tell callback and progress where the method stands; stop where that is asked for."""
@@ -620,14 +631,24 @@ class Objective:
             try:
                 limits.callback(self.intermediate(x, f, g))
             except StopIteration:
-                self.stop("the callback raised StopIteration")
+                raise Stop("the callback raised StopIteration", end=End.CALLBACK) from None
         if self.nit >= limits.maxiter:
-            self.stop(f"maxiter={limits.maxiter} iterations are done")
+            raise Stop(f"maxiter={limits.maxiter} iterations are done", end=End.LIMIT)
         self.check_time()
+        if not float(np.max(np.abs(np.asarray(x)))) < self._far(20):
+            self.run_away()
+
+    def is_far(self, x: Array) -> bool:
+        """Whether parameters are of a size that they seldom reach where there is a minimum."""
+        return not float(np.max(np.abs(x))) <= self._far(15)
 
     def _far(self, decades: int) -> float:
-        """Return a size that parameters reach only where there is no minimum."""
-        return (1.0 + self._begun) * 10.0**decades
+        return (1.0 + float(np.max(np.abs(self._begun)))) * 10.0**decades
+
+    def run_away(self) -> NoReturn:
+        """End a method whose parameters grow without bound."""
+        why = "the parameters grow without bound: there is no minimum, or the steps are too long"
+        raise Stop(why, end=End.UNBOUNDED)
 
     def stop(self, reason: str) -> NoReturn:
         """End the method."""
@@ -640,109 +661,56 @@ class Objective:
         success either: the gradient is above the tolerance, and the minimum may be elsewhere.
         """
         why = ", as rounding hides what is left to gain" if hidden else ""
-        self.stop(
-            f"no lower value can be found{why}; the largest part of the gradient is {size:.3g}"
+        raise Stop(
+            f"no lower value can be found{why}; the largest part of the gradient is {size:.3g}",
+            end=End.HIDDEN if hidden else End.FAILED,
         )
 
+    # ---- Results --------------------------------------------------------------------------------
+
     def intermediate(self, x: Any, f: float, g: Any = None) -> Result:
-        """Return what a callback is given."""
+        """Return how things stand, in numbers of its own: a callback may write to them."""
         return Result(
-            x=self.flat.unflatten(x),
+            x=self._tree(x),
             fun=f,
-            grad=None if g is None else self.flat.unflatten(g),
+            grad=None if g is None else self._tree(g),
             nit=self.nit,
             nfev=self.nfev,
             ngev=self.ngev,
             nhev=self.nhev,
             reason="running",
-            history=self.history,
+            history=list(self.history),
         )
 
-    def result(self, method: str, stop: Stop) -> Result:
-        """Return the outcome: the best point seen, and why it ended."""
-        success, reason = stop.success, stop.reason
-        if self.edge_f < self.best_f:
-            self.best_f, self.best_x, self.best_g = self.edge_f, self.edge_x, None
+    def _tree(self, vector: Any) -> Any:
+        array = vector.numpy() if isinstance(vector, ad.Tensor) else vector
+        return self.flat.unflatten(np.array(array, self.flat.np_dtype))
+
+    def result(self, method: str, stop: Stop, *, whole: bool = True) -> Result:
+        """Return the outcome: the best point seen, and why it ended.
+
+        What takes a call of the function is left out unless it is wanted `whole`.
+        """
+        success, reason, g = stop.success, stop.reason, self.best_g
+        if g is not None and not np.isfinite(g).all():
+            g = None
             if success or self.nfev > 1:
                 reason = f"the lowest value was met where the gradient is not finite; {reason}"
             success = False
-        if success and float(np.max(np.abs(self.best_x))) > self._far(15):
-            success, reason = False, _RUN_AWAY
-        if not math.isfinite(self.best_f):
+        known = math.isfinite(self.best_f)
+        if not known:
             success, reason = False, f"no finite value was found; {reason}"
-        out = self.intermediate(self.best_x, self.best_f, self.best_g)
-        if not math.isfinite(self.best_f):
-            out.fun = math.nan
+        out = self.intermediate(self.best_x, self.best_f if known else math.nan, g)
         out.success, out.reason, out.method = success, reason, method
         out.violation, out.multipliers = self.violation, self.multipliers
-        if self.has_aux:
+        if self.has_aux and whole:
             out.aux = self.f(out.x, *self.args)[1]
         return out
 
-
-def difference_points(
-    x: Array, i: int, central: bool, low: Array, high: Array
-) -> tuple[Array, Array]:
-    """Return the points whose values tell the derivative in one coordinate, within the bounds.
-
-    The second is `x` itself where the difference is one-sided.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from adjoint.optim.objective import difference_points
-    >>> x, end = np.array([1.0, 2.0]), np.full(2, np.inf)
-    >>> ahead, behind = difference_points(x, 1, True, -end, end)
-    >>> bool(ahead[1] > 2.0 > behind[1]), difference_points(x, 1, False, -end, end)[1] is x
-    (True, True)
-    """
-    eps = float(np.finfo(x.dtype).eps)
-    share = eps ** (1 / 3) if central else 0.67 * eps**0.5
-    h = share * max(1.0, 0.1 * abs(float(x[i])))
-    ahead, behind = x.copy(), x
-    ahead[i] += h if x[i] >= 0 else -h
-    if not low[i] <= ahead[i] <= high[i]:
-        ahead[i] = 2 * x[i] - ahead[i]
-    if central:
-        behind = x.copy()
-        behind[i] -= ahead[i] - x[i]
-        if not low[i] <= behind[i] <= high[i]:
-            behind = x
-    return ahead, behind
-
-
-# ---- What is kept between calls ------------------------------------------------------------------
-
-_MOST_KEPT = 16
-_kept: dict[Any, tuple[Any, dict[str, Callable[..., Any]]]] = {}
-
-
-def kept_functions(
-    f: Callable[..., Any], more: Any, make: Callable[[], dict[str, Callable[..., Any]]]
-) -> dict[str, Callable[..., Any]]:
-    """Return the functions of a problem; the last few are kept, as compiling takes a while.
-
-    The same function is the same object, or the same method of the same object: what objects say of
-    being equal may leave out what matters here.
-
-    Examples
-    --------
-    >>> from adjoint.optim.objective import kept_functions
-    >>> def f(x):
-    ...     return x
-    >>> first = kept_functions(f, "example", lambda: {"value": f})
-    >>> kept_functions(f, "example", lambda: {}) is first
-    True
-    """
-    held = getattr(f, "identity", f)
-    if isinstance(held, types.MethodType):
-        key = (type(f), id(held.__self__), id(held.__func__), more)
-    else:
-        key = (type(f), id(held), 0, more)
-    found = _kept.pop(key, None)
-    if found is None:
-        found = (held, make())  # the function is kept too, so that no other has its id
-        while len(_kept) >= _MOST_KEPT:
-            _kept.pop(next(iter(_kept)), None)
-    _kept[key] = found
-    return found[1]
+    def leave(self, error: BaseException, method: str) -> None:
+        """Give an exception the best point so far, as ``result``."""
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, KeyboardInterrupt):
+            reason = "it was interrupted"
+        with contextlib.suppress(Exception):  # of a class that takes no attributes
+            error.result = self.result(method, Stop(reason), whole=False)  # type: ignore[attr-defined]

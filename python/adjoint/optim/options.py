@@ -209,6 +209,10 @@ def _source(who: str, name: str, value: Any) -> Any:
     return value
 
 
+def _target(who: str, name: str, value: Any) -> float:
+    return check_range(who, name, value, -math.inf, math.inf, closed=True)
+
+
 _RULES: dict[str, Rule] = {
     "accept": _within(0.0, 0.25, above=False),
     "compile": check_flag,
@@ -228,6 +232,6 @@ _RULES: dict[str, Rule] = {
     "min_curvature": _positive,
     "min_length": _positive,
     "penalty": _positive,
-    "target": check_number,
+    "target": _target,
     "xtol": _size,
 }

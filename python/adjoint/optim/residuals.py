@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,24 +13,19 @@ import adjoint as ad
 from adjoint._arguments import check_at_least_zero, check_choice, check_number
 from adjoint.optim.arguments import as_args, check_call, constants, make_limits
 from adjoint.optim.bounds import check_x0, read_bounds
+from adjoint.optim.differences import difference_points
+from adjoint.optim.functions import Functions, kept_functions
 from adjoint.optim.implicit import attach_least_squares
 from adjoint.optim.levenberg_marquardt import Tolerances, gauss_newton, levenberg_marquardt
-from adjoint.optim.objective import (
-    Array,
-    Flat,
-    Limits,
-    Objective,
-    Stop,
-    difference_points,
-    kept_functions,
-)
+from adjoint.optim.objective import Array, Flat, Limits, Objective, Stop
 from adjoint.optim.options import check_known, read_options
 from adjoint.optim.result import Result
 from adjoint.optim.words import solver
 
-__all__ = ["Residuals", "least_squares", "loss_weights", "pure_residuals", "solve"]
+__all__ = ["Residuals", "ended", "least_squares", "loss_weights", "pure_residuals", "solve"]
 
 WHO = "least_squares"
+MOST_ITERATIONS = 10_000  # where nothing is said
 METHODS = {"lm": levenberg_marquardt, "gauss-newton": gauss_newton}
 _OPTIONS = ["compile", "jacobian", *Tolerances._fields]
 _NAMES = {"lm": "lm", "levenberg-marquardt": "lm", "trf": "lm", "gauss-newton": "gauss-newton"}
@@ -185,8 +181,12 @@ def solve(
     limits: Limits,
     options: Mapping[str, Any] | None,
     name: str = "x0",
+    attach: Callable[[Result, Any, tuple[Any, ...], Any], None] = attach_least_squares,
 ) -> Result:
-    """Check the arguments of `least_squares` and its like, and run the method."""
+    """Check the arguments of `least_squares` and its like, and run the method.
+
+    `attach` makes a result what is differentiated: of the result, the problem, `args` and `bounds`.
+    """
     if not isinstance(method, str) or method.lower() not in _NAMES:
         check_choice(who, "method", method, tuple(_NAMES))
     check_choice(who, "loss", loss, tuple(LOSSES))
@@ -203,16 +203,37 @@ def solve(
     problem = Residuals(who, residuals, flat, constants(args), limits, loss, scale, given)
     problem.bounds = box
     extra = {"factor": given["factor"]} if "factor" in given else {}
+    if limits.maxiter == math.inf:
+        limits.maxiter = MOST_ITERATIONS
     try:
-        METHODS[chosen](problem, tolerances, **extra)
-    except Stop as end:
-        stop = end
-    result = problem.outcome(chosen, stop)
-    if who != "root":  # whose solution is that of its equations
-        attach_least_squares(result, problem, args, bounds)
+        stop = ended(METHODS[chosen], problem, tolerances, **extra)
+        result = problem.result(chosen, stop)
+    except BaseException as error:
+        problem.leave(error, chosen)
+        raise
+    attach(result, problem, args, bounds)
     limits.progress.close(result.nit, result.nfev, problem.best_f, result.reason)
     flat.keep_trained(result.x)
     return result
+
+
+def ended(run: Callable[..., None], *args: Any, **options: Any) -> Stop:
+    """Run a method, and return why it has ended.
+
+    Examples
+    --------
+    >>> from adjoint.optim.objective import Stop
+    >>> from adjoint.optim.residuals import ended
+    >>> def method():
+    ...     raise Stop("it has converged", True)
+    >>> ended(method).reason
+    'it has converged'
+    """
+    try:
+        run(*args, **options)
+    except Stop as end:
+        return end
+    raise AssertionError("a method ends by Stop")
 
 
 def _tolerances(flat: Flat, tol: float | None, given: dict[str, Any]) -> Tolerances:
@@ -225,7 +246,7 @@ def _tolerances(flat: Flat, tol: float | None, given: dict[str, Any]) -> Toleran
     return usual._replace(**{n: v for n, v in given.items() if n in Tolerances._fields})
 
 
-def pure_residuals(f: Callable[..., Any], flat: Flat, who: str) -> dict[str, Callable[..., Any]]:
+def pure_residuals(f: Callable[..., Any], flat: Flat, who: str) -> Functions:
     """Return the residuals and their Jacobian as functions of ``(vector, args)``.
 
     Examples
@@ -258,8 +279,19 @@ def _vector(leaf: Any, who: str) -> ad.Tensor:
     return part
 
 
+class _Point(NamedTuple):
+    """What is known of a point."""
+
+    x: Array
+    r: Array
+    jacobian: Array | None
+
+
 class Residuals(Objective):
-    """Residuals of one flat vector, as the methods for sums of squares see them."""
+    """Residuals of one flat vector, as the methods for sums of squares see them.
+
+    The value of a point is its cost; the best point comes with its residuals and its Jacobian.
+    """
 
     _missing = "the Jacobian is needed, and the function gives none"
     _ways_out = (
@@ -293,11 +325,13 @@ class Residuals(Objective):
         self.loss, self.loss_scale, self.linear = loss, loss_scale, loss == "linear"
         self.rho = LOSSES[loss]
         self.best_r, self.count = np.zeros(0), 0
-        self._last: tuple[Array, Array] | None = None  # a point, and its residuals
         self.best_jacobian: Array | None = None
+        self._last: _Point | None = None  # that was evaluated
+        self._at: _Point | None = None  # where the method stands
 
     def evaluate(self, x: Array) -> Array:
         """Return the residuals at a point in float64."""
+        self._count(f=1)
         out = self.call("value", ad.asarray(x.astype(self.flat.np_dtype)))
         self.note_captured(out)
         self.count = out.size
@@ -305,17 +339,35 @@ class Residuals(Objective):
 
     def residuals(self, x: Array) -> tuple[float, Array]:
         """Return the cost and the residuals at a point."""
-        self._count(f=1)
         r = self.evaluate(x)
-        self._last = x, r
+        self._last = _Point(x, r, None)
         with np.errstate(over="ignore", invalid="ignore"):
             cost = float(self.total(r))
         if math.isnan(cost):
             cost = math.inf
-        if cost < self.best_f:
-            self.best_f, self.best_x, self.best_r = cost, x.astype(self.flat.np_dtype), r
-            self.best_jacobian = None
-        return cost, r
+        return self.see(x, cost), r
+
+    def _value(self, x: Array) -> float:
+        return self.residuals(x)[0]
+
+    def value(self, x: Array) -> float:
+        return self.residuals(x)[0]
+
+    def _known(self, x: Array) -> _Point | None:
+        """Return what is known of a point."""
+        for point in (self._at, self._last):
+            if point is not None and np.array_equal(point.x, x):
+                return point
+        return None
+
+    def _keep(self, x: Array, f: float, g: Array | None) -> None:
+        point = self._known(x)
+        assert point is not None
+        self.best_f, self.best_x = f, x.astype(self.flat.np_dtype)
+        self.best_r, self.best_jacobian = point.r, point.jacobian
+
+    def _to_compile(self, name: str) -> bool:
+        return name != "value" or self.automatic  # where the Jacobian compiles, they do
 
     def total(self, r: Any) -> Any:
         """Return the cost of residuals, an array or a tensor."""
@@ -340,7 +392,11 @@ class Residuals(Objective):
         out = out.reshape(-1, x.size)
         if not np.isfinite(out).all():
             raise Stop("the Jacobian is not finite")
-        self.best_jacobian = out
+        point = self._known(x)
+        if point is not None:
+            self._at = point._replace(jacobian=out)
+        if np.array_equal(x, self.best_x):
+            self.best_jacobian = out
         return out
 
     def _given(self, given: Any, size: int) -> Array:
@@ -370,15 +426,18 @@ class Residuals(Objective):
             self.no_gradient("what it returns is no tensor that was computed from x")
 
     def _differences(self, x: Array) -> Array:
-        if self._last is None or not np.array_equal(self._last[0], x):
-            self._last = x, self.evaluate(x)
-        r, columns = self._last[1], []
+        known = self._known(x)
+        r = self.residuals(x)[1] if known is None else known.r
+        here, columns = self._last, []
         x = x.astype(self.flat.np_dtype)
         for i in range(x.size):
             ahead, behind = difference_points(x, i, self.gradient == "3-point", *self.box())
-            self._count(f=1 if behind is x else 2)
-            base = r if behind is x else self.evaluate(behind)
-            columns.append((self.evaluate(ahead) - base) / float(ahead[i] - behind[i]))
+            if ahead is x:  # bounds leave no room: it is a constant
+                columns.append(np.zeros_like(r))
+                continue
+            base = r if behind is x else self.residuals(behind)[1]
+            columns.append((self.residuals(ahead)[1] - base) / float(ahead[i] - behind[i]))
+        self._last = here
         return np.array(columns).T
 
     def weighted(self, r: Array, jacobian: Array) -> tuple[Array, Array]:
@@ -386,26 +445,37 @@ class Residuals(Objective):
         first, weight = loss_weights(self.loss, self.loss_scale, r)
         return r * first / weight, jacobian * weight[:, None]
 
-    def begin(self, x: Array) -> tuple[float, Array, Array]:
-        """Return cost, residuals and Jacobian at x0."""
-        cost, r = self.residuals(x)
-        if not math.isfinite(cost):
+    def arrive(self, x: Array) -> tuple[float, Array, Array]:
+        """Return cost, residuals and Jacobian, as the loss weights them, where a method goes on."""
+        known = self._known(x)
+        r = self.residuals(x)[1] if known is None else known.r
+        cost = float(self.total(r))
+        if not math.isfinite(cost):  # at x0 alone: no method goes where they are not
             self.best_r = r
             raise Stop(f"the residuals are not finite at x0: their sum of squares is {2 * cost}")
         return cost, *self.weighted(r, self.jacobian(x))
 
-    def outcome(self, method: str, stop: Stop) -> Result:
+    def intermediate(self, x: Any, f: float, g: Any = None) -> Result:
+        """Return how things stand, with the residuals, the cost and the Jacobian."""
+        out = super().intermediate(x, f)
+        point = self._known(np.asarray(x, float))
+        if point is not None:
+            self._describe(out, f, point.r, point.jacobian)
+        return out
+
+    def _describe(self, out: Result, cost: float, r: Array, jacobian: Array | None) -> None:
+        out.cost, out.fun = cost, ad.asarray(np.array(r), dtype=self.flat.dtype)
+        if jacobian is not None:
+            out.jac = ad.asarray(np.array(jacobian), dtype=self.flat.dtype)
+            weighted, columns = self.weighted(r, jacobian)
+            out.grad = self._tree(columns.T @ weighted)
+
+    def result(self, method: str, stop: Stop, *, whole: bool = True) -> Result:
         """Return the result with what is particular to residuals."""
-        out = self.result(method, stop)
-        out.cost = self.best_f if math.isfinite(self.best_f) else math.nan
-        out.fun = ad.asarray(self.best_r, dtype=self.flat.dtype)
-        if self.best_jacobian is None and self.ngev and math.isfinite(self.best_f):
-            try:
+        if whole and self.best_jacobian is None and self.ngev and math.isfinite(self.best_f):
+            with contextlib.suppress(Stop):
                 self.jacobian(self.best_x.astype(float))
-            except Stop:
-                pass
-        if self.best_jacobian is not None:
-            r, jacobian = self.weighted(self.best_r, self.best_jacobian)
-            out.jac = ad.asarray(self.best_jacobian, dtype=self.flat.dtype)
-            out.grad = self.flat.unflatten(ad.asarray(jacobian.T @ r, dtype=self.flat.dtype))
+        out = super().result(method, stop, whole=whole)
+        cost = self.best_f if math.isfinite(self.best_f) else math.nan
+        self._describe(out, cost, self.best_r, self.best_jacobian)
         return out

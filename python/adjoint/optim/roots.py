@@ -9,13 +9,13 @@ import numpy as np
 
 import adjoint as ad
 from adjoint.optim.arguments import as_args, check_call, make_limits
-from adjoint.optim.implicit import tensors_of
+from adjoint.optim.functions import Derived
+from adjoint.optim.implicit import attach_root
 from adjoint.optim.objective import Flat
 from adjoint.optim.options import read_options
-from adjoint.optim.residuals import pure_residuals, solve
+from adjoint.optim.residuals import solve
 from adjoint.optim.result import Result
 from adjoint.optim.words import solver
-from adjoint.transforms.custom import differentiated
 
 __all__ = ["root"]
 
@@ -79,35 +79,27 @@ def root(
     flat = Flat(WHO, x0)
     tight = {"ftol": 0.0, "xtol": 1e-7 if flat.single else 1e-15, "gtol": 0.0}
     given = tight | read_options(WHO, options)
-    result = solve(WHO, _Square(f, flat), x0, "lm", args, None, "linear", 1.0, None, limits, given)
-    _judge(result, flat, (1e-5 if flat.single else 1e-10) if tol is None else float(tol))
-    result.method = "newton"
-    if any(isinstance(a, ad.Tensor) for a in ad.tree.leaves(args)):
-        leaves = ad.tree.leaves(result.x)
-        found = ad.tree.unflatten(flat.treedef, [ad.stop_gradient(x) for x in leaves])
-        result.x = ad.custom_root(f, lambda g, x: found)(found, *args)
-        if result.jac is not None and differentiated(tensors_of(args)):
-            x = ad.concat([ad.reshape(leaf, (-1,)) for leaf in ad.tree.leaves(result.x)])
-            functions = pure_residuals(f, flat, WHO)
-            result.fun, result.jac = (functions[n](x, args) for n in ("value", "jacobian"))
-            result.cost = 0.5 * ad.sum(result.fun * result.fun)
-        flat.keep_trained(result.x)
-    return result
+    close = (1e-5 if flat.single else 1e-10) if tol is None else float(tol)
+
+    def attach(result: Result, problem: Any, args: tuple[Any, ...], _: Any) -> None:
+        _judge(result, flat, close)
+        result.method = "newton"
+        attach_root(result, problem, f, args)
+
+    square = _Square(f, said=flat.size)
+    how = ("lm", args, None, "linear", 1.0, None, limits, given)
+    return solve(WHO, square, x0, *how, attach=attach)
 
 
-class _Square:
+class _Square(Derived):
     """The function, which must have as many values as variables."""
 
-    def __init__(self, f: Callable[..., Any], flat: Flat) -> None:
-        self.f, self.size = f, flat.size
-        self.identity = f  # what is kept of one call serves the next one
-
     def __call__(self, x: Any, *args: Any) -> Any:
-        out = self.f(x, *args)
+        out = self.functions[0](x, *args)
         count = sum(ad.asarray(leaf).size for leaf in ad.tree.leaves(out))
-        if count != self.size:
+        if count != self.said:
             raise ValueError(
-                f"[{WHO}] there are {count} equations for {self.size} unknowns: both must be "
+                f"[{WHO}] there are {count} equations for {self.said} unknowns: both must be "
                 "equal, or use least_squares"
             )
         return out
@@ -115,12 +107,14 @@ class _Square:
 
 def _judge(result: Result, flat: Flat, tol: float) -> None:
     """Decide whether what was found is a root, not merely a lowest sum of squares."""
-    if result.jac is None:
-        return
     values = np.abs(np.array(result.fun.numpy(), float))
-    x = np.abs(flat.vector(result.x).astype(float))
-    size = np.maximum(1.0, np.abs(np.array(result.jac.numpy(), float)) @ x)
-    worst = float(np.max(values / size)) if values.size else 0.0
+    if not (values.size and np.isfinite(values).all()):
+        return
+    size = np.ones_like(values)
+    if result.jac is not None:  # it is not known where it is infinite, as that of a square root
+        x = np.abs(flat.vector(result.x).astype(float))
+        size = np.maximum(1.0, np.abs(np.array(result.jac.numpy(), float)) @ x)
+    worst = float(np.max(values / size))
     if worst <= tol:
         result.success = True
         result.reason = f"the equations hold to {float(values.max(initial=0.0)):.3g}"

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjoint.optim.objective import Array, Objective, Stop
+from adjoint.optim.options import check_order
 
 __all__ = [
     "exact_step",
@@ -87,6 +88,23 @@ def secular_shift(
     >>> round(shift, 9)
     2.0
     """
+    # In units, powers of two, in which no square overflows or vanishes.
+    unit = _power_of_two(float(np.max(np.abs(along), initial=0.0)))
+    scale = unit / _power_of_two(radius)
+    if not 0.0 < scale < math.inf:
+        return max(least, scale)
+    along, values, least = along / unit, values / scale, least / scale
+    return scale * _scaled_shift(values, along, radius / unit * scale, least, precision)
+
+
+def _power_of_two(size: float) -> float:
+    """Return the power of two next to a positive number, 1 for others."""
+    return math.ldexp(1.0, math.frexp(size)[1] - 1) if 0.0 < size < math.inf else 1.0
+
+
+def _scaled_shift(
+    values: Array, along: Array, radius: float, least: float, precision: float
+) -> float:
     size = float(np.linalg.norm(along))
     low, high = least, least + size / radius
     shift = max(high * 1e-3, low + 1e-3 * (high - low)) if low == 0 else low + 1e-3 * (high - low)
@@ -198,7 +216,7 @@ def trust_exact(
     gtol : float
         Converged where no part of the gradient is larger.
     initial_radius : float, optional
-        Of the trust region; by default the norm of x0, or 1.
+        Of the trust region; by default the norm of x0, or 1, and at most `max_radius`.
     max_radius : float
         How far it may grow.
     accept : float
@@ -238,7 +256,7 @@ def trust_ncg(
     gtol : float
         Converged where no part of the gradient is larger.
     initial_radius : float, optional
-        Of the trust region; by default the norm of x0, or 1.
+        Of the trust region; by default the norm of x0, or 1, and at most `max_radius`.
     max_radius : float
         How far it may grow.
     accept : float
@@ -271,9 +289,12 @@ def _trust_region(
     accept: float,
 ) -> None:
     x = objective.best_x
+    if initial is not None:
+        check_order(objective.who, initial_radius=initial, max_radius=max_radius)
     f, g = objective.value_and_grad(x)
     objective.check_start(f, g, gtol)
     radius = max(1.0, float(np.linalg.norm(x))) if initial is None else float(initial)
+    radius = min(radius, max_radius, math.sqrt(float(np.finfo(x.dtype).max)))  # with its square
     eps = float(np.finfo(x.dtype).eps)
     model: Any = None
     while True:
@@ -293,13 +314,14 @@ def _trust_region(
         if ratio < POOR:
             radius = POOR * length
         elif ratio > GOOD and length >= 0.99 * radius:
-            radius = min(2 * radius, max_radius)
+            radius = min(2 * radius, max_radius, math.sqrt(float(np.finfo(x.dtype).max)))
         if ratio > accept:
             x, f, g, model = trial, f_trial, g_trial, None
         size = float(np.max(np.abs(g)))
         objective.step(x, f, size, g)
         if size <= gtol:
-            raise Stop(f"the gradient is at most gtol={gtol:g}", True)
+            met = f"the gradient is at most gtol={gtol:g}"
+            objective.converged(met, x, f, g, gtol=gtol)
         if ratio <= accept and promised <= rounding:
             objective.give_up(size, hidden=True)
         if radius <= eps * max(float(np.linalg.norm(x)), float(np.finfo(x.dtype).tiny)):
