@@ -13,6 +13,7 @@ import adjoint as ad
 from adjoint._arguments import check_callable, check_flag
 from adjoint.optim.arguments import check_call, make_limits
 from adjoint.optim.bounds import read_bounds
+from adjoint.optim.functions import Derived
 from adjoint.optim.objective import Array, Flat, is_array
 from adjoint.optim.options import check_known
 from adjoint.optim.residuals import least_squares, loss_weights, solve
@@ -117,9 +118,7 @@ def curve_fit(
     check_call(WHO, "model", model, 1 + count, f"xdata and the {count} of p0")
     whiten, weights = _whitening(sigma, y)
 
-    def residuals(params: Any, x: Any, y: ad.Tensor, weights: Any) -> ad.Tensor:
-        parts = [params[i] for i in range(params.shape[0])] if plain else [params]
-        return whiten(_compared(model(x, *parts), y), weights)
+    residuals = _Fitted(model, whiten, said=plain)
 
     check_known(WHO, "it", options, _TAKEN)
     taken = {**_TAKEN, **options}
@@ -142,6 +141,16 @@ def curve_fit(
     if full_output:
         return result.x, cov, result
     return result.x, cov
+
+
+class _Fitted(Derived):
+    """The weighted differences of a model and the data."""
+
+    def __call__(self, params: Any, x: Any, y: ad.Tensor, weights: Any) -> ad.Tensor:
+        model, whiten = self.functions
+        parts = [params[i] for i in range(params.shape[0])] if self.said else [params]
+        white: ad.Tensor = whiten(_compared(model(x, *parts), y), weights)
+        return white
 
 
 def _data(name: str, value: Any) -> ad.Tensor:
@@ -197,12 +206,12 @@ def _start(model: Callable[..., Any], bounds: Any) -> Array:
 def _whitening(sigma: Any, y: ad.Tensor) -> tuple[Callable[[ad.Tensor, Any], ad.Tensor], Any]:
     """Return what makes residuals of equal weight of them, and its second argument."""
     if sigma is None:
-        return lambda r, _: r, None
+        return _unweighted, None
     given = _data("sigma", sigma)
     if given.shape in (y.shape, ()):
         if not bool(ad.all(given > 0)):
             raise ValueError(f"[{WHO}] sigma must be positive")
-        return lambda r, sigma: r / sigma, given
+        return _weighted, given
     if given.shape == (y.size, y.size):
         least = math.sqrt(ad.finfo(given.dtype).eps) * ad.max(ad.abs(given))
         if bool(ad.any(ad.abs(given - given.T) > least)):
@@ -216,6 +225,14 @@ def _whitening(sigma: Any, y: ad.Tensor) -> tuple[Callable[[ad.Tensor, Any], ad.
         f"[{WHO}] sigma must be of the shape of ydata, or a covariance matrix of it: shapes "
         f"{given.shape} and {y.shape}"
     )
+
+
+def _unweighted(r: ad.Tensor, _: Any) -> ad.Tensor:
+    return r
+
+
+def _weighted(r: ad.Tensor, sigma: ad.Tensor) -> ad.Tensor:
+    return r / sigma
 
 
 def _decorrelated(r: ad.Tensor, factor: ad.Tensor) -> ad.Tensor:

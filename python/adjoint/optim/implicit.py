@@ -12,13 +12,14 @@ from typing import Any
 
 import adjoint as ad
 from adjoint.optim.arguments import constants
-from adjoint.optim.bounds import ends_of
-from adjoint.optim.objective import Array, Objective
+from adjoint.optim.bounds import ends_of, projected_size
+from adjoint.optim.objective import Array, End, Objective, Stop
 from adjoint.optim.result import Result
 from adjoint.transforms.custom import attach, differentiated
 
 __all__ = ["attach_least_squares", "attach_minimum", "attach_root", "tensors_of"]
 
+SMALL = 1e-3  # a gradient, beside the value, where a method that did not converge is near enough
 _PARTS = ("x", "fun", "grad", "cost", "jac", "multipliers", "aux")
 
 
@@ -37,9 +38,16 @@ def tensors_of(*trees: Any) -> list[ad.Tensor]:
 
 
 def attach_minimum(
-    result: Result, objective: Objective, args: tuple[Any, ...], bounds: Any, conditions: Any
+    result: Result,
+    objective: Objective,
+    args: tuple[Any, ...],
+    bounds: Any,
+    conditions: Any,
+    stop: Stop,
 ) -> None:
     """Make what `minimize` has found a differentiable function of `args`.
+
+    `stop` says how the method has ended: elsewhere than at a minimum there is no rule.
 
     Examples
     --------
@@ -72,7 +80,8 @@ def attach_minimum(
     reason = _no_rule(objective, bounds)
     if conditions:
         reason = "a minimum under constraints has no derivative here"
-    _attach(result, objective, value, args, inputs, rest, reason)
+    sure = stop.end in (End.CONVERGED, End.HIDDEN)
+    _attach(result, objective, value, args, inputs, rest, reason, sure)
 
 
 def attach_least_squares(result: Result, problem: Any, args: tuple[Any, ...], bounds: Any) -> None:
@@ -101,7 +110,8 @@ def attach_least_squares(result: Result, problem: Any, args: tuple[Any, ...], bo
             parts["grad"] = problem.flat.unflatten(ad.grad(cost)(x, *args))
         return parts
 
-    _attach(result, problem, cost, args, inputs, rest, _no_rule(problem, bounds))
+    reason = _no_rule(problem, bounds)
+    _attach(result, problem, cost, args, inputs, rest, reason, result.success)
 
 
 def attach_root(result: Result, problem: Any, f: Callable[..., Any], args: tuple[Any, ...]) -> None:
@@ -154,11 +164,15 @@ def _attach(
     inputs: list[ad.Tensor],
     rest: Callable[[ad.Tensor], dict[str, Any]],
     reason: str | None,
+    sure: bool,
 ) -> None:
+    """Attach the rule of a minimum, or refuse; `sure`: the method says that it has found one."""
     if reason is None:
         found = objective.flat.flatten(ad.tree.leaves(result.x))
         try:
-            _check_gradient(value, found, args)
+            g = _gradient(value, found, args)
+            if not sure and _size(objective, found, g) > SMALL * (1.0 + abs(objective.best_f)):
+                raise ValueError(f"no minimum was reached, as {result.reason}")
             root = ad.custom_root(_equation(value, objective.bounds), lambda g, x: found)
             vector = root(found, *args)
             parts = rest(vector)
@@ -172,8 +186,12 @@ def _attach(
     _refuse(result, inputs, f"[{objective.who}] {reason}")
 
 
-def _check_gradient(value: Callable[..., Any], x: ad.Tensor, args: tuple[Any, ...]) -> None:
-    """Raise if a function of x does not lead from tensors to a tensor."""
+def _size(objective: Objective, x: ad.Tensor, g: ad.Tensor) -> float:
+    return projected_size(x.numpy(), g.numpy(), *objective.box())
+
+
+def _gradient(value: Callable[..., Any], x: ad.Tensor, args: tuple[Any, ...]) -> ad.Tensor:
+    """Return the gradient; raise if a function of x does not lead from tensors to a tensor."""
     connected = False
 
     def watched(x: ad.Tensor, *args: Any) -> Any:
@@ -182,11 +200,12 @@ def _check_gradient(value: Callable[..., Any], x: ad.Tensor, args: tuple[Any, ..
         connected = isinstance(out, ad.Tensor) and out.requires_grad
         return out
 
-    g = ad.grad(watched)(x, *constants(args))
+    g: ad.Tensor = ad.grad(watched)(x, *constants(args))
     if not connected:
         raise TypeError("the function returns no tensor that was computed from x")
     if not bool(ad.all(ad.isfinite(g))):
         raise ValueError("the gradient is not finite there")
+    return g
 
 
 def _equation(

@@ -356,6 +356,8 @@ class _Follower:
         else:
             return state.x, f, state.g
         x, value, g = best
+        if objective.is_far(x) and not self._hidden(state):
+            objective.run_away()  # it falls without end
         size = float(np.max(np.abs(g)))
         objective.step(x, value, size, g)
         if size <= self.gtol:

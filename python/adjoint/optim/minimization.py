@@ -7,14 +7,16 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 import adjoint as ad
 from adjoint._arguments import check_flag
 from adjoint.optim.arguments import as_args, check_call, constants, make_limits
 from adjoint.optim.bounds import centre, check_x0, read_bounds
 from adjoint.optim.constraints import augmented_lagrangian, read_constraints
 from adjoint.optim.drivers import first_order, run_first_order, run_search
-from adjoint.optim.evaluation import EvaluationError, as_workers
-from adjoint.optim.functions import check_scalar
+from adjoint.optim.evaluation import as_workers
+from adjoint.optim.functions import value_of
 from adjoint.optim.implicit import attach_minimum
 from adjoint.optim.methods import METHODS, Method, find_method
 from adjoint.optim.objective import Flat, Limits, Objective, Stop
@@ -29,7 +31,6 @@ __all__ = ["minimize"]
 WHO = "minimize"
 _COMMON = ("compile", "gradient")  # options of every method that takes gradients
 _SEARCHED = ("target",)  # of every derivative-free search
-_PARAMETERS = ("callback", "maxfun", "maxiter", "maxtime", "seed", "tol")
 _REQUIRED = inspect.Parameter.empty
 _CONSTRAINED = "augmented-lagrangian"
 # Where nothing is said: so many iterations, or evaluations per parameter.
@@ -146,8 +147,8 @@ def minimize(
     ====================  =============================================  ======
 
     A value that is nan or infinite counts as too high. The best point evaluated is returned also
-    where a limit, an interrupt of the callback or a failure ends the method; where an evaluation by
-    an executor fails, or Ctrl-C ends it, the exception has it as ``result``.
+    where a limit or the callback ends the method; where the function or an executor raises, or
+    Ctrl-C ends it, the exception has it as ``result``.
 
     Examples
     --------
@@ -175,6 +176,7 @@ def minimize(
     check_x0(WHO, flat, box)
     conditions = read_constraints(WHO, constraints)
     given = read_options(WHO, options)
+    _check_places(given)
     if seed is not None:
         seed = check_seed(WHO, seed)
     workers = as_workers(executor, batch)
@@ -188,7 +190,6 @@ def minimize(
     )
     objective.bounds = box
     _set_defaults(limits, chosen, flat)
-    stop = Stop("nothing was done")
     try:
         if chosen in SEARCHES:
             target = own.pop("target", None)
@@ -199,18 +200,18 @@ def minimize(
             augmented_lagrangian(objective, conditions, **_tolerances(kind, own, flat, tol))
         else:
             kind.run(objective, **_tolerances(kind, own, flat, tol))
+        raise AssertionError("a method ends by Stop")
     except Stop as end:
         stop = end
-    except (EvaluationError, KeyboardInterrupt) as error:
-        best = objective.result(chosen, Stop(str(error) or "it was interrupted"))
-        error.result = best  # type: ignore[union-attr]
+    except BaseException as error:
+        objective.leave(error, chosen)
         raise
     finally:
         if workers is not executor:
             workers.close()
     result = objective.result(chosen, stop)
     limits.progress.close(result.nit, result.nfev, result.fun, result.reason)
-    attach_minimum(result, objective, args, bounds, conditions)
+    attach_minimum(result, objective, args, bounds, conditions, stop)
     flat.keep_trained(result.x)
     return result
 
@@ -256,8 +257,12 @@ def _choose(
         return _CONSTRAINED
     with_gradient = "l-bfgs" if box is None else "l-bfgs-b"
     without = "nelder-mead" if flat.size <= 5 else "cma-es"
-    if not all(name in (*SEARCHES[without].options(), *_SEARCHED) for name in options):
-        # What neither has is told before anything is evaluated.
+    # What fits neither is told before anything is evaluated.
+    searched = {name: v for name, v in options.items() if name not in _SEARCHED}
+    if all(name in SEARCHES[without].options() for name in searched):
+        ends = None if box is None else tuple(np.asarray(end, float) for end in box)
+        SEARCHES[without](flat.start.numpy().astype(float), bounds=ends, **searched)
+    else:
         _check_method(with_gradient, _kind(with_gradient), options, box, conditions)
     if _is_auto(options.get("gradient", "auto")):
         return with_gradient if _has_gradient(f, args, flat, has_aux) else without
@@ -275,8 +280,7 @@ def _has_gradient(f: Any, args: Any, flat: Flat, has_aux: bool) -> bool:
 
     def value(x: ad.Tensor) -> Any:
         nonlocal connected
-        out = f(flat.unflatten(x), *args)
-        out = out[0] if has_aux else out
+        out = value_of(WHO, f(flat.unflatten(x), *args), has_aux)
         connected = isinstance(out, ad.Tensor) and out.requires_grad
         return out
 
@@ -284,11 +288,17 @@ def _has_gradient(f: Any, args: Any, flat: Flat, has_aux: bool) -> bool:
         ad.grad(value)(x)
     except Exception:
         try:
-            out = value(x)
+            value(x)
         except Exception:
             return True  # the method will raise it again, at its line
-        check_scalar(WHO, out)
     return connected
+
+
+def _check_places(options: dict[str, Any]) -> None:
+    """Raise where a parameter of `minimize` is given as an option."""
+    for name in options:
+        if name in inspect.signature(minimize).parameters:
+            raise TypeError(f"[{WHO}] {name} is a parameter of minimize itself, not an option")
 
 
 def _kind(chosen: str) -> Any:
@@ -301,8 +311,6 @@ def _kind(chosen: str) -> Any:
 def _check_method(chosen: str, kind: Any, options: Any, box: Any, conditions: Any) -> None:
     """Raise unless a method knows the options, and takes the bounds and constraints."""
     for name in options:
-        if name in _PARAMETERS:
-            raise TypeError(f"[{WHO}] {name} is a parameter of minimize itself, not an option")
         if name in _COMMON and chosen in SEARCHES:
             raise TypeError(
                 f"[{WHO}] the method {chosen!r} has no option {name!r}: it takes no gradients, and "

@@ -566,8 +566,8 @@ class Objective:
         """End the method at a point that meets a test of convergence: `reason` says which.
 
         It is the answer, unless a lower value was met elsewhere. One that rounding does not tell
-        from this is not lower, nor is one near by that a gradient of `gtol` explains, or `slack`; and
-        where the test was one of values, `ftol` of their size is no difference.
+        from this is not lower, nor is one near by that a gradient of `gtol` explains, or `slack`;
+        and where the test was one of values, `ftol` of their size is no difference.
         """
         if not math.isfinite(f):
             self.stop(f"the steps have led to where the value is {f}")
