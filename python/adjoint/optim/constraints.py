@@ -133,7 +133,8 @@ class _Lagrangian(Derived):
 
         ``"loose"`` lists what was no tensor that was computed from x when they were last traced.
         """
-        watch, loose = Watch(), []
+        watch = Watch()
+        loose: list[tuple[str, str]] = []
 
         def value(vector: ad.Tensor, args: tuple[Any, ...]) -> Any:
             return self(flat.unflatten(vector), *args)

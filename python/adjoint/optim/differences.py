@@ -77,4 +77,4 @@ def gradient_step(x: Array, v: Array, gradient: Any) -> float:
     rounding = float(np.finfo(x.dtype).eps) ** power
     size = float(np.linalg.norm(v)) or 1.0
     scale = max(1.0, 0.1 * float(np.abs(x) @ np.abs(v)) / size)
-    return rounding ** (1 / 3) * scale / size
+    return float(rounding ** (1 / 3) * scale / size)

@@ -259,8 +259,9 @@ class Workers:
             task = tasks[i]
             if outcome.error is None:
                 values[task.start : task.stop] = outcome.value
-                for place in task if seen is not None else ():
-                    seen(place, float(values[place]))
+                if seen is not None:
+                    for place in task:
+                        seen(place, float(values[place]))
 
         watch = _Watch(note, enough or _never)
         for task, outcome in zip(tasks, self._run(call, given, watch), strict=False):
@@ -378,8 +379,9 @@ class Workers:
                 broken = error
             outcomes: list[_Outcome | None] = []
             for i, future in enumerate(futures):
-                outcomes.append(self._outcome(future))
-                watch.note(i, outcomes[-1])
+                outcome = self._outcome(future)
+                outcomes.append(outcome)
+                watch.note(i, outcome)
         except BaseException:  # an interrupt
             for future in futures:
                 future.cancel()

@@ -171,6 +171,7 @@ class _Stand(NamedTuple):
         """End the method here; a cost that is lower by `ftol` of its size is no other answer."""
         steepest = float(np.max(np.abs(np.where(self.held, 0.0, self.g))))
         problem.converged(reason, self.x, self.cost, gtol=steepest, ftol=ftol)
+        raise AssertionError("it ends by Stop")
 
 
 def _stand(problem: Any, x: Array) -> _Stand:

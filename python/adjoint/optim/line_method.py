@@ -260,12 +260,12 @@ def _row(state: _State) -> ad.Tensor:
 
 def _begin(x: Any, f: float, g: Any, descent: Descent, nfev: int) -> _State:
     x, g = ad.asarray(x), ad.asarray(g)
-    f = ad.asarray(f, dtype=x.dtype)
+    value = ad.asarray(f, dtype=x.dtype)
     zero = ad.zeros((), dtype=x.dtype)
     yes = ad.ones((), dtype=ad.bool)
     running, count = (ad.asarray(v, dtype=ad.int64) for v in (RUNNING, nfev))
-    lowest = _Lowest(f, x, g)
-    return _State(x, f, g, -g, descent.init(x, g), lowest, zero, zero, yes, count, running)
+    lowest = _Lowest(value, x, g)
+    return _State(x, value, g, -g, descent.init(x, g), lowest, zero, zero, yes, count, running)
 
 
 def follow(
@@ -356,6 +356,7 @@ class _Follower:
         else:
             return state.x, f, state.g
         x, value, g = best
+        assert g is not None
         if objective.is_far(x) and not self._hidden(state):
             objective.run_away()  # it falls without end
         size = float(np.max(np.abs(g)))

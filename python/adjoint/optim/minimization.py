@@ -91,7 +91,8 @@ def minimize(
     maxiter, maxfun : int, optional
         How many iterations (by default 10,000) and evaluations there may be.
     maxtime : float, optional
-        How many seconds; it is looked at between evaluations.
+        How many seconds; it is looked at between evaluations, but not within a compiled line
+        search that is short beside it.
     seed : int, optional
         Of methods that draw random numbers. Their path depends on it alone.
     callback : callable, optional

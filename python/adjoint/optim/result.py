@@ -62,14 +62,14 @@ class Result:
         The value there; for `least_squares` and `root` the residuals. Where the solution is
         differentiated, this and `cost` are tensors.
     grad : pytree of Tensor, or None
-        The gradient there, where the method knows it.
+        The gradient there, where the method knows it; under constraints it does not.
     nit, nfev, ngev, nhev : int
         Iterations; evaluations of the function, of gradients (or Jacobians), and of Hessians or
         products with one. A value that comes with its gradient counts in both.
     success : bool
-        Whether a test of convergence was met, which `reason` names: the gradient, within bounds
-        its projection on them, is at most ``gtol``; or the value, or sum of squares, changes by at
-        most ``ftol`` of its size, or the parameters by ``xtol``; the constraints hold to ``ctol``
+        Whether a test of convergence was met at `x`, which `reason` names: the gradient, within
+        bounds its projection on them, is at most ``gtol``; or the value, or sum of squares, changes
+        by at most ``ftol`` of its size, or the parameters by ``xtol``; the constraints hold to ``ctol``
         as well; a derivative-free search says that nothing more is to be expected, or has reached
         its ``target``; the equations of `root` hold. It is False where a limit or the callback has
         ended the method, and where no lower value is found though the gradient is above ``gtol``,
