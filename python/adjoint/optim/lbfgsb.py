@@ -293,7 +293,8 @@ def _search_back(
     while True:
         point = np.clip(x + step * d, low, high).astype(x.dtype)
         value, grad = objective.value_and_grad(point)
-        if value <= highest + 1e-4 * step * slope and np.isfinite(grad).all():
+        finite = math.isfinite(value) and bool(np.isfinite(grad).all())
+        if finite and value <= highest + 1e-4 * step * slope:
             return point, value, grad
         if not step * reach > least or np.array_equal(point, x):
             return None
