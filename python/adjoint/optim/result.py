@@ -70,11 +70,11 @@ class Result:
         Whether a test of convergence was met at `x`, which `reason` names: the gradient, within
         bounds its projection on them, is at most ``gtol``; or the value, or sum of squares, changes
         by at most ``ftol`` of its size, or the parameters by ``xtol``; the constraints hold to
-        ``ctol`` as well; a derivative-free search says that nothing more is to be expected, or has reached
-        its ``target``; the equations of `root` hold. It is False where a limit or the callback has
-        ended the method, and where no lower value is found though the gradient is above ``gtol``,
-        as where rounding hides what is left to gain: `x` may be as good as the dtype allows then,
-        or may not.
+        ``ctol`` as well; a derivative-free search says that nothing more is to be expected, or has
+        reached its ``target``; the equations of `root` hold. It is False where a limit or the
+        callback has ended the method, and where no lower value is found though the gradient is
+        above ``gtol``, as where rounding hides what is left to gain: `x` may be as good as the
+        dtype allows then, or may not.
     reason : str
         Why it stopped, in words.
     method : str
