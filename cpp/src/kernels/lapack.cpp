@@ -22,7 +22,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 struct Routines {
-  void *potrf, *getrf, *gecon, *trsm, *trsv, *getri, *geqrf, *orgqr, *syevd, *gesdd, *gelsd;
+  void *potrf, *getrf, *gecon, *gemm, *trmm, *trsm, *trsv, *getri, *geqrf, *orgqr, *syevd, *gesdd;
   bool wide;
 };
 
@@ -38,8 +38,9 @@ Routines find_routines() {
                 ": set ADJOINT_BLAS to the path of a library with all of LAPACK");
     return f;
   };
-  return {find("potrf"), find("getrf"), find("gecon"), find("trsm"),  find("trsv"),  find("getri"),
-          find("geqrf"), find("orgqr"), find("syevd"), find("gesdd"), find("gelsd"), library.ilp64};
+  return {find("potrf"), find("getrf"), find("gecon"), find("gemm"),  find("trmm"),
+          find("trsm"),  find("trsv"),  find("getri"), find("geqrf"), find("orgqr"),
+          find("syevd"), find("gesdd"), library.ilp64};
 }
 
 template <class T>
@@ -94,12 +95,6 @@ Index work_size(T asked, Index least) {
   return up < most ? std::max(static_cast<Index>(up), least) : least;
 }
 
-template <class E>
-Workspace<E> buffer(Index n) {
-  const std::size_t bytes = static_cast<std::size_t>(std::max<Index>(n, 1)) * sizeof(E);
-  return Workspace<E>(static_cast<E*>(::operator new[](bytes, std::align_val_t{64})));
-}
-
 Index ld(Index rows) { return std::max<Index>(rows, 1); }
 
 }  // namespace
@@ -115,16 +110,6 @@ WorkSize svd_work(char job, Index m, Index n) {
                         : job == 'S' ? 4 * least * least + 7 * least
                                      : 4 * least * least + 6 * least + most;
   return {ld(numbers), ld(8 * least)};
-}
-
-WorkSize least_squares_work(Index m, Index n, Index k) {
-  constexpr Index leaf = 25;  // the order of the systems at the end of the recursion
-  const Index least = ld(std::min(m, n));
-  Index levels = 0;
-  for (Index order = least; order >= leaf + 1; order /= 2) ++levels;
-  const Index numbers =
-      12 * least + 2 * least * leaf + 8 * least * levels + least * k + (leaf + 1) * (leaf + 1);
-  return {numbers, 3 * least * levels + 11 * least};
 }
 
 bool has_lapack() { return lapack_library() != nullptr; }
@@ -165,12 +150,29 @@ T gecon(Index n, const T* a, Index lda, T norm) {
   Written info;
   const char one = '1';
   T reciprocal = 0;
-  const auto work = buffer<T>(4 * n);
-  const auto iwork = buffer<Index>(n);
+  const auto work = workspace<T>(4 * n);
+  const auto iwork = workspace<Index>(n);
   call(routines<T>().gecon, &one, &n, a, &lda, &norm, &reciprocal, work.get(), iwork.get(),
        info.at(), kOne);
   info.info("gecon");
   return reciprocal;
+}
+
+template <class T>
+void gemm(char transa, char transb, Index m, Index n, Index k, T alpha, const T* a, Index lda,
+          const T* b, Index ldb, T beta, T* c, Index ldc) {
+  counted<T>(std::max({m, n, k, lda, ldb, ldc}));
+  call(routines<T>().gemm, &transa, &transb, &m, &n, &k, &alpha, a, &lda, b, &ldb, &beta, c, &ldc,
+       kOne, kOne);
+}
+
+template <class T>
+void trmm_right(char uplo, char trans, Index m, Index n, const T* a, Index lda, T* b, Index ldb) {
+  const char right = 'R', diag = 'N';
+  const T one = 1;
+  counted<T>(std::max({m, n, lda, ldb}));
+  call(routines<T>().trmm, &right, &uplo, &trans, &diag, &m, &n, &one, a, &lda, b, &ldb, kOne, kOne,
+       kOne, kOne);
 }
 
 template <class T>
@@ -193,7 +195,7 @@ void trsv(char uplo, char trans, char diag, Index n, const T* a, Index lda, T* x
 // ---- Inverse ------------------------------------------------------------------------------------
 
 template <class T>
-Inverse<T>::Inverse(Index n) : n_(counted<T>(n)), pivots_(buffer<Index>(n)) {
+Inverse<T>::Inverse(Index n) : n_(counted<T>(n)), pivots_(workspace<Index>(n)) {
   T wanted = 0;
   const Index ask = -1, lda = ld(n);
   Written info;
@@ -201,7 +203,7 @@ Inverse<T>::Inverse(Index n) : n_(counted<T>(n)), pivots_(buffer<Index>(n)) {
        &wanted, &ask, info.at());
   info.info("getri");
   size_ = work_size(wanted, ld(n));
-  work_ = buffer<T>(size_);
+  work_ = workspace<T>(size_);
 }
 
 template <class T>
@@ -223,7 +225,7 @@ Index Inverse<T>::operator()(T* a, const Index* pivots) {
 
 template <class T>
 QrFactors<T>::QrFactors(Index m, Index n, Index columns)
-    : m_(counted<T>(m)), n_(counted<T>(n)), columns_(columns), scales_(buffer<T>(std::min(m, n))) {
+    : m_(counted<T>(m)), n_(counted<T>(n)), columns_(columns) {
   T wanted[2] = {};
   const Index ask = -1, lda = ld(m), k = std::min(m, n);
   Written info;
@@ -234,23 +236,22 @@ QrFactors<T>::QrFactors(Index m, Index n, Index columns)
   info.info("orgqr");
   const Index least = ld(std::max(n, columns));
   size_ = std::max(work_size(wanted[0], least), work_size(wanted[1], least));
-  work_ = buffer<T>(size_);
+  work_ = workspace<T>(size_);
 }
 
 template <class T>
-Index QrFactors<T>::factor(T* q) {
+Index QrFactors<T>::factor(T* a, T* scales) {
   Written info;
   const Index lda = ld(m_);
-  call(routines<T>().geqrf, &m_, &n_, q, &lda, scales_.get(), work_.get(), &size_, info.at());
+  call(routines<T>().geqrf, &m_, &n_, a, &lda, scales, work_.get(), &size_, info.at());
   return info.info("geqrf");
 }
 
 template <class T>
-Index QrFactors<T>::form(T* q) {
+Index QrFactors<T>::form(T* q, const T* scales) {
   Written info;
   const Index lda = ld(m_), k = std::min(m_, n_);
-  call(routines<T>().orgqr, &m_, &columns_, &k, q, &lda, scales_.get(), work_.get(), &size_,
-       info.at());
+  call(routines<T>().orgqr, &m_, &columns_, &k, q, &lda, scales, work_.get(), &size_, info.at());
   return info.info("orgqr");
 }
 
@@ -269,8 +270,8 @@ SymmetricEigen<T>::SymmetricEigen(char uplo, Index n, bool vectors)
   info.info("syevd");
   size_ = work_size(wanted, least.numbers);
   integers_ = std::max(integers.get(), least.integers);
-  work_ = buffer<T>(size_);
-  iwork_ = buffer<Index>(integers_);
+  work_ = workspace<T>(size_);
+  iwork_ = workspace<Index>(integers_);
 }
 
 template <class T>
@@ -288,7 +289,7 @@ template <class T>
 Svd<T>::Svd(char job, Index m, Index n) : job_(job), m_(counted<T>(m)), n_(counted<T>(n)) {
   const WorkSize least = svd_work(job, m, n);
   counted<T>(least.numbers);
-  iwork_ = buffer<Index>(least.integers);
+  iwork_ = workspace<Index>(least.integers);
   T wanted = 0;
   Written info;
   const Index ask = -1, rows = ld(m), vt = ld(job == 'A' ? n : std::min(m, n));
@@ -297,7 +298,7 @@ Svd<T>::Svd(char job, Index m, Index n) : job_(job), m_(counted<T>(m)), n_(count
        &ask, iwork_.get(), info.at(), kOne);
   info.info("gesdd");
   size_ = work_size(wanted, least.numbers);
-  work_ = buffer<T>(size_);
+  work_ = workspace<T>(size_);
 }
 
 template <class T>
@@ -309,46 +310,19 @@ Index Svd<T>::operator()(T* a, T* s, T* u, T* vt) {
   return info.info("gesdd");
 }
 
-// ---- Least squares ------------------------------------------------------------------------------
-
-template <class T>
-LeastSquares<T>::LeastSquares(Index m, Index n, Index k, T rcond)
-    : m_(counted<T>(m)), n_(counted<T>(n)), k_(counted<T>(k)), rcond_(rcond) {
-  const WorkSize least = least_squares_work(m, n, k);
-  counted<T>(std::max(least.numbers, least.integers));
-  T wanted = 0;
-  Written rank, integers, info;
-  const Index ask = -1, lda = ld(m), ldb = ld(std::max(m, n));
-  T* const none = nullptr;
-  call(routines<T>().gelsd, &m_, &n_, &k_, none, &lda, none, &ldb, none, &rcond_, rank.at(),
-       &wanted, &ask, integers.at(), info.at());
-  info.info("gelsd");
-  size_ = work_size(wanted, least.numbers);
-  work_ = buffer<T>(size_);
-  iwork_ = buffer<Index>(std::max(integers.get(), least.integers));
-}
-
-template <class T>
-Index LeastSquares<T>::operator()(T* a, T* b, T* s, Index* rank) {
-  Written found, info;
-  const Index lda = ld(m_), ldb = ld(std::max(m_, n_));
-  call(routines<T>().gelsd, &m_, &n_, &k_, a, &lda, b, &ldb, s, &rcond_, found.at(), work_.get(),
-       &size_, iwork_.get(), info.at());
-  *rank = found.get();
-  return info.info("gelsd");
-}
-
-#define ADJOINT_INSTANTIATE(T)                                                             \
-  template Index potrf<T>(char, Index, T*, Index);                                         \
-  template Index getrf<T>(Index, T*, Index, Index*);                                       \
-  template T gecon<T>(Index, const T*, Index, T);                                          \
-  template void trsm_right<T>(char, char, char, Index, Index, const T*, Index, T*, Index); \
-  template void trsv<T>(char, char, char, Index, const T*, Index, T*);                     \
-  template class Inverse<T>;                                                               \
-  template class QrFactors<T>;                                                             \
-  template class SymmetricEigen<T>;                                                        \
-  template class Svd<T>;                                                                   \
-  template class LeastSquares<T>;
+#define ADJOINT_INSTANTIATE(T)                                                                   \
+  template Index potrf<T>(char, Index, T*, Index);                                               \
+  template Index getrf<T>(Index, T*, Index, Index*);                                             \
+  template T gecon<T>(Index, const T*, Index, T);                                                \
+  template void gemm<T>(char, char, Index, Index, Index, T, const T*, Index, const T*, Index, T, \
+                        T*, Index);                                                              \
+  template void trmm_right<T>(char, char, Index, Index, const T*, Index, T*, Index);             \
+  template void trsm_right<T>(char, char, char, Index, Index, const T*, Index, T*, Index);       \
+  template void trsv<T>(char, char, char, Index, const T*, Index, T*);                           \
+  template class Inverse<T>;                                                                     \
+  template class QrFactors<T>;                                                                   \
+  template class SymmetricEigen<T>;                                                              \
+  template class Svd<T>;
 ADJOINT_INSTANTIATE(float)
 ADJOINT_INSTANTIATE(double)
 #undef ADJOINT_INSTANTIATE

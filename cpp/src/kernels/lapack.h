@@ -9,6 +9,7 @@
 // product change places.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <new>
@@ -36,7 +37,12 @@ struct WorkSize {
 };
 WorkSize eigen_work(Index n, bool vectors);
 WorkSize svd_work(char job, Index m, Index n);
-WorkSize least_squares_work(Index m, Index n, Index k);
+
+template <class T>
+Workspace<T> workspace(Index n) {
+  const std::size_t bytes = static_cast<std::size_t>(n > 1 ? n : 1) * sizeof(T);
+  return Workspace<T>(static_cast<T*>(::operator new[](bytes, std::align_val_t{64})));
+}
 
 /// A = L L' or U' U in the triangle `uplo`; the other one is left alone.
 template <class T>
@@ -50,6 +56,13 @@ Index getrf(Index n, T* a, Index lda, Index* pivots);
 template <class T>
 T gecon(Index n, const T* a, Index lda, T norm);
 
+/// C = alpha op(A) op(B) + beta C, of m rows and n columns, on the thread that calls.
+template <class T>
+void gemm(char transa, char transb, Index m, Index n, Index k, T alpha, const T* a, Index lda,
+          const T* b, Index ldb, T beta, T* c, Index ldc);
+/// B = B op(A), A being triangular of order n, and B of m rows.
+template <class T>
+void trmm_right(char uplo, char trans, Index m, Index n, const T* a, Index lda, T* b, Index ldb);
 /// B = B op(A)^-1, A being triangular of order n, and B of m rows.
 template <class T>
 void trsm_right(char uplo, char trans, char diag, Index m, Index n, const T* a, Index lda, T* b,
@@ -71,25 +84,20 @@ class Inverse {
   Workspace<Index> pivots_;
 };
 
-/// A = Q R of m rows and n columns: the first `columns` columns of Q, of which there are at least
-/// min(m, n). R is in the upper triangle of A; Q has the leading dimension m.
+/// A = Q R of m rows and n columns, R in the upper triangle of A and Q as reflectors below it
+/// (reflectors.h). Forms the first `columns` columns of Q, of which there are at least min(m, n).
 template <class T>
 class QrFactors {
  public:
   QrFactors(Index m, Index n, Index columns);
-  /// `q` has room for m x max(columns, n); A is its first n columns.
-  template <class OnR>
-  Index operator()(T* q, OnR&& on_r) {
-    if (const Index info = factor(q)) return info;
-    on_r(static_cast<const T*>(q));
-    return form(q);
-  }
+  /// `a` has the leading dimension m; there are min(m, n) scales.
+  Index factor(T* a, T* scales);
+  /// In the place of the reflectors, for which there is room for m x max(columns, n).
+  Index form(T* q, const T* scales);
 
  private:
-  Index factor(T* q);
-  Index form(T* q);
   Index m_, n_, columns_, size_;
-  Workspace<T> work_, scales_;
+  Workspace<T> work_;
 };
 
 /// Eigenvalues in ascending order, of the triangle `uplo`, and with them the vectors as columns in
@@ -118,21 +126,6 @@ class Svd {
  private:
   char job_;
   Index m_, n_, size_;
-  Workspace<T> work_;
-  Workspace<Index> iwork_;
-};
-
-/// The shortest x that minimises |A x - b|, for each of k columns; singular values up to rcond
-/// times the largest count as 0. A is overwritten; b has max(m, n) rows, of which x takes n.
-template <class T>
-class LeastSquares {
- public:
-  LeastSquares(Index m, Index n, Index k, T rcond);
-  Index operator()(T* a, T* b, T* s, Index* rank);
-
- private:
-  Index m_, n_, k_, size_;
-  T rcond_;
   Workspace<T> work_;
   Workspace<Index> iwork_;
 };

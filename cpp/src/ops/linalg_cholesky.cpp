@@ -128,15 +128,6 @@ struct CholeskyAttrs {
   static constexpr auto fields() { return std::tuple(field("upper", &CholeskyAttrs::upper)); }
 };
 
-template <class T>
-void clear_triangle(T* x, Index n, bool lower) {
-  for (Index i = 0; i < n; ++i)
-    if (lower)
-      std::fill_n(x + i * n, i, T(0));
-    else
-      std::fill_n(x + i * n + i + 1, n - i - 1, T(0));
-}
-
 void run_cholesky(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
                   std::uint32_t) {
   kernels::need_lapack(op.name);
@@ -156,7 +147,7 @@ void run_cholesky(const Op& op, Node* out, std::span<Node* const> in, const Attr
           fill_nan(x, n * n);
         else if (const Index info = kernels::potrf(upper ? 'L' : 'U', n, x, n))
           failure.report(i, info);
-        clear_triangle(x, n, upper);
+        clear_triangle(x, n, n, upper);
       }
     });
   });

@@ -4,6 +4,10 @@
 // V. Pereyra's (1973): dP = -P dA P + P P' dA' (I - A P) + (I - P A) dA' P' P. A least squares
 // solution is P times the right side, and has that derivative, whichever way it is computed.
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -37,35 +41,119 @@ Tensor cutoffs(const Tensor& a, const std::optional<Tensor>& given, const char* 
 
 // ------------------------------------------------------------------------------ pseudo-inverse
 
+/// Whether |A| |P|, which no quotient of singular values exceeds, shows that all of them count,
+/// with room for the rounding in P. Both norms are Frobenius's.
+template <class T>
+bool has_full_rank(T norm, T inverse_norm, double cutoff) {
+  return static_cast<double>(norm) * static_cast<double>(inverse_norm) * cutoff < 1.0 / 16;
+}
+
+template <class T>
+T squares_of(const T* x, Index n) {
+  constexpr Index kLanes = 8;
+  T sums[kLanes] = {};
+  Index i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (Index k = 0; k < kLanes; ++k) sums[k] += x[i + k] * x[i + k];
+  for (; i < n; ++i) sums[0] += x[i] * x[i];
+  return std::accumulate(sums, sums + kLanes, T(0));
+}
+template <class T>
+T norm_of(const T* x, Index n) {
+  return std::sqrt(squares_of(x, n));
+}
+
+/// The inverses of matrices of one shape: from an LU or a QR factorisation where the matrix turns
+/// out to have full rank, which a singular value decomposition takes many times as long to say.
 template <class T>
 class PseudoInverse {
  public:
-  PseudoInverse(Index m, Index n)
-      : m_(m), n_(n), k_(std::min(m, n)), svd_('S', n, m), s_(k_), u_(m * k_), vh_(k_ * n) {}
+  PseudoInverse(Index m, Index n) : m_(m), n_(n), k_(std::min(m, n)), high_(std::max(m, n)) {}
 
-  /// The inverse of `a`, which is overwritten, into `out`; of the first singular values for which
-  /// `counts(value, its number)`.
+  /// P of singular values above `cutoff` times the largest.
+  Index operator()(const T* a, double cutoff, T* out) {
+    // Beyond the precision a computed inverse says nothing of its norm.
+    const double least = std::max(cutoff, static_cast<double>(std::numeric_limits<T>::epsilon()) *
+                                              static_cast<double>(high_));
+    const T norm = norm_of(a, m_ * n_);
+    if ((m_ == n_ ? invert_square(a, out) : invert_tall(a, out)) &&
+        has_full_rank(norm, norm_of(out, m_ * n_), least))
+      return 0;
+    return from_values(a, out, [&](T share, Index) { return share > static_cast<T>(cutoff); });
+  }
+  /// P of so many of the largest singular values.
+  Index of_rank(const T* a, Index rank, T* out) {
+    return from_values(a, out, [&](T, Index number) { return number < rank; });
+  }
+
+ private:
+  bool invert_square(const T* a, T* out) {
+    if (!inverse_) {
+      inverse_.emplace(n_);
+      pivots_.resize(size(n_));
+    }
+    std::copy_n(a, n_ * n_, out);
+    kernels::getrf(n_, out, n_, pivots_.data());
+    return !has_zero_on_diagonal(out, n_, n_) && (*inverse_)(out, pivots_.data()) == 0;
+  }
+  /// With A or A' = Q R, the taller one, P or P' is R^-1 Q'.
+  bool invert_tall(const T* a, T* out) {
+    if (!factors_) {
+      factors_.emplace(high_, k_, k_);
+      scales_.resize(size(k_));
+      r_.resize(size(k_ * k_));
+      q_.resize(size(high_ * k_));
+    }
+    T* const q = m_ > n_ ? out : q_.data();
+    if (m_ > n_)
+      copy_turned(a, m_, n_, q, m_);
+    else
+      std::copy_n(a, m_ * n_, q);
+    if (factors_->factor(q, scales_.data()) != 0) return false;
+    for (Index j = 0; j < k_; ++j) std::copy_n(q + j * high_, j + 1, r_.data() + j * k_);
+    if (has_zero_on_diagonal(r_.data(), k_, k_)) return false;
+    if (factors_->form(q, scales_.data()) != 0) return false;
+    kernels::trsm_right<T>('U', 'T', 'N', high_, k_, r_.data(), k_, q, high_);
+    if (m_ < n_) copy_turned(q, m_, n_, out, m_);
+    return true;
+  }
   template <class Counts>
-  Index operator()(T* a, Counts&& counts, T* out) {
-    if (const Index info = svd_(a, s_.data(), vh_.data(), u_.data())) return info;
+  Index from_values(const T* a, T* out, Counts&& counts) {
+    if (!svd_) {
+      svd_.emplace('S', n_, m_);
+      s_.resize(size(k_));
+      a_.resize(size(m_ * n_));
+      u_.resize(size(m_ * k_));
+      vh_.resize(size(k_ * n_));
+    }
+    std::copy_n(a, m_ * n_, a_.data());
+    if (const Index info = (*svd_)(a_.data(), s_.data(), vh_.data(), u_.data())) return info;
     for (Index i = 0; i < k_; ++i) {
-      const T s = s_[static_cast<std::size_t>(i)];
+      const T s = s_[size(i)];
       const T factor = s > 0 && counts(s / s_.front(), i) ? 1 / s : T(0);
-      for (Index j = 0; j < n_; ++j) vh_[static_cast<std::size_t>(i * n_ + j)] *= factor;
+      for (Index j = 0; j < n_; ++j) vh_[size(i * n_ + j)] *= factor;
     }
     constexpr DType dtype = sizeof(T) == 4 ? DType::float32 : DType::float64;
     kernels::matmul(dtype, n_, m_, k_, vh_.data(), 1, n_, u_.data(), 1, k_, out);
     return 0;
   }
+  static std::size_t size(Index n) { return static_cast<std::size_t>(n); }
 
- private:
-  Index m_, n_, k_;
-  kernels::Svd<T> svd_;
-  std::vector<T> s_, u_, vh_;
+  Index m_, n_, k_, high_;
+  std::optional<kernels::Inverse<T>> inverse_;
+  std::optional<kernels::QrFactors<T>> factors_;
+  std::optional<kernels::Svd<T>> svd_;
+  std::vector<Index> pivots_;
+  std::vector<T> scales_, r_, q_, s_, a_, u_, vh_;
 };
 
+[[noreturn]] void raise_no_values(const Op& op, const Failure& failure, Layout::Extents stack) {
+  raise(ErrorKind::linalg, op.name,
+        "the singular values of " + failure.subject(stack) + " did not converge");
+}
+
 // Inputs: the matrix and, for each, the share of the largest singular value up to which others
-// count as 0, or, as int64, its rank.
+// count as 0.
 
 void run_pinv(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
   kernels::need_lapack(op.name);
@@ -73,52 +161,48 @@ void run_pinv(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, 
   const auto shape = in[0]->layout.shape();
   const Index m = shape[shape.size() - 2], n = shape.back();
   if (out->layout.size() == 0) return;
-  const Tensor work = Tensor::adopt(new_array(in[0]->dtype, shape, op.name));
-  copy_value(in[0], work.node()->data());
-  const Tensor limits = contiguous(in[1]);
-  const bool ranks = is_integer(limits.dtype());
-  const double steps = 20.0 * static_cast<double>(m * n) * static_cast<double>(std::min(m, n));
+  const Tensor a = contiguous(in[0]), limits = contiguous(in[1]);
+  const double steps = 4.0 * static_cast<double>(m * n) * static_cast<double>(std::min(m, n));
   Failure failure;
   with_floating(out->dtype, [&]<class T>(T) {
     for_stack(product(stack_of(shape)), steps, [&](Index begin, Index end) {
       PseudoInverse<T> inverse(m, n);
       for (Index i = begin; i < end; ++i) {
-        T* const a = data_of<T>(work.node()) + i * m * n;
+        const T* const x = data_of<T>(a.node()) + i * m * n;
         T* const to = data_of<T>(out) + i * m * n;
-        if (!all_finite(a, m * n)) {
+        if (!all_finite(x, m * n))
           fill_nan(to, m * n);
-          continue;
-        }
-        const auto counts = [&](T value, Index number) {
-          return ranks ? number < data_of<Index>(limits.node())[i]
-                       : value > data_of<T>(limits.node())[i];
-        };
-        if (const Index info = inverse(a, counts, to)) failure.report(i, info);
+        else if (const Index info =
+                     inverse(x, static_cast<double>(data_of<T>(limits.node())[i]), to))
+          failure.report(i, info);
       }
     });
   });
-  if (failure.any())
-    raise(ErrorKind::linalg, op.name,
-          "the singular values of " + failure.subject(stack_of(shape)) + " did not converge");
+  if (failure.any()) raise_no_values(op, failure, stack_of(shape));
 }
 
-/// From the cotangent of P to that of A.
+/// From the cotangent of P to that of A. Of P ct' P, P P' and what they meet, the tall form: with
+/// Y = P ct', all but the outermost products are as small as the shorter side.
 Tensor pull_through_inverse(const Tensor& a, const Tensor& p, const Tensor& ct) {
+  if (rows_of(a) < columns_of(a))
+    return matrix_transpose(
+        pull_through_inverse(matrix_transpose(a), matrix_transpose(p), matrix_transpose(ct)));
   const Tensor back = matrix_transpose(p), turned = matrix_transpose(ct);
-  const Tensor straight = matmul(matmul(back, ct), back);
-  const Tensor outside_rows = turned - matmul(a, matmul(p, turned));
-  const Tensor outside_columns = turned - matmul(matmul(turned, p), a);
-  return matmul(matmul(outside_rows, p), back) + matmul(back, matmul(p, outside_columns)) -
-         straight;
+  const Tensor y = matmul(p, turned);
+  const Tensor straight = matmul(y, p);  // transposed
+  const Tensor outside_columns = matmul(turned - matmul(a, y), matmul(p, back));
+  const Tensor outside_rows = matmul(back, y - matmul(straight, a));
+  return outside_columns + outside_rows - matrix_transpose(straight);
 }
 
 Tensor push_through_inverse(const Tensor& a, const Tensor& p, const Tensor& da) {
+  if (rows_of(a) < columns_of(a))
+    return matrix_transpose(
+        push_through_inverse(matrix_transpose(a), matrix_transpose(p), matrix_transpose(da)));
   const Tensor back = matrix_transpose(p), turned = matrix_transpose(da);
-  const Tensor straight = matmul(matmul(p, da), p);
-  const Tensor outside_rows = turned - matmul(matmul(turned, a), p);
-  const Tensor outside_columns = turned - matmul(p, matmul(a, turned));
-  return matmul(matmul(p, back), outside_rows) + matmul(matmul(outside_columns, back), p) -
-         straight;
+  const Tensor y = matmul(p, da), y_turned = matrix_transpose(y);
+  const Tensor outside = matmul(matmul(p, back), turned - matmul(matmul(turned, a), p));
+  return outside + matmul(y_turned - matmul(p, matmul(a, y_turned)) - y, p);
 }
 
 Op& pinv_record = pseudo_family.define(
@@ -143,136 +227,271 @@ Op& pinv_record = pseudo_family.define(
      .internal = true,
      .fallible = true});
 
-// ------------------------------------------------------------------------------- least squares
+// ------------------------------------------------------------- singular values and factors with
+// them
 
-// Results are the solution, the rank and the singular values.
-struct LstsqAttrs {
+// Results are the singular values, the rank, and what applies the pseudo-inverse P of that rank: of
+// a matrix of full rank the QR factors of A or A', the taller one, in column-major order, and the
+// scales of its reflectors; of any other P itself. Values and rank have the rule of the first, the
+// factors none: what is computed with them takes the matrix beside them.
+struct FactorAttrs {
   double cutoff;
 
-  static constexpr auto fields() { return std::tuple(field("cutoff", &LstsqAttrs::cutoff)); }
+  static constexpr auto fields() { return std::tuple(field("cutoff", &FactorAttrs::cutoff)); }
 };
 
 template <class T>
-class SolvedLeastSquares {
+class PseudoFactors {
  public:
-  SolvedLeastSquares(Index m, Index n, Index k, T cutoff)
+  PseudoFactors(Index m, Index n, T cutoff)
       : m_(m),
         n_(n),
-        k_(k),
+        k_(std::min(m, n)),
         high_(std::max(m, n)),
-        solve_(m, n, std::max<Index>(k, 1), cutoff),
-        a_(m * n),
-        b_(high_ * std::max<Index>(k, 1)) {}
+        cutoff_(cutoff),
+        factors_(high_, k_, k_),
+        values_('N', k_, k_),
+        inverse_(m, n),
+        r_(static_cast<std::size_t>(k_ * k_)) {}
 
-  Index operator()(const T* a, const T* b, T* x, Index* rank, T* s) {
+  Index operator()(const T* a, T* s, Index* rank, T* factors, T* scales) {
+    std::fill_n(scales, k_, T(0));
+    *rank = 0;
     if (!all_finite(a, m_ * n_)) {
-      fill_nan(x, n_ * k_);
-      fill_nan(s, std::min(m_, n_));
-      *rank = 0;
+      fill_nan(s, k_);
+      fill_nan(factors, m_ * n_);
       return 0;
     }
-    const bool finite = all_finite(b, m_ * k_);
-    copy_turned(a, m_, n_, a_.data(), m_);
-    std::ranges::fill(b_, T(0));
-    if (finite) copy_turned(b, m_, k_, b_.data(), high_);
-    if (const Index info = solve_(a_.data(), b_.data(), s, rank)) return info;
-    for (Index i = 0; i < n_; ++i)
-      for (Index j = 0; j < k_; ++j) x[i * k_ + j] = b_[static_cast<std::size_t>(j * high_ + i)];
-    if (!finite) fill_nan(x, n_ * k_);
-    return 0;
+    if (m_ >= n_)
+      copy_turned(a, m_, n_, factors, m_);
+    else
+      std::copy_n(a, m_ * n_, factors);
+    if (const Index info = factors_.factor(factors, scales)) return info;
+    for (Index j = 0; j < k_; ++j) {
+      std::copy_n(factors + j * high_, j + 1, r_.data() + j * k_);
+      std::fill_n(r_.data() + j * k_ + j + 1, k_ - j - 1, T(0));
+    }
+    if (const Index info = values_(r_.data(), s, nullptr, nullptr)) return info;
+    while (*rank < k_ && s[*rank] > cutoff_ * s[0]) ++*rank;
+    return *rank == k_ ? 0 : inverse_.of_rank(a, *rank, factors);
   }
 
  private:
   Index m_, n_, k_, high_;
-  kernels::LeastSquares<T> solve_;
-  std::vector<T> a_, b_;
+  T cutoff_;
+  kernels::QrFactors<T> factors_;
+  kernels::Svd<T> values_;
+  PseudoInverse<T> inverse_;
+  std::vector<T> r_;
 };
 
-void run_lstsq(const Op& op, std::span<Node* const> out, std::span<Node* const> in,
-               const Attrs* attrs, std::uint32_t) {
+void run_pseudo_factors(const Op& op, std::span<Node* const> out, std::span<Node* const> in,
+                        const Attrs* attrs, std::uint32_t) {
   kernels::need_lapack(op.name);
   for (Node* node : out) allocate_value(node, op.name);
   const auto shape = in[0]->layout.shape();
-  const Index m = shape[shape.size() - 2], n = shape.back();
-  const Index k = in[1]->layout.shape().back(), least = std::min(m, n);
-  const Tensor a = contiguous(in[0]), b = contiguous(in[1]);
-  const double steps = 10.0 * static_cast<double>(m * n) * static_cast<double>(least + k);
-  const double cutoff = attrs_as<LstsqAttrs>(attrs).cutoff;
+  const Index m = shape[shape.size() - 2], n = shape.back(), least = std::min(m, n);
+  const Index count = product(stack_of(shape));
+  if (least == 0) {
+    std::fill_n(data_of<Index>(out[1]), count, Index{0});
+    return;
+  }
+  const Tensor a = contiguous(in[0]);
+  const double steps = 10.0 * static_cast<double>(m * n) * static_cast<double>(least);
+  const double cutoff = attrs_as<FactorAttrs>(attrs).cutoff;
   Failure failure;
   with_floating(in[0]->dtype, [&]<class T>(T) {
-    if (least == 0) {
-      std::fill_n(data_of<T>(out[0]), out[0]->layout.size(), T(0));
-      std::fill_n(data_of<Index>(out[1]), out[1]->layout.size(), Index{0});
-      return;
-    }
-    for_stack(product(stack_of(shape)), steps, [&](Index begin, Index end) {
-      SolvedLeastSquares<T> solve(m, n, k, static_cast<T>(cutoff));
+    for_stack(count, steps, [&](Index begin, Index end) {
+      PseudoFactors<T> factor(m, n, static_cast<T>(cutoff));
       for (Index i = begin; i < end; ++i)
         if (const Index info =
-                solve(data_of<T>(a.node()) + i * m * n, data_of<T>(b.node()) + i * m * k,
-                      data_of<T>(out[0]) + i * n * k, data_of<Index>(out[1]) + i,
-                      data_of<T>(out[2]) + i * least))
+                factor(data_of<T>(a.node()) + i * m * n, data_of<T>(out[0]) + i * least,
+                       data_of<Index>(out[1]) + i, data_of<T>(out[2]) + i * m * n,
+                       data_of<T>(out[3]) + i * least))
           failure.report(i, info);
     });
   });
-  if (failure.any())
-    raise(ErrorKind::linalg, op.name,
-          "the singular values of " + failure.subject(stack_of(shape)) + " did not converge");
+  if (failure.any()) raise_no_values(op, failure, stack_of(shape));
 }
 
-/// Of the rank that the value was found with.
-Tensor inverse_for(const RuleArgs& args) {
-  return apply(pinv_record, {&args.inputs[0], &args.outputs[1]});
-}
-
-std::vector<Tensor> pull_lstsq(const RuleArgs& args, std::span<const Tensor> cts) {
-  const Tensor &a = args.inputs[0], &b = args.inputs[1];
-  Tensor of_a, of_b;
-  if (cts[0].defined()) {
-    const Tensor p = inverse_for(args);
-    of_b = matmul(matrix_transpose(p), cts[0]);
-    if (is_wanted(args, 0)) of_a = pull_through_inverse(a, p, matmul(cts[0], matrix_transpose(b)));
-  }
-  if (cts[2].defined() && is_wanted(args, 0)) {
-    const auto [u, s, vh] = svd(a, false);
-    of_a = plus(of_a, singular_sum(a, cts[2], u, s, vh));
-  }
-  return {of_a, of_b};
-}
-
-std::vector<Tensor> push_lstsq(const RuleArgs& args, std::span<const Tensor> tangents) {
-  const Tensor &a = args.inputs[0], &b = args.inputs[1];
-  const Tensor p = inverse_for(args);
-  Tensor dx, ds;
-  if (tangents[1].defined()) dx = matmul(p, tangents[1]);
-  if (tangents[0].defined()) {
-    dx = plus(dx, matmul(push_through_inverse(a, p, tangents[0]), b));
-    const auto [u, s, vh] = svd(a, false);
-    ds = singular_slope(tangents[0], a, u, s, vh);
-  }
-  return {dx, {}, ds};
-}
-
-Op& lstsq_record = pseudo_family.define(
-    {.name = "lstsq",
+Op& factors_record = pseudo_family.define(
+    {.name = "pseudo_factors",
      .kind = OpKind::custom,
-     .arity = 2,
-     .attrs = attrs_type<LstsqAttrs>(),
-     .pull = pull_lstsq,
-     .push = push_lstsq,
-     .needs = {3 | kSavesOutput, 3 | kSavesOutput, 3 | kSavesOutput},
+     .arity = 1,
+     .attrs = attrs_type<FactorAttrs>(),
+     .pull = [](const RuleArgs& args, std::span<const Tensor> cts) -> std::vector<Tensor> {
+       if (!cts[0].defined()) return {{}};
+       const auto [u, s, vh] = svd(args.inputs[0], false);
+       return {singular_sum(args.inputs[0], cts[0], u, s, vh)};
+     },
+     .push = [](const RuleArgs& args, std::span<const Tensor> tangents) -> std::vector<Tensor> {
+       const auto [u, s, vh] = svd(args.inputs[0], false);
+       return {singular_slope(tangents[0], args.inputs[0], u, s, vh), {}, {}, {}};
+     },
+     .needs = {1, 0, 0},
      .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
        const auto shape = in[0]->layout.shape(), stack = stack_of(shape);
-       const Index m = shape[shape.size() - 2], n = shape.back();
+       const DType dtype = in[0]->dtype;
+       const Dims values = with_axis(stack, std::min(shape[shape.size() - 2], shape.back()));
        return std::vector<ResultSpec>{
-           {in[0]->dtype, with_matrix(stack, n, in[1]->layout.shape().back())},
-           {DType::int64, Dims(stack)},
-           {in[0]->dtype, with_axis(stack, std::min(m, n))}};
+           {dtype, values}, {DType::int64, Dims(stack)}, {dtype, Dims(shape)}, {dtype, values}};
      },
-     .run_all = run_lstsq,
+     .run_all = run_pseudo_factors,
      .batch_all = batch_all_stacked,
      .internal = true,
      .fallible = true});
+
+// ------------------------------------------------------------------------------- least squares
+
+// Inputs are a, b, the rank, the factors and their scales: P b, or P' b.
+struct ShortestAttrs {
+  bool trans;
+
+  static constexpr auto fields() { return std::tuple(field("trans", &ShortestAttrs::trans)); }
+};
+
+template <class T>
+class Shortest {
+ public:
+  /// For k right sides.
+  Shortest(Index m, Index n, Index k, bool trans)
+      : m_(m),
+        n_(n),
+        k_(k),
+        least_(std::min(m, n)),
+        high_(std::max(m, n)),
+        trans_(trans),
+        reflectors_(high_, least_, k),
+        c_(static_cast<std::size_t>(high_ * k)) {}
+
+  void operator()(const T* b, Index rank, const T* factors, const T* scales, T* x) {
+    const Index from = trans_ ? n_ : m_, to = trans_ ? m_ : n_;
+    if (!all_finite(b, from * k_)) return fill_nan(x, to * k_);
+    if (rank < least_) {
+      constexpr DType dtype = sizeof(T) == 4 ? DType::float32 : DType::float64;
+      kernels::matmul(dtype, to, k_, from, factors, trans_ ? 1 : m_, trans_ ? m_ : 1, b, k_, 1, x);
+      return;
+    }
+    // In column-major order the right sides are rows. That of the taller is x' = b' Q R^-T.
+    T* const c = c_.data();
+    std::copy_n(b, from * k_, c);
+    if (trans_ == (m_ < n_)) {
+      reflectors_.apply(false, factors, high_, scales, c);
+      divide(false, factors, c);
+    } else {
+      std::fill_n(c + least_ * k_, (high_ - least_) * k_, T(0));
+      divide(true, factors, c);
+      reflectors_.apply(true, factors, high_, scales, c);
+    }
+    std::copy_n(c, to * k_, x);
+  }
+
+ private:
+  void divide(bool by_r, const T* r, T* c) const {
+    if (k_ == 1)
+      kernels::trsv<T>('U', by_r ? 'T' : 'N', 'N', least_, r, high_, c);
+    else
+      kernels::trsm_right<T>('U', by_r ? 'N' : 'T', 'N', k_, least_, r, high_, c, k_);
+  }
+
+  Index m_, n_, k_, least_, high_;
+  bool trans_;
+  kernels::Reflectors<T> reflectors_;
+  std::vector<T> c_;
+};
+
+void run_shortest(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                  std::uint32_t) {
+  allocate_value(out, op.name);
+  const auto shape = in[0]->layout.shape();
+  const Index m = shape[shape.size() - 2], n = shape.back(), least = std::min(m, n);
+  const Index k = out->layout.shape().back();
+  const bool trans = attrs_as<ShortestAttrs>(attrs).trans;
+  if (out->layout.size() == 0) return;
+  const Tensor b = contiguous(in[1]), ranks = contiguous(in[2]);
+  const Tensor factors = contiguous(in[3]), scales = contiguous(in[4]);
+  const Index from = trans ? n : m, to = trans ? m : n;
+  with_floating(out->dtype, [&]<class T>(T) {
+    if (least == 0) {
+      std::fill_n(data_of<T>(out), out->layout.size(), T(0));
+      return;
+    }
+    for_stack(product(stack_of(shape)), 4.0 * static_cast<double>(m * n * k),
+              [&](Index begin, Index end) {
+                Shortest<T> solve(m, n, k, trans);
+                for (Index i = begin; i < end; ++i)
+                  solve(data_of<T>(b.node()) + i * from * k, data_of<Index>(ranks.node())[i],
+                        data_of<T>(factors.node()) + i * m * n,
+                        data_of<T>(scales.node()) + i * least, data_of<T>(out) + i * to * k);
+              });
+  });
+}
+
+/// P and P' as maps of thin matrices, for the rules of `shortest`: of the matrix that its solution
+/// belongs to, which where `trans` is the transposed one.
+struct PseudoMaps {
+  const RuleArgs& args;
+  bool trans;
+
+  explicit PseudoMaps(const RuleArgs& given)
+      : args(given), trans(attrs_as<ShortestAttrs>(given.attrs).trans) {}
+  Tensor matrix() const { return trans ? matrix_transpose(args.inputs[0]) : args.inputs[0]; }
+  Tensor inverse(const Tensor& x) const { return with(x, trans); }
+  Tensor inverse_transposed(const Tensor& x) const { return with(x, !trans); }
+
+ private:
+  Tensor with(const Tensor& x, bool turned) const {
+    const auto& in = args.inputs;
+    return apply(args.op, {&in[0], &x, &in[2], &in[3], &in[4]}, make_attrs(ShortestAttrs{turned}));
+  }
+};
+
+std::vector<Tensor> pull_shortest(const RuleArgs& args, std::span<const Tensor> cts) {
+  const PseudoMaps p(args);
+  const Tensor of_b = p.inverse_transposed(cts[0]);
+  if (!is_wanted(args, 0)) return {{}, of_b, {}, {}, {}};
+  const Tensor a = p.matrix(), &x = result_of(args);
+  const Tensor left[] = {negative(of_b), args.inputs[1] - matmul(a, x), p.inverse_transposed(x)};
+  const Tensor right[] = {x, p.inverse(of_b), cts[0] - matmul(matrix_transpose(a), of_b)};
+  const Tensor one = concat(p.trans ? right : left, -1), two = concat(p.trans ? left : right, -1);
+  return {matmul(one, matrix_transpose(two)), of_b, {}, {}, {}};
+}
+
+std::vector<Tensor> push_shortest(const RuleArgs& args, std::span<const Tensor> tangents) {
+  const PseudoMaps p(args);
+  if (!tangents[0].defined()) return {p.inverse(tangents[1])};
+  const Tensor a = p.matrix(), &x = result_of(args);
+  const Tensor da = p.trans ? matrix_transpose(tangents[0]) : tangents[0];
+  const Tensor back = matrix_transpose(da);
+  const Tensor residual = args.inputs[1] - matmul(a, x);
+  const Tensor right =
+      plus(p.inverse_transposed(matmul(back, residual)) - matmul(da, x), tangents[1]);
+  const Tensor along = matmul(back, p.inverse_transposed(x));
+  return {p.inverse(right - matmul(a, along)) + along};
+}
+
+constexpr std::uint8_t kAllOfShortest = 0x1f | kSavesOutput;
+
+Op& shortest_record = pseudo_family.define(
+    {.name = "shortest_solution",
+     .kind = OpKind::custom,
+     .arity = 5,
+     .dtypes = DTypeRule::custom,
+     .attrs = attrs_type<ShortestAttrs>(),
+     .pull = pull_shortest,
+     .push = push_shortest,
+     .needs = {kAllOfShortest, kAllOfShortest, kAllOfShortest},
+     .constant_inputs = 4 | 8 | 16,
+     .batch = batch_stacked,
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs* attrs) -> ResultList {
+       const auto shape = in[0]->layout.shape();
+       const bool trans = attrs_as<ShortestAttrs>(attrs).trans;
+       return {in[1]->dtype,
+               with_matrix(stack_of(shape), trans ? shape[shape.size() - 2] : shape.back(),
+                           in[1]->layout.shape().back())};
+     },
+     .run = run_shortest,
+     .internal = true});
 
 }  // namespace
 
@@ -299,14 +518,23 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstsq(const Tensor& left, const Tenso
     raise(ErrorKind::value, op,
           "rcond must be below 1, got " + std::to_string(*rcond) + ": no singular value is left");
   const Dims stack = broadcast_shapes(stack_of(a.shape()), stack_of(b.shape()), op);
-  a = over_stack(a, stack);
-  b = over_stack(b, stack);
   const double cutoff = !rcond ? usual_cutoff(a) : *rcond > 0 ? *rcond : precision_of(a.dtype());
-  Node* const in[] = {a.node(), b.node()};
-  const std::vector<Tensor> out = apply_all(lstsq_record, in, make_attrs(LstsqAttrs{cutoff}));
-  const Tensor residuals = rows_of(a) > columns_of(a) ? sum(square(b - matmul(a, out[0])), -2)
+  Node* const in[] = {a.node()};
+  std::vector<Tensor> f = apply_all(factors_record, in, make_attrs(FactorAttrs{cutoff}));
+  // Factored before they are repeated over the right sides.
+  if (!std::ranges::equal(stack, stack_of(a.shape()))) {
+    const Index least = std::min(rows_of(a), columns_of(a));
+    a = over_stack(a, stack);
+    for (const int i : {0, 3}) f[i] = broadcast_to(f[i], with_axis(stack, least));
+    f[1] = broadcast_to(f[1], stack);
+    f[2] = over_stack(f[2], stack);
+  }
+  b = over_stack(b, stack);
+  const Tensor x = apply(shortest_record, {&a, &b, &f[1], &f[2], &f[3]},
+                         make_attrs(ShortestAttrs{.trans = false}));
+  const Tensor residuals = rows_of(a) > columns_of(a) ? sum(square(b - matmul(a, x)), -2)
                                                       : zeros(with_axis(stack, 0), a.dtype());
-  return {vector ? squeeze(out[0], -1) : out[0], residuals, out[1], out[2]};
+  return {vector ? squeeze(x, -1) : x, residuals, f[1], f[0]};
 }
 
 Tensor matrix_rank(const Tensor& x, const std::optional<Tensor>& rtol) {

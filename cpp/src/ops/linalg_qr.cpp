@@ -26,16 +26,41 @@ struct QrAttrs {
   static constexpr auto fields() { return std::tuple(field("complete", &QrAttrs::complete)); }
 };
 
+/// x = Q R of one matrix, in row-major order.
 template <class T>
-Index factor_one(kernels::QrFactors<T>& factors, Index m, Index n, Index columns, T* work, T* q,
-                 T* r) {
-  const Index info = factors(work, [&](const T* x) {
-    for (Index i = 0; i < columns; ++i)
-      for (Index j = 0; j < n; ++j) r[i * n + j] = j >= i ? x[j * m + i] : T(0);
-  });
-  copy_turned(work, columns, m, q, columns);
-  return info;
-}
+class QrOfOne {
+ public:
+  QrOfOne(Index m, Index n, Index columns)
+      : m_(m),
+        n_(n),
+        columns_(columns),
+        factors_(m, n, columns),
+        reflectors_(m, std::min(m, n), columns),
+        scales_(static_cast<std::size_t>(std::min(m, n))),
+        room_(kernels::workspace<T>(m * std::max(columns, n))) {}
+
+  Index operator()(const T* x, T* q, T* r) {
+    T* const room = room_.get();
+    copy_turned(x, m_, n_, room, m_);
+    if (const Index info = factors_.factor(room, scales_.data())) return info;
+    copy_turned(room, m_, n_, columns_, r, n_);
+    clear_triangle(r, columns_, n_, true);
+    if (columns_ >= kLongReflectors) {
+      reflectors_.form(room, m_, scales_.data(), q);
+      return 0;
+    }
+    const Index info = factors_.form(room, scales_.data());
+    copy_turned(room, columns_, m_, q, columns_);
+    return info;
+  }
+
+ private:
+  Index m_, n_, columns_;
+  kernels::QrFactors<T> factors_;
+  kernels::Reflectors<T> reflectors_;
+  std::vector<T> scales_;
+  kernels::Workspace<T> room_;
+};
 
 void run_qr(const Op& op, std::span<Node* const> out, std::span<Node* const> in, const Attrs*,
             std::uint32_t) {
@@ -58,14 +83,11 @@ void run_qr(const Op& op, std::span<Node* const> out, std::span<Node* const> in,
     const Tensor x = contiguous(in[0]);
     const double work = 2.0 * static_cast<double>(m * n) * static_cast<double>(columns);
     for_stack(count, work, [&](Index begin, Index end) {
-      kernels::QrFactors<T> factors(m, n, columns);
-      std::vector<T> room(static_cast<std::size_t>(m * std::max(columns, n)));
-      for (Index i = begin; i < end; ++i) {
-        copy_turned(data_of<T>(x.node()) + i * m * n, m, n, room.data(), m);
-        if (const Index info = factor_one(factors, m, n, columns, room.data(), q + i * m * columns,
-                                          r + i * columns * n))
+      QrOfOne<T> factor(m, n, columns);
+      for (Index i = begin; i < end; ++i)
+        if (const Index info =
+                factor(data_of<T>(x.node()) + i * m * n, q + i * m * columns, r + i * columns * n))
           failure.report(i, info);
-      }
     });
   });
   if (failure.any())

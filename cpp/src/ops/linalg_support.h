@@ -15,6 +15,7 @@
 #include "graph/apply.h"
 #include "graph/thread_state.h"
 #include "kernels/lapack.h"
+#include "kernels/reflectors.h"
 #include "ops/structural.h"
 
 namespace adjoint::linalg {
@@ -137,6 +138,8 @@ class Failure {
   Index info_ = 0;
 };
 
+/// Order from which on products with reflectors (reflectors.h) are faster than LAPACK's routines.
+constexpr Index kLongReflectors = 128;
 constexpr double kLongMatrixWork = 1 << 20;  // operations above which the host lock is let go
 
 /// Calls body(begin, end) over the matrices of a stack in pieces that depend on shapes alone, maybe
@@ -210,15 +213,29 @@ void factor_lu(T* x, Index n, Index* pivots) {
   for (Index i = 0; i < n; ++i) pivots[i] = i + 1;
 }
 
-/// to[j * leading + i] = from[i * columns + j], tile by tile, as lines of a cache are shared.
+/// to[j * leading + i] = from[i * from_leading + j], tile by tile, as lines of a cache are shared.
 template <class T>
-void copy_turned(const T* from, Index rows, Index columns, T* to, Index leading) {
+void copy_turned(const T* from, Index from_leading, Index rows, Index columns, T* to,
+                 Index leading) {
   constexpr Index kTile = 16;
   for (Index i = 0; i < rows; i += kTile)
     for (Index j = 0; j < columns; j += kTile)
       for (Index r = i; r < std::min(i + kTile, rows); ++r)
         for (Index c = j; c < std::min(j + kTile, columns); ++c)
-          to[c * leading + r] = from[r * columns + c];
+          to[c * leading + r] = from[r * from_leading + c];
+}
+template <class T>
+void copy_turned(const T* from, Index rows, Index columns, T* to, Index leading) {
+  copy_turned(from, columns, rows, columns, to, leading);
+}
+/// Zeros below the diagonal of a row-major matrix, or above it.
+template <class T>
+void clear_triangle(T* x, Index rows, Index columns, bool lower) {
+  for (Index i = 0; i < rows; ++i)
+    if (lower)
+      std::fill_n(x + i * columns, std::min(i, columns), T(0));
+    else if (i + 1 < columns)
+      std::fill_n(x + i * columns + i + 1, columns - i - 1, T(0));
 }
 
 template <class T>
