@@ -22,7 +22,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 struct Routines {
-  void *potrf, *getrf, *gecon, *gemm, *trmm, *trsm, *trsv, *getri, *geqrf, *orgqr, *syevd, *gesdd;
+  void *potrf, *getrf, *gecon, *gemm, *trmm, *trsm, *trsv, *getri, *geqrf, *orgqr, *syevd, *sytrd,
+      *stedc, *gesdd;
   bool wide;
 };
 
@@ -40,7 +41,7 @@ Routines find_routines() {
   };
   return {find("potrf"), find("getrf"), find("gecon"), find("gemm"),  find("trmm"),
           find("trsm"),  find("trsv"),  find("getri"), find("geqrf"), find("orgqr"),
-          find("syevd"), find("gesdd"), library.ilp64};
+          find("syevd"), find("sytrd"), find("stedc"), find("gesdd"), library.ilp64};
 }
 
 template <class T>
@@ -283,6 +284,37 @@ Index SymmetricEigen<T>::operator()(T* a, T* values) {
   return info.info("syevd");
 }
 
+template <class T>
+Tridiagonal<T>::Tridiagonal(Index n) : n_(counted<T>(n)) {
+  // The documented size of stedc, and a block of sytrd's.
+  constexpr Index block = 64;
+  size_ = std::max(n * block, 1 + 4 * n + n * n);
+  integers_ = 3 + 5 * n;
+  counted<T>(std::max(size_, integers_));
+  work_ = workspace<T>(size_);
+  iwork_ = workspace<Index>(integers_);
+}
+
+template <class T>
+Index Tridiagonal<T>::reduce(T* a, T* d, T* e, T* scales) {
+  Written info;
+  const char lower = 'L';
+  const Index lda = ld(n_);
+  call(routines<T>().sytrd, &lower, &n_, a, &lda, d, e, scales, work_.get(), &size_, info.at(),
+       kOne);
+  return info.info("sytrd");
+}
+
+template <class T>
+Index Tridiagonal<T>::solve(T* d, T* e, T* z) {
+  Written info;
+  const char unit = 'I';
+  const Index ldz = ld(n_);
+  call(routines<T>().stedc, &unit, &n_, d, e, z, &ldz, work_.get(), &size_, iwork_.get(),
+       &integers_, info.at(), kOne);
+  return info.info("stedc");
+}
+
 // ---- Singular values ----------------------------------------------------------------------------
 
 template <class T>
@@ -321,6 +353,7 @@ Index Svd<T>::operator()(T* a, T* s, T* u, T* vt) {
   template void trsv<T>(char, char, char, Index, const T*, Index, T*);                           \
   template class Inverse<T>;                                                                     \
   template class QrFactors<T>;                                                                   \
+  template class Tridiagonal<T>;                                                                 \
   template class SymmetricEigen<T>;                                                              \
   template class Svd<T>;
 ADJOINT_INSTANTIATE(float)

@@ -115,6 +115,23 @@ class SymmetricEigen {
   Workspace<Index> iwork_;
 };
 
+/// The steps of the same, for a caller who multiplies by the reflectors itself.
+template <class T>
+class Tridiagonal {
+ public:
+  explicit Tridiagonal(Index n);
+  /// From the lower triangle of A: A = Q T Q'. The reflectors of Q lie below the subdiagonal, their
+  /// ones on it, and there are n - 1 scales; d and e are the diagonal of T and the one beside it.
+  Index reduce(T* a, T* d, T* e, T* scales);
+  /// T = Z diag(d) Z', in ascending order; e is overwritten.
+  Index solve(T* d, T* e, T* z);
+
+ private:
+  Index n_, size_, integers_;
+  Workspace<T> work_;
+  Workspace<Index> iwork_;
+};
+
 /// A = U S V' of m rows and n columns; A is overwritten.
 template <class T>
 class Svd {

@@ -120,6 +120,71 @@ Tensor triangular_solution(const Tensor& a, const Tensor& b, const TriangularFor
   return apply(solve_triangular_record, {&a, &b}, make_attrs(form));
 }
 
+// ------------------------------------------------------------------------- triangular products
+
+// op(A) B of a triangular A, of which the other triangle is not read: half the work of a product of
+// matrices.
+
+void run_triangular_product(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                            std::uint32_t) {
+  kernels::need_lapack(op.name);
+  allocate_value(out, op.name);
+  const auto shape = out->layout.shape();
+  const Index n = shape[shape.size() - 2], k = shape.back();
+  if (out->layout.size() == 0) return;
+  copy_value(in[1], out->data());
+  const MatrixReader reader(in[0]);
+  const auto& form = attrs_as<TriangularForm>(attrs);
+  const bool flipped = reader.is_transposed();
+  const double work = static_cast<double>(n * n) * static_cast<double>(k);
+  with_floating(out->dtype, [&]<class T>(T) {
+    for_stack(product(stack_of(shape)), work, [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i)
+        kernels::trmm_right<T>(form.lower != flipped ? 'U' : 'L', form.trans != flipped ? 'T' : 'N',
+                               k, n, reader.at<T>(i), reader.leading(), data_of<T>(out) + i * n * k,
+                               k);
+    });
+  });
+}
+
+std::vector<Tensor> pull_triangular_product(const RuleArgs& args, std::span<const Tensor> cts) {
+  const auto& form = attrs_as<TriangularForm>(args.attrs);
+  const Tensor &a = args.inputs[0], &b = args.inputs[1];
+  Tensor of_a, of_b;
+  if (is_wanted(args, 0))
+    of_a = triangle_read(
+        form.trans ? matmul(b, matrix_transpose(cts[0])) : matmul(cts[0], matrix_transpose(b)),
+        form);
+  if (is_wanted(args, 1)) of_b = apply(args.op, {&a, &cts[0]}, make_attrs(form.transposed()));
+  return {of_a, of_b};
+}
+
+std::vector<Tensor> push_triangular_product(const RuleArgs& args,
+                                            std::span<const Tensor> tangents) {
+  const auto along = [&](const Tensor& a, const Tensor& b) {
+    return apply(args.op, {&a, &b}, same_attrs(args.attrs));
+  };
+  Tensor out;
+  if (tangents[0].defined()) out = along(tangents[0], args.inputs[1]);
+  if (tangents[1].defined()) out = plus(out, along(args.inputs[0], tangents[1]));
+  return {out};
+}
+
+Op& triangular_product_record = cholesky_family.define(
+    {.name = "triangular_product",
+     .kind = OpKind::custom,
+     .arity = 2,
+     .attrs = attrs_type<TriangularForm>(),
+     .pull = pull_triangular_product,
+     .push = push_triangular_product,
+     .needs = {3, 3, 3},
+     .batch = batch_stacked,
+     .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
+       return {in[1]->dtype, Dims(in[1]->layout.shape())};
+     },
+     .run = run_triangular_product,
+     .internal = true});
+
 // -------------------------------------------------------------------------------------- Cholesky
 
 struct CholeskyAttrs {
@@ -172,7 +237,7 @@ Tensor lower_factor(const RuleArgs& args, const Tensor& x) {
 Tensor vjp_cholesky(const RuleArgs& args, int, const Tensor& given) {
   const Tensor l = lower_factor(args, args.output), ct = lower_factor(args, given);
   const TriangularForm back{.lower = true, .trans = true, .unit = false};
-  const Tensor inner = lower_half(matmul(matrix_transpose(l), ct));
+  const Tensor inner = lower_half(triangular_product(l, ct, true, true));
   const Tensor left = triangular_solution(l, inner, back);
   return symmetric_part(triangular_solution(l, matrix_transpose(left), back));
 }
@@ -182,7 +247,7 @@ Tensor jvp_cholesky(const RuleArgs& args, std::span<const Tensor> tangents) {
   const TriangularForm forth{.lower = true, .trans = false, .unit = false};
   const Tensor left = triangular_solution(l, symmetric_part(tangents[0]), forth);
   const Tensor inner = triangular_solution(l, matrix_transpose(left), forth);
-  return lower_factor(args, matmul(l, lower_half(inner)));
+  return lower_factor(args, triangular_product(l, lower_half(inner), true, false));
 }
 
 Op& cholesky_record = cholesky_family.define({.name = "cholesky",
@@ -198,6 +263,11 @@ Op& cholesky_record = cholesky_family.define({.name = "cholesky",
                                               .fallible = true});
 
 }  // namespace
+
+Tensor triangular_product(const Tensor& a, const Tensor& b, bool lower, bool trans) {
+  return apply(triangular_product_record, {&a, &b},
+               make_attrs(TriangularForm{.lower = lower, .trans = trans, .unit = false}));
+}
 
 // ------------------------------------------------------------------------------------- functions
 

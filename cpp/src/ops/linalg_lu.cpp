@@ -188,6 +188,8 @@ struct InvAttrs {
   static constexpr auto fields() { return std::tuple(field("lenient", &InvAttrs::lenient)); }
 };
 
+constexpr const char* kNoInverse = " is singular: pinv gives a pseudo-inverse";
+
 void run_inv(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
              std::uint32_t) {
   kernels::need_lapack(op.name);
@@ -215,30 +217,77 @@ void run_inv(const Op& op, Node* out, std::span<Node* const> in, const Attrs* at
     });
   });
   if (failure.any())
-    raise(ErrorKind::linalg, op.name,
-          failure.subject(stack_of(shape)) + " is singular: pinv gives a pseudo-inverse");
+    raise(ErrorKind::linalg, op.name, failure.subject(stack_of(shape)) + kNoInverse);
 }
 
-Op& inv_record =
-    lu_family.define({.name = "inv",
-                      .kind = OpKind::custom,
-                      .arity = 1,
-                      .attrs = attrs_type<InvAttrs>(),
-                      .vjp =
-                          [](const RuleArgs& args, int, const Tensor& ct) {
-                            const Tensor back = matrix_transpose(args.output);
-                            return negative(matmul(matmul(back, ct), back));
-                          },
-                      .jvp =
-                          [](const RuleArgs& args, std::span<const Tensor> tangents) {
-                            return negative(matmul(matmul(args.output, tangents[0]), args.output));
-                          },
-                      .needs = {kSavesOutput, 0, 0},
-                      .batch = batch_stacked,
-                      .infer = infer_same,
-                      .run = run_inv,
-                      .internal = true,
-                      .fallible = true});
+Tensor pull_inverse(const Tensor& inverse, const Tensor& ct) {
+  const Tensor back = matrix_transpose(inverse);
+  return negative(matmul(matmul(back, ct), back));
+}
+Tensor push_inverse(const Tensor& inverse, const Tensor& tangent) {
+  return negative(matmul(matmul(inverse, tangent), inverse));
+}
+
+Op& inv_record = lu_family.define(
+    {.name = "inv",
+     .kind = OpKind::custom,
+     .arity = 1,
+     .attrs = attrs_type<InvAttrs>(),
+     .vjp = [](const RuleArgs& args, int,
+               const Tensor& ct) { return pull_inverse(args.output, ct); },
+     .jvp = [](const RuleArgs& args,
+               std::span<const Tensor> tangents) { return push_inverse(args.output, tangents[0]); },
+     .needs = {kSavesOutput, 0, 0},
+     .batch = batch_stacked,
+     .infer = infer_same,
+     .run = run_inv,
+     .internal = true,
+     .fallible = true});
+
+// Inputs are a, its factors and their pivots.
+
+void run_inverse(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
+  allocate_value(out, op.name);
+  const auto shape = out->layout.shape();
+  const Index n = shape.back();
+  if (out->layout.size() == 0) return;
+  copy_value(in[1], out->data());
+  const Tensor pivots = contiguous(in[2]);
+  Failure failure;
+  with_floating(out->dtype, [&]<class T>(T) {
+    for_stack(product(stack_of(shape)), cubic(n), [&](Index begin, Index end) {
+      kernels::Inverse<T> inverse(n);
+      for (Index i = begin; i < end; ++i) {
+        T* const x = data_of<T>(out) + i * n * n;
+        if (has_zero_on_diagonal(x, n, n))
+          failure.report(i, 1);
+        else
+          inverse(x, data_of<Index>(pivots.node()) + i * n);
+      }
+    });
+  });
+  if (failure.any())
+    raise(ErrorKind::linalg, op.name, failure.subject(stack_of(shape)) + kNoInverse);
+}
+
+Op& inverse_record = lu_family.define(
+    {.name = "inverse_of_factors",
+     .kind = OpKind::custom,
+     .arity = 3,
+     .dtypes = DTypeRule::custom,
+     .pull = [](const RuleArgs& args, std::span<const Tensor> cts) -> std::vector<Tensor> {
+       return {pull_inverse(result_of(args), cts[0]), {}, {}};
+     },
+     .push = [](const RuleArgs& args, std::span<const Tensor> tangents) -> std::vector<Tensor> {
+       return {push_inverse(result_of(args), tangents[0])};
+     },
+     .needs = {kSavesOutput, kSavesOutput, kSavesOutput},
+     .constant_inputs = 2 | 4,
+     .batch = batch_stacked,
+     .infer = infer_same,
+     .run = run_inverse,
+     .internal = true,
+     .fallible = true});
 
 // -------------------------------------------------------------------------------------- slogdet
 
@@ -269,8 +318,8 @@ void run_slogdet(const Op& op, std::span<Node* const> out, std::span<Node* const
 
 /// The slope of the logarithm: the transposed inverse.
 Tensor logdet_slope(const RuleArgs& args) {
-  const Tensor& a = args.inputs[0];
-  return solution(a, unit_matrix(a, columns_of(a)), args.inputs[1], args.inputs[2], true);
+  return matrix_transpose(
+      apply(inverse_record, {&args.inputs[0], &args.inputs[1], &args.inputs[2]}));
 }
 
 Op& slogdet_record = lu_family.define(

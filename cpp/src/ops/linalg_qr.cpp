@@ -132,7 +132,8 @@ std::vector<Tensor> pull_qr(const RuleArgs& args, std::span<const Tensor> cts) {
   }
   if (cts[1].defined()) {
     const Tensor given = p.complete() ? rows_from(cts[1], 0, p.n) : cts[1];
-    const Tensor both = matmul(triu(given), matrix_transpose(p.r1));
+    const Tensor both =  // triu(given) R'
+        matrix_transpose(triangular_product(p.r1, matrix_transpose(triu(given)), false, false));
     inner = plus(inner, both - skew_below(both));
   }
   const Tensor q1 = p.complete() ? columns_from(q, 0, p.n) : q;
@@ -146,8 +147,9 @@ std::vector<Tensor> push_qr(const RuleArgs& args, std::span<const Tensor> tangen
   const Tensor top = p.complete() ? rows_from(within, 0, p.n) : within;
   const Tensor lower = tril(top, -1);
   const Tensor turn = lower - matrix_transpose(lower);
-  Tensor dr = triu(matmul(top - turn, p.r1));
-  if (!p.complete()) return {moved - matmul(p.q, top - turn), dr};
+  const Tensor kept = top - turn;  // the upper triangle of a matrix
+  Tensor dr = triu(triangular_product(kept, p.r1, false, false));
+  if (!p.complete()) return {moved - matmul(p.q, kept), dr};
   const Index more = columns_of(p.q) - p.n;
   const Tensor down = rows_from(within, p.n, more);
   const Tensor q1 = columns_from(p.q, 0, p.n), q2 = columns_from(p.q, p.n, more);

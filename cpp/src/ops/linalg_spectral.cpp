@@ -7,6 +7,8 @@
 // none (linalg_sums.cpp).
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -29,17 +31,61 @@ Tensor antisymmetric(const Tensor& x) { return x - matrix_transpose(x); }
 
 // ------------------------------------------------------------------------------- eigenvalues
 
+/// Of matrices of one order: values, and vectors in the place of the matrix, in row-major order.
 template <class T>
-Index eigen_one(kernels::SymmetricEigen<T>& eigen, Index n, T* a, T* values, bool vectors) {
-  if (!triangle_finite(a, n, false)) {
-    fill_nan(values, n);
-    fill_nan(a, n * n);
+class EigenOfOne {
+ public:
+  EigenOfOne(Index n, bool vectors) : n_(n), vectors_(vectors) {}
+
+  Index operator()(T* a, T* values) {
+    if (!triangle_finite(a, n_, false)) {
+      fill_nan(values, n_);
+      fill_nan(a, n_ * n_);
+      return 0;
+    }
+    if (vectors_ && n_ >= kLongReflectors && has_usual_size(a)) return by_reflectors(a, values);
+    if (!whole_) whole_.emplace('U', n_, vectors_);
+    const Index info = (*whole_)(a, values);
+    if (vectors_) transpose_square(a, n_);
+    return info;
+  }
+
+ private:
+  /// Whether nothing over- or underflows that is computed without scaling.
+  bool has_usual_size(const T* a) const {
+    T largest = 0;
+    for (Index i = 0; i < n_; ++i)
+      for (Index j = 0; j <= i; ++j) largest = std::max(largest, std::abs(a[i * n_ + j]));
+    const T least = std::sqrt(std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon());
+    return largest > least && largest < 1 / least;
+  }
+  Index by_reflectors(T* a, T* values) {
+    if (!steps_) {
+      steps_.emplace(n_);
+      reflectors_.emplace(n_ - 1, n_ - 1, n_);
+      reduced_ = kernels::workspace<T>(n_ * n_);
+      turned_ = kernels::workspace<T>(n_ * n_);
+      beside_ = kernels::workspace<T>(n_);
+      scales_ = kernels::workspace<T>(n_);
+    }
+    T* const reduced = reduced_.get();
+    T* const turned = turned_.get();
+    copy_turned(a, n_, n_, reduced, n_);
+    if (const Index info = steps_->reduce(reduced, values, beside_.get(), scales_.get()))
+      return info;
+    if (const Index info = steps_->solve(values, beside_.get(), turned)) return info;
+    copy_turned(turned, n_, n_, a, n_);
+    reflectors_->apply(true, reduced + 1, n_, scales_.get(), a + n_);
     return 0;
   }
-  const Index info = eigen(a, values);
-  if (vectors) transpose_square(a, n);
-  return info;
-}
+
+  Index n_;
+  bool vectors_;
+  std::optional<kernels::SymmetricEigen<T>> whole_;
+  std::optional<kernels::Tridiagonal<T>> steps_;
+  std::optional<kernels::Reflectors<T>> reflectors_;
+  kernels::Workspace<T> reduced_, turned_, beside_, scales_;
+};
 
 /// Eigenvalues into out[0]; vectors into out[1] where there is one.
 void run_eigen(const Op& op, std::span<Node* const> out, std::span<Node* const> in, const Attrs*,
@@ -57,10 +103,9 @@ void run_eigen(const Op& op, std::span<Node* const> out, std::span<Node* const> 
   Failure failure;
   with_floating(a->dtype, [&]<class T>(T) {
     for_stack(product(stack_of(shape)), order_cubed(n, n), [&](Index begin, Index end) {
-      kernels::SymmetricEigen<T> eigen('U', n, vectors);
+      EigenOfOne<T> eigen(n, vectors);
       for (Index i = begin; i < end; ++i)
-        if (const Index info =
-                eigen_one(eigen, n, data_of<T>(a) + i * n * n, data_of<T>(out[0]) + i * n, vectors))
+        if (const Index info = eigen(data_of<T>(a) + i * n * n, data_of<T>(out[0]) + i * n))
           failure.report(i, info);
     });
   });

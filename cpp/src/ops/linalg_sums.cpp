@@ -90,6 +90,23 @@ Tensor bent(const Tensor& x, const Tensor& x_rounding, const Tensor& y, const Te
   return sum(mul0(without_rounding(x, x_rounding, q) * without_rounding(y, y_rounding, q), q), -2);
 }
 
+/// scaled v' where that is symmetric, of n rows and k columns: the lower part in strips, a little
+/// more than half of the product, and its mirror image.
+template <class T>
+void symmetric_product(Index n, Index k, const T* scaled, const T* v, T* out) {
+  constexpr Index kStrip = 64;
+  parallel_for((n + kStrip - 1) / kStrip, 1, [&](Index begin, Index end) {
+    for (Index i = begin * kStrip; i < std::min(end * kStrip, n); i += kStrip) {
+      const Index rows = std::min(kStrip, n - i);  // in column-major order they are columns
+      kernels::gemm<T>('T', 'N', i + rows, rows, k, 1, v, k, scaled + i * k, k, 0, out + i * n, n);
+    }
+  });
+  for (Index i = 0; i < n; i += kStrip)
+    for (Index j = 0; j <= i; j += kStrip)
+      for (Index r = i; r < std::min(i + kStrip, n); ++r)
+        for (Index c = j; c < std::min(j + kStrip, r); ++c) out[c * n + r] = out[r * n + c];
+}
+
 /// left diag(c) right for each matrix, where right is given, or is the transpose of left.
 void run_sum(const Op& op, Node* out, Node* given_left, Node* given_c, Node* given_right) {
   allocate_value(out, op.name);
@@ -100,16 +117,18 @@ void run_sum(const Op& op, Node* out, Node* given_left, Node* given_c, Node* giv
   const double work = 2.0 * static_cast<double>(m * n) * static_cast<double>(k);
   with_floating(out->dtype, [&]<class T>(T) {
     for_stack(product(stack_of(shape)), work, [&](Index begin, Index end) {
-      std::vector<T> scaled(static_cast<std::size_t>(m * k));
+      const auto scaled = kernels::workspace<T>(m * k);
       for (Index i = begin; i < end; ++i) {
         const T* const x = data_of<T>(left.node()) + i * m * k;
         const T* const factors = data_of<T>(c.node()) + i * k;
         for (Index r = 0; r < m; ++r)
-          for (Index j = 0; j < k; ++j)
-            scaled[static_cast<std::size_t>(r * k + j)] = x[r * k + j] * factors[j];
-        kernels::matmul(out->dtype, m, n, k, scaled.data(), k, 1,
-                        data_of<T>(right.node()) + i * k * n, given_right ? n : 1,
-                        given_right ? 1 : k, data_of<T>(out) + i * m * n);
+          for (Index j = 0; j < k; ++j) scaled[r * k + j] = x[r * k + j] * factors[j];
+        if (!given_right && n >= kLongReflectors)
+          symmetric_product(n, k, scaled.get(), x, data_of<T>(out) + i * m * n);
+        else
+          kernels::matmul(out->dtype, m, n, k, scaled.get(), k, 1,
+                          data_of<T>(right.node()) + i * k * n, given_right ? n : 1,
+                          given_right ? 1 : k, data_of<T>(out) + i * m * n);
       }
     });
   });

@@ -96,6 +96,9 @@ inline Tensor plus(const Tensor& a, const Tensor& b) {
   return !a.defined() ? b : !b.defined() ? a : add(a, b);
 }
 
+/// op(a) b of triangular a: of its lower triangle or the upper one; the other is not read.
+Tensor triangular_product(const Tensor& a, const Tensor& b, bool lower, bool trans);
+
 /// 1 / (x_j - x_i), infinite where the two are equal within the precision of the largest; 0 on the
 /// diagonal.
 Tensor reciprocal_gaps(const Tensor& x);
