@@ -76,7 +76,7 @@ TEST_CASE("linalg: without a LAPACK the error says what to install") {
 }
 
 TEST_CASE("linalg: room is counted in 64 bits") {
-  // By hand, from the documentation of dsyevd, dgesdd and dgelsd.
+  // By hand, from the documentation of dsyevd and dgesdd.
   CHECK(kernels::eigen_work(1, true).numbers == 1);
   CHECK(kernels::eigen_work(100, false).numbers == 201);
   CHECK(kernels::eigen_work(33000, true).numbers == 2178198001);
@@ -85,9 +85,6 @@ TEST_CASE("linalg: room is counted in 64 bits") {
   CHECK(kernels::svd_work('S', 40000, 40000).numbers == 6400280000);
   CHECK(kernels::svd_work('A', 10, 200).numbers == 660);
   CHECK(kernels::svd_work('A', 10, 200).integers == 80);
-  CHECK(kernels::least_squares_work(10, 20, 3).numbers == 120 + 500 + 30 + 676);
-  CHECK(kernels::least_squares_work(104, 300, 2).numbers == 1248 + 5200 + 2496 + 208 + 676);
-  CHECK(kernels::least_squares_work(104, 300, 2).integers == 936 + 1144);
   if (!kernels::has_lapack() || kernels::lapack_library()->ilp64) return;
   // A routine of 32 bits would answer with a size that has wrapped around.
   const auto refused = [](auto make) {
