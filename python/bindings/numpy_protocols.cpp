@@ -48,11 +48,6 @@ PyObject* array_function(PyObject*, PyObject* const* args, Py_ssize_t nargs,
   });
 }
 
-template <class F>
-PyCFunction method(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
-}
-
 PyMethodDef numpy_methods[] = {
     {"__array_ufunc__", method(array_ufunc), METH_FASTCALL | METH_KEYWORDS,
      "__array_ufunc__($self, ufunc, method, /, *inputs, **options)\n--\n\n"

@@ -43,6 +43,12 @@ inline bool is_tensor(PyObject* o) noexcept {
 }
 inline PyTensor* as_tensor(PyObject* o) noexcept { return reinterpret_cast<PyTensor*>(o); }
 
+/// A function of any of CPython's signatures, as its tables of methods have it.
+template <class F>
+PyCFunction method(F* f) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
+}
+
 /// A value of a transform was about to leave it unnoticed. Becomes the Python exception
 /// TracedValueError, which is both a TypeError and a RuntimeError.
 class TracedValue : public Error {

@@ -438,10 +438,6 @@ PyObject* deepcopy_method(PyObject* self, PyObject* memo) noexcept {
   });
 }
 
-template <class F>
-PyCFunction method(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
-}
 constexpr int kKeywords = METH_VARARGS | METH_KEYWORDS;
 
 }  // namespace

@@ -12,7 +12,6 @@ namespace adjoint {
 namespace {
 
 using Index = Graph::Index;
-constexpr Index kNone = ~Index{0};
 
 /// A trace in which a graph is replayed under its own lines of the program.
 class Replay {
@@ -194,7 +193,7 @@ class Cut {
   }
 
   void make_forward(Graph& to, std::span<const Index> kept) const {
-    std::vector<Index> at(joint_.size(), kNone);
+    std::vector<Index> at(joint_.size(), Graph::kNone);
     std::vector<Index> wanted(values_.begin(), values_.end());
     for (const Index i : kept)
       if (!is_input(i)) wanted.push_back(i);
@@ -210,17 +209,17 @@ class Cut {
   }
 
   void make_backward(Graph& to, std::span<const Index> kept) const {
-    std::vector<Index> at(joint_.size(), kNone);
+    std::vector<Index> at(joint_.size(), Graph::kNone);
     for (const Index i : kept) at[i] = to.add_input(joint_[i].dtype, joint_[i].shape);
     for (const Index i : joint_.inputs())
       if (late_[i]) at[i] = to.add_input(joint_[i].dtype, joint_[i].shape);
     std::vector<bool> needed(joint_.size(), false);
     for (const Index o : cotangents_) needed[o] = true;
     for (Index i = static_cast<Index>(joint_.size()); i-- > 0;)
-      if (needed[i] && at[i] == kNone)
+      if (needed[i] && at[i] == Graph::kNone)
         for (const Index in : joint_.inputs_of(i)) needed[in] = true;
     for (Index i = 0; i < joint_.size(); ++i)
-      if (needed[i] && at[i] == kNone) at[i] = copy(to, at, i);
+      if (needed[i] && at[i] == Graph::kNone) at[i] = copy(to, at, i);
     for (const Index o : cotangents_) to.add_output(at[o]);
   }
 

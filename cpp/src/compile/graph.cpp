@@ -14,8 +14,6 @@ namespace adjoint {
 
 namespace {
 
-constexpr Graph::Index kNone = ~Graph::Index{0};
-
 std::size_t mix(std::size_t h, std::size_t v) {
   h ^= v + 0x9e3779b97f4a7c15ull + (h << 6) + (h >> 2);
   h *= 0xff51afd7ed558ccdull;

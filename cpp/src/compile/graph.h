@@ -19,6 +19,7 @@ namespace adjoint {
 class Graph {
  public:
   using Index = std::uint32_t;
+  static constexpr Index kNone = ~Index{0};  // no entry
   enum class Kind : std::uint8_t { input, constant, apply };
 
   struct Entry {

@@ -15,13 +15,12 @@ using Index = Graph::Index;
 using Entry = Graph::Entry;
 using Step = Partition::Step;
 
-constexpr std::uint32_t kNone = Partition::kNone;
 class Partitioner {
  public:
   explicit Partitioner(const Graph& graph)
       : graph_(graph),
         stage_(graph.size(), 0),
-        cluster_(graph.size(), kNone),
+        cluster_(graph.size(), Partition::kNone),
         parted_(graph.size(), Parted::no) {}
   Partition run();
 
@@ -43,7 +42,7 @@ class Partitioner {
   void place_scalar(Index i, std::uint32_t latest);
   std::uint32_t open(Index i, Step::Kind kind, std::uint32_t stage, GroupSpace space);
   bool in_scalars(Index i) {
-    return cluster_[i] != kNone && clusters_[cluster_[i]].kind == Step::Kind::scalars;
+    return cluster_[i] != Partition::kNone && clusters_[cluster_[i]].kind == Step::Kind::scalars;
   }
   void collect(Partition& out, const std::vector<bool>& live);
   void mark_crossings(Partition& out, const std::vector<bool>& live);
@@ -158,12 +157,12 @@ std::uint32_t Partitioner::open(Index i, Step::Kind kind, std::uint32_t stage, G
 void Partitioner::place_scalar(Index i, std::uint32_t latest) {
   std::uint32_t stage = latest;
   for (const Index in : graph_.inputs_of(i))
-    if (cluster_[in] != kNone && stage_[in] == stage && !in_scalars(in)) {
+    if (cluster_[in] != Partition::kNone && stage_[in] == stage && !in_scalars(in)) {
       ++stage;
       break;
     }
-  if (scalars_at_.size() <= stage) scalars_at_.resize(stage + 1, kNone);
-  if (scalars_at_[stage] == kNone) {
+  if (scalars_at_.size() <= stage) scalars_at_.resize(stage + 1, Partition::kNone);
+  if (scalars_at_[stage] == Partition::kNone) {
     scalars_at_[stage] = open(i, Step::Kind::scalars, stage, {});
     return;
   }
@@ -192,11 +191,11 @@ void Partitioner::place(Index i) {
 
 /// Roots become steps.
 void Partitioner::collect(Partition& out, const std::vector<bool>& live) {
-  std::vector<std::uint32_t> number(clusters_.size(), kNone);
+  std::vector<std::uint32_t> number(clusters_.size(), Partition::kNone);
   for (Index i = 0; i < graph_.size(); ++i) {
-    if (!live[i] || cluster_[i] == kNone) continue;
+    if (!live[i] || cluster_[i] == Partition::kNone) continue;
     const std::uint32_t c = find(cluster_[i]);
-    if (number[c] == kNone) {
+    if (number[c] == Partition::kNone) {
       number[c] = static_cast<std::uint32_t>(out.steps.size());
       const Cluster& cluster = clusters_[c];
       Step& step = out.steps.emplace_back();
@@ -214,7 +213,7 @@ void Partitioner::collect(Partition& out, const std::vector<bool>& live) {
 void Partitioner::mark_crossings(Partition& out, const std::vector<bool>& live) {
   for (const Index o : graph_.outputs()) out.crosses[o] = true;
   for (auto i = static_cast<Index>(graph_.size()); i-- > 0;) {
-    if (!live[i] || out.step_of[i] == kNone) continue;
+    if (!live[i] || out.step_of[i] == Partition::kNone) continue;
     const std::uint32_t own = out.step_of[i];
     for (const Index in : graph_.inputs_of(i))
       if (out.step_of[in] != own) out.crosses[in] = true;
@@ -244,7 +243,7 @@ void Partitioner::order(Partition& out) {
   }
   out.steps = std::move(sorted);
   for (std::uint32_t& s : out.step_of)
-    if (s != kNone) s = to[s];
+    if (s != Partition::kNone) s = to[s];
 }
 
 Partition Partitioner::run() {
@@ -252,7 +251,7 @@ Partition Partitioner::run() {
   for (Index i = 0; i < graph_.size(); ++i)
     if (live[i] && graph_[i].kind == Graph::Kind::apply) place(i);
   Partition out;
-  out.step_of.assign(graph_.size(), kNone);
+  out.step_of.assign(graph_.size(), Partition::kNone);
   out.crosses.assign(graph_.size(), false);
   collect(out, live);
   mark_crossings(out, live);

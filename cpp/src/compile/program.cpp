@@ -14,7 +14,7 @@ namespace adjoint {
 
 namespace {
 
-constexpr double kLongWork = 1 << 16;  // adds, above which the host lock is let go
+constexpr double kLongProgram = 1 << 16;  // adds, above which the host lock is let go
 constexpr std::size_t kStackArena = 2048;
 
 }  // namespace
@@ -191,7 +191,7 @@ std::string CompiledProgram::place_of(const Instruction& at) const {
 }
 
 void CompiledProgram::run_steps(Frame& frame) const {
-  const bool is_long = plan_.work >= kLongWork;
+  const bool is_long = plan_.work >= kLongProgram;
   for (const Instruction& at : plan_.instructions) {
     if (is_long) check_interrupt();
     try {
@@ -216,12 +216,12 @@ void CompiledProgram::execute(std::span<Node* const> inputs, std::span<Node*> ou
     retain_handle(c.value.node());
     frame.put(c.place, c.value.node());
   }
-  if (plain_ && plan_.work < kLongWork) {
+  if (plain_ && plan_.work < kLongProgram) {
     run_steps(frame);
   } else {
     const RecordingScope unrecorded(false);
     const DeferralScope undeferred(false);
-    if (plan_.work < kLongWork) {
+    if (plan_.work < kLongProgram) {
       run_steps(frame);
     } else {
       const WithoutHostLock unlocked;

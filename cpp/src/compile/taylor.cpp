@@ -21,7 +21,6 @@ namespace adjoint {
 namespace {
 
 using Index = Graph::Index;
-constexpr Index kNone = ~Index{0};
 
 void accumulate(Tensor& sum, Tensor part) {
   if (!part.defined()) return;
@@ -130,7 +129,7 @@ class Series {
     if (op.push) {
       const std::vector<Index> slopes = slopes_of(i);
       for (std::size_t n = 0; n < count; ++n)
-        if (slopes[n] != kNone)
+        if (slopes[n] != Graph::kNone)
           out[n] = scaled(coefficient(slopes[n], k - 1), 1.0 / static_cast<double>(k));
       return out;
     }
@@ -153,7 +152,7 @@ class Series {
     if (op.multilinear) return convolved(i, k);
     if (!is_linear(i)) {
       const Index slope = slope_of(i);
-      if (slope == kNone) return {};
+      if (slope == Graph::kNone) return {};
       return scaled(coefficient(slope, k - 1), 1.0 / static_cast<double>(k));
     }
     const std::vector<Tensor> tangents = inputs_at(i, k);
@@ -224,7 +223,7 @@ class Series {
     const RuleArgs args = traced_args(i, inputs, output);
     const ServedScope served(trace_.serial());
     const Tensor slope = output_tangent(args, velocities_of(i));
-    const Index found = slope.defined() ? trace_.index(slope) : kNone;
+    const Index found = slope.defined() ? trace_.index(slope) : Graph::kNone;
     slopes_[i] = {found};
     return found;
   }
@@ -240,7 +239,7 @@ class Series {
     const ServedScope served(trace_.serial());
     std::vector<Index> found;
     for (const Tensor& slope : output_tangents(args, velocities_of(i)))
-      found.push_back(slope.defined() ? trace_.index(slope) : kNone);
+      found.push_back(slope.defined() ? trace_.index(slope) : Graph::kNone);
     return slopes_[i] = std::move(found);
   }
 

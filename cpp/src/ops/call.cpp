@@ -16,10 +16,10 @@ struct CallAttrs {
 
 const Callee& callee_of(const Attrs* attrs) { return *attrs_as<CallAttrs>(attrs).callee; }
 
-Family family;
+Family call_family;
 
 // Sweeps and graphs know what a part is; it is applied as an operation nowhere but in programs.
-[[maybe_unused]] Op& part_record = family.define(
+[[maybe_unused]] Op& part_record = call_family.define(
     {.name = "part",
      .signature = "(results, index, /)",
      .doc = "One of several results.",
@@ -39,7 +39,7 @@ Family family;
      .internal = true,
      .part = true});
 
-Op& call_record = family.define(
+Op& call_record = call_family.define(
     {.name = "call",
      .signature = "(*inputs)",
      .doc = "The results of a function.",
@@ -69,6 +69,6 @@ std::vector<Tensor> call(const IntrusivePtr<const Callee>& callee, std::span<con
   return apply_all(call_record, nodes, make_attrs(CallAttrs{callee}));
 }
 
-void register_call_ops() { family.register_all(); }
+void register_call_ops() { call_family.register_all(); }
 
 }  // namespace adjoint

@@ -14,7 +14,7 @@ namespace adjoint {
 
 namespace {
 
-Family family;
+Family creation_family;
 
 template <class T>
 struct ArangeAttrs {
@@ -196,12 +196,12 @@ void run_eye(const Op&, Node* out, std::span<Node* const>, const Attrs* attrs, s
 
 template <class A>
 Op& define_made(const char* name, decltype(Op::run) run) {
-  return family.define({.name = name,
-                        .kind = OpKind::structural,
-                        .arity = 0,
-                        .attrs = attrs_type<A>(),
-                        .infer = infer_made<A>,
-                        .run = run});
+  return creation_family.define({.name = name,
+                                 .kind = OpKind::structural,
+                                 .arity = 0,
+                                 .attrs = attrs_type<A>(),
+                                 .infer = infer_made<A>,
+                                 .run = run});
 }
 
 Op& zeros_record = define_made<ArrayAttrs>("zeros", run_zeros);
@@ -302,7 +302,7 @@ constexpr const char* kLike = "(x, /, *, dtype=None, device=None)";
 }  // namespace
 
 void register_creation_ops() {
-  family.register_all();
+  creation_family.register_all();
   register_functions({
       {.name = "zeros",
        .signature = kOfShape,

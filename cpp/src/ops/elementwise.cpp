@@ -12,7 +12,7 @@ namespace adjoint {
 
 namespace {
 
-Family family;
+Family elementwise_family;
 
 Partial one() { return {.kind = Partial::one}; }
 Partial minus_one() { return {.kind = Partial::minus_one}; }
@@ -30,21 +30,22 @@ constexpr std::uint8_t kY = kSavesOutput;
 
 // A unary record and its function. `partial` is an expression in x (the input) and y (the output);
 // `saves` says which of the two it reads.
-#define ADJOINT_UNARY_RECORD(fn, rule, saves, text, lo, hi, face, ...)                          \
-  static Op& fn##_record = family.define({.name = #fn,                                          \
-                                          .signature = "(x, /)",                                \
-                                          .doc = text,                                          \
-                                          .kind = OpKind::elementwise,                          \
-                                          .arity = 1,                                           \
-                                          .dtypes = DTypeRule::rule,                            \
-                                          .partial = [](const RuleArgs& args, int) -> Partial { \
-                                            [[maybe_unused]] const Tensor& x = args.inputs[0];  \
-                                            [[maybe_unused]] const Tensor& y = args.output;     \
-                                            return __VA_ARGS__;                                 \
-                                          },                                                    \
-                                          .needs = {saves, 0, 0},                               \
-                                          face,                                                 \
-                                          .domain = {lo, hi}});                                 \
+#define ADJOINT_UNARY_RECORD(fn, rule, saves, text, lo, hi, face, ...)                 \
+  static Op& fn##_record =                                                             \
+      elementwise_family.define({.name = #fn,                                          \
+                                 .signature = "(x, /)",                                \
+                                 .doc = text,                                          \
+                                 .kind = OpKind::elementwise,                          \
+                                 .arity = 1,                                           \
+                                 .dtypes = DTypeRule::rule,                            \
+                                 .partial = [](const RuleArgs& args, int) -> Partial { \
+                                   [[maybe_unused]] const Tensor& x = args.inputs[0];  \
+                                   [[maybe_unused]] const Tensor& y = args.output;     \
+                                   return __VA_ARGS__;                                 \
+                                 },                                                    \
+                                 .needs = {saves, 0, 0},                               \
+                                 face,                                                 \
+                                 .domain = {lo, hi}});                                 \
   Tensor fn(const Tensor& x) { return apply(fn##_record, {&x}); }
 #define ADJOINT_UNARY(fn, rule, saves, text, lo, hi, ...) \
   ADJOINT_UNARY_RECORD(fn, rule, saves, text, lo, hi, .method = true, __VA_ARGS__)
@@ -59,24 +60,25 @@ ADJOINT_SLOPE(gaussian, kX | kY, "exp(-x**2).", -2, 2, value(-2.0 * mul0(x, y)))
 
 // The same of a function whose value is at hand: `partial` is that in x, an expression in x, the
 // function's value f and the result y. f follows x, and adds nothing.
-#define ADJOINT_SLOPE_OF(fn, saves, text, lo, hi, ...)                                            \
-  static Op& fn##_record = family.define({.name = #fn,                                            \
-                                          .signature = "(x, y, /)",                               \
-                                          .doc = text,                                            \
-                                          .kind = OpKind::elementwise,                            \
-                                          .arity = 2,                                             \
-                                          .dtypes = DTypeRule::floating,                          \
-                                          .partial = [](const RuleArgs& args, int i) -> Partial { \
-                                            [[maybe_unused]] const Tensor& x = args.inputs[0];    \
-                                            [[maybe_unused]] const Tensor& f = args.inputs[1];    \
-                                            const Tensor& y = args.output;                        \
-                                            if (i == 1) return zero();                            \
-                                            return __VA_ARGS__;                                   \
-                                          },                                                      \
-                                          .needs = {saves, 0, 0},                                 \
-                                          .constant_inputs = 2,                                   \
-                                          .internal = true,                                       \
-                                          .domain = {lo, hi}});                                   \
+#define ADJOINT_SLOPE_OF(fn, saves, text, lo, hi, ...)                                   \
+  static Op& fn##_record =                                                               \
+      elementwise_family.define({.name = #fn,                                            \
+                                 .signature = "(x, y, /)",                               \
+                                 .doc = text,                                            \
+                                 .kind = OpKind::elementwise,                            \
+                                 .arity = 2,                                             \
+                                 .dtypes = DTypeRule::floating,                          \
+                                 .partial = [](const RuleArgs& args, int i) -> Partial { \
+                                   [[maybe_unused]] const Tensor& x = args.inputs[0];    \
+                                   [[maybe_unused]] const Tensor& f = args.inputs[1];    \
+                                   const Tensor& y = args.output;                        \
+                                   if (i == 1) return zero();                            \
+                                   return __VA_ARGS__;                                   \
+                                 },                                                      \
+                                 .needs = {saves, 0, 0},                                 \
+                                 .constant_inputs = 2,                                   \
+                                 .internal = true,                                       \
+                                 .domain = {lo, hi}});                                   \
   static Tensor fn(const Tensor& x, const Tensor& f) { return apply(fn##_record, {&x, &f}); }
 ADJOINT_SLOPE_OF(tanh_slope, 2 | kY, "The derivative of tanh at x, where its value is y.", -2, 2,
                  value(-2.0 * f * y))
@@ -117,7 +119,7 @@ ADJOINT_UNARY(erf, floating, kX, "Error function.", -2, 2,
 ADJOINT_UNARY(erfc, floating, kX, "1 - erf(x), exact in the tail.", -2, 2,
               value(gaussian(x) * (-2 * std::numbers::inv_sqrtpi)))
 
-static Op& polygamma_record = family.define(
+static Op& polygamma_record = elementwise_family.define(
     {.name = "polygamma",
      .signature = "(n, x, /)",
      .doc = "Derivative of order n of digamma, for whole n from 0 to 170 (nan for any other).\n\n"
@@ -145,7 +147,7 @@ ADJOINT_UNARY(square, numeric, kX, "x * x.", -2, 2, value(x + x))
 static Tensor reciprocal_change(const RuleArgs& args, const Tensor& change) {
   return -mul0(mul0(change, args.output), args.output);
 }
-static Op& reciprocal_record = family.define(
+static Op& reciprocal_record = elementwise_family.define(
     {.name = "reciprocal",
      .signature = "(x, /)",
      .doc = "1 / x.",
@@ -189,15 +191,15 @@ ADJOINT_UNARY(gelu, floating, kX,
 #undef ADJOINT_UNARY
 #undef ADJOINT_UNARY_RECORD
 
-#define ADJOINT_STEP(fn, rule, text)                                   \
-  static Op& fn##_record = family.define({.name = #fn,                 \
-                                          .signature = "(x, /)",       \
-                                          .doc = text,                 \
-                                          .kind = OpKind::elementwise, \
-                                          .arity = 1,                  \
-                                          .dtypes = DTypeRule::rule,   \
-                                          .partial = no_slope,         \
-                                          .method = true});            \
+#define ADJOINT_STEP(fn, rule, text)                                               \
+  static Op& fn##_record = elementwise_family.define({.name = #fn,                 \
+                                                      .signature = "(x, /)",       \
+                                                      .doc = text,                 \
+                                                      .kind = OpKind::elementwise, \
+                                                      .arity = 1,                  \
+                                                      .dtypes = DTypeRule::rule,   \
+                                                      .partial = no_slope,         \
+                                                      .method = true});            \
   Tensor fn(const Tensor& x) { return apply(fn##_record, {&x}); }
 ADJOINT_STEP(sign, numeric, "-1, 0 or 1; nan stays nan.")
 ADJOINT_STEP(floor, same, "Largest integer not above x.")
@@ -206,44 +208,46 @@ ADJOINT_STEP(trunc, same, "x without its fraction.")
 ADJOINT_STEP(round, same, "Nearest integer, ties to even.")
 #undef ADJOINT_STEP
 
-static Op& binade_record =
-    family.define({.name = "binade",
-                   .signature = "(x, /)",
-                   .doc = "The power of two at or below |x|; 1 where that is not finite.",
-                   .kind = OpKind::elementwise,
-                   .arity = 1,
-                   .dtypes = DTypeRule::floating,
-                   .partial = no_slope,
-                   .internal = true});
+static Op& binade_record = elementwise_family.define(
+    {.name = "binade",
+     .signature = "(x, /)",
+     .doc = "The power of two at or below |x|; 1 where that is not finite.",
+     .kind = OpKind::elementwise,
+     .arity = 1,
+     .dtypes = DTypeRule::floating,
+     .partial = no_slope,
+     .internal = true});
 Tensor binade(const Tensor& x) { return apply(binade_record, {&x}); }
 
-static Op& positive_record = family.define({.name = "positive",
-                                            .signature = "(x, /)",
-                                            .doc = "x itself.",
-                                            .kind = OpKind::elementwise,
-                                            .arity = 1,
-                                            .partial = [](const RuleArgs&, int) { return one(); },
-                                            .kernel = "copy"});
+static Op& positive_record =
+    elementwise_family.define({.name = "positive",
+                               .signature = "(x, /)",
+                               .doc = "x itself.",
+                               .kind = OpKind::elementwise,
+                               .arity = 1,
+                               .partial = [](const RuleArgs&, int) { return one(); },
+                               .kernel = "copy"});
 Tensor positive(const Tensor& x) { return apply(positive_record, {&x}); }
 
 // A binary record. `partial_a` and `partial_b` are expressions in a, b and y; the masks say which
 // of a (1), b (2) and y (kSavesOutput) each reads.
-#define ADJOINT_BINARY(fn, rule, saves_a, saves_b, text, lo, hi, partial_a, partial_b)            \
-  static Op& fn##_record = family.define({.name = #fn,                                            \
-                                          .signature = "(x1, x2, /)",                             \
-                                          .doc = text,                                            \
-                                          .kind = OpKind::elementwise,                            \
-                                          .arity = 2,                                             \
-                                          .dtypes = DTypeRule::rule,                              \
-                                          .partial = [](const RuleArgs& args, int i) -> Partial { \
-                                            [[maybe_unused]] const Tensor& a = args.inputs[0];    \
-                                            [[maybe_unused]] const Tensor& b = args.inputs[1];    \
-                                            [[maybe_unused]] const Tensor& y = args.output;       \
-                                            if (i == 0) return partial_a;                         \
-                                            return partial_b;                                     \
-                                          },                                                      \
-                                          .needs = {saves_a, saves_b, 0},                         \
-                                          .domain = {lo, hi}});                                   \
+#define ADJOINT_BINARY(fn, rule, saves_a, saves_b, text, lo, hi, partial_a, partial_b)   \
+  static Op& fn##_record =                                                               \
+      elementwise_family.define({.name = #fn,                                            \
+                                 .signature = "(x1, x2, /)",                             \
+                                 .doc = text,                                            \
+                                 .kind = OpKind::elementwise,                            \
+                                 .arity = 2,                                             \
+                                 .dtypes = DTypeRule::rule,                              \
+                                 .partial = [](const RuleArgs& args, int i) -> Partial { \
+                                   [[maybe_unused]] const Tensor& a = args.inputs[0];    \
+                                   [[maybe_unused]] const Tensor& b = args.inputs[1];    \
+                                   [[maybe_unused]] const Tensor& y = args.output;       \
+                                   if (i == 0) return partial_a;                         \
+                                   return partial_b;                                     \
+                                 },                                                      \
+                                 .needs = {saves_a, saves_b, 0},                         \
+                                 .domain = {lo, hi}});                                   \
   Tensor fn(const Tensor& a, const Tensor& b) { return apply(fn##_record, {&a, &b}); }
 
 ADJOINT_BINARY(add, same, 0, 0, "x1 + x2.", -2, 2, one(), one())
@@ -270,23 +274,23 @@ Tensor angle_slope(const Tensor& a, const Tensor& b) {
   return hypot_slope(a, b) / where(equal(h, scalar_like(h, 0)), scalar_like(h, 1), h);
 }
 
-Op& hypot_slope_record =
-    family.define({.name = "hypot_slope",
-                   .signature = "(x1, x2, /)",
-                   .doc = "x1 / hypot(x1, x2), the derivative of hypot in x1; 0 at the origin.",
-                   .kind = OpKind::elementwise,
-                   .arity = 2,
-                   .dtypes = DTypeRule::floating,
-                   .partial = [](const RuleArgs& args, int i) -> Partial {
-                     const Tensor& a = args.inputs[0];
-                     const Tensor& b = args.inputs[1];
-                     // b*b / hypot(a, b)**3 and -a*b / hypot(a, b)**3
-                     const Tensor turning = angle_slope(b, a);
-                     return value(i == 0 ? hypot_slope(b, a) * turning : -args.output * turning);
-                   },
-                   .needs = {3, 3 | kY, 0},
-                   .internal = true,
-                   .domain = {0.3, 2}});
+Op& hypot_slope_record = elementwise_family.define(
+    {.name = "hypot_slope",
+     .signature = "(x1, x2, /)",
+     .doc = "x1 / hypot(x1, x2), the derivative of hypot in x1; 0 at the origin.",
+     .kind = OpKind::elementwise,
+     .arity = 2,
+     .dtypes = DTypeRule::floating,
+     .partial = [](const RuleArgs& args, int i) -> Partial {
+       const Tensor& a = args.inputs[0];
+       const Tensor& b = args.inputs[1];
+       // b*b / hypot(a, b)**3 and -a*b / hypot(a, b)**3
+       const Tensor turning = angle_slope(b, a);
+       return value(i == 0 ? hypot_slope(b, a) * turning : -args.output * turning);
+     },
+     .needs = {3, 3 | kY, 0},
+     .internal = true,
+     .domain = {0.3, 2}});
 Tensor hypot_slope(const Tensor& a, const Tensor& b) { return apply(hypot_slope_record, {&a, &b}); }
 
 }  // namespace
@@ -307,20 +311,22 @@ ADJOINT_BINARY(remainder, numeric, 0, 3, "x1 - floor(x1 / x2) * x2, of the sign 
 ADJOINT_BINARY(fmod, numeric, 0, 3 | kY, "x1 - trunc(x1 / x2) * x2, of the sign of x1.", 0.3, 3,
                one(), value(-round((a - y) / b)))
 
-static Op& max_weight_record = family.define({.name = "max_weight",
-                                              .signature = "(x1, x2, /)",
-                                              .doc = "1, 1/2 or 0 as x1 is above, at, below x2.",
-                                              .kind = OpKind::elementwise,
-                                              .arity = 2,
-                                              .partial = no_slope,
-                                              .internal = true});
-static Op& min_weight_record = family.define({.name = "min_weight",
-                                              .signature = "(x1, x2, /)",
-                                              .doc = "1, 1/2 or 0 as x1 is below, at, above x2.",
-                                              .kind = OpKind::elementwise,
-                                              .arity = 2,
-                                              .partial = no_slope,
-                                              .internal = true});
+static Op& max_weight_record =
+    elementwise_family.define({.name = "max_weight",
+                               .signature = "(x1, x2, /)",
+                               .doc = "1, 1/2 or 0 as x1 is above, at, below x2.",
+                               .kind = OpKind::elementwise,
+                               .arity = 2,
+                               .partial = no_slope,
+                               .internal = true});
+static Op& min_weight_record =
+    elementwise_family.define({.name = "min_weight",
+                               .signature = "(x1, x2, /)",
+                               .doc = "1, 1/2 or 0 as x1 is below, at, above x2.",
+                               .kind = OpKind::elementwise,
+                               .arity = 2,
+                               .partial = no_slope,
+                               .internal = true});
 /// a - b, and 0 for equal infinities.
 static Tensor distance(const Tensor& a, const Tensor& b) {
   return where(logical_and(equal(a, b), isinf(a)), scalar_like(a, 0), a - b);
@@ -351,21 +357,21 @@ ADJOINT_BINARY(nextafter, floating, 0, 0, "The number next to x1 in the directio
 ADJOINT_BINARY(mul0, floating, 2, 1, "x1 * x2, and 0 where either is 0.", -2, 2, own(b), own(a))
 #undef ADJOINT_BINARY
 
-static Op& clip_record =
-    family.define({.name = "clip",
-                   .kind = OpKind::elementwise,
-                   .arity = 3,
-                   .dtypes = DTypeRule::numeric,
-                   .partial = [](const RuleArgs& args, int i) -> Partial {
-                     const Tensor &x = args.inputs[0], &low = args.inputs[1];
-                     const Tensor& high = args.inputs[2];
-                     const Tensor above = logical_or(greater(x, high), greater(low, high));
-                     if (i == 2) return value(astype(above, x.dtype()));
-                     const Tensor below = less(x, low);
-                     const Tensor taken = i == 1 ? below : logical_not(below);
-                     return value(astype(logical_and(taken, logical_not(above)), x.dtype()));
-                   },
-                   .needs = {7, 7, 7}});
+static Op& clip_record = elementwise_family.define(
+    {.name = "clip",
+     .kind = OpKind::elementwise,
+     .arity = 3,
+     .dtypes = DTypeRule::numeric,
+     .partial = [](const RuleArgs& args, int i) -> Partial {
+       const Tensor &x = args.inputs[0], &low = args.inputs[1];
+       const Tensor& high = args.inputs[2];
+       const Tensor above = logical_or(greater(x, high), greater(low, high));
+       if (i == 2) return value(astype(above, x.dtype()));
+       const Tensor below = less(x, low);
+       const Tensor taken = i == 1 ? below : logical_not(below);
+       return value(astype(logical_and(taken, logical_not(above)), x.dtype()));
+     },
+     .needs = {7, 7, 7}});
 
 namespace {
 
@@ -390,7 +396,7 @@ Tensor clip(const Tensor& x, const std::optional<Tensor>& min, const std::option
   return apply(clip_record, {&x, &low, &high});
 }
 
-static Op& where_record = family.define(
+static Op& where_record = elementwise_family.define(
     {.name = "where",
      .signature = "(condition, x1, x2, /)",
      .doc = "x1 where the condition holds, else x2; the other one contributes no derivative.",
@@ -411,41 +417,41 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   return apply(where_record, {&condition, &a, &b});
 }
 
-static Op& astype_record =
-    family.define({.name = "astype",
-                   .signature = "(x, dtype, /)",
-                   .doc = "The elements converted to another dtype.",
-                   .kind = OpKind::elementwise,
-                   .arity = 1,
-                   .attrs = attrs_type<CastAttrs>(),
-                   .transpose = [](const RuleArgs& args, int,
-                                   const Tensor& ct) { return astype(ct, args.inputs[0].dtype()); },
-                   .casts = true,
-                   .internal = true});
+static Op& astype_record = elementwise_family.define(
+    {.name = "astype",
+     .signature = "(x, dtype, /)",
+     .doc = "The elements converted to another dtype.",
+     .kind = OpKind::elementwise,
+     .arity = 1,
+     .attrs = attrs_type<CastAttrs>(),
+     .transpose = [](const RuleArgs& args, int,
+                     const Tensor& ct) { return astype(ct, args.inputs[0].dtype()); },
+     .casts = true,
+     .internal = true});
 Tensor astype(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype) return x;
   return apply(astype_record, {&x}, make_attrs(CastAttrs{.dtype = dtype}));
 }
 
 // The edge between a leaf made by a transform and the value it was made from.
-static Op& alias_record =
-    family.define({.name = "alias",
-                   .signature = "(x, /)",
-                   .doc = "The same value under a name of its own.",
-                   .kind = OpKind::view,
-                   .arity = 1,
-                   .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
-                   .batch = [](const BatchArgs& args) { return args.inputs[0]; },
-                   .infer = infer_same,
-                   .run = run_same,
-                   .internal = true});
+static Op& alias_record = elementwise_family.define(
+    {.name = "alias",
+     .signature = "(x, /)",
+     .doc = "The same value under a name of its own.",
+     .kind = OpKind::view,
+     .arity = 1,
+     .transpose = [](const RuleArgs&, int, const Tensor& ct) { return ct; },
+     .batch = [](const BatchArgs& args) { return args.inputs[0]; },
+     .infer = infer_same,
+     .run = run_same,
+     .internal = true});
 
-#define ADJOINT_BITWISE(fn, text)                                      \
-  static Op& fn##_record = family.define({.name = #fn,                 \
-                                          .signature = "(x1, x2, /)",  \
-                                          .doc = text,                 \
-                                          .kind = OpKind::elementwise, \
-                                          .arity = 2});                \
+#define ADJOINT_BITWISE(fn, text)                                                  \
+  static Op& fn##_record = elementwise_family.define({.name = #fn,                 \
+                                                      .signature = "(x1, x2, /)",  \
+                                                      .doc = text,                 \
+                                                      .kind = OpKind::elementwise, \
+                                                      .arity = 2});                \
   Tensor fn(const Tensor& a, const Tensor& b) { return apply(fn##_record, {&a, &b}); }
 ADJOINT_BITWISE(bitwise_and, "Bitwise and of integers or bools.")
 ADJOINT_BITWISE(bitwise_or, "Bitwise or of integers or bools.")
@@ -455,11 +461,11 @@ ADJOINT_BITWISE(bitwise_right_shift, "x1 shifted right by x2 bits, keeping the s
 ADJOINT_BITWISE(gcd, "The greatest common divisor of integers, not negative; 0 for two zeros.")
 ADJOINT_BITWISE(lcm, "The least common multiple of integers, not negative; 0 where one is 0.")
 #undef ADJOINT_BITWISE
-static Op& bitwise_invert_record = family.define({.name = "bitwise_invert",
-                                                  .signature = "(x, /)",
-                                                  .doc = "Every bit inverted.",
-                                                  .kind = OpKind::elementwise,
-                                                  .arity = 1});
+static Op& bitwise_invert_record = elementwise_family.define({.name = "bitwise_invert",
+                                                              .signature = "(x, /)",
+                                                              .doc = "Every bit inverted.",
+                                                              .kind = OpKind::elementwise,
+                                                              .arity = 1});
 Tensor bitwise_invert(const Tensor& x) { return apply(bitwise_invert_record, {&x}); }
 
 // --------------------------------------------------------------------------------- operators
@@ -488,7 +494,7 @@ void register_elementwise_ops() {
   multiply_record.multilinear = mul0_record.multilinear = true;
   divide_record.unit_inputs = 0b10;
   mul0_record.zero_wins = true;
-  family.register_all();
+  elementwise_family.register_all();
   register_functions({{.name = "astype",
                        .signature = "(x, dtype, /, *, copy=True, device=None)",
                        .doc = "Converted to another dtype.",

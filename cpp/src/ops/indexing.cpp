@@ -13,7 +13,7 @@ namespace adjoint {
 
 namespace {
 
-Family family;
+Family indexing_family;
 
 // --------------------------------------------------------------------------------------- slice
 
@@ -538,40 +538,40 @@ Tensor batch_at(const BatchArgs& args) {
 
 namespace {
 
-Op& slice_record =
-    family.define({.name = "slice",
-                   .signature = "(x, starts, counts, steps, /)",
-                   .doc = "Elements start, start + step, ... of every axis.",
-                   .kind = OpKind::view,
-                   .arity = 1,
-                   .attrs = attrs_type<SliceAttrs>(),
-                   .transpose =
-                       [](const RuleArgs& args, int, const Tensor& ct) {
-                         const Tensor zero = zeros_view(args.inputs[0].shape(), ct.dtype());
-                         return apply(put_slice_record, {&zero, &ct}, same_attrs(args.attrs));
-                       },
-                   .accumulate =
-                       [](const RuleArgs& args, Tensor sum, const Tensor& ct) {
-                         return apply(add_slice_record, {&sum, &ct}, same_attrs(args.attrs), 1);
-                       },
-                   .batch = batch_slice,
-                   .infer = infer_slice,
-                   .run = run_slice,
-                   .internal = true});
+Op& slice_record = indexing_family.define(
+    {.name = "slice",
+     .signature = "(x, starts, counts, steps, /)",
+     .doc = "Elements start, start + step, ... of every axis.",
+     .kind = OpKind::view,
+     .arity = 1,
+     .attrs = attrs_type<SliceAttrs>(),
+     .transpose =
+         [](const RuleArgs& args, int, const Tensor& ct) {
+           const Tensor zero = zeros_view(args.inputs[0].shape(), ct.dtype());
+           return apply(put_slice_record, {&zero, &ct}, same_attrs(args.attrs));
+         },
+     .accumulate =
+         [](const RuleArgs& args, Tensor sum, const Tensor& ct) {
+           return apply(add_slice_record, {&sum, &ct}, same_attrs(args.attrs), 1);
+         },
+     .batch = batch_slice,
+     .infer = infer_slice,
+     .run = run_slice,
+     .internal = true});
 
-Op& put_slice_record = family.define({.name = "put_slice",
-                                      .signature = "(x, value, starts, counts, steps, /)",
-                                      .doc = "x with the elements of a slice replaced.",
-                                      .kind = OpKind::structural,
-                                      .arity = 2,
-                                      .attrs = attrs_type<SliceAttrs>(),
-                                      .transpose = transpose_put_slice,
-                                      .batch = batch_two_slices,
-                                      .infer = infer_into_slice,
-                                      .run = run_put_slice,
-                                      .internal = true});
+Op& put_slice_record = indexing_family.define({.name = "put_slice",
+                                               .signature = "(x, value, starts, counts, steps, /)",
+                                               .doc = "x with the elements of a slice replaced.",
+                                               .kind = OpKind::structural,
+                                               .arity = 2,
+                                               .attrs = attrs_type<SliceAttrs>(),
+                                               .transpose = transpose_put_slice,
+                                               .batch = batch_two_slices,
+                                               .infer = infer_into_slice,
+                                               .run = run_put_slice,
+                                               .internal = true});
 
-Op& add_slice_record = family.define(
+Op& add_slice_record = indexing_family.define(
     {.name = "add_slice",
      .signature = "(x, value, starts, counts, steps, /)",
      .doc = "x with a value added to the elements of a slice.",
@@ -587,7 +587,7 @@ Op& add_slice_record = family.define(
      .run = run_add_slice,
      .internal = true});
 
-Op& take_record = family.define(
+Op& take_record = indexing_family.define(
     {.name = "take",
      .kind = OpKind::structural,
      .arity = 2,
@@ -609,7 +609,7 @@ Op& take_record = family.define(
      .run = run_take,
      .fallible = true});
 
-Op& add_at_record = family.define(
+Op& add_at_record = indexing_family.define(
     {.name = "add_at",
      .signature = "(x, indices, value, /, *, axis)",
      .doc = "x with a value added to the entries that are named; equal indices add up.",
@@ -630,7 +630,7 @@ Op& add_at_record = family.define(
      .internal = true,
      .fallible = true});
 
-Op& put_rows_record = family.define(
+Op& put_rows_record = indexing_family.define(
     {.name = "put_rows",
      .signature = "(x, indices, value, /, *, axis)",
      .doc = "x with the entries that are named replaced; the last of equal indices stays.",
@@ -648,27 +648,27 @@ Op& put_rows_record = family.define(
      .fallible = true});
 
 Op& extreme_at(const char* name, const char* doc) {
-  return family.define({.name = name,
-                        .signature = "(x, indices, value, /, *, axis)",
-                        .doc = doc,
-                        .kind = OpKind::structural,
-                        .arity = 3,
-                        .dtypes = DTypeRule::custom,
-                        .attrs = attrs_type<EntryAttrs>(),
-                        .vjp = vjp_extreme_at,
-                        .jvp = jvp_extreme_at,
-                        .needs = {7 | kSavesOutput, 0, 7 | kSavesOutput},
-                        .constant_inputs = 2,
-                        .batch = batch_at,
-                        .infer = infer_at,
-                        .run = run_extreme_at,
-                        .internal = true,
-                        .fallible = true});
+  return indexing_family.define({.name = name,
+                                 .signature = "(x, indices, value, /, *, axis)",
+                                 .doc = doc,
+                                 .kind = OpKind::structural,
+                                 .arity = 3,
+                                 .dtypes = DTypeRule::custom,
+                                 .attrs = attrs_type<EntryAttrs>(),
+                                 .vjp = vjp_extreme_at,
+                                 .jvp = jvp_extreme_at,
+                                 .needs = {7 | kSavesOutput, 0, 7 | kSavesOutput},
+                                 .constant_inputs = 2,
+                                 .batch = batch_at,
+                                 .infer = infer_at,
+                                 .run = run_extreme_at,
+                                 .internal = true,
+                                 .fallible = true});
 }
 Op& max_at_record = extreme_at("max_at", "x with the larger one of the named entries and values.");
 Op& min_at_record = extreme_at("min_at", "x with the smaller one of the named entries and values.");
 
-Op& wrap_indices_record = family.define(
+Op& wrap_indices_record = indexing_family.define(
     {.name = "wrap_indices",
      .signature = "(indices, extent, /)",
      .doc = "Negative indices counted from the end; raises where one is out of range.",
@@ -755,7 +755,7 @@ Tensor wrap_indices(const Tensor& indices, std::int64_t extent, std::int64_t nam
 }
 
 void register_indexing_ops() {
-  family.register_all();
+  indexing_family.register_all();
   register_functions({
       {.name = "take",
        .signature = "(x, indices, /, axis=None)",

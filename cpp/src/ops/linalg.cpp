@@ -10,9 +10,10 @@ namespace adjoint {
 
 namespace {
 
-Family family;
+Family products_family;
 
-constexpr std::int64_t kLongWork = 1 << 20;  // multiplications above which the host lock is let go
+constexpr std::int64_t kLongProduct = 1
+                                      << 20;  // multiplications above which the host lock is let go
 
 [[noreturn]] void raise_shapes(Layout::Extents a, Layout::Extents b) {
   raise(ErrorKind::value, "matmul",
@@ -117,7 +118,7 @@ void run_matmul(const Op&, Node* out, std::span<Node* const> in, const Attrs*, s
   const void* a = in[0]->data();
   const void* b = in[1]->data();
   std::optional<WithoutHostLock> unlocked;
-  if (out->layout.size() >= kLongWork / std::max<std::int64_t>(k, 1)) unlocked.emplace();
+  if (out->layout.size() >= kLongProduct / std::max<std::int64_t>(k, 1)) unlocked.emplace();
   if (!is_floating(out->dtype)) {
     with_type(out->dtype, [&]<class T>(T) {
       if constexpr (std::is_integral_v<T>)
@@ -179,16 +180,16 @@ Tensor batch_matmul(const BatchArgs& args) {
   return apply(args.op, {&left, &right});
 }
 
-Op& matmul_record = family.define({.name = "matmul",
-                                   .kind = OpKind::contraction,
-                                   .arity = 2,
-                                   .dtypes = DTypeRule::numeric,
-                                   .transpose = transpose_matmul,
-                                   .needs = {2, 1, 0},
-                                   .multilinear = true,
-                                   .batch = batch_matmul,
-                                   .infer = infer_matmul,
-                                   .run = run_matmul});
+Op& matmul_record = products_family.define({.name = "matmul",
+                                            .kind = OpKind::contraction,
+                                            .arity = 2,
+                                            .dtypes = DTypeRule::numeric,
+                                            .transpose = transpose_matmul,
+                                            .needs = {2, 1, 0},
+                                            .multilinear = true,
+                                            .batch = batch_matmul,
+                                            .infer = infer_matmul,
+                                            .run = run_matmul});
 
 }  // namespace
 
@@ -231,7 +232,7 @@ void register_norm_ops();
 }  // namespace linalg
 
 void register_linalg_ops() {
-  family.register_all();
+  products_family.register_all();
   register_functions({{.name = "matmul",
                        .signature = "(x1, x2, /)",
                        .doc = "The matrix product; leading axes are stacks and broadcast.",

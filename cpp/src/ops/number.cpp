@@ -7,7 +7,7 @@ namespace adjoint {
 
 namespace {
 
-Family family;
+Family number_family;
 
 ResultList infer_number(const Op&, std::span<Node* const>, const Attrs*) {
   return {DType::float64, {}};
@@ -21,7 +21,7 @@ double number_at(Node* n) {
 
 void put_number(Node* out, double value) { out->stored.put(value); }
 
-[[maybe_unused]] Op& divide_record = family.define(
+[[maybe_unused]] Op& divide_record = number_family.define(
     {.name = "number_divide",
      .signature = "(a, b, /)",
      .doc = "a / b as Python divides numbers.",
@@ -37,7 +37,7 @@ void put_number(Node* out, double value) { out->stored.put(value); }
      .internal = true,
      .fallible = true});
 
-[[maybe_unused]] Op& power_record = family.define(
+[[maybe_unused]] Op& power_record = number_family.define(
     {.name = "number_power",
      .signature = "(a, b, /)",
      .doc = "a**b as Python raises floats, where that is a float.",
@@ -61,6 +61,6 @@ void put_number(Node* out, double value) { out->stored.put(value); }
 
 }  // namespace
 
-void register_number_ops() { family.register_all(); }
+void register_number_ops() { number_family.register_all(); }
 
 }  // namespace adjoint

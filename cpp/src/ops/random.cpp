@@ -17,7 +17,7 @@ namespace adjoint {
 
 namespace {
 
-Family family;
+Family random_family;
 
 constexpr std::int64_t kChunkBlocks = 256;  // blocks drawn at a time, in cache
 constexpr std::int64_t kGrainChunks = 64;   // chunks a thread takes at a time
@@ -255,18 +255,18 @@ Tensor batch_states(const BatchArgs& args) {
 
 Op& define_draw(const char* name, const char* signature, const char* doc, const AttrsType* attrs,
                 decltype(Op::infer) infer, decltype(Op::run) run) {
-  return family.define({.name = name,
-                        .signature = signature,
-                        .doc = doc,
-                        .kind = OpKind::structural,
-                        .arity = 1,
-                        .dtypes = DTypeRule::custom,
-                        .attrs = attrs,
-                        .batch = batch_states,
-                        .infer = infer,
-                        .run = run,
-                        .internal = true,
-                        .draws = true});
+  return random_family.define({.name = name,
+                               .signature = signature,
+                               .doc = doc,
+                               .kind = OpKind::structural,
+                               .arity = 1,
+                               .dtypes = DTypeRule::custom,
+                               .attrs = attrs,
+                               .batch = batch_states,
+                               .infer = infer,
+                               .run = run,
+                               .internal = true,
+                               .draws = true});
 }
 
 Op& uniform_record = define_draw("random_uniform", "(state, shape, dtype, /)", "Uniform on [0, 1).",
@@ -301,6 +301,6 @@ Tensor random_advance(const Tensor& state, std::int64_t n) {
   return apply(advance_record, {&state}, make_attrs(AdvanceAttrs{n}));
 }
 
-void register_random_ops() { family.register_all(); }
+void register_random_ops() { random_family.register_all(); }
 
 }  // namespace adjoint

@@ -21,7 +21,7 @@ namespace adjoint {
 
 namespace {
 
-Family family;
+Family random_variates_family;
 
 constexpr std::int64_t kVariateGrain = 1 << 10;
 
@@ -406,19 +406,19 @@ Tensor refuse_vjp(const RuleArgs& args, int, const Tensor&) { raise_no_slope(arg
 Tensor refuse_jvp(const RuleArgs& args, std::span<const Tensor>) { raise_no_slope(args.op); }
 
 // Further fields stand between those of all.
-#define ADJOINT_VARIATE(id, inputs, parameters, result, text, ...) \
-  [[maybe_unused]] Op& random_##id##_record =                      \
-      family.define({.name = "random_" #id,                        \
-                     .signature = parameters,                      \
-                     .doc = text,                                  \
-                     .kind = OpKind::structural,                   \
-                     .arity = inputs,                              \
-                     .dtypes = DTypeRule::custom,                  \
-                     __VA_ARGS__.batch = batch_variates,           \
-                     .infer = infer_variate<DType::result>,        \
-                     .run = run_##id,                              \
-                     .internal = true,                             \
-                     .fallible = true});
+#define ADJOINT_VARIATE(id, inputs, parameters, result, text, ...)          \
+  [[maybe_unused]] Op& random_##id##_record =                               \
+      random_variates_family.define({.name = "random_" #id,                 \
+                                     .signature = parameters,               \
+                                     .doc = text,                           \
+                                     .kind = OpKind::structural,            \
+                                     .arity = inputs,                       \
+                                     .dtypes = DTypeRule::custom,           \
+                                     __VA_ARGS__.batch = batch_variates,    \
+                                     .infer = infer_variate<DType::result>, \
+                                     .run = run_##id,                       \
+                                     .internal = true,                      \
+                                     .fallible = true});
 
 ADJOINT_VARIATE(bernoulli, 2, "(bits, p, /)", boolean, "True with probability p.")
 ADJOINT_VARIATE(binomial, 3, "(bits, n, p, /)", int64, "How many of n are true.")
@@ -430,49 +430,49 @@ ADJOINT_VARIATE(beta, 3, "(bits, a, b, /)", float64, "Beta variates.", .vjp = re
                 .jvp = refuse_jvp, .constant_inputs = 1, )
 #undef ADJOINT_VARIATE
 
-[[maybe_unused]] Op& categorical_record =
-    family.define({.name = "random_categorical",
-                   .signature = "(bits, weights, /)",
-                   .doc = "Positions with probabilities in proportion to the weights.",
-                   .kind = OpKind::structural,
-                   .arity = 2,
-                   .dtypes = DTypeRule::custom,
-                   .batch = batch_categorical,
-                   .infer = infer_categorical,
-                   .run = run_categorical,
-                   .internal = true,
-                   .fallible = true});
+[[maybe_unused]] Op& categorical_record = random_variates_family.define(
+    {.name = "random_categorical",
+     .signature = "(bits, weights, /)",
+     .doc = "Positions with probabilities in proportion to the weights.",
+     .kind = OpKind::structural,
+     .arity = 2,
+     .dtypes = DTypeRule::custom,
+     .batch = batch_categorical,
+     .infer = infer_categorical,
+     .run = run_categorical,
+     .internal = true,
+     .fallible = true});
 
-[[maybe_unused]] Op& truncated_normal_record =
-    family.define({.name = "random_truncated_normal",
-                   .signature = "(bits, lower, upper, /)",
-                   .doc = "Standard normal between two limits.",
-                   .kind = OpKind::structural,
-                   .arity = 3,
-                   .dtypes = DTypeRule::custom,
-                   .vjp = [](const RuleArgs& args, int input,
-                             const Tensor& ct) { return mul0(ct, truncated_slope(args, input)); },
-                   .jvp =
-                       [](const RuleArgs& args, std::span<const Tensor> tangents) {
-                         Tensor sum;
-                         for (int i = 1; i < 3; ++i) {
-                           const Tensor& tangent = tangents[static_cast<std::size_t>(i)];
-                           if (!tangent.defined()) continue;
-                           const Tensor term = mul0(tangent, truncated_slope(args, i));
-                           sum = sum.defined() ? sum + term : term;
-                         }
-                         return sum;
-                       },
-                   .needs = {0, 1 | 2 | kSavesOutput, 1 | 4 | kSavesOutput},
-                   .constant_inputs = 1,
-                   .batch = batch_variates,
-                   .infer = infer_variate<DType::float64>,
-                   .run = run_truncated_normal,
-                   .internal = true,
-                   .fallible = true});
+[[maybe_unused]] Op& truncated_normal_record = random_variates_family.define(
+    {.name = "random_truncated_normal",
+     .signature = "(bits, lower, upper, /)",
+     .doc = "Standard normal between two limits.",
+     .kind = OpKind::structural,
+     .arity = 3,
+     .dtypes = DTypeRule::custom,
+     .vjp = [](const RuleArgs& args, int input,
+               const Tensor& ct) { return mul0(ct, truncated_slope(args, input)); },
+     .jvp =
+         [](const RuleArgs& args, std::span<const Tensor> tangents) {
+           Tensor sum;
+           for (int i = 1; i < 3; ++i) {
+             const Tensor& tangent = tangents[static_cast<std::size_t>(i)];
+             if (!tangent.defined()) continue;
+             const Tensor term = mul0(tangent, truncated_slope(args, i));
+             sum = sum.defined() ? sum + term : term;
+           }
+           return sum;
+         },
+     .needs = {0, 1 | 2 | kSavesOutput, 1 | 4 | kSavesOutput},
+     .constant_inputs = 1,
+     .batch = batch_variates,
+     .infer = infer_variate<DType::float64>,
+     .run = run_truncated_normal,
+     .internal = true,
+     .fallible = true});
 
 }  // namespace
 
-void register_random_variates() { family.register_all(); }
+void register_random_variates() { random_variates_family.register_all(); }
 
 }  // namespace adjoint

@@ -11,7 +11,7 @@ namespace adjoint {
 
 namespace {
 
-Family family;
+Family reduction_family;
 
 Dims reduced_shape(Layout::Extents shape, const Dims& axes, bool keepdims) {
   Dims out;
@@ -118,7 +118,7 @@ Tensor batch_reduction(const BatchArgs& args) {
 
 }  // namespace
 
-static Op& sum_record = family.define(
+static Op& sum_record = reduction_family.define(
     {.name = "sum",
      .kind = OpKind::reduction,
      .arity = 1,
@@ -150,31 +150,31 @@ Tensor extreme_jvp(const RuleArgs& args, std::span<const Tensor> t) {
 
 }  // namespace
 
-static Op& max_record = family.define({.name = "max",
-                                       .kind = OpKind::reduction,
-                                       .arity = 1,
-                                       .attrs = attrs_type<ReduceAttrs>(),
-                                       .vjp = extreme_vjp,
-                                       .jvp = extreme_jvp,
-                                       .needs = {1 | kSavesOutput, 0, 0},
-                                       .batch = batch_reduction,
-                                       .infer = infer_reduction,
-                                       .run = run_reduction,
-                                       .reduces = true,
-                                       .method = true});
+static Op& max_record = reduction_family.define({.name = "max",
+                                                 .kind = OpKind::reduction,
+                                                 .arity = 1,
+                                                 .attrs = attrs_type<ReduceAttrs>(),
+                                                 .vjp = extreme_vjp,
+                                                 .jvp = extreme_jvp,
+                                                 .needs = {1 | kSavesOutput, 0, 0},
+                                                 .batch = batch_reduction,
+                                                 .infer = infer_reduction,
+                                                 .run = run_reduction,
+                                                 .reduces = true,
+                                                 .method = true});
 
-static Op& min_record = family.define({.name = "min",
-                                       .kind = OpKind::reduction,
-                                       .arity = 1,
-                                       .attrs = attrs_type<ReduceAttrs>(),
-                                       .vjp = extreme_vjp,
-                                       .jvp = extreme_jvp,
-                                       .needs = {1 | kSavesOutput, 0, 0},
-                                       .batch = batch_reduction,
-                                       .infer = infer_reduction,
-                                       .run = run_reduction,
-                                       .reduces = true,
-                                       .method = true});
+static Op& min_record = reduction_family.define({.name = "min",
+                                                 .kind = OpKind::reduction,
+                                                 .arity = 1,
+                                                 .attrs = attrs_type<ReduceAttrs>(),
+                                                 .vjp = extreme_vjp,
+                                                 .jvp = extreme_jvp,
+                                                 .needs = {1 | kSavesOutput, 0, 0},
+                                                 .batch = batch_reduction,
+                                                 .infer = infer_reduction,
+                                                 .run = run_reduction,
+                                                 .reduces = true,
+                                                 .method = true});
 
 namespace {
 
@@ -215,7 +215,7 @@ Tensor products_of_others(const RuleArgs& args) {
 
 }  // namespace
 
-static Op& prod_record = family.define(
+static Op& prod_record = reduction_family.define(
     {.name = "prod",
      .kind = OpKind::reduction,
      .arity = 1,
@@ -234,25 +234,25 @@ static Op& prod_record = family.define(
      .reduces = true,
      .method = true});
 
-static Op& any_record = family.define({.name = "any",
-                                       .kind = OpKind::reduction,
-                                       .arity = 1,
-                                       .attrs = attrs_type<ReduceAttrs>(),
-                                       .batch = batch_reduction,
-                                       .infer = infer_reduction,
-                                       .run = run_reduction,
-                                       .reduces = true,
-                                       .method = true});
+static Op& any_record = reduction_family.define({.name = "any",
+                                                 .kind = OpKind::reduction,
+                                                 .arity = 1,
+                                                 .attrs = attrs_type<ReduceAttrs>(),
+                                                 .batch = batch_reduction,
+                                                 .infer = infer_reduction,
+                                                 .run = run_reduction,
+                                                 .reduces = true,
+                                                 .method = true});
 
-static Op& all_record = family.define({.name = "all",
-                                       .kind = OpKind::reduction,
-                                       .arity = 1,
-                                       .attrs = attrs_type<ReduceAttrs>(),
-                                       .batch = batch_reduction,
-                                       .infer = infer_reduction,
-                                       .run = run_reduction,
-                                       .reduces = true,
-                                       .method = true});
+static Op& all_record = reduction_family.define({.name = "all",
+                                                 .kind = OpKind::reduction,
+                                                 .arity = 1,
+                                                 .attrs = attrs_type<ReduceAttrs>(),
+                                                 .batch = batch_reduction,
+                                                 .infer = infer_reduction,
+                                                 .run = run_reduction,
+                                                 .reduces = true,
+                                                 .method = true});
 
 // --------------------------------------------------------------------------------- functions
 
@@ -370,7 +370,7 @@ Tensor zeros_of(Tensor::Shape shape, DType dtype) {
 }
 
 void register_reduction_ops() {
-  family.register_all();
+  reduction_family.register_all();
   register_functions({
       {.name = "sum",
        .signature = kAccumulation,

@@ -15,7 +15,7 @@ namespace adjoint {
 
 namespace {
 
-Family family;
+Family search_family;
 
 // ------------------------------------------------------------------------------ cumulative_sum
 
@@ -54,19 +54,19 @@ void run_cumulative_sum(const Op& op, Node* out, std::span<Node* const> in, cons
   });
 }
 
-Op& cumulative_sum_record =
-    family.define({.name = "cumulative_sum",
-                   .kind = OpKind::structural,
-                   .arity = 1,
-                   .attrs = attrs_type<CumulativeAttrs>(),
-                   .transpose =
-                       [](const RuleArgs& args, int, const Tensor& ct) {
-                         const auto& [axis, backward] = attrs_as<CumulativeAttrs>(args.attrs);
-                         return apply(args.op, {&ct}, make_attrs(CumulativeAttrs{axis, !backward}));
-                       },
-                   .batch = batch_by_axis<CumulativeAttrs>,
-                   .infer = infer_same,
-                   .run = run_cumulative_sum});
+Op& cumulative_sum_record = search_family.define(
+    {.name = "cumulative_sum",
+     .kind = OpKind::structural,
+     .arity = 1,
+     .attrs = attrs_type<CumulativeAttrs>(),
+     .transpose =
+         [](const RuleArgs& args, int, const Tensor& ct) {
+           const auto& [axis, backward] = attrs_as<CumulativeAttrs>(args.attrs);
+           return apply(args.op, {&ct}, make_attrs(CumulativeAttrs{axis, !backward}));
+         },
+     .batch = batch_by_axis<CumulativeAttrs>,
+     .infer = infer_same,
+     .run = run_cumulative_sum});
 
 // -------------------------------------------------------------------------------- searchsorted
 
@@ -101,7 +101,7 @@ void run_searchsorted(const Op& op, Node* out, std::span<Node* const> in, const 
   });
 }
 
-Op& searchsorted_record = family.define(
+Op& searchsorted_record = search_family.define(
     {.name = "searchsorted",
      .kind = OpKind::structural,
      .arity = 2,
@@ -167,21 +167,21 @@ void run_arg(const Op& op, Node* out, std::span<Node* const> in, const Attrs* at
                           static_cast<std::int64_t*>(out->data()));
 }
 
-Op& argmax_record = family.define({.name = "argmax",
-                                   .kind = OpKind::structural,
-                                   .arity = 1,
-                                   .attrs = attrs_type<ArgAttrs>(),
-                                   .batch = batch_by_axis<ArgAttrs>,
-                                   .infer = infer_arg,
-                                   .run = run_arg});
+Op& argmax_record = search_family.define({.name = "argmax",
+                                          .kind = OpKind::structural,
+                                          .arity = 1,
+                                          .attrs = attrs_type<ArgAttrs>(),
+                                          .batch = batch_by_axis<ArgAttrs>,
+                                          .infer = infer_arg,
+                                          .run = run_arg});
 
-Op& argmin_record = family.define({.name = "argmin",
-                                   .kind = OpKind::structural,
-                                   .arity = 1,
-                                   .attrs = attrs_type<ArgAttrs>(),
-                                   .batch = batch_by_axis<ArgAttrs>,
-                                   .infer = infer_arg,
-                                   .run = run_arg});
+Op& argmin_record = search_family.define({.name = "argmin",
+                                          .kind = OpKind::structural,
+                                          .arity = 1,
+                                          .attrs = attrs_type<ArgAttrs>(),
+                                          .batch = batch_by_axis<ArgAttrs>,
+                                          .infer = infer_arg,
+                                          .run = run_arg});
 
 /// Without an axis, the position among all elements in row-major order.
 Tensor extreme_index(const Op& op, const Tensor& x, std::optional<int> axis, bool keepdims) {
@@ -344,7 +344,7 @@ Tensor argmin(const Tensor& x, std::optional<int> axis, bool keepdims) {
 }
 
 void register_search_ops() {
-  family.register_all();
+  search_family.register_all();
   register_functions({
       {.name = "argmax",
        .signature = "(x, /, axis=None, *, keepdims=False)",

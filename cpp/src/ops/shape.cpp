@@ -9,7 +9,7 @@ namespace adjoint {
 
 namespace {
 
-Family family;
+Family shape_family;
 
 // ------------------------------------------------------------------------------------ reshape
 
@@ -205,7 +205,7 @@ Tensor batch_concat(const BatchArgs& args) {
 
 // ------------------------------------------------------------------------------------- records
 
-static Op& reshape_record = family.define(
+static Op& reshape_record = shape_family.define(
     {.name = "reshape",
      .kind = OpKind::view,
      .arity = 1,
@@ -222,19 +222,19 @@ static Op& reshape_record = family.define(
      .fuses = true});
 
 static Op& permute_dims_record =
-    family.define({.name = "permute_dims",
-                   .kind = OpKind::view,
-                   .arity = 1,
-                   .attrs = attrs_type<PermuteAttrs>(),
-                   .transpose =
-                       [](const RuleArgs& args, int, const Tensor& ct) {
-                         return permute_dims(ct, inverse_permutation(order_of(args.attrs)));
-                       },
-                   .batch = batch_permute,
-                   .infer = infer_permute,
-                   .run = run_permute});
+    shape_family.define({.name = "permute_dims",
+                         .kind = OpKind::view,
+                         .arity = 1,
+                         .attrs = attrs_type<PermuteAttrs>(),
+                         .transpose =
+                             [](const RuleArgs& args, int, const Tensor& ct) {
+                               return permute_dims(ct, inverse_permutation(order_of(args.attrs)));
+                             },
+                         .batch = batch_permute,
+                         .infer = infer_permute,
+                         .run = run_permute});
 
-static Op& broadcast_to_record = family.define(
+static Op& broadcast_to_record = shape_family.define(
     {.name = "broadcast_to",
      .kind = OpKind::view,
      .arity = 1,
@@ -246,14 +246,14 @@ static Op& broadcast_to_record = family.define(
      .run = run_broadcast,
      .fuses = true});
 
-static Op& concat_record = family.define({.name = "concat",
-                                          .kind = OpKind::structural,
-                                          .arity = 0xff,
-                                          .attrs = attrs_type<ConcatAttrs>(),
-                                          .transpose = transpose_concat,
-                                          .batch = batch_concat,
-                                          .infer = infer_concat,
-                                          .run = run_concat});
+static Op& concat_record = shape_family.define({.name = "concat",
+                                                .kind = OpKind::structural,
+                                                .arity = 0xff,
+                                                .attrs = attrs_type<ConcatAttrs>(),
+                                                .transpose = transpose_concat,
+                                                .batch = batch_concat,
+                                                .infer = infer_concat,
+                                                .run = run_concat});
 
 // ----------------------------------------------------------------------------------- functions
 
@@ -425,7 +425,7 @@ Tensor stack(std::span<const Tensor> parts, int axis) {
 }
 
 void register_shape_ops() {
-  family.register_all();
+  shape_family.register_all();
   register_functions({
       {.name = "reshape",
        .signature = "(x, /, shape, *, copy=None)",

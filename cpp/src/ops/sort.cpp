@@ -9,7 +9,7 @@ namespace adjoint {
 
 namespace {
 
-Family family;
+Family sort_family;
 
 struct OrderAttrs {
   std::int64_t axis;
@@ -85,7 +85,7 @@ ResultSpec infer_order(const Op& op, std::span<Node* const> in, DType dtype) {
   return {dtype, Dims(in[0]->layout.shape())};
 }
 
-Op& argsort_record = family.define(
+Op& argsort_record = sort_family.define(
     {.name = "argsort",
      .kind = OpKind::structural,
      .arity = 1,
@@ -128,7 +128,7 @@ Tensor jvp_sort(const RuleArgs& args, std::span<const Tensor> tangents) {
   return reordered(tangents[0], argsort_of(args.inputs[0], axis, descending), axis);
 }
 
-[[maybe_unused]] Op& sort_record = family.define(
+[[maybe_unused]] Op& sort_record = sort_family.define(
     {.name = "sort",
      .kind = OpKind::structural,
      .arity = 1,
@@ -159,7 +159,7 @@ constexpr const char* kOrder = "(x, /, axis=-1, *, descending=False, stable=True
 }  // namespace
 
 void register_sort_ops() {
-  family.register_all();
+  sort_family.register_all();
   register_functions({
       {.name = "sort",
        .signature = kOrder,

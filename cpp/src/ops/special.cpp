@@ -15,7 +15,7 @@ namespace adjoint {
 
 namespace {
 
-Family family;
+Family special_family;
 
 Partial given(Tensor&& t) { return {.made = std::move(t)}; }
 
@@ -31,46 +31,46 @@ struct Face {
 /// A function of one number; the rule reads what `needs` says.
 Op& unary(const char* name, const char* doc, Domain domain, std::uint8_t needs, PartialRule partial,
           Face face = {}) {
-  return family.define({.name = name,
-                        .signature = "(x, /)",
-                        .doc = doc,
-                        .kind = OpKind::elementwise,
-                        .arity = 1,
-                        .dtypes = DTypeRule::floating,
-                        .partial = partial,
-                        .needs = {needs, 0, 0},
-                        .internal = face.internal,
-                        .domain = domain});
+  return special_family.define({.name = name,
+                                .signature = "(x, /)",
+                                .doc = doc,
+                                .kind = OpKind::elementwise,
+                                .arity = 1,
+                                .dtypes = DTypeRule::floating,
+                                .partial = partial,
+                                .needs = {needs, 0, 0},
+                                .internal = face.internal,
+                                .domain = domain});
 }
 
 /// The slope of a function at x, where its value is at hand too, which follows x and adds nothing.
 Op& slope_at_value(const char* name, const char* doc, PartialRule partial) {
-  return family.define({.name = name,
-                        .signature = "(x, y, /)",
-                        .doc = doc,
-                        .kind = OpKind::elementwise,
-                        .arity = 2,
-                        .dtypes = DTypeRule::floating,
-                        .partial = partial,
-                        .needs = {2 | kReadsY, 0, 0},
-                        .constant_inputs = 2,
-                        .internal = true,
-                        .domain = {0.2, 0.8}});
+  return special_family.define({.name = name,
+                                .signature = "(x, y, /)",
+                                .doc = doc,
+                                .kind = OpKind::elementwise,
+                                .arity = 2,
+                                .dtypes = DTypeRule::floating,
+                                .partial = partial,
+                                .needs = {2 | kReadsY, 0, 0},
+                                .constant_inputs = 2,
+                                .internal = true,
+                                .domain = {0.2, 0.8}});
 }
 
 /// The derivative of order n of a function, as a function of n, a constant, and of x.
 Op& slope_of_order(const char* name, const char* doc, PartialRule partial) {
-  return family.define({.name = name,
-                        .signature = "(n, x, /)",
-                        .doc = doc,
-                        .kind = OpKind::elementwise,
-                        .arity = 2,
-                        .dtypes = DTypeRule::floating,
-                        .partial = partial,
-                        .needs = {0, 3, 0},
-                        .constant_inputs = 1,
-                        .internal = true,
-                        .domain = {0.2, 2}});
+  return special_family.define({.name = name,
+                                .signature = "(n, x, /)",
+                                .doc = doc,
+                                .kind = OpKind::elementwise,
+                                .arity = 2,
+                                .dtypes = DTypeRule::floating,
+                                .partial = partial,
+                                .needs = {0, 3, 0},
+                                .constant_inputs = 1,
+                                .internal = true,
+                                .domain = {0.2, 2}});
 }
 
 /// The same of order n + 1, for the rule of one of order n; of a given order, for the first.
@@ -197,16 +197,16 @@ namespace {
 /// A function of a and x, with a rule for each.
 Op& of_shape(const char* name, const char* doc, std::uint8_t needs, PartialRule partial,
              bool internal = false) {
-  return family.define({.name = name,
-                        .signature = "(a, x, /)",
-                        .doc = doc,
-                        .kind = OpKind::elementwise,
-                        .arity = 2,
-                        .dtypes = DTypeRule::floating,
-                        .partial = partial,
-                        .needs = {needs, needs, 0},
-                        .internal = internal,
-                        .domain = {0.5, 4}});
+  return special_family.define({.name = name,
+                                .signature = "(a, x, /)",
+                                .doc = doc,
+                                .kind = OpKind::elementwise,
+                                .arity = 2,
+                                .dtypes = DTypeRule::floating,
+                                .partial = partial,
+                                .needs = {needs, needs, 0},
+                                .internal = internal,
+                                .domain = {0.5, 4}});
 }
 
 /// The slope in x of the density y of order a, as a multiple of that of order a - 1, which is
@@ -222,17 +222,17 @@ Tensor density_slope(const Op& density, const Tensor& a, const Tensor& x, const 
 
 /// A function of a and x differentiated n times in a, as a function of n, a constant, and of both.
 Op& slope_in_shape(const char* name, const char* doc, PartialRule partial) {
-  return family.define({.name = name,
-                        .signature = "(n, a, x, /)",
-                        .doc = doc,
-                        .kind = OpKind::elementwise,
-                        .arity = 3,
-                        .dtypes = DTypeRule::floating,
-                        .partial = partial,
-                        .needs = {0, 7, 7 | kReadsY},
-                        .constant_inputs = 1,
-                        .internal = true,
-                        .domain = {0.5, 4}});
+  return special_family.define({.name = name,
+                                .signature = "(n, a, x, /)",
+                                .doc = doc,
+                                .kind = OpKind::elementwise,
+                                .arity = 3,
+                                .dtypes = DTypeRule::floating,
+                                .partial = partial,
+                                .needs = {0, 7, 7 | kReadsY},
+                                .constant_inputs = 1,
+                                .internal = true,
+                                .domain = {0.5, 4}});
 }
 
 Tensor at_order(const Op& op, const Tensor& n, const RuleArgs& args) {
@@ -296,17 +296,18 @@ Tensor igammac(const Tensor& a, const Tensor& x) { return apply(igammac_record, 
 
 // --------------------------------------------------------------- fractions and powers of two
 
-static Op& ldexp_record = family.define({.name = "ldexp",
-                                         .kind = OpKind::elementwise,
-                                         .arity = 2,
-                                         .dtypes = DTypeRule::floating,
-                                         .partial = [](const RuleArgs& args, int i) -> Partial {
-                                           if (i == 1) return {Partial::zero};
-                                           const Tensor one = scalar_like(args.output, 1);
-                                           return given(apply(args.op, {&one, &args.inputs[1]}));
-                                         },
-                                         .needs = {2, 0, 0},
-                                         .constant_inputs = 2});
+static Op& ldexp_record =
+    special_family.define({.name = "ldexp",
+                           .kind = OpKind::elementwise,
+                           .arity = 2,
+                           .dtypes = DTypeRule::floating,
+                           .partial = [](const RuleArgs& args, int i) -> Partial {
+                             if (i == 1) return {Partial::zero};
+                             const Tensor one = scalar_like(args.output, 1);
+                             return given(apply(args.op, {&one, &args.inputs[1]}));
+                           },
+                           .needs = {2, 0, 0},
+                           .constant_inputs = 2});
 
 Tensor ldexp(const Tensor& x1, const Tensor& x2) {
   if (!is_integer(x2.dtype()))
@@ -335,7 +336,7 @@ Tensor float_power(const Tensor& x1, const Tensor& x2) {
 }
 
 void register_special_ops() {
-  family.register_all();
+  special_family.register_all();
   register_functions({
       {.name = "ldexp",
        .signature = "(x1, x2, /)",
