@@ -7,6 +7,7 @@
 #include "adjoint/ops.h"
 #include "functions.h"
 #include "graph/apply.h"
+#include "named_handles.h"
 #include "numbers.h"
 #include "ops/creation.h"
 
@@ -33,7 +34,7 @@ PyObject* make_tensor(const Arguments& a) {
     value.requires_grad_(true);
   }
   py::object out = wrapped(std::move(value));
-  if (a.given(3)) as_tensor(out.ptr())->name = Py_NewRef(a[3]);
+  if (a.given(3)) set_handle_name(as_tensor(out.ptr()), Py_NewRef(a[3]));
   return out.release().ptr();
 }
 

@@ -3,6 +3,7 @@
 
 #include "call_errors.h"
 #include "pytensor.h"
+#include "record.h"
 #include "signatures.h"
 
 namespace adjoint::python {
@@ -63,6 +64,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_used()) {
   binding::init_compile(m);
   binding::init_state(m);
   binding::init_anomaly(m);
+  binding::init_record(m);
   binding::name_call_errors(m);
   binding::write_signatures(m);
 }

@@ -9,6 +9,7 @@
 #include "graph/apply.h"
 #include "graph/op.h"
 #include "graph/thread_state.h"
+#include "named_handles.h"
 #include "pytensor.h"
 
 namespace adjoint::python {
@@ -37,6 +38,17 @@ PyObject* get_dtype(PyObject* self, void*) { return Py_NewRef(dtype_object(peek(
 PyObject* get_ndim(PyObject* self, void*) { return PyLong_FromLong(peek(self)->layout.ndim()); }
 PyObject* get_size(PyObject* self, void*) { return PyLong_FromLongLong(peek(self)->layout.size()); }
 PyObject* get_nbytes(PyObject* self, void*) { return PyLong_FromSize_t(peek(self)->nbytes()); }
+// As of the array that a tensor becomes: libraries that take arrays ask for it before they convert.
+PyObject* get_strides(PyObject* self, void*) noexcept {
+  return guarded([&] {
+    const Node* node = peek(self);
+    const auto itemsize_of = static_cast<std::int64_t>(itemsize(node->dtype));
+    py::tuple strides(static_cast<std::size_t>(node->layout.ndim()));
+    for (std::size_t i = 0; i < strides.size(); ++i)
+      strides[i] = node->layout.strides()[i] * itemsize_of;
+    return strides.release().ptr();
+  });
+}
 PyObject* get_device(PyObject*, void*) { return PyUnicode_FromString("cpu"); }
 
 PyObject* call_core(const char* function, PyObject* self) {
@@ -151,9 +163,7 @@ int set_name(PyObject* self, PyObject* value, void*) {
     PyErr_SetString(PyExc_TypeError, "[name] must be a str or None");
     return -1;
   }
-  PyTensor* t = as_tensor(self);
-  PyObject* fresh = value && value != Py_None ? Py_NewRef(value) : nullptr;
-  Py_XSETREF(t->name, fresh);
+  set_handle_name(as_tensor(self), value && value != Py_None ? Py_NewRef(value) : nullptr);
   return 0;
 }
 
@@ -438,6 +448,14 @@ PyObject* deepcopy_method(PyObject* self, PyObject* memo) noexcept {
   });
 }
 
+PyObject* graph(PyObject* self, PyObject* args, PyObject* kwargs) noexcept {
+  return guarded([&] {
+    const py::object draw = py::module_::import("adjoint._graph").attr("graph");
+    const py::tuple all = py::make_tuple(borrow(self)) + borrow(args);
+    return PyObject_Call(draw.ptr(), all.ptr(), kwargs);
+  });
+}
+
 constexpr int kKeywords = METH_VARARGS | METH_KEYWORDS;
 
 }  // namespace
@@ -448,6 +466,9 @@ PyGetSetDef tensor_getset[] = {
     {"ndim", get_ndim, nullptr, "Number of dimensions.", nullptr},
     {"size", get_size, nullptr, "Number of elements.", nullptr},
     {"nbytes", get_nbytes, nullptr, "Bytes of the elements.", nullptr},
+    {"strides", get_strides, nullptr,
+     "Bytes from one element to the next along each axis, a tuple of ints, as of `x.numpy()`.",
+     nullptr},
     {"device", get_device, nullptr, "Always 'cpu'.", nullptr},
     {"T", get_transposed, nullptr, "The transpose of a matrix.", nullptr},
     {"at", get_at, nullptr,
@@ -484,6 +505,36 @@ PyMethodDef tensor_methods[] = {
      "backward($self, grad=None, *, create_graph=False)\n--\n\n"
      "Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.\n\n"
      "`grad` is the cotangent, needed unless the tensor has one element."},
+    {"graph", method(graph), kKeywords,
+     "graph($self, *, values=True, adjoints=True, grad=None, names=None, max_nodes=60)\n--\n\n"
+     "What was recorded to compute this tensor, as a graph that prints and draws itself.\n\n"
+     "In a terminal it is a tree; in a notebook a picture, with buttons that step forwards\n"
+     "through the operations and backwards through the adjoints; ``save`` writes it to a file.\n"
+     "Its nodes are values: data, and results of operations with their operands.\n\n"
+     "A value whose memory was let go is computed again for it, if its operands are known;\n"
+     "random numbers and calls of functions of your own are not repeated. Inside of a transform\n"
+     "there are neither values nor adjoints.\n\n"
+     "Parameters\n----------\n"
+     "values, adjoints : bool, default True\n"
+     "    Show them. The adjoint of a value is the derivative of this tensor by it.\n"
+     "grad : Tensor, optional\n"
+     "    The cotangent that adjoints begin with, of shape and dtype of this tensor; ones by\n"
+     "    default, so that the adjoints are derivatives of its sum.\n"
+     "names : mapping of str to Tensor, optional\n"
+     "    What tensors are called, beside those that have a `name`; ``locals()`` is one. A name\n"
+     "    is that of a handle: when nobody holds it any more the name is forgotten.\n"
+     "max_nodes : int, default 60\n"
+     "    Show so many nodes, those next to this tensor; the others are counted.\n\n"
+     "Returns\n-------\nRecordedGraph\n\n"
+     "Raises\n------\n"
+     "ValueError\n    If `grad` is not like this tensor, or `max_nodes` is not positive.\n\n"
+     "Examples\n--------\n"
+     ">>> import adjoint as ad\n"
+     ">>> w = ad.tensor(3.0, requires_grad=True, name=\"w\")\n"
+     ">>> print((w**2 + 1.0).graph())\n"
+     "add(·, 1)  float64 ()  = 10  adjoint 1\n"
+     "└─ square  float64 ()  = 9   adjoint 1\n"
+     "   └─ w    float64 ()  = 3   adjoint 6"},
     {"zero_grad", zero_grad, METH_NOARGS, "zero_grad($self)\n--\n\nForget the gradient."},
     {"rebind_", rebind, METH_O,
      "rebind_($self, value, /)\n--\n\nGive the handle a new value of the same shape and dtype.\n\n"

@@ -12,6 +12,7 @@
 #include "graph/apply.h"
 #include "graph/op.h"
 #include "graph/thread_state.h"
+#include "named_handles.h"
 #include "numbers.h"
 #include "pytensor.h"
 
@@ -64,7 +65,7 @@ void tensor_dealloc(PyObject* self) {
   PyObject_GC_UnTrack(self);
   if (t->weakrefs) PyObject_ClearWeakRefs(self);
   Py_CLEAR(t->dict);
-  Py_CLEAR(t->name);
+  if (t->name) set_handle_name(t, nullptr);
   if (Leaf* leaf = std::exchange(t->leaf, nullptr)) release_owner(leaf);
   if (Leaf* leaf = std::exchange(t->gradient_of, nullptr)) release(leaf);
   if (Node* node = std::exchange(t->node, nullptr)) release_handle(node);
@@ -583,7 +584,7 @@ py::object copy_of_handle(PyTensor* original, Tensor value) {
     retain_owner(original->leaf);
     t->leaf = original->leaf;
   }
-  t->name = Py_XNewRef(original->name);
+  if (original->name) set_handle_name(t, Py_NewRef(original->name));
   t->dict = Py_XNewRef(original->dict);
   if (t->dict && !PyObject_GC_IsTracked(copy.ptr())) PyObject_GC_Track(copy.ptr());
   return copy;

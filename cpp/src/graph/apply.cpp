@@ -12,6 +12,7 @@
 #include "graph/severed.h"
 #include "graph/thread_state.h"
 #include "graph/trace_sink.h"
+#include "graph/unread.h"
 #include "graph/watcher.h"
 #include "kernels/strided.h"
 
@@ -159,7 +160,7 @@ Node* run_elementwise(const Op& op, std::span<Node* const> inputs, const AttrsPt
 
 // ------------------------------------------------------------------------------ recording
 
-/// Stands in for an operand that no rule will ask for, so that `y + 1.0` does not keep the 1.0.
+/// Stands in for an operand that no rule will ask for; see graph/unread.h.
 Node* unread_operand() {
   static Node* node = [] {
     Node* n = new_node(DType::float64, Layout());
@@ -167,6 +168,22 @@ Node* unread_operand() {
     return n;
   }();
   return node;
+}
+
+/// What is held in place of an operand that no rule will ask for. A number is noted, where there is
+/// room, and nothing held: programs have many of them. A reference to an array keeps its node
+/// alone.
+Node* unread_edge(Node* out, Node* in, std::size_t inputs) {
+  if (in->level > 0) return unread_operand();
+  if (in->layout.ndim() > 0 || !in->is_ready()) return in;
+  if (inputs < Node::kInlineInputs && itemsize(in->dtype) <= sizeof(Node*)) {
+    void* const place = &out->inline_inputs[Node::kInlineInputs - 1];
+    if (!in->stored.storage) [[likely]]
+      std::memcpy(place, in->stored.bytes, sizeof(Node*));
+    else  // one entry of an array
+      std::memcpy(place, in->data(), itemsize(in->dtype));
+  }
+  return unread_operand();
 }
 
 /// Edges and saved values: a saved input is held like by a handle, any other by reference. The
@@ -179,7 +196,8 @@ void hold_inputs(Node* out, const Op& op, std::span<Node* const> inputs, std::ui
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     Node* in = inputs[i];
     const bool saved = needs & Node::saved_bit(i);
-    if (fresh && op.partial && !saved && !in->requires_grad) in = unread_operand();
+    if (fresh && op.partial && !saved && !in->requires_grad)
+      in = unread_edge(out, in, inputs.size());
     const std::uint64_t count = (fresh ? Node::kReference : 0) + (saved ? Node::kUse : 0);
     if (count) in->counts.fetch_add(count, std::memory_order_relaxed);
     if (fresh) edges[i] = in;
@@ -689,6 +707,20 @@ Node* alias(Node* node, Leaf* leaf, bool keep_history) {
     out->order = std::max(out->order, order);
   }
   return out;
+}
+
+bool is_unread(const Node* n) noexcept { return n == unread_operand(); }
+
+Tensor unread_number(const Node* application, std::size_t i) {
+  const auto inputs = application->inputs();
+  if (application->level > 0 || inputs.size() != 2 || !is_unread(inputs[i])) return {};
+  if (application->op->dtypes == DTypeRule::custom) return {};
+  const Node* other = inputs[1 - i];  // by all other rules operands are of one dtype
+  if (itemsize(other->dtype) > sizeof(Node*)) return {};
+  Tensor number = Tensor::adopt(new_array(other->dtype, {}, "graph"));
+  std::memcpy(number.node()->data(), &application->inline_inputs[Node::kInlineInputs - 1],
+              itemsize(other->dtype));
+  return number;
 }
 
 }  // namespace adjoint
