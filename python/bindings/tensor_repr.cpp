@@ -78,8 +78,12 @@ class ArrayPrinter {
   ArrayPrinter(Node* node, std::size_t indent) : node_(node), indent_(indent) {
     summarize_ = node->layout.size() > kSummarizeAbove;
     measure(0, 0);
-    by_point_ &= is_floating(node->dtype);
-    if (by_point_) width_ = before_ + after_;
+    if (exponent_) {  // each with one then, and as many digits as one of them needs
+      scientific_ = true;
+      before_ = after_ = 0;
+      measure(0, 0);
+    }
+    width_ = std::max(width_, before_ + after_);
   }
 
   std::string text() {
@@ -105,25 +109,47 @@ class ArrayPrinter {
     return node_->layout.strides()[static_cast<std::size_t>(axis)];
   }
 
-  // Numbers stand one under the other by their points, unless some are written with exponents.
+  std::string text_at(std::int64_t at) const {
+    if (!scientific_) return element_text(node_, at, false);
+    const double v = node_->dtype == DType::float32
+                         ? static_cast<double>(static_cast<const float*>(node_->data())[at])
+                         : static_cast<const double*>(node_->data())[at];
+    return v - v == 0 ? number_text(v, 'e', digits_ - 1) : element_text(node_, at, false);
+  }
+
+  // Numbers stand one under the other by their points; nan and inf end where numbers do.
   std::string padded(std::string s) const {
-    if (by_point_) s.append(after_ - (s.size() - std::min(s.find('.'), s.size())), ' ');
+    if (is_floating(node_->dtype) && s.find('n') == std::string::npos)
+      s.append(after_ - (s.size() - std::min(s.find('.'), s.size())), ' ');
     return std::string(width_ - std::min(width_, s.size()), ' ') + s;
   }
 
   void measure(int axis, std::int64_t at) {
     if (axis == node_->layout.ndim()) {
-      const std::string s = element_text(node_, at, false);
-      width_ = std::max(width_, s.size());
-      const std::size_t point = s.find('.');
-      if (s.find_first_of("en") != std::string::npos) by_point_ = false;
-      before_ = std::max(before_, std::min(point, s.size()));
-      after_ = std::max(after_, point == std::string::npos ? 0 : s.size() - point);
+      measure_number(text_at(at));
       return;
     }
     each(axis, [&](std::int64_t i) {
       if (i >= 0) measure(axis + 1, at + i * step(axis));
     });
+  }
+
+  void measure_number(const std::string& s) {
+    if (!is_floating(node_->dtype) || s.find('n') != std::string::npos) {
+      width_ = std::max(width_, s.size());
+      return;
+    }
+    const std::size_t point = std::min(s.find('.'), s.size());
+    before_ = std::max(before_, point);
+    after_ = std::max(after_, s.size() - point);
+    const std::size_t end = std::min(s.find('e'), s.size());
+    exponent_ |= end < s.size();
+    std::string digits;
+    for (const char c : s.substr(0, end))
+      if (c >= '0' && c <= '9' && !(c == '0' && digits.empty())) digits += c;
+    if (scientific_) return;
+    const std::size_t last = digits.find_last_not_of('0');
+    if (last != std::string::npos) digits_ = std::max(digits_, static_cast<int>(last) + 1);
   }
 
   void print(int axis, std::int64_t at) {
@@ -148,7 +174,7 @@ class ArrayPrinter {
         out_ += "...";
         column += 3;
       } else if (last) {
-        out_ += padded(element_text(node_, at + i * step(axis), false));
+        out_ += padded(text_at(at + i * step(axis)));
         column += width_ + 1;
       } else {
         print(axis + 1, at + i * step(axis));
@@ -162,7 +188,9 @@ class ArrayPrinter {
   std::size_t width_ = 0;
   std::size_t before_ = 0;  // characters before the point, and from it on
   std::size_t after_ = 0;
-  bool by_point_ = true;
+  int digits_ = 1;           // that some number needs
+  bool exponent_ = false;    // some number is written with an exponent
+  bool scientific_ = false;  // so that all are
   bool summarize_;
   std::string out_;
 };

@@ -483,3 +483,24 @@ def test_integers_to_a_negative_number_are_refused(way, dtype):
 def test_integers_to_negative_tensors_are_as_documented():
     x = ad.asarray([-2, -1, 1, 2])
     assert (x ** ad.tensor(-1)).tolist() == [0, -1, 1, 0]
+
+
+# ---- Printed columns ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([[1.5, -20.25], [3e-10, 1e6]], "[[ 1.500e+00, -2.025e+01],\n [ 3.000e-10,  1.000e+06]]"),
+        ([[1.5, np.nan], [np.inf, -123.456]], "[[   1.5  ,      nan],\n [     inf, -123.456]]"),
+        ([[1.0, -2.0], [-np.inf, -123.0]], "[[   1.,   -2.],\n [ -inf, -123.]]"),
+        ([[1e-20, np.nan], [0.0, -1.25]], "[[ 1.00e-20,       nan],\n [ 0.00e+00, -1.25e+00]]"),
+        ([[True, False], [False, True]], "[[ True, False],\n [False,  True]]"),
+        ([[1, -200], [30, 4]], "[[   1, -200],\n [  30,    4]]"),
+        ([np.nan, np.inf], "[nan, inf]"),
+    ],
+)
+def test_columns_line_up(values, text):
+    assert str(ad.tensor(values)) == text
+    again = np.array(eval(str(ad.tensor(values)), {"nan": np.nan, "inf": np.inf}))
+    np.testing.assert_array_equal(again, np.array(values))
