@@ -3,8 +3,19 @@
 from adjoint.nn.functional import cross_entropy, mse_loss
 from adjoint.nn.layers import Linear, ReLU, Sequential, Tanh
 from adjoint.nn.module import Module
+from adjoint.nn.table import summary
 
-__all__ = ["Linear", "Module", "ReLU", "Sequential", "Tanh", "cross_entropy", "mse_loss"]
+__all__ = [
+    "Linear",
+    "Module",
+    "ReLU",
+    "Sequential",
+    "Tanh",
+    "cross_entropy",
+    "mse_loss",
+    "summary",
+]
+
 
 TYPE_CHECKING = False  # as in typing, which takes a while to import
 

@@ -10,7 +10,7 @@ a dict.
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import adjoint as ad
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Module"]
+
+# Functions that are told of each module called and what it gave, while `summary` runs.
+observers: list[Callable[[Module, Any], None]] = []
 
 
 class Module(Holder, abc.ABC):
@@ -111,7 +114,10 @@ class Module(Holder, abc.ABC):
         """Compute the output; called by ``module(...)``."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        output = self.forward(*args, **kwargs)
+        for observe in observers:
+            observe(self, output)
+        return output
 
     # ---- Registering -----------------------------------------------------------------------------
 
