@@ -26,7 +26,7 @@ inf = float("inf")
 nan = float("nan")
 newaxis = None
 
-_MODULES = frozenset(("examples", "io", "nn", "optim", "random", "testing"))
+_MODULES = frozenset(("examples", "io", "nn", "optim", "plot", "random", "testing"))
 _NAMES = {
     "GradientTape": "_tape",
     "Variable": "_tape",
@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from adjoint import io as io
     from adjoint import nn as nn
     from adjoint import optim as optim
+    from adjoint import plot as plot
     from adjoint import random as random
     from adjoint import testing as testing
     from adjoint._dtypes import __array_namespace_info__ as __array_namespace_info__

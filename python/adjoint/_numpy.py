@@ -51,6 +51,9 @@ _ACCUMULATIONS = {
 # Their results are texts and files, so that a call is a request for the numbers, as np.asarray is.
 _EXITS = {"array2string", "array_repr", "array_str", "save", "savetxt", "savez", "savez_compressed"}
 
+# They count, so that no derivative is lost with an array; one that is being recorded is refused.
+_COUNTS = {"histogram2d", "histogramdd"}
+
 # What stands for "not given" in NumPy's signatures.
 _ABSENT = (None, getattr(np, "_NoValue", None))
 
@@ -85,6 +88,17 @@ def _at_least(name: str) -> Callable[..., Any]:
             return getattr(ad, name)(ary)
 
     return of_values
+
+
+def _broadcast_arrays(*args: Any, subok: bool = False) -> Any:
+    """Matplotlib calls it with None among the numbers, for what was left out."""
+    if all(x is not None for x in args):
+        return ad.broadcast_arrays(*args)
+    shape = np.broadcast_shapes(*(np.shape(x) for x in args))
+    return tuple(
+        np.broadcast_to(np.asarray(x), shape) if x is None else ad.broadcast_to(x, shape)
+        for x in args
+    )
 
 
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
@@ -149,6 +163,7 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
     "atleast_1d": _at_least("atleast_1d"),
     "atleast_2d": _at_least("atleast_2d"),
     "atleast_3d": _at_least("atleast_3d"),
+    "broadcast_arrays": _broadcast_arrays,
     "clip": _clip,
     "conjugate": lambda x, /: ad.positive(x),  # there are real numbers only
     "copy": lambda a: ad.asarray(a, copy=True),
@@ -339,6 +354,10 @@ def array_function(
         with ad.no_grad():
             arrays = [np.asarray(a) if isinstance(a, Tensor) else a for a in args]
             return function._implementation(*arrays, **kwargs)  # type: ignore[attr-defined]
+    if function.__name__ in _COUNTS:
+        arrays = [np.asarray(a) if isinstance(a, Tensor) else a for a in args]
+        options = {k: np.asarray(a) if isinstance(a, Tensor) else a for k, a in kwargs.items()}
+        return function._implementation(*arrays, **options)  # type: ignore[attr-defined]
     return _call_of(function)(args, kwargs)
 
 
