@@ -27,6 +27,7 @@ MODULES = {
     "adjoint.nn": "Networks; see also [modules](../modules.md).",
     "adjoint.optim": "Optimizers; see also [which one](../choosing.md).",
     "adjoint.optim.search": "Searches by values alone; see also [their page](../searches.md).",
+    "adjoint.plot": "Pictures; see also [their page](../plot.md).",
     "adjoint.tree": "Nested containers.",
     "adjoint.io": "Tensors in files.",
     "adjoint.testing": "Comparing, and checking derivatives.",

@@ -21,6 +21,7 @@ MODULES = (
     "adjoint.nn.functional",
     "adjoint.optim",
     "adjoint.optim.search",
+    "adjoint.plot",
     "adjoint.random",
     "adjoint.testing",
     "adjoint.tree",
