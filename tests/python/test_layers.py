@@ -20,7 +20,7 @@ PACKAGE = ROOT / "python" / "adjoint"
 
 LAYERS = ["base", "tensor", "kernels", "graph", "ops", "transforms", "compile"]
 # The package's parts above its core; each may use those before it.
-PARTS = ["optim", "nn", "examples"]
+PARTS = ["optim", "nn", "plot", "examples"]
 TOP_LEVEL = {
     "CHANGELOG.md",
     "CMakeLists.txt",

@@ -58,6 +58,17 @@ class EvaluationError(RuntimeError):
         return type(self), (self.args[0], self.point, self.index, self.values)
 
 
+class BatchError(EvaluationError):
+    """A function fails on points together, and on none of them alone.
+
+    Examples
+    --------
+    >>> from adjoint.optim.evaluation import BatchError, EvaluationError
+    >>> issubclass(BatchError, EvaluationError)
+    True
+    """
+
+
 class EvaluationWarning(RuntimeWarning):
     """A function could not be evaluated at a point, and its value there counts as nan.
 
@@ -300,7 +311,7 @@ class Workers:
             if outcome is not None and outcome.error is not None:
                 failed.append((i, outcome.error))
         if not failed:
-            raise EvaluationError(
+            raise BatchError(
                 "[evaluate] the function fails on a batch and not on its points alone: write it so "
                 f"that ad.vmap takes it, or leave out batch. {_told(error)}",
                 points[task[0]],

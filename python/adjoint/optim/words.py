@@ -335,11 +335,11 @@ def _traced(error: BaseException) -> ad.TracedValueError | None:
     """Return the error of a tensor that has no value within a trace: this one or the cause of it.
 
     A value that would leave a derivative raises the same class, but has an advice of its own. An
-    objective that fails in a batch, which is a trace too, has said what is wrong.
+    objective that fails in a batch only, which is a trace too, has said what is wrong.
     """
-    from adjoint.optim.evaluation import EvaluationError  # which is built on this
+    from adjoint.optim.evaluation import BatchError  # which is built on this
 
-    if isinstance(error, EvaluationError):
+    if isinstance(error, BatchError):
         return None
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, ad.TracedValueError):
