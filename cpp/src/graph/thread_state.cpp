@@ -42,10 +42,15 @@ std::mutex g_states_mutex;
 std::int64_t g_live_of_ended_threads = 0;
 std::uint64_t g_order_of_ended_threads = 0;
 std::uint64_t g_thread_numbers = 0;
-std::vector<std::uint64_t> g_births_of_ended_threads;  // where another thread may go on
 
+// Never destroyed: threads may end while the process does.
 std::vector<ThreadState*>& states() {
   static auto* list = new std::vector<ThreadState*>;
+  return *list;
+}
+/// Where another thread may go on.
+std::vector<std::uint64_t>& births_of_ended_threads() {
+  static auto* list = new std::vector<std::uint64_t>;
   return *list;
 }
 
@@ -56,7 +61,7 @@ void destroy_state(void* p) {
   const std::lock_guard lock(g_states_mutex);
   g_live_of_ended_threads += state->live_nodes.load(std::memory_order_relaxed);
   g_order_of_ended_threads = std::max<std::uint64_t>(g_order_of_ended_threads, state->order);
-  g_births_of_ended_threads.push_back(state->births);
+  births_of_ended_threads().push_back(state->births);
   std::erase(states(), state);
   delete state;
 }
@@ -106,11 +111,11 @@ ThreadState& make_thread_state() {
   t_thread_state = state;
   pthread_setspecific(key, state);
   const std::lock_guard lock(g_states_mutex);
-  if (g_births_of_ended_threads.empty()) {
+  if (auto& births = births_of_ended_threads(); births.empty()) {
     state->births = ++g_thread_numbers << kBirthBits;
   } else {
-    state->births = g_births_of_ended_threads.back();
-    g_births_of_ended_threads.pop_back();
+    state->births = births.back();
+    births.pop_back();
   }
   states().push_back(state);
   return *state;
