@@ -279,7 +279,7 @@ void Trace::need_value(const Node* weak) {
 
 /// The value as a handle from outside keeps it, where forward mode may be open around a call; the
 /// attributes name the levels whose tangents end.
-Tensor Trace::kept(Tensor value, AttrsPtr ended) {
+Tensor Trace::kept(Tensor value, const AttrsPtr& ended) {
   const Node* n = value.node();
   if (!is_own(n) || !reach_.reaches(graph_, static_cast<Graph::Index>(n->trace_index)))
     return value;

@@ -144,7 +144,7 @@ class Trace final : public TraceSink {
   bool captured_moves(const Tensor& value) const;
   std::uint32_t source();
   Touched& touch(const Cell& cell, Tensor held);
-  Tensor kept(Tensor value, AttrsPtr ended);
+  Tensor kept(Tensor value, const AttrsPtr& ended);
   Graph::Index given_back(Graph::Index i);
   void close_places(Traced& traced, std::vector<Graph::Index>& outputs);
   void close() noexcept;

@@ -284,13 +284,13 @@ Tensor solve_triangular(const Tensor& given_a, const Tensor& given_b, std::int64
           "trans must be 0 for a x = b, or 1 or 2 for a' x = b, got " + std::to_string(trans));
   const System s(given_a, given_b, op);
   return s.given_form(
-      triangular_solution(s.a, s.b, TriangularForm(lower, trans != 0, unit_diagonal)));
+      triangular_solution(s.a, s.b, TriangularForm{lower, trans != 0, unit_diagonal}));
 }
 
 Tensor cho_solve(const Tensor& c, const Tensor& b, bool lower) {
   const System s(c, b, "cho_solve");
-  const Tensor half = triangular_solution(s.a, s.b, TriangularForm(lower, !lower, false));
-  return s.given_form(triangular_solution(s.a, half, TriangularForm(lower, lower, false)));
+  const Tensor half = triangular_solution(s.a, s.b, TriangularForm{lower, !lower, false});
+  return s.given_form(triangular_solution(s.a, half, TriangularForm{lower, lower, false}));
 }
 
 void register_cholesky_ops() {

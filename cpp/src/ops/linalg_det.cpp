@@ -202,6 +202,7 @@ Dense adjugate_of_blocks(const std::vector<double>& s, Index large, const std::v
     det *= s[static_cast<std::size_t>(i)];
   }
   std::vector<Dense> within;
+  within.reserve(h.size());
   Series right(count), left(count), c(count);  // inverse * B12, B21 * inverse, the complement
   for (const Dense& x : h) within.push_back(block_of(x, 0, 0, large, large));
   const Invertible b(std::move(inverse), det, within);
@@ -251,6 +252,7 @@ Dense cofactors_by_singular_values(const Dense& a, const std::vector<Dense>& h,
   const double least = s[0] * std::sqrt(std::numeric_limits<double>::epsilon());
   const Index large = std::count_if(s.begin(), s.end(), [&](double x) { return x > least; });
   std::vector<Dense> turned;
+  turned.reserve(h.size());
   for (const Dense& x : h) turned.push_back(times(times(flipped(u), x), flipped(vt)));
   Dense adjugate = adjugate_of_blocks(s, large, turned);
   const double sign = det_of(u) * det_of(vt) < 0 ? -1 : 1;

@@ -30,7 +30,7 @@ double usual_cutoff(const Tensor& a) {
 /// One number for each matrix, without derivative.
 Tensor cutoffs(const Tensor& a, const std::optional<Tensor>& given, const char* op) {
   const Layout::Extents stack = stack_of(a.shape());
-  const Tensor one = given ? astype(*given, a.dtype()) : Tensor::scalar(usual_cutoff(a), a.dtype());
+  Tensor one = given ? astype(*given, a.dtype()) : Tensor::scalar(usual_cutoff(a), a.dtype());
   if (std::ranges::equal(one.shape(), stack)) return one;
   if (!std::ranges::equal(broadcast_shapes(one.shape(), stack, op), stack))
     raise(ErrorKind::value, op,
@@ -50,13 +50,13 @@ bool has_full_rank(T norm, T inverse_norm, double cutoff) {
 
 template <class T>
 T squares_of(const T* x, Index n) {
-  constexpr Index kLanes = 8;
-  T sums[kLanes] = {};
+  constexpr Index lanes = 8;
+  T sums[lanes] = {};
   Index i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (Index k = 0; k < kLanes; ++k) sums[k] += x[i + k] * x[i + k];
+  for (; i + lanes <= n; i += lanes)
+    for (Index k = 0; k < lanes; ++k) sums[k] += x[i + k] * x[i + k];
   for (; i < n; ++i) sums[0] += x[i] * x[i];
-  return std::accumulate(sums, sums + kLanes, T(0));
+  return std::accumulate(sums, sums + lanes, T(0));
 }
 template <class T>
 T norm_of(const T* x, Index n) {

@@ -329,7 +329,7 @@ std::vector<Tensor> pull_svd(const RuleArgs& args, std::span<const Tensor> cts) 
 Tensor side_tangent(const Tensor& vectors, const Tensor& first, const Tensor& turn,
                     const Tensor& leaving) {
   const Index k = columns_of(first), more = columns_of(vectors) - k;
-  const Tensor within = matmul(first, turn);
+  Tensor within = matmul(first, turn);
   if (rows_of(first) == k) return within;
   if (more == 0) return within + leaving - matmul(first, matmul(matrix_transpose(first), leaving));
   const Tensor others = columns_from(vectors, k, more);

@@ -175,11 +175,11 @@ T* data_of(Node* n) {
 /// free to compute many at a time.
 template <class T>
 bool all_finite(const T* x, Index n) {
-  constexpr Index kLanes = 8;
-  T sums[kLanes] = {};
+  constexpr Index lanes = 8;
+  T sums[lanes] = {};
   Index i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (Index k = 0; k < kLanes; ++k) sums[k] += x[i + k] * T(0);
+  for (; i + lanes <= n; i += lanes)
+    for (Index k = 0; k < lanes; ++k) sums[k] += x[i + k] * T(0);
   for (; i < n; ++i) sums[0] += x[i] * T(0);
   T total = 0;
   for (const T sum : sums) total += sum;
@@ -220,11 +220,11 @@ void factor_lu(T* x, Index n, Index* pivots) {
 template <class T>
 void copy_turned(const T* from, Index from_leading, Index rows, Index columns, T* to,
                  Index leading) {
-  constexpr Index kTile = 16;
-  for (Index i = 0; i < rows; i += kTile)
-    for (Index j = 0; j < columns; j += kTile)
-      for (Index r = i; r < std::min(i + kTile, rows); ++r)
-        for (Index c = j; c < std::min(j + kTile, columns); ++c)
+  constexpr Index tile = 16;
+  for (Index i = 0; i < rows; i += tile)
+    for (Index j = 0; j < columns; j += tile)
+      for (Index r = i; r < std::min(i + tile, rows); ++r)
+        for (Index c = j; c < std::min(j + tile, columns); ++c)
           to[c * leading + r] = from[r * from_leading + c];
 }
 template <class T>
@@ -243,11 +243,11 @@ void clear_triangle(T* x, Index rows, Index columns, bool lower) {
 
 template <class T>
 void transpose_square(T* x, Index n) {
-  constexpr Index kTile = 16;
-  for (Index i = 0; i < n; i += kTile)
-    for (Index j = i; j < n; j += kTile)
-      for (Index r = i; r < std::min(i + kTile, n); ++r)
-        for (Index c = std::max(j, r + 1); c < std::min(j + kTile, n); ++c)
+  constexpr Index tile = 16;
+  for (Index i = 0; i < n; i += tile)
+    for (Index j = i; j < n; j += tile)
+      for (Index r = i; r < std::min(i + tile, n); ++r)
+        for (Index c = std::max(j, r + 1); c < std::min(j + tile, n); ++c)
           std::swap(x[r * n + c], x[c * n + r]);
 }
 
