@@ -49,7 +49,7 @@ class Pool {
   using Word = std::uint64_t;
   static constexpr Word kUnitMask = 0xffffffffu;
 
-  bool claim(std::int64_t* unit);
+  bool claim(int index, std::int64_t* unit);
   void run_unit(std::int64_t unit);
   void fail();
   void finish(std::uint32_t units);
@@ -82,11 +82,15 @@ Pool& pool() {
   return *instance;
 }
 
-bool Pool::claim(std::int64_t* unit) {
-  Word w = word_.load(std::memory_order_relaxed);
+/// For the worker of this index, -1 for the owner of the job. The number of helpers is read between
+/// two looks at the word, so it is that of the job whose unit is claimed: a worker that is late by
+/// a job is none of the next one's too many.
+bool Pool::claim(int index, std::int64_t* unit) {
+  Word w = word_.load(std::memory_order_acquire);
   while ((w & kUnitMask) != 0) {
+    if (index >= helpers_.load(std::memory_order_relaxed)) return false;
     if (word_.compare_exchange_weak(w, w - 1, std::memory_order_acq_rel,
-                                    std::memory_order_relaxed)) {
+                                    std::memory_order_acquire)) {
       *unit = units_ - static_cast<std::int64_t>(w & kUnitMask);
       return true;
     }
@@ -116,15 +120,13 @@ void Pool::work(int index) {
   for (;;) {
     const std::uint32_t seen = wake_.load(std::memory_order_acquire);
     std::int64_t unit = 0;
-    if (index < helpers_.load(std::memory_order_relaxed)) {
-      while (claim(&unit)) {
-        try {
-          run_unit(unit);
-        } catch (...) {
-          fail();
-        }
-        finish(1);
+    while (claim(index, &unit)) {
+      try {
+        run_unit(unit);
+      } catch (...) {
+        fail();
       }
+      finish(1);
     }
     for (int i = 0; i < kSpins && wake_.load(std::memory_order_relaxed) == seen; ++i) relax();
     wake_.wait(seen, std::memory_order_acquire);
@@ -184,7 +186,7 @@ void Pool::run(std::int64_t n, std::int64_t grain, const ChunkBody& body, int th
   wake_workers(helpers);
 
   std::uint32_t mine = 0;
-  for (std::int64_t unit; claim(&unit);) {
+  for (std::int64_t unit; claim(-1, &unit);) {
     ++mine;
     try {
       run_unit(unit);
