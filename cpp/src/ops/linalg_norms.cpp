@@ -80,7 +80,7 @@ Tensor norm_of_matrices(const Tensor& x, const Order& ord, const char* op) {
 }
 
 /// With the axes of a reduction as axes of length 1.
-Tensor with_unit_axes(const Tensor& y, const Tensor& x, Dims axes) {
+Tensor with_unit_axes(const Tensor& y, const Tensor& x, const Dims& axes) {
   Dims shape(x.shape());
   for (const std::int64_t a : axes) shape[a] = 1;
   return reshape(y, shape);
@@ -274,7 +274,7 @@ Tensor multi_dot(std::span<const Tensor> arrays) {
     if (sizes.empty()) sizes.push_back(x.shape()[0]);
     sizes.push_back(x.shape()[1]);
   }
-  const Tensor out = ProductOrder(sizes).product(factors, 0, factors.size() - 1);
+  Tensor out = ProductOrder(sizes).product(factors, 0, factors.size() - 1);
   if (!row && !column) return out;
   Dims shape;
   if (!row) shape.push_back(out.shape()[0]);

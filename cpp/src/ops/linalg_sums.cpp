@@ -25,7 +25,7 @@ namespace adjoint::linalg {
 
 Tensor reciprocal_gaps(const Tensor& x) {
   const Index n = x.shape().back();
-  const Tensor gap = as_row(x) - as_column(x);
+  Tensor gap = as_row(x) - as_column(x);
   if (n == 0) return gap;
   const double share = precision_of(x.dtype()) * static_cast<double>(n);
   const Tensor bound = as_column(max(abs(x), -1, true)) * share;
@@ -94,17 +94,17 @@ Tensor bent(const Tensor& x, const Tensor& x_rounding, const Tensor& y, const Te
 /// more than half of the product, and its mirror image.
 template <class T>
 void symmetric_product(Index n, Index k, const T* scaled, const T* v, T* out) {
-  constexpr Index kStrip = 64;
-  parallel_for((n + kStrip - 1) / kStrip, 1, [&](Index begin, Index end) {
-    for (Index i = begin * kStrip; i < std::min(end * kStrip, n); i += kStrip) {
-      const Index rows = std::min(kStrip, n - i);  // in column-major order they are columns
+  constexpr Index strip = 64;
+  parallel_for((n + strip - 1) / strip, 1, [&](Index begin, Index end) {
+    for (Index i = begin * strip; i < std::min(end * strip, n); i += strip) {
+      const Index rows = std::min(strip, n - i);  // in column-major order they are columns
       kernels::gemm<T>('T', 'N', i + rows, rows, k, 1, v, k, scaled + i * k, k, 0, out + i * n, n);
     }
   });
-  for (Index i = 0; i < n; i += kStrip)
-    for (Index j = 0; j <= i; j += kStrip)
-      for (Index r = i; r < std::min(i + kStrip, n); ++r)
-        for (Index c = j; c < std::min(j + kStrip, r); ++c) out[c * n + r] = out[r * n + c];
+  for (Index i = 0; i < n; i += strip)
+    for (Index j = 0; j <= i; j += strip)
+      for (Index r = i; r < std::min(i + strip, n); ++r)
+        for (Index c = j; c < std::min(j + strip, r); ++c) out[c * n + r] = out[r * n + c];
 }
 
 /// left diag(c) right for each matrix, where right is given, or is the transpose of left.
