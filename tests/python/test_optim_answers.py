@@ -443,3 +443,29 @@ def test_the_clock_is_looked_at_between_evaluations(method: str) -> None:
         result = minimize(f, [1.0, 2.0], method, maxtime=3.5, options=options, seed=0)
     # With "auto" nothing is called beside: the fourth evaluation is the first to be too late.
     assert result.nfev == clock[0] == 4 and result.reason.startswith("maxtime=3.5")
+
+
+@pytest.mark.parametrize("method", ["adam", "l-bfgs", "l-bfgs-b", "newton", "trust-ncg"])
+def test_an_error_that_came_once_is_told_as_it_is(method: str) -> None:
+    """What is no matter of tensors is not looked into by another call."""
+    calls = 0
+
+    def f(x: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise OSError("sensor lost for a moment")
+        return ad.sum(x**2 * ad.tensor([1.0, 30.0])) + ad.sum(x**4)
+
+    with pytest.raises(OSError, match=r"^sensor lost"):
+        ad.optim.minimize(f, [1.0, 2.0], method, options={"compile": False})
+    assert calls == 4
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-300, 1e-24])
+def test_steps_to_the_edge_of_directions_whose_squares_underflow(scale: float) -> None:
+    start = np.zeros(2, np.float32 if scale == 1e-24 else np.float64)
+    result = ad.optim.minimize(
+        lambda x: scale * ad.sum((x - 1.5) ** 2), start, "trust-ncg", tol=0.0
+    )
+    assert 0 <= result.fun < scale * 4.5  # lower than at the start

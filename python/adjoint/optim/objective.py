@@ -482,7 +482,15 @@ class Objective:
         self.compiles = False
 
     def _explain(self, error: Exception, vector: ad.Tensor) -> None:
-        """Raise what helps if it is only the derivative that fails."""
+        """Raise what helps if it is only the derivative that fails.
+
+        Only what code says of a tensor that it cannot take is looked into: any other error may have
+        been for once, and the function is not called again for it.
+        """
+        if not isinstance(
+            error, (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError)
+        ):
+            return
         try:
             self.functions["value"](vector, self.args)
         except Exception:

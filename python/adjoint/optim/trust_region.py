@@ -147,7 +147,7 @@ def steihaug_step(g: Array, product: Callable[[Array], Array], radius: float) ->
     [-3.0, 0.0]
     """
     p, d = truncated_cg(g, product, radius)
-    return p if d is None else p + _to_edge(p, d, radius) * d
+    return p if d is None else p + _to_edge(p, d, radius)
 
 
 def truncated_cg(
@@ -193,11 +193,16 @@ def truncated_cg(
     return p, None
 
 
-def _to_edge(p: Array, d: Array, radius: float) -> float:
-    """Return the positive t with ``|p + t d| = radius``."""
-    a, b, c = float(d @ d), float(p @ d), float(p @ p) - radius**2
+def _to_edge(p: Array, d: Array, radius: float) -> Array:
+    """Return the step t d, of positive t, with ``|p + t d| = radius``."""
+    size = float(np.max(np.abs(d), initial=0.0))
+    if size == 0.0:
+        return d
+    u = d / size  # whose squares are in range, whatever those of d are
+    a, b, c = float(u @ u), float(p @ u), float(p @ p) - radius**2
     root = math.sqrt(max(0.0, b * b - a * c))
-    return (root - b) / a if b <= 0 else -c / (b + root)
+    t = (root - b) / a if b <= 0 else -c / (b + root)
+    return np.asarray(t * u)
 
 
 def trust_exact(
