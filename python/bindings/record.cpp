@@ -7,13 +7,14 @@
 
 #include <algorithm>
 #include <map>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "adjoint/ops.h"
 #include "adjoint/transforms.h"
 #include "convert.h"
 #include "graph/apply.h"
+#include "graph/node_numbers.h"
 #include "graph/op.h"
 #include "graph/results.h"
 #include "graph/unread.h"
@@ -40,22 +41,23 @@ class RecordedNodes {
  public:
   explicit RecordedNodes(const Tensor& output) : output_(output) {
     std::vector<Node*> stack{output.node()};
-    places_.emplace(output.node(), 0);
+    places_[output.node()] = 1;
     while (!stack.empty()) {
       Node* n = stack.back();
       stack.pop_back();
       nodes_.push_back(n);
       for (Node* operand : operands_of(n))
-        if (!is_unread(operand) && places_.emplace(operand, 0).second) stack.push_back(operand);
+        if (!is_unread(operand) && !std::exchange(places_[operand], 1)) stack.push_back(operand);
     }
     std::stable_sort(nodes_.begin(), nodes_.end(),
                      [](const Node* a, const Node* b) { return a->order < b->order; });
-    for (std::size_t i = 0; i < nodes_.size(); ++i) places_[nodes_[i]] = i;
+    for (std::size_t i = 0; i < nodes_.size(); ++i)
+      places_[nodes_[i]] = static_cast<std::uint32_t>(i + 1);
   }
 
   std::size_t size() const noexcept { return nodes_.size(); }
   Node* operator[](std::size_t place) const { return nodes_[place]; }
-  std::size_t place(const Node* n) const { return places_.at(n); }
+  std::size_t place(const Node* n) const { return places_.find(n) - 1; }
   const Tensor& output() const noexcept { return output_; }
 
   /// The places of at most `limit` nodes, those first to which fewest applications lead from the
@@ -80,7 +82,7 @@ class RecordedNodes {
  private:
   Tensor output_;  // holds them all
   std::vector<Node*> nodes_;
-  std::unordered_map<const Node*, std::size_t> places_;
+  NodeNumbers places_;  // and one more
 };
 
 /// Values of nodes; undefined where there is none, as inside of a trace.

@@ -52,6 +52,12 @@ void hand_over(std::span<Node* const> from, std::span<Node* const> to) {
   }
 }
 
+/// The value in memory of its own layout, without gaps.
+Tensor dense(Node* n) {
+  materialize(n);
+  return contiguous(n);
+}
+
 bool is_true(Node* n) {
   materialize(n);
   return *static_cast<const std::uint8_t*>(n->data()) != 0;
@@ -77,8 +83,7 @@ class Dense {
  public:
   explicit Dense(std::span<Node* const> values) {
     for (Node* n : values) {
-      materialize(n);
-      kept_.push_back(contiguous(n));
+      kept_.push_back(dense(n));
       nodes_.push_back(kept_.back().node());
     }
   }
@@ -99,8 +104,7 @@ class Carried {
  public:
   Carried(Steps& body, std::span<Node* const> state) : body_(body), values_(state.size()) {
     for (std::size_t i = 0; i < state.size(); ++i) {
-      materialize(state[i]);
-      values_[i].from = contiguous(state[i]);
+      values_[i].from = dense(state[i]);
       if (!body.hands_through(i)) values_[i].to = like(state[i]);
     }
   }
@@ -275,9 +279,9 @@ class Scan final : public Callee {
       watch.step();
       const std::int64_t at = reverse_ ? length_ - 1 - step : step;
       for (std::size_t i = 0; i < rows_; ++i)
-        body.set_input(carried_ + i, row_at(arrays.nodes()[i], at, length_));
+        body.set_input(carried_ + i, row_at(arrays.nodes()[i], at));
       for (std::size_t i = carried_; i < outputs.size(); ++i)
-        body.set_output(i, row_at(outputs[i], at, length_));
+        body.set_output(i, row_at(outputs[i], at));
       state.step();
     }
     state.give(outputs.first(carried_));
@@ -316,30 +320,26 @@ class Scan final : public Callee {
   }
 
   /// Where row `at` of a contiguous value begins.
-  static void* row_at(Node* n, std::int64_t at, std::int64_t length) {
+  void* row_at(Node* n, std::int64_t at) const {
     return static_cast<char*>(n->data()) +
-           static_cast<std::size_t>(at) * (n->nbytes() / static_cast<std::size_t>(length));
+           static_cast<std::size_t>(at) * (n->nbytes() / static_cast<std::size_t>(length_));
   }
 
-  static Tensor row(Node* whole, std::int64_t at) {
+  Tensor row(Node* whole, std::int64_t at) const {
     const auto shape = whole->layout.shape().subspan(1);
-    const Layout dense(shape);
+    const Layout packed(shape);
     Tensor out = Tensor::adopt(new_node(whole->dtype, Layout(shape)));
     if (whole->stored.storage)
       share_value(out.node(), whole,
-                  Layout(shape, dense.strides(), whole->layout.offset() + at * dense.size()));
+                  Layout(shape, packed.strides(), whole->layout.offset() + at * packed.size()));
     else  // so few bytes that they live in the node
-      std::memcpy(out.node()->stored.bytes,
-                  static_cast<const char*>(whole->data()) +
-                      static_cast<std::size_t>(at) * out.node()->nbytes(),
-                  out.node()->nbytes());
+      std::memcpy(out.node()->stored.bytes, row_at(whole, at), out.node()->nbytes());
     return out;
   }
 
-  static void copy_row(Node* value, Node* to, std::int64_t at) {
+  void copy_row(Node* value, Node* to, std::int64_t at) const {
     materialize(value);
-    copy_value(value,
-               static_cast<char*>(to->data()) + static_cast<std::size_t>(at) * value->nbytes());
+    copy_value(value, row_at(to, at));
   }
 
   CompiledProgram body_;

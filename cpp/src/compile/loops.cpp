@@ -70,6 +70,10 @@ Marks wanted_floats(Tensors values, Wanted wanted, std::size_t first = 0) {
   return out;
 }
 
+std::size_t count(std::span<const bool> marks) {
+  return static_cast<std::size_t>(std::ranges::count(marks, true));
+}
+
 List marked(Tensors values, std::span<const bool> marks) {
   List out;
   for (std::size_t i = 0; i < values.size(); ++i)
@@ -333,7 +337,7 @@ List pull_choice(const Choice& c, Tensors inputs, Tensors cotangents, Wanted wan
     const List found =
         pull_all(replay_of(c.if_false), joined({x.both, x.other}), joined({m.both, m.other}), cts);
     Tensors of_other = found;
-    const Tensors of_both = take_first(of_other, marked(x.both, m.both).size());
+    const Tensors of_both = take_first(of_other, count(m.both));
     return joined({of_both, zero_slopes(marked(x.own, m.own)), of_other});
   };
   return placed(marks, traced_cond(inputs[0], first, second, cotangents));
@@ -423,7 +427,7 @@ List pull_rows(const Rows& s, Tensors inputs, Tensors cotangents, Wanted wanted)
         pull_all(replay_of(s.body), joined({point, fixed}), marks, joined({ct, state}));
     Tensors to_fixed = found;
     const Tensors to_carry = take_first(to_fixed, moving);
-    const Tensors to_row = take_first(to_fixed, marked(arrays, of_rows).size());
+    const Tensors to_row = take_first(to_fixed, count(of_rows));
     return joined({to_carry, sums(total, to_fixed), to_row});
   };
   const List steps = traced_scan(forward, carry, arrays, s.length, s.reverse);

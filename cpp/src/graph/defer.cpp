@@ -8,12 +8,12 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
-#include <unordered_map>
 #include <vector>
 
 #include "base/error_context.h"
 #include "graph/apply.h"
 #include "graph/collect.h"
+#include "graph/node_numbers.h"
 #include "graph/node_pool.h"
 #include "graph/thread_state.h"
 
@@ -194,7 +194,7 @@ namespace {
 /// Bytes that only the deferred work below these nodes keeps alive.
 std::size_t measure_held(std::span<Node* const> nodes) {
   const std::lock_guard lock(g_lock);
-  std::unordered_map<const Node*, std::uint32_t> reads;
+  NodeNumbers reads;
   std::vector<const Node*> stack(nodes.begin(), nodes.end());
   std::size_t bytes = 0;
   while (!stack.empty()) {
