@@ -1,12 +1,11 @@
 """Draws the pictures of the pages: ``python python/docs/drawings.py`` writes them to images/.
 
-What they show is computed: paths are those of the library's own methods, the graph and its values
-are read from a program, groups from `ad.explain`.
+What they show is computed: paths are those of the library's own methods, the graph is drawn by
+`Tensor.graph`, groups are read from `ad.explain`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,44 +106,8 @@ def descent() -> str:
 
 def graph() -> str:
     """What is recorded of (w * w + 1) * sin(w), with the values at 2 and the adjoints."""
-    at = 2.0
-    program = ad.compile(lambda w: (w * w + 1) * ad.sin(w)).program(at)
-    places = ((70, 130), (240, 60), (240, 215), (400, 90), (400, 190), (560, 130))
-    names = {"input": "w", "constant": "1", "multiply": "×", "add": "+", "sin": "sin"}
-    square, plus, sine = at * at, at * at + 1, math.sin(at)
-    values = (at, square, 1.0, plus, sine, plus * sine)
-    # The adjoint of each: the derivative of the result in it, from the right to the left.
-    adjoints = (2 * at * sine + math.cos(at) * plus, sine, 0.0, sine, plus, 1.0)
-    slope = ad.grad(lambda w: (w * w + 1) * ad.sin(w))(at).item()
-    assert abs(adjoints[0] - slope) < 1e-12
-    picture = Drawing(660, 290, "The graph of (w * w + 1) * sin(w) at w = 2")
-    for (x, y), (_, inputs, *_) in zip(places, program.graph.rows, strict=True):
-        for k, source in enumerate(inputs):
-            a, b = places[source]
-            offset = 7 * (2 * k - 1) if len(set(inputs)) < len(inputs) else 0
-            picture.arrow((a + 46, b + offset), (x - 46, y + offset))
-    for row, (op, *_) in enumerate(program.graph.rows):
-        x, y = places[row]
-        picture.box(x - 46, y - 20, 92, 40, COLOURS[0] if op == "input" else INK)
-        picture.text((x, y + 6), names[op], size=17, bold=True)
-        picture.text((x, y - 27), f"{values[row]:.4g}", colour=COLOURS[0], mono=True)
-        if op != "constant":
-            picture.text((x, y + 36), f"{adjoints[row]:.4g}", colour=COLOURS[1], mono=True)
-    picture.text(
-        (20, 262),
-        "above a box: its value, computed left to right",
-        anchor="start",
-        colour=COLOURS[0],
-        size=12,
-    )
-    picture.text(
-        (20, 280),
-        "below: the derivative of the result in it, computed right to left",
-        anchor="start",
-        colour=COLOURS[1],
-        size=12,
-    )
-    return picture.svg()
+    w = ad.tensor(2.0, requires_grad=True, name="w")
+    return ((w * w + 1) * ad.sin(w)).graph().svg()
 
 
 # ---- Deferral ------------------------------------------------------------------------------------

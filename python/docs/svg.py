@@ -29,14 +29,11 @@ class Drawing:
         self.title = title
         self.parts: list[str] = []
 
-    def line(
-        self, points: Iterable[Point], colour: str = INK, width: float = 1.2, dash: str = ""
-    ) -> None:
+    def line(self, points: Iterable[Point], colour: str = INK, width: float = 1.2) -> None:
         path = " ".join(f"{short(x)},{short(y)}" for x, y in points)
-        dashes = f" stroke-dasharray='{dash}'" if dash else ""
         self.parts.append(
             f"<polyline points='{path}' fill='none' stroke='{colour}' stroke-width='{width:g}'"
-            f" stroke-linejoin='round'{dashes}/>"
+            " stroke-linejoin='round'/>"
         )
 
     def segments(self, pairs: Sequence[tuple[Point, Point]], colour: str, width: float) -> None:
@@ -46,13 +43,13 @@ class Drawing:
             f"<path d='{path}' fill='none' stroke='{colour}' stroke-width='{width:g}'/>"
         )
 
-    def arrow(self, start: Point, end: Point, colour: str = INK, dash: str = "") -> None:
+    def arrow(self, start: Point, end: Point, colour: str = INK) -> None:
         """A line with a head at its end."""
         (x0, y0), (x1, y1) = start, end
         length = ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5
         dx, dy = (x1 - x0) / length, (y1 - y0) / length
         neck = (x1 - 7 * dx, y1 - 7 * dy)
-        self.line([start, neck], colour, dash=dash)
+        self.line([start, neck], colour)
         wings = [(neck[0] - 3.5 * dy, neck[1] + 3.5 * dx), (neck[0] + 3.5 * dy, neck[1] - 3.5 * dx)]
         path = " ".join(f"{short(x)},{short(y)}" for x, y in [end, *wings])
         self.parts.append(f"<polygon points='{path}' fill='{colour}'/>")
