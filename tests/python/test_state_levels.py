@@ -694,6 +694,38 @@ for f, slope in slopes.items():
         second = (slope(0.5 + e) - slope(0.5 - e)) / (2 * e)
         assert abs(ad.hessian(total)(w).item() - second) < 1e-8
 """,
+    "a cotangent for each member reaches a value that is one for all": """
+import adjoint as ad
+w, X = ad.tensor(2.0), ad.tensor([1.0, 3.0])
+def by_cond(w, x):
+    a, b = ad.cond(w > 0.2, lambda: (w * w, w * x), lambda: (w, x))
+    return a * b  # w^3 x
+def by_carry(w, x):
+    (a, b), _ = ad.scan(lambda c, _: ((c[0] * w, c[1] * c[0]), None), (w, x), None, 2)
+    return a * b  # w^3 w^3 x
+def by_output(w, x):
+    (a, b), ys = ad.scan(lambda c, _: ((c[0] * 0.5, c[1] * c[0]), c[0]), (w, x), None, 2)
+    return x * ad.sum(ys) + b  # 1.5 w x + 0.5 w^2 x
+def by_while(w, x):
+    keep = lambda c: (c[0] + 1, c[1], c[1] * c[2])
+    _, a, b = ad.while_loop(lambda c: c[0] < 2, keep, (0, w, x), 3)
+    return a * b  # w^3 x
+def nothing(w, x):
+    (a, b), _ = ad.scan(lambda c, _: ((c[0], c[0] * c[1]), None), (w, x), None, 0)
+    return a * b  # w x
+first = {by_cond: lambda w: 3 * w**2, by_carry: lambda w: 6 * w**5,
+         by_output: lambda w: 1.5 + w, by_while: lambda w: 3 * w**2, nothing: lambda w: 1.0}
+second = {by_cond: 12.0, by_carry: 480.0, by_output: 1.0, by_while: 12.0, nothing: 0.0}
+for f, slope in first.items():
+    for g, want in ((ad.grad(f), slope(2.0)), (ad.jacobian(f), slope(2.0)),
+                    (ad.hessian(f), second[f]), (ad.grad(ad.grad(f)), second[f]),
+                    (lambda w, x: ad.jvp(ad.grad(f), (w, x), (1.0, 0.0))[1], second[f])):
+        each = ad.vmap(g, in_axes=(None, 0))
+        for h in (each, ad.compile(each), ad.vmap(ad.compile(g), in_axes=(None, 0))):
+            assert h(w, X).tolist() == [want, 3 * want], (f.__name__, want, h(w, X))
+    total = ad.compile(lambda w: ad.sum(ad.vmap(ad.grad(f), in_axes=(None, 0))(w, X)))
+    assert ad.grad(total)(w).item() == 4 * second[f], f.__name__
+""",
     "each further run of a checkpoint begins with the variables of the first": """
 import adjoint as ad
 import functools, math

@@ -111,7 +111,8 @@ class BatchedRule final : public DerivativeRule {
       } else if (mapped_[i]) {
         out[i] = Tensor();  // the value does not depend on it
       } else if (level.holds(out[i])) {
-        out[i] = take(opened(level, out[i]), Tensor::scalar(0.0, DType::int64), 0);
+        // A sweep inside the batch comes here with a cotangent for each member: it stays one.
+        out[i] = take(level.split_batched(out[i], 0), Tensor::scalar(0.0, DType::int64), 0);
       }
     }
     return out;
