@@ -195,8 +195,8 @@ PyObject* call_entry(const Callable& f, const Arguments& arguments) {
   return wrap(f.makes ? constant_in_trace(std::move(out)) : std::move(out));
 }
 
-PyObject* call_function(int index, PyObject* const* args, std::size_t nargs,
-                        PyObject* kwnames) noexcept {
+[[gnu::noinline]] PyObject* call_function(int index, PyObject* const* args, std::size_t nargs,
+                                          PyObject* kwnames) noexcept {
   const Callable& f = *g_functions[static_cast<std::size_t>(index)];
   if (f.target) return call_python(f.target.ptr(), args, nargs, kwnames);
   return guarded([&]() -> PyObject* {
@@ -232,17 +232,22 @@ PyObject* function_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyO
   return call_function(I, args, static_cast<std::size_t>(nargs), kwnames);
 }
 
-template <int I>
-PyObject* method_entry(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
-                       PyObject* kwnames) noexcept {
+// The method of a tensor, which is its function with the tensor before the arguments. Neither is
+// put into the hundreds of entries below, in part or whole.
+[[gnu::noinline]] PyObject* call_method(int i, PyObject* self, PyObject* const* args,
+                                        std::size_t nargs, PyObject* kwnames) noexcept {
   return guarded([&] {
-    const auto n = static_cast<std::size_t>(nargs);
     const std::size_t nkw = kwnames ? static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames)) : 0;
     SmallVector<PyObject*, 8> all;
     all.push_back(self);
-    all.append(args, n + nkw);
-    return call_function(I, all.data(), n + 1, kwnames);
+    all.append(args, nargs + nkw);
+    return call_function(i, all.data(), nargs + 1, kwnames);
   });
+}
+
+template <int I>
+PyObject* method_entry(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  return call_method(I, self, args, static_cast<std::size_t>(nargs), kwnames);
 }
 
 using FunctionEntry = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);

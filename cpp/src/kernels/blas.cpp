@@ -48,8 +48,6 @@ Index product(Index a, Index b) {
   return __builtin_mul_overflow(a, b, &r) ? std::numeric_limits<Index>::max() : r;
 }
 
-Index round_up(Index n, Index to) { return (n + to - 1) / to * to; }
-
 // ---- One call of the library --------------------------------------------------------------------
 
 /// What a BLAS calls a matrix: transposed or not, and the distance of its rows or columns.

@@ -139,8 +139,6 @@ void multiply_block(std::int64_t mc, std::int64_t nc, std::int64_t kc, const T* 
   }
 }
 
-std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
-
 }  // namespace
 
 template <class T>

@@ -6,6 +6,8 @@
 
 namespace adjoint::kernels {
 
+constexpr std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
+
 /// C = A B for T float or double: any strides in elements for A and B, rows of C contiguous and
 /// `c_row` apart. Serial.
 template <class T>

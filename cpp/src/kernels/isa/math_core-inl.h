@@ -14,6 +14,8 @@
 #endif
 
 #define ADJOINT_MATH_FN static inline __attribute__((always_inline))
+/// What iterates, or is a step of that, costs far more than a call: one copy of it.
+#define ADJOINT_MATH_CALL static inline __attribute__((noinline))
 
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 #define ADJOINT_MATH_HAS_FMA 1

@@ -66,7 +66,7 @@ ADJOINT_MATH_FN double log1p_less(double u) {
 }
 
 /// x^a e^-x / Gamma(a + 1) for a >= 0 and finite x > 0.
-ADJOINT_MATH_FN double gamma_factor(double a, double x) {
+ADJOINT_MATH_CALL double gamma_factor(double a, double x) {
   double scale = 1.0;
   Two<double> e;
   const double u = (x - a) / a;
@@ -98,7 +98,7 @@ struct GammaParts {
 };
 
 /// Next to a large a.
-ADJOINT_MATH_FN GammaParts gamma_uniform(double a, double x) {
+ADJOINT_MATH_CALL GammaParts gamma_uniform(double a, double x) {
   const double half = -log1p_less((x - a) / a);  // eta^2 / 2
   const double root = sqrt(2.0 * half);
   const double eta = x < a ? -root : root;
@@ -114,7 +114,7 @@ ADJOINT_MATH_FN GammaParts gamma_uniform(double a, double x) {
 }
 
 /// P from the powers of x.
-ADJOINT_MATH_FN double gamma_series(double a, double x) {
+ADJOINT_MATH_CALL double gamma_series(double a, double x) {
   double term = 1.0, sum = 1.0;
   for (int n = 1; n < kIgammaLong && term > kIgammaDigits * sum; ++n) {
     term *= x / (a + n);
@@ -124,7 +124,7 @@ ADJOINT_MATH_FN double gamma_series(double a, double x) {
 }
 
 /// Q for a <= 1/2 and x <= 1.1: 1 - x^a / Gamma(a + 1), less the rest of the series.
-ADJOINT_MATH_FN double gamma_series_above(double a, double x) {
+ADJOINT_MATH_CALL double gamma_series_above(double a, double x) {
   const double lgamma1p = a * fma_(a, lgamma_poly(a), GammaConst<double>::lead) - log1p(a);
   const double power = a * log(x) - lgamma1p;
   double term = 1.0, sum = 0.0;
@@ -136,7 +136,7 @@ ADJOINT_MATH_FN double gamma_series_above(double a, double x) {
 }
 
 /// Q from Legendre's continued fraction, by Lentz's algorithm.
-ADJOINT_MATH_FN double gamma_fraction(double a, double x) {
+ADJOINT_MATH_CALL double gamma_fraction(double a, double x) {
   const double factor = gamma_factor(a, x) * a;
   if (factor == 0.0) return 0.0;
   double b = x + 1.0 - a, c = 0x1p1000, d = 1.0 / b, h = d;
@@ -152,7 +152,7 @@ ADJOINT_MATH_FN double gamma_fraction(double a, double x) {
   return factor * h;
 }
 
-ADJOINT_MATH_FN GammaParts incomplete_gamma(double a, double x) {
+ADJOINT_MATH_CALL GammaParts incomplete_gamma(double a, double x) {
   const double inf = kInf<double>;
   if (!(a >= 0.0) || !(x >= 0.0) || (a == 0.0 && x == 0.0) || (a == inf && x == inf))
     return {kNan<double>, kNan<double>};

@@ -56,7 +56,7 @@ ADJOINT_MATH_FN StepSeries step_exp(double first, const StepSeries& log, int n) 
 }
 
 /// x^a e^-x / Gamma(a + 1), for a >= 0 and finite x > 0.
-ADJOINT_MATH_FN StepSeries gamma_factor_series(double a, double x, int n) {
+ADJOINT_MATH_CALL StepSeries gamma_factor_series(double a, double x, int n) {
   StepSeries log;
   if (a < 4.0) {
     log.c[1] = math::log(x) - digamma_positive(a + 1.0);
@@ -77,7 +77,7 @@ ADJOINT_MATH_FN StepSeries gamma_factor_series(double a, double x, int n) {
 }
 
 /// P from the powers of x.
-ADJOINT_MATH_FN StepSeries gamma_lower_series(double a, double x, int n) {
+ADJOINT_MATH_CALL StepSeries gamma_lower_series(double a, double x, int n) {
   StepSeries term{}, sum{};
   term.c[0] = sum.c[0] = 1.0;
   bool goes_on = true;
@@ -94,7 +94,7 @@ ADJOINT_MATH_FN StepSeries gamma_lower_series(double a, double x, int n) {
 }
 
 /// Q from Legendre's continued fraction.
-ADJOINT_MATH_FN StepSeries gamma_upper_series(double a, double x, int n) {
+ADJOINT_MATH_CALL StepSeries gamma_upper_series(double a, double x, int n) {
   // Its length is asked at half a whole number: at a whole one, or near it, the fraction itself
   // ends early, and its derivatives do not.
   const double half = __builtin_floor(a) + 0.5;
@@ -108,13 +108,12 @@ ADJOINT_MATH_FN StepSeries gamma_upper_series(double a, double x, int n) {
     if (abs(c * d - 1.0) < kIgammaDigits * 4.0) break;
   }
   length += length / 4 + 10;
-  StepSeries f{};
+  StepSeries f{}, q{};
   f.c[0] = x + 2.0 * length + 1.0 - a;
   f.c[1] = -1.0;
   for (int i = length; i >= 0; --i) {
     // The quotient of i (a - i + e) and f, or of 1 at the end, and then the next b.
     const double p0 = i > 0 ? i * (a - i) : 1.0, p1 = i;
-    StepSeries q;
     const double r = 1.0 / f.c[0];
     for (int m = 0; m <= n; ++m) {
       double sum = m == 0 ? p0 : (m == 1 ? p1 : 0.0);
@@ -132,7 +131,7 @@ ADJOINT_MATH_FN StepSeries gamma_upper_series(double a, double x, int n) {
 }
 
 /// P next to a large a, but for its constant term.
-ADJOINT_MATH_FN StepSeries gamma_uniform_series(double a, double x, int n) {
+ADJOINT_MATH_CALL StepSeries gamma_uniform_series(double a, double x, int n) {
   const double u = (x - a) / a;
   StepSeries ratio;  // x / (a + e) - 1
   ratio.c[0] = u;
@@ -203,7 +202,7 @@ ADJOINT_MATH_FN double small_factorial(int n) {
 }
 
 /// The derivative of a whole order in a of P(a, x).
-ADJOINT_MATH_FN double igamma_slope(double order, double a, double x) {
+ADJOINT_MATH_CALL double igamma_slope(double order, double a, double x) {
   const double inf = kInf<double>;
   const int n = gamma_order(order);
   if (n == 0) return igamma(a, x);
@@ -218,7 +217,7 @@ ADJOINT_MATH_FN double igamma_slope(double order, double a, double x) {
 }
 
 /// That of the density x^(a - 1) e^-x / Gamma(a).
-ADJOINT_MATH_FN double gamma_density_slope(double order, double a, double x) {
+ADJOINT_MATH_CALL double gamma_density_slope(double order, double a, double x) {
   const double inf = kInf<double>;
   if (order == -1.0) return 0.0;  // what the rule of order 0 multiplies by 0
   const int n = gamma_order(order);
