@@ -1325,7 +1325,7 @@ def minimum(x1: _Array, x2: _Array, /) -> Tensor:
     """The smaller one; a tie shares the derivative equally."""
 
 def logaddexp(x1: _Array, x2: _Array, /) -> Tensor:
-    """log(exp(x1) + exp(x2)), without overflow."""
+    """log(exp(x1) + exp(x2)), without overflow; the derivative where both are -inf is 0."""
 
 def copysign(x1: _Array, x2: _Array, /) -> Tensor:
     """The magnitude of x1 with the sign of x2."""
@@ -1836,10 +1836,10 @@ def heaviside(x1: _Array, x2: _Array, /) -> Tensor:
     """0 for negative x1, 1 for positive ones, and x2 at 0."""
 
 def xlogy(x: _Array, y: _Array, /) -> Tensor:
-    """x * log(y), and 0 where x is 0."""
+    """x * log(y), and 0 where x is 0, unless y is nan."""
 
 def xlog1py(x: _Array, y: _Array, /) -> Tensor:
-    """x * log(1 + y), and 0 where x is 0."""
+    """x * log(1 + y), and 0 where x is 0, unless y is nan."""
 
 def entr(x: _Array, /) -> Tensor:
     """-x * log(x), 0 at 0; minus infinity for negative x."""

@@ -465,7 +465,11 @@ class Generator:
         chosen = _core.int64 if dtype is None else DType(dtype)
         limits, drawn_in = iinfo(chosen), iinfo(_core.int64)
         if low < max(limits.min, drawn_in.min) or high > min(limits.max + 1, drawn_in.max):
-            raise ValueError(f"[integers] [{low}, {high}) does not fit {chosen}, or int64")
+            least, most = max(limits.min, drawn_in.min), min(limits.max + 1, drawn_in.max)
+            raise ValueError(
+                f"[integers] [{low}, {high}) reaches beyond what is drawn for {chosen}: "
+                f"low must be at least {least}, and high at most {most}"
+            )
         drawn = self._draw(_core._random_integers, dims_of("integers", shape), low, high)
         return drawn if dtype is None else _core.astype(drawn, chosen)
 

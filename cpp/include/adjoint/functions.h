@@ -178,7 +178,7 @@ Tensor maximum(const Tensor& x1, const Tensor& x2);
 /// The smaller one; a tie shares the derivative equally.
 Tensor minimum(const Tensor& x1, const Tensor& x2);
 
-/// log(exp(x1) + exp(x2)), without overflow.
+/// log(exp(x1) + exp(x2)), without overflow; the derivative where both are -inf is 0.
 Tensor logaddexp(const Tensor& x1, const Tensor& x2);
 
 /// The magnitude of x1 with the sign of x2.
@@ -443,10 +443,10 @@ Tensor rad2deg(const Tensor& x);
 /// 0 for negative x1, 1 for positive ones, and x2 at 0.
 Tensor heaviside(const Tensor& x1, const Tensor& x2);
 
-/// x * log(y), and 0 where x is 0.
+/// x * log(y), and 0 where x is 0, unless y is nan.
 Tensor xlogy(const Tensor& x, const Tensor& y);
 
-/// x * log(1 + y), and 0 where x is 0.
+/// x * log(1 + y), and 0 where x is 0, unless y is nan.
 Tensor xlog1py(const Tensor& x, const Tensor& y);
 
 /// -x * log(x), 0 at 0; minus infinity for negative x.

@@ -144,6 +144,11 @@ PlaceIndex Planner::place(Index i) {
 }
 
 void Planner::number_places() {
+  // A product reads its operands as they lie, and its sums are in another order for a transpose.
+  std::vector<bool> multiplied(graph_.size(), false);
+  for (const Step& step : parts_.steps)
+    if (graph_[step.members[0]].op && graph_[step.members[0]].op->kind == OpKind::contraction)
+      for (const Index in : graph_.inputs_of(step.members[0])) multiplied[in] = true;
   for (const Index i : graph_.inputs())
     plan_.inputs.push_back(parts_.crosses[i] ? place(i) : kNoPlace);
   for (Index i = 0; i < graph_.size(); ++i) {
@@ -153,7 +158,8 @@ void Planner::number_places() {
     Node* value = graph_.value_of(i);
     if (value->level) continue;
     materialize(value);
-    Tensor held = is_repeated(value->layout) ? Tensor::share(value) : contiguous(value);
+    const bool as_is = is_repeated(value->layout) || multiplied[i];
+    Tensor held = as_is ? Tensor::share(value) : contiguous(value);
     if (held.node()->requires_grad) held = held.detach();
     plan_.places[p].layout = held.node()->layout;
     shells_.resize(plan_.places.size());

@@ -141,6 +141,15 @@ namespace {
 
 constexpr const char* kHistogram = "histogram";
 
+/// Edges that are given, none of which may lie below the one before.
+Tensor rising(const Tensor& edges) {
+  const std::int64_t steps = edges.size() - 1;
+  const Tensor falls =
+      greater(entries_along(edges, 0, 0, steps), entries_along(edges, 0, 1, steps));
+  return checked_whole(edges, logical_not(any(falls)), kHistogram,
+                       "the edges given as bins must not fall: sort them");
+}
+
 /// The edges of `count` bins of one width between the bounds, or between the extremes of the data.
 Tensor even_edges(const Tensor& x, std::int64_t count, const std::optional<Tensor>& range) {
   if (count < 1)
@@ -194,7 +203,7 @@ std::tuple<Tensor, Tensor> histogram(const Tensor& x, const Known& given_bins,
           "bins must be an int, or the edges in a vector of at least two, not " +
               std::string(name(bins.dtype())) + " of shape " + to_string(bins.shape()));
   const Tensor edges = bins.ndim() == 1
-                           ? held(bins)
+                           ? rising(held(bins))
                            : even_edges(values, known_integers(bins, kHistogram).front(), range);
   const std::int64_t count = edges.size() - 1;
   // Bins hold their lower edge, the last one its upper edge too. Others and nan go to one beyond.

@@ -332,7 +332,8 @@ static Tensor distance(const Tensor& a, const Tensor& b) {
   return where(logical_and(equal(a, b), isinf(a)), scalar_like(a, 0), a - b);
 }
 /// sigmoid(a - b). In the tail a power of e turns what the difference is rounded by into a relative
-/// error, so that is found (Knuth, 1969) and put to first order; it has no slope.
+/// error, so that is found (Knuth, 1969) and put to first order; it has no slope. 0 where both are
+/// minus infinity: neither adds anything.
 static Tensor sigmoid_between(const Tensor& a, const Tensor& b) {
   static const Op& stop_record = find_op("stop_gradient");
   const Tensor between = distance(a, b);
@@ -341,15 +342,18 @@ static Tensor sigmoid_between(const Tensor& a, const Tensor& b) {
   const Tensor known = where(isfinite(rest), rest, scalar_like(rest, 0));
   const Tensor lost = apply(stop_record, {&known});
   const Tensor s = sigmoid(between);
-  return s + s * ((1.0 - s) * lost);
+  const Tensor least = scalar_like(a, -std::numeric_limits<double>::infinity());
+  const Tensor both = logical_and(equal(a, least), equal(b, least));
+  return where(both, scalar_like(a, 0), s + s * ((1.0 - s) * lost));
 }
 
 ADJOINT_BINARY(maximum, same, 3, 3, "The larger one; a tie shares the derivative equally.", -2, 2,
                value(apply(max_weight_record, {&a, &b})), value(apply(max_weight_record, {&b, &a})))
 ADJOINT_BINARY(minimum, same, 3, 3, "The smaller one; a tie shares the derivative equally.", -2, 2,
                value(apply(min_weight_record, {&a, &b})), value(apply(min_weight_record, {&b, &a})))
-ADJOINT_BINARY(logaddexp, floating, 3, 3, "log(exp(x1) + exp(x2)), without overflow.", 0.3, 2,
-               value(sigmoid_between(a, b)), value(sigmoid_between(b, a)))
+ADJOINT_BINARY(logaddexp, floating, 3, 3,
+               "log(exp(x1) + exp(x2)), without overflow; the derivative where both are -inf is 0.",
+               0.3, 2, value(sigmoid_between(a, b)), value(sigmoid_between(b, a)))
 ADJOINT_BINARY(copysign, floating, 3, 0, "The magnitude of x1 with the sign of x2.", 0.3, 2,
                value(copysign(scalar_like(a, 1), a* b)), zero())
 ADJOINT_BINARY(nextafter, floating, 0, 0, "The number next to x1 in the direction of x2.", 0.3, 2,

@@ -218,16 +218,17 @@ Tensor digitize(const Tensor& x, const Tensor& bins, bool right) {
   const char* const op = "digitize";
   if (bins.ndim() != 1)
     raise(ErrorKind::value, op, "bins must have one dimension, shape " + to_string(bins.shape()));
-  const char* const before = "left";
-  const char* const after = "right";
-  const Tensor rising = searchsorted(bins, x, right ? before : after);
+  const char* const side = right ? "left" : "right";
   const std::int64_t n = bins.size();
-  if (n < 2) return rising;
+  if (n < 2) return searchsorted(bins, x, side);
+  const Tensor earlier = entries_along(bins, 0, 0, n - 1), later = entries_along(bins, 0, 1, n - 1);
+  const Tensor falls = any(greater(earlier, later));
+  const Tensor bounds =
+      checked_whole(held(bins), logical_not(logical_and(falls, any(less(earlier, later)))), op,
+                    "the bounds must either rise or fall: sort them");
   // Of falling bounds those count that are not below, or at, x in the reverse order.
-  const Tensor falling =
-      Tensor::scalar(n, DType::int64) - searchsorted(flip(bins), x, right ? before : after);
-  return where(less_equal(take(bins, integers_of({0}), 0), take(bins, integers_of({n - 1}), 0)),
-               rising, falling);
+  return where(falls, Tensor::scalar(n, DType::int64) - searchsorted(flip(bounds), x, side),
+               searchsorted(bounds, x, side));
 }
 
 void register_entries_ops() {

@@ -105,7 +105,8 @@ Tensor nanprod(const Tensor& x, const Axes& axis, bool keepdims) {
 
 Tensor nanvar(const Tensor& x, const Axes& axis, double correction, bool keepdims) {
   const Tensor f = in_floating(x);
-  const Tensor apart = without_nan(f - nanmean(f, axis, true), 0);
+  // Of an infinity the difference is nan, and so is the variance.
+  const Tensor apart = where(isnan(f), scalar_like(f, 0), f - nanmean(f, axis, true));
   const Tensor divisor = maximum(count_but_nan(f, axis, keepdims) - correction, scalar_like(f, 0));
   return sum(square(apart), axis, keepdims) / divisor;
 }

@@ -166,6 +166,8 @@ void run_beta(const Op&, Node* out, std::span<Node* const> in, const Attrs*, std
     Variate random(bits);
     const double log_a = log_gamma_variate(random, a[i]);
     const double log_b = log_gamma_variate(random, b[i]);
+    if (log_a == log_b && std::isinf(log_a))  // both so small that one of 0 and 1 is drawn
+      return random.unit() < a[i] / (a[i] + b[i]) ? 1.0 : 0.0;
     return 1 / (1 + portable::exp(log_b - log_a));
   });
 }

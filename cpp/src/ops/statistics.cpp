@@ -314,11 +314,11 @@ Tensor heaviside(const Tensor& x1, const Tensor& x2) {
 
 namespace {
 
-/// 0 where x is 0, unless y is nan.
-Tensor product_or_zero(const Tensor& x, const Tensor& y) {
-  const Tensor f = in_floating(x);
-  const Tensor usual = logical_and(equal(f, like(f, 0)), logical_not(isnan(y)));
-  return where(usual, mul0(f, y), f * y);
+/// x * f(y), and 0 where x is 0, unless y is nan.
+Tensor product_or_zero(const Tensor& x, const Tensor& y, Tensor (*f)(const Tensor&)) {
+  const Tensor factor = in_floating(x), value = f(y);
+  const Tensor usual = logical_and(equal(factor, like(factor, 0)), logical_not(isnan(y)));
+  return where(usual, mul0(factor, value), factor * value);
 }
 
 /// The logarithm with the slope 1/x of numbers whose inverse overflows: theirs are taken in a unit
@@ -333,28 +333,28 @@ Tensor log_of_tiny(const Tensor& x) {
 
 }  // namespace
 
-Tensor xlogy(const Tensor& x, const Tensor& y) { return product_or_zero(x, log(in_floating(y))); }
+Tensor xlogy(const Tensor& x, const Tensor& y) { return product_or_zero(x, in_floating(y), log); }
 [[maybe_unused]] static const FunctionRecord& xlogy_function =
     statistics_family.offer({.name = "xlogy",
                              .signature = "(x, y, /)",
-                             .doc = "x * log(y), and 0 where x is 0.",
+                             .doc = "x * log(y), and 0 where x is 0, unless y is nan.",
                              .entry = entry_of<xlogy>(),
                              .promotes = true});
 
 Tensor xlog1py(const Tensor& x, const Tensor& y) {
-  return product_or_zero(x, log1p(in_floating(y)));
+  return product_or_zero(x, in_floating(y), log1p);
 }
 [[maybe_unused]] static const FunctionRecord& xlog1py_function =
     statistics_family.offer({.name = "xlog1py",
                              .signature = "(x, y, /)",
-                             .doc = "x * log(1 + y), and 0 where x is 0.",
+                             .doc = "x * log(1 + y), and 0 where x is 0, unless y is nan.",
                              .entry = entry_of<xlog1py>(),
                              .promotes = true});
 
 Tensor entr(const Tensor& x) {
   const Tensor f = in_floating(x);
   const Tensor inside = where(less(f, like(f, 0)), like(f, 1), f);
-  const Tensor product = product_or_zero(inside, log_of_tiny(inside));
+  const Tensor product = product_or_zero(inside, inside, log_of_tiny);
   return where(less(f, like(f, 0)), like(f, -kInf), like(f, 0) - product);
 }
 [[maybe_unused]] static const FunctionRecord& entr_function =
@@ -428,7 +428,8 @@ Tensor corrcoef(const Tensor& x, bool rowvar) {
   const Tensor c = cov(x, rowvar);
   if (c.ndim() == 0) return c / c;
   const Tensor spread = sqrt(diagonal(c));
-  return c / outer(spread, spread);
+  const Tensor r = c / outer(spread, spread);
+  return r + held(clip(r, like(r, -1), like(r, 1)) - r);  // rounded, it may lie outside
 }
 [[maybe_unused]] static const FunctionRecord& corrcoef_function =
     statistics_family.offer({.name = "corrcoef",
