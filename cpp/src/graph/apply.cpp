@@ -356,6 +356,10 @@ Node* apply_elementwise(const Op& op, std::span<Node* const> inputs, const Attrs
 /// The application on its inputs converted to the dtype it computes in.
 Node* apply_converted(const Op& op, std::span<Node* const> inputs, const AttrsPtr& attrs,
                       DType working) {
+  if (op.of_wide_integers && is_floating(working) && is_integer(inputs[0]->dtype) &&
+      is_integer(inputs[1]->dtype))
+    return op.of_wide_integers(op, Tensor::share(inputs[0]), Tensor::share(inputs[1]))
+        .detach_node();
   static const Op& cast = find_op("astype");
   const AttrsPtr cast_attrs = make_attrs(CastAttrs{.dtype = working});
   Tensor converted[3];

@@ -93,14 +93,14 @@ class ResultList {
   bool is_list_ = false;
 };
 
-/// The application that a rule differentiates. The values of results are there where the record
-/// says that the rule needs them, their shapes and dtypes always.
 /// By input, whether a cotangent of it is of any use; of all, where nothing is said.
 struct Wanted {
   std::span<const bool> inputs = {};
   bool operator[](std::size_t i) const noexcept { return inputs.empty() || inputs[i]; }
 };
 
+/// The application that a rule differentiates. The values of results are there where the record
+/// says that the rule needs them, their shapes and dtypes always.
 struct RuleArgs {
   const Op& op;
   const Attrs* attrs;
@@ -199,6 +199,10 @@ struct Op {
   /// Which results depend on these inputs, where not all do on each. Under a batch the others have
   /// no axis for it.
   std::vector<bool> (*depends)(const Attrs* attrs, const std::vector<bool>& inputs) = nullptr;
+
+  /// Elementwise: what is done with integers that no dtype of integers holds together, instead of
+  /// their conversion to a floating one.
+  Tensor (*of_wide_integers)(const Op&, const Tensor& a, const Tensor& b) = nullptr;
 
   const char* kernel = nullptr;  // tile or reduction kernel, `name` when null
   bool casts = false;            // elementwise: converts to CastAttrs::dtype

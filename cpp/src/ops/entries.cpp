@@ -203,13 +203,17 @@ Tensor argpartition(const Tensor& x, const std::vector<std::int64_t>& kth,
 }
 
 Tensor isin(const Tensor& x1, const Tensor& x2, bool invert) {
-  const DType dtype = promote(x1.dtype(), x2.dtype());
+  DType dtype = promote(x1.dtype(), x2.dtype());
+  // Of integers that no dtype holds together those of x1 are looked for which x2 could hold.
+  const bool wide = is_floating(dtype) && is_integer(x1.dtype()) && is_integer(x2.dtype());
+  if (wide) dtype = x2.dtype();
   const Tensor values = astype(x1, dtype), among = sort(ravel(astype(x2, dtype)));
   const std::int64_t n = among.size();
   Tensor found = zeros(x1.shape(), DType::boolean);
   if (n > 0) {
     const Tensor at = minimum(searchsorted(among, values), Tensor::scalar(n - 1, DType::int64));
     found = equal(take(among, at, 0), values);
+    if (wide) found = logical_and(found, equal(x1, values));
   }
   return invert ? logical_not(found) : found;
 }
