@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from inspect import Parameter, Signature, signature
+from math import prod
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -112,12 +113,13 @@ def _divmod(x1: Any, x2: Any, /) -> tuple[Any, Any]:
     return ad.floor_divide(x1, x2), ad.remainder(x1, x2)
 
 
-def _in_floats(name: str) -> Callable[..., Any]:
-    def of_floats(x: Any, /) -> Any:
-        t = ad.asarray(x)
-        return getattr(ad, name)(t if t.dtype.kind == "f" else ad.astype(t, ad.float64))
+def _floating(x: Any) -> Tensor:
+    t = ad.asarray(x)
+    return t if t.dtype.kind == "f" else ad.astype(t, ad.float64)
 
-    return of_floats
+
+def _in_floats(name: str) -> Callable[..., Any]:
+    return lambda x, /: getattr(ad, name)(_floating(x))
 
 
 def _of_memory(name: str) -> Callable[..., Any]:
@@ -130,8 +132,59 @@ def _of_memory(name: str) -> Callable[..., Any]:
     return of_memory
 
 
-def _size(a: Any, axis: int | None = None) -> int:
-    return int(a.size if axis is None else a.shape[axis])
+def _ordered(name: str) -> Callable[..., Any]:
+    def flat_for_none(a: Any, axis: Any = -1, *, stable: Any = None) -> Any:
+        x = ad.asarray(a)
+        return getattr(ad, name)(ad.reshape(x, (-1,)) if axis is None else x, axis=axis or 0)
+
+    return flat_for_none
+
+
+def _size(a: Any, axis: Any = None) -> int:
+    if axis is None:
+        return int(a.size)
+    return prod(a.shape[i] for i in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def _expand_dims(a: Any, axis: Any) -> Any:
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    dims = np.ndim(a) + len(axes)
+    places = sorted(i + dims if i < 0 else i for i in axes)
+    if len(set(places)) < len(places):
+        raise ValueError(f"[numpy.expand_dims] axis {tuple(axes)} names an axis twice")
+    for i in places:
+        a = ad.expand_dims(a, i)
+    return a
+
+
+def _modf(x: Any, /) -> tuple[Any, Any]:
+    x = _floating(x)
+    whole = ad.trunc(x)
+    return ad.copysign(ad.where(ad.isinf(x), 0, x - whole), x), whole
+
+
+def _unique(
+    ar: Any,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: None = None,
+    *,
+    equal_nan: bool = True,
+    sorted: bool = True,
+) -> Any:
+    """Nan is one value for NumPy, and each nan its own in the array standard."""
+    if axis is not None:
+        raise TypeError("[numpy.unique] axis= is not supported for tensors")
+    values, indices, inverse, counts = ad.unique_all(ad.asarray(ar))
+    nans = int(ad.sum(ad.isnan(values))) if equal_nan and values.dtype.kind == "f" else 0
+    if nans > 1:  # they come last
+        kept = values.size - nans + 1
+        counts = ad.concat([counts[: kept - 1], ad.sum(counts[kept - 1 :], keepdims=True)])
+        values, indices, inverse = values[:kept], indices[:kept], ad.clip(inverse, None, kept - 1)
+    asked = ((return_index, indices), (return_inverse, inverse), (return_counts, counts))
+    more = tuple(result for wanted, result in asked if wanted)
+    return (values, *more) if more else values
 
 
 def _squeeze(a: Any, axis: Any = None) -> Any:
@@ -158,6 +211,7 @@ def _where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
 
 
 _SPECIAL: dict[str, Callable[..., Any]] = {
+    "argsort": _ordered("argsort"),
     "array_equal": lambda a1, a2, equal_nan=False: bool(ad.array_equal(a1, a2, equal_nan)),
     "array_equiv": lambda a1, a2: bool(ad.array_equiv(a1, a2)),
     "atleast_1d": _at_least("atleast_1d"),
@@ -170,11 +224,13 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
     "cumprod": _cumulative("cumulative_prod"),
     "cumsum": _cumulative("cumulative_sum"),
     "divmod": _divmod,
+    "expand_dims": _expand_dims,
     "fabs": _in_floats("abs"),
     "iscomplexobj": lambda x: False,
     "isrealobj": lambda x: True,
     "imag": lambda val: ad.zeros_like(val),
     "may_share_memory": _of_memory("may_share_memory"),
+    "modf": _modf,
     "ndim": lambda a: a.ndim,
     "real": lambda val: ad.positive(val),
     "rint": _in_floats("round"),
@@ -182,9 +238,11 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
     "shape": lambda a: a.shape,
     "shares_memory": _of_memory("shares_memory"),
     "size": _size,
+    "sort": _ordered("sort"),
     "squeeze": _squeeze,
     "take": _take,
     "transpose": _transpose,
+    "unique": _unique,
     "where": _where,
 }
 
@@ -265,9 +323,11 @@ class _Call:
         for p in self.theirs.parameters.values():
             if p.kind is p.VAR_POSITIONAL:
                 positional += given.get(p.name, ())
-            elif p.kind is p.VAR_KEYWORD:
-                for name in given.get(p.name, ()):
-                    self._refuse(name)
+            elif p.kind is p.VAR_KEYWORD:  # of np.pad, whose parameters depend on the mode
+                for name, value in given.get(p.name, {}).items():
+                    if name not in self.named:
+                        self._refuse(name)
+                    named[name] = value
             elif p.name != "out":
                 self._add(p, given, leading, positional, named)
         result = self._apply(positional, named)

@@ -21,6 +21,8 @@ NUMPY_NAMES = {
     "degrees": "rad2deg",
     "expit": "sigmoid",
     "fix": "trunc",
+    "gammainc": "igamma",
+    "gammaincc": "igammac",
     "gammaln": "lgamma",
     "invert": "bitwise_invert",
     "left_shift": "bitwise_left_shift",

@@ -97,6 +97,9 @@ std::optional<WeakKind> number_kind(PyObject* o) {
 
 bool is_sequence(PyObject* o) { return PyList_Check(o) || PyTuple_Check(o); }
 
+// Types of results that have several values with names; they live as long as the module.
+std::vector<PyTypeObject*> g_result_types;
+
 // What a nested sequence holds, in row-major order. The items are borrowed from the sequence, so no
 // Python code may run while they are used.
 struct Nested {
@@ -112,6 +115,7 @@ class NestedReader {
 
   void read(PyObject* o, int depth) {
     if (!is_sequence(o)) return leaf(o, depth);
+    refuse_result(o, op_);
     if (depth >= kMaxDims)
       raise(ErrorKind::value, op_, "nested more than 64 deep, or contains itself");
     if (leaf_depth_ >= 0 && depth >= leaf_depth_) ragged(depth);
@@ -454,6 +458,21 @@ void Operands::finish(bool condition) {
     held_ |= 1u << i;
     scalars_[i] = nullptr;
   }
+}
+
+void add_result_type(const py::object& type) {
+  g_result_types.push_back(reinterpret_cast<PyTypeObject*>(py::object(type).release().ptr()));
+}
+
+void refuse_result(PyObject* o, const char* op) {
+  if (PyTuple_CheckExact(o) ||
+      std::ranges::find(g_result_types, Py_TYPE(o)) == g_result_types.end())
+    return;
+  std::string fields;
+  for (const py::handle field : py::tuple(borrow(o).attr("_fields")))
+    fields += (fields.empty() ? "." : ", .") + field.cast<std::string>();
+  raise(ErrorKind::type, op,
+        "a " + type_name(o) + " holds several results: take one of them (" + fields + ")");
 }
 
 }  // namespace adjoint::python

@@ -48,6 +48,11 @@ Tensor tensor_from_python(PyObject* o, std::optional<DType> dtype, std::optional
 Tensor known_from_python(PyObject* o, std::optional<DType> dtype, std::optional<bool> copy,
                          const char* op);
 
+/// Makes known a type of tuples that hold the results of a function, named by `fields`.
+void add_result_type(const py::object& type);
+/// Raises for such a tuple, whose values would become rows of one tensor.
+void refuse_result(PyObject* o, const char* op);
+
 /// A value made from Python data: a constant of the trace that is open, if one is.
 Tensor constant_in_trace(Tensor t);
 

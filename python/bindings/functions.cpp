@@ -318,6 +318,7 @@ py::object named_tuple(const Callable& f, const py::module_& home) {
   type.attr("__module__") = home.attr("__name__");
   type.attr("__qualname__") = "_" + title;
   home.attr(("_" + title).c_str()) = type;
+  add_result_type(type);
   return type;
 }
 

@@ -185,6 +185,7 @@ void refuse_sequence(const Op& op, PyObject* o) {
       &op == g_slot_ops[kMultiply] && type->tp_as_sequence && type->tp_as_sequence->sq_repeat;
   const bool is_list = PyList_Check(o) && type->tp_richcompare == PyList_Type.tp_richcompare;
   const bool is_tuple = PyTuple_Check(o) && type->tp_richcompare == PyTuple_Type.tp_richcompare;
+  refuse_result(o, op.name);
   if (is_list || is_tuple)
     raise(ErrorKind::type, op.name,
           "a " + type_name(o) + " is no operand: make it a tensor by ad.asarray");

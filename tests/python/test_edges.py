@@ -30,7 +30,7 @@ def test_einsum_sums_in_the_dtype_of_its_result():
 def test_only_a_factor_of_zero_hides_the_logarithm(name):
     f, peer = getattr(ad, name), getattr(scipy.special, name)
     for x in (math.nan, math.inf, -math.inf, 0.0, -0.0, 2.0):
-        for y in (1.0, 0.0, math.nan, math.inf, 0.5):
+        for y in (1.0, 0.0, math.nan, math.inf, 0.5, -0.5, -1.0, -2.0, -math.inf):
             with np.errstate(all="ignore"):
                 assert np.array_equal(f(x, y).item(), peer(x, y), equal_nan=True), (x, y)
     assert math.isnan(ad.grad(f, argnums=1)(math.nan, 1.0).item())
@@ -91,3 +91,46 @@ def test_nothing_to_do():
     assert ad.delete(x, [], axis=0).tolist() == x.tolist()
     with pytest.raises(ValueError, match="sorter of shape"):
         ad.searchsorted(ad.tensor([1.0, 2.0]), ad.tensor([1.0]), sorter=ad.tensor([0]))
+
+
+SIGNED = np.array([2**63 - 1, -1, 5, -(2**63), 0, 2**62])
+UNSIGNED = np.array([2**63, 2**64 - 1, 5, 0, 1, 2**62 + 1], np.uint64)
+
+
+@pytest.mark.parametrize("name", "equal not_equal less less_equal greater greater_equal".split())
+def test_signed_and_unsigned_integers_are_compared_exactly(name):
+    f, peer = getattr(ad, name), getattr(np, name)
+    for x, y in ((SIGNED, UNSIGNED), (UNSIGNED, SIGNED)):
+        rows, columns = x.astype(object)[:, None], y.astype(object)
+        want = peer(rows, columns).astype(bool)
+        a, b = ad.tensor(x), ad.tensor(y)
+        for table in (
+            f(a[:, None], b),
+            ad.compile(lambda a, b: f(a[:, None], b))(a, b),
+            ad.vmap(f, in_axes=(0, None))(a, b),
+        ):
+            np.testing.assert_array_equal(table.numpy(), want)
+        np.testing.assert_array_equal(f(a.astype(ad.int8), b.astype(ad.uint8)).numpy(),
+                                      peer(x.astype("i1"), y.astype("u1")))  # fmt: skip
+
+
+def test_members_among_signed_and_unsigned_integers():
+    for x, y in ((SIGNED, UNSIGNED), (UNSIGNED, SIGNED)):
+        want = [v in y.tolist() for v in x.tolist()]
+        assert ad.isin(ad.tensor(x), ad.tensor(y)).tolist() == want
+        assert ad.isin(ad.tensor(x), ad.tensor(y), invert=True).tolist() == [not w for w in want]
+    assert not ad.array_equal(ad.tensor([2**53 + 1]), ad.tensor(np.array([2**53], np.uint64)))
+
+
+def test_a_product_reads_a_constant_as_it_lies():
+    """A transpose of captured data gives the same bits compiled."""
+    rng = np.random.default_rng(0)
+    for shape in ((25, 3), (7, 40), (100, 64)):
+        data, z = rng.standard_normal(shape), ad.tensor(rng.standard_normal(shape[0]))
+        for f in (lambda z, d=data: ad.asarray(d).T @ z, lambda z, d=data: z @ ad.asarray(d)):
+            want = f(z)
+            np.testing.assert_allclose(want.numpy(), data.T @ z.numpy(), rtol=1e-12)
+            assert ad.compile(f)(z).tolist() == want.tolist()
+        g = ad.grad(lambda b, d=data: ad.sum(ad.sin(d @ b)))
+        b = ad.tensor(rng.standard_normal(shape[1]))
+        assert ad.compile(g)(b).tolist() == g(b).tolist()

@@ -394,3 +394,55 @@ def test_sparse_matrices(kind):
     for vector in (V[:3], B.T[:3]):
         np.testing.assert_allclose(m @ ad.asarray(vector), S @ vector, rtol=1e-13)
     np.testing.assert_allclose(ad.asarray(A[:, :3]) @ m, A[:, :3] @ S, rtol=1e-13)
+
+
+MIXED = np.array([[3.0, 1.0, np.nan], [np.nan, 1.0, -0.0]])
+
+
+@pytest.mark.parametrize("equal_nan", [True, False])
+@pytest.mark.parametrize("more", [(), ("index",), ("inverse", "counts"), ("index", "counts")])
+def test_unique(more, equal_nan):
+    options = {f"return_{name}": True for name in more} | {"equal_nan": equal_nan}
+    want, got = (np.unique(x, **options) for x in (MIXED, ad.tensor(MIXED)))
+    for a, b in zip(*((x if more else (x,)) for x in (want, got)), strict=True):
+        assert isinstance(b, ad.Tensor)
+        np.testing.assert_array_equal(b.numpy(), a, strict=True)
+    with pytest.raises(TypeError, match=r"\[numpy.unique\] axis="):
+        np.unique(ad.tensor(MIXED), axis=0)
+
+
+FORMS = {
+    "sort": lambda x: np.sort(x, axis=None),
+    "sort last": np.sort,
+    "sort first": lambda x: np.sort(x, 0),
+    "argsort": lambda x: np.argsort(x, axis=None, kind="stable"),
+    "expand_dims": lambda x: np.expand_dims(x, (0, -1)),
+    "nan_to_num": lambda x: np.nan_to_num(x, copy=True),
+    "pad": lambda x: np.pad(x, 1, constant_values=7.0),
+    "pad apart": lambda x: np.pad(x, [(1, 0), (0, 2)]),
+    "gammainc": lambda x: scipy.special.gammainc(2.0, x),
+    "gammaincc": lambda x: scipy.special.gammaincc(2.0, x),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_numpy(form):
+    want, got = (FORMS[form](x) for x in (MIXED, ad.tensor(MIXED)))
+    assert isinstance(got, ad.Tensor)
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-13, strict=True)
+
+
+def test_modf_and_size():
+    x = np.array([1.5, -2.25, np.inf, -np.inf, -0.0, np.nan, 3.0])
+    for want, got in zip(np.modf(x), np.modf(ad.tensor(x)), strict=True):
+        np.testing.assert_array_equal(got.numpy(), want)
+        np.testing.assert_array_equal(np.signbit(got.numpy()), np.signbit(want))
+    assert ad.grad(lambda x: ad.sum(np.modf(x)[0] ** 2))(ad.tensor([1.5, -2.25])).tolist() == [
+        1,
+        -0.5,
+    ]
+    assert np.size(ad.tensor(MIXED), axis=(0, 1)) == 6 and np.size(ad.tensor(MIXED), 1) == 3
+    with pytest.raises(TypeError, match="end_values= is not supported"):
+        np.pad(ad.tensor(MIXED), 1, end_values=3)
+    with pytest.raises(ValueError, match="names an axis twice"):
+        np.expand_dims(ad.tensor(MIXED), (0, 0))

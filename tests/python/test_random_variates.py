@@ -506,3 +506,12 @@ def test_generators_are_copied_and_pickled():
     g.gamma(2.0)
     for other in (copy.deepcopy(g), pickle.loads(pickle.dumps(g))):
         assert other.gamma(2.0).item() == copy.deepcopy(g).gamma(2.0).item()
+
+
+@pytest.mark.parametrize("a, b", [(5e-324, 5e-324), (1e-310, 3e-310), (1e-308, 3e-308)])
+def test_beta_of_tiny_parameters_is_zero_or_one(a, b):
+    n = 20000
+    x = ad.random.Generator(0).beta(a, b, (n,)).numpy()
+    assert np.isin(x, (0.0, 1.0)).all()
+    share = a / (a + b)
+    assert abs(x.mean() - share) < 5 * np.sqrt(share * (1 - share) / n)

@@ -190,3 +190,25 @@ def test_a_result_lets_go_of_the_others() -> None:
         total = f(x)[1]
         assert ad.memory_stats()["live"] - before < big
         assert total.item() == big
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda r: ad.sum(r),
+        lambda r: ad.exp(r),
+        lambda r: r - ad.ones(2),
+        lambda r: ad.ones(2) * r,
+        lambda r: ad.asarray(r),
+        lambda r: ad.tensor([r, r]),
+        lambda r: ad.ones(2).at[0].set(r),
+    ],
+)
+def test_several_results_are_no_operand(call: Callable[[Any], Any]) -> None:
+    """Their values and indices would be rows of one tensor."""
+    x = ad.tensor([1.0, 3.0, 2.0])
+    with pytest.raises(TypeError, match=r"TopkResult holds several .* \(\.values, \.indices\)"):
+        call(ad.topk(x, 2))
+    with pytest.raises(TypeError, match=r"\(\.eigenvalues, \.eigenvectors\)"):
+        call(ad.linalg.eigh(ad.eye(2)))
+    assert ad.sum(ad.topk(x, 2).values).item() == 5.0

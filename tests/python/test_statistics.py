@@ -192,3 +192,46 @@ def test_repetitions_are_numpys() -> None:
     for count in (2**60, 2**62):
         with pytest.raises(ValueError, match=r"\[repeat\] the repetitions are too many"):
             ad.repeat(x, count)
+
+
+@pytest.mark.parametrize("mode", [lambda f: f, ad.compile])
+def test_the_variance_of_an_infinity_is_nan(mode: Callable[..., Any]) -> None:
+    for x in ([INF, INF], [INF, 1.0, 2.0], [-INF, math.nan, 3.0]):
+        for f in (ad.nanvar, ad.nanstd):
+            assert math.isnan(mode(f)(ad.tensor(x)).item())
+    kept = ad.tensor([1.0, math.nan, 4.0])
+    assert mode(ad.nanvar)(kept).item() == 2.25
+    assert ad.grad(ad.nanvar)(kept).tolist() == [-1.5, 0.0, 1.5]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_edges_that_fall_are_refused(way: str) -> None:
+    x = ad.tensor([1.0, 1.5])
+    for edges in ([2.0, 1.0], [0.0, 2.0, 1.0]):
+        with pytest.raises(ValueError, match=r"\[histogram\] the edges .* must not fall"):
+            WAYS[way](lambda x, e=edges: ad.histogram(x, bins=e)[0] + 0.0 * ad.sum(x), x)
+    with pytest.raises(ValueError, match=r"\[digitize\] .* either rise or fall"):
+        WAYS[way](lambda x: ad.digitize(x, [0.0, 2.0, 1.0]) * 1.0, x)
+    for edges in ([0.0, 1.0, 1.0, 2.0], [2.0, 1.5, 0.0], [1.0, 1.0]):
+        for right in (False, True):
+            want = np.digitize(x.numpy(), edges, right)
+            assert ad.digitize(x, edges, right).tolist() == want.tolist()
+    assert ad.histogram(x, [0.0, 1.0, 1.0, 2.0])[0].tolist() == [0, 0, 2]
+
+
+def test_correlations_stay_within_one() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(100):
+        a = rng.standard_normal(3)
+        r = ad.corrcoef(ad.tensor(np.stack([a, 3 * a, -a])))
+        assert abs(r.numpy()).max() <= 1.0
+        np.testing.assert_allclose(r.numpy(), np.corrcoef(np.stack([a, 3 * a, -a])), rtol=1e-14)
+
+
+def test_adding_nothing_to_nothing_has_no_slope() -> None:
+    x = ad.tensor([-INF, -INF, 1.0, INF])
+    for f in (lambda x: ad.logaddexp(x, -INF), lambda x: ad.logaddexp(-INF, x)):
+        assert ad.grad(lambda x, f=f: ad.sum(f(x)))(x).tolist() == [0.0, 0.0, 1.0, 1.0]
+    start = ad.tensor([-INF, -INF, 0.0])
+    slopes = ad.grad(lambda x: ad.sum(ad.exp(ad.logcumsumexp(x))))(start)
+    assert slopes.tolist() == [0.0, 0.0, 1.0]
