@@ -617,7 +617,7 @@ class Generator:
         With probabilities in proportion to the numbers `p`, or all alike. With `replace=False` none
         comes twice; with `p` besides, each next one is drawn from those that are left, in
         proportion (Efraimidis and Spirakis, 2006), and the values of `p` must be known: inside
-        `vmap` and `compile` it has to be a constant. Differentiable in `a`.
+        `vmap` and `compile` it has to be a list or an array. Differentiable in `a`.
 
         Parameters
         ----------
@@ -655,7 +655,7 @@ class Generator:
         if weights is not None and weights.shape != (n,):
             raise ValueError(f"[choice] p must have shape ({n},), got {weights.shape}")
         if not replace:
-            places = _core.reshape(self._distinct(n, prod(dims), weights), dims)
+            places = _core.reshape(self._distinct(n, prod(dims), p), dims)
         elif weights is None:
             places = self.integers(0, max(n, 1), dims)
         else:
@@ -698,9 +698,11 @@ class Generator:
 
     # ---- What they are made of -----------------------------------------------------------------
 
-    def _distinct(self, n: int, count: int, weights: Tensor | None) -> Tensor:
+    def _distinct(self, n: int, count: int, p: Any) -> Tensor:
         """Return `count` different places below `n`."""
-        known = None if weights is None else weights.tolist()
+        known = None
+        if p is not None:  # read before a trace that is open takes it in
+            known = p.tolist() if hasattr(p, "tolist") else [float(weight) for weight in p]
         if known is not None and not all(0 <= w < float("inf") for w in known):
             raise ValueError("[choice] p must be finite and at least 0")
         possible = n if known is None else sum(w > 0 for w in known)
@@ -745,7 +747,10 @@ class Generator:
         """
         handle = self.state
         dims = (*_core._batches_of(handle), *dims)
-        state, left = _core._reserve_draw(handle, prod(dims))
+        count = prod(dims)
+        if count >= 2**59:
+            raise MemoryError(f"[random] shape {dims} is larger than any memory")
+        state, left = _core._reserve_draw(handle, count)
         try:
             drawn = _core._as_batched(kind(state, dims, *parameters), handle)
             return drawn if moved is None else moved(drawn)

@@ -203,7 +203,7 @@ void init_creation(py::module_& m) {
       "    As of `tensor`.\n"
       "device : \"cpu\", optional\n"
       "copy : bool, optional\n"
-      "    True copies, False never does; None copies foreign memory unless it is read-only.\n\n"
+      "    True copies, False never does; None copies foreign memory unless nobody can write to it.\n\n"
       "Returns\n"
       "-------\n"
       "Tensor\n"

@@ -1,5 +1,6 @@
 // The buffer protocol and `__array__`: NumPy and others see a tensor's memory without a copy and
-// read-only; their memory becomes a tensor by a copy, unless it is read-only or sharing is asked.
+// read-only; their memory becomes a tensor by a copy, unless nobody can write to it or sharing is
+// asked.
 #include <cstring>
 #include <memory>
 #include <string_view>
@@ -106,6 +107,30 @@ void refuse_masked(PyObject* o, const char* op) {
         "masked, or x.compressed(), without it");
 }
 
+bool is_writable(PyObject* o) {
+  Py_buffer view;
+  if (!PyObject_CheckBuffer(o)) return false;
+  if (PyObject_GetBuffer(o, &view, PyBUF_FULL) != 0) {
+    PyErr_Clear();
+    return false;
+  }
+  PyBuffer_Release(&view);
+  return true;
+}
+
+// Whether memory that is read-only here is so for everyone: a view may be read-only of an array that
+// is written to. Each object is asked for what it is a view of.
+bool is_read_only_throughout(PyObject* o) {
+  py::object at = borrow(o);
+  for (int depth = 0; depth < 64; ++depth) {
+    if (is_writable(at.ptr())) return false;
+    py::object below = optional_attribute(at.ptr(), PyMemoryView_Check(at.ptr()) ? "obj" : "base");
+    if (!below || below.is_none()) return true;
+    at = std::move(below);
+  }
+  return false;
+}
+
 Node* node_from_buffer(PyObject* o, std::optional<bool> copy, const char* op) {
   refuse_masked(o, op);
   if (is_numpy_scalar_of_no_dtype(o)) raise_dtype(o, op);
@@ -118,8 +143,9 @@ Node* node_from_buffer(PyObject* o, std::optional<bool> copy, const char* op) {
     raise_dtype(o, op);
   }
   std::unique_ptr<Py_buffer, void (*)(void*)> owner(view.release(), release_view);
-  const std::optional<ForeignBlock> block = block_of(*owner);
+  std::optional<ForeignBlock> block = block_of(*owner);
   if (!block) raise_dtype(o, op);
+  block->read_only = block->read_only && !copy && is_read_only_throughout(o);
   return node_over(*block, copy, owner.release(), release_view, op);
 }
 

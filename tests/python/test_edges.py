@@ -134,3 +134,40 @@ def test_a_product_reads_a_constant_as_it_lies():
         g = ad.grad(lambda b, d=data: ad.sum(ad.sin(d @ b)))
         b = ad.tensor(rng.standard_normal(shape[1]))
         assert ad.compile(g)(b).tolist() == g(b).tolist()
+
+
+STRIDED = {
+    "transpose": lambda a: a.T,
+    "reversed": lambda a: a[::-1],
+    "columns": lambda a: a[:, ::2],
+    "rows": lambda a: a[::2],
+}
+PRODUCTS = {
+    "matrix @ vector": lambda a, v: a @ v[: a.shape[1]],
+    "vector @ matrix": lambda a, v: v[: a.shape[0]] @ a,
+    "transposed": lambda a, v: a.mT @ v[: a.shape[0]],
+    "einsum": lambda a, v: ad.einsum("ij,j->i", a, v[: a.shape[1]]),
+    "reshaped": lambda a, v: ad.reshape(a, (1, *a.shape)) @ v[: a.shape[1]],
+    "gram": lambda a, v: a @ a.mT,
+    "triangular": lambda a, v: ad.linalg.solve_triangular(
+        ad.tril(a[:20, :20]) + 20 * ad.eye(20), v[:20], lower=True
+    ),
+    "triangle as given": lambda a, v: ad.linalg.solve_triangular(a[:20, :20], v[:20], lower=True),
+    "decomposed": lambda a, v: ad.linalg.qr(a)[0],
+}
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("layout", STRIDED)
+def test_products_of_strided_arguments_have_the_same_bits(layout, product):
+    rng = np.random.default_rng(1)
+    whole = ad.tensor(rng.standard_normal((44, 44)) + 9 * np.eye(44))
+    a, v = STRIDED[layout](whole), ad.tensor(rng.standard_normal(44))
+    f = PRODUCTS[product]
+    assert ad.compile(f)(a, v).tolist() == f(a, v).tolist()
+    slopes = ad.grad(lambda a, v: ad.sum(ad.sin(f(a, v))), argnums=(0, 1))
+    for want, got in zip(slopes(a, v), ad.compile(slopes)(a, v), strict=True):
+        assert want.tolist() == got.tolist()
+    if product == "matrix @ vector":
+        want = a.numpy() @ v.numpy()[: a.shape[1]]
+        np.testing.assert_allclose(f(a, v).numpy(), want, rtol=1e-12)

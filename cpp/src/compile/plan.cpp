@@ -144,11 +144,14 @@ PlaceIndex Planner::place(Index i) {
 }
 
 void Planner::number_places() {
-  // A product reads its operands as they lie, and its sums are in another order for a transpose.
-  std::vector<bool> multiplied(graph_.size(), false);
+  // What is not elementwise reads its operands as they lie when nothing is compiled, and a product
+  // with a transpose has its sums in another order.
+  std::vector<bool> read_as_is(graph_.size(), false);
   for (const Step& step : parts_.steps)
-    if (graph_[step.members[0]].op && graph_[step.members[0]].op->kind == OpKind::contraction)
-      for (const Index in : graph_.inputs_of(step.members[0])) multiplied[in] = true;
+    if (const Op* op = graph_[step.members[0]].op; step.kind == Step::Kind::single &&
+                                                   op->kind != OpKind::view &&
+                                                   op->kind != OpKind::elementwise)
+      for (const Index in : graph_.inputs_of(step.members[0])) read_as_is[in] = true;
   for (const Index i : graph_.inputs())
     plan_.inputs.push_back(parts_.crosses[i] ? place(i) : kNoPlace);
   for (Index i = 0; i < graph_.size(); ++i) {
@@ -158,7 +161,7 @@ void Planner::number_places() {
     Node* value = graph_.value_of(i);
     if (value->level) continue;
     materialize(value);
-    const bool as_is = is_repeated(value->layout) || multiplied[i];
+    const bool as_is = is_repeated(value->layout) || read_as_is[i];
     Tensor held = as_is ? Tensor::share(value) : contiguous(value);
     if (held.node()->requires_grad) held = held.detach();
     plan_.places[p].layout = held.node()->layout;

@@ -63,11 +63,20 @@ class CompiledProgram::Frame {
   void put_input(PlaceIndex p, Node* n) {
     materialize(n);
     if (!n->layout.contiguous()) {
+      give(p, Tensor::share(n));
       copies.push_back(contiguous(n));
       n = copies.back().node();
     }
     if (!lent(p)) retain_handle(n);
     put(p, n);
+  }
+  void give(PlaceIndex p, Tensor value) {
+    given.resize(nodes.size());
+    given[p] = std::move(value);
+  }
+  /// The node whose layout is that which the value would have if nothing was compiled.
+  Node* as_given(PlaceIndex p) const {
+    return given.empty() || !given[p].defined() ? nodes[p] : given[p].node();
   }
   /// The memory of a value that is not read again, or null.
   Storage* take_memory(PlaceIndex giver) {
@@ -92,6 +101,10 @@ class CompiledProgram::Frame {
   SmallVector<char*, 48> data;
   SmallVector<Node*, 48> nodes;  // one handle count each unless lent; null in the arena
   std::vector<Tensor> copies;    // of inputs that were not contiguous
+  /// By place, if any was not: these inputs and their views as they lie. The rest of a program is
+  /// planned for the copies; what is not elementwise reads these, and so has the bits that it has
+  /// when nothing is compiled: a product with a transpose has its sums in another order.
+  std::vector<Tensor> given;
 
  private:
   IntrusivePtr<Storage> heap_;
@@ -153,8 +166,13 @@ void CompiledProgram::run_single(Frame& frame, const Instruction& at) const {
     return;
   }
   std::uint32_t donated = at.donors;
-  for (std::size_t i = 0; i < in.size() && i < 32 && donated >> i; ++i)
-    if (!in[i]->gives_memory()) donated &= ~(1u << i);
+  const bool is_view = e.op->kind == OpKind::view;
+  const auto reads = plan_.list(at.reads);
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    if (Node* const given = frame.as_given(reads[i]); given != in[i] && !is_view) in[i] = given;
+    if (i < 32 && donated >> i & 1 && (in[i] != frame.nodes[reads[i]] || !in[i]->gives_memory()))
+      donated &= ~(1u << i);
+  }
   if (e.op->run_all) {
     std::vector<Tensor> results = run_all(e, at.node, in, donated);
     frame.put_any(result, e.tuple ? new_tuple(results) : results[0].detach_node());
@@ -167,6 +185,22 @@ void CompiledProgram::run_single(Frame& frame, const Instruction& at) const {
   const bool dense = !at.keeps_layout || plan_.places[result].layout.contiguous();
   if (dense && !out.node()->layout.contiguous()) out = contiguous(out.node());
   frame.put_any(result, out.detach_node());
+  if (is_view && !frame.given.empty() && !e.op->part) give_view(frame, at, result);
+}
+
+/// The view of what is not contiguous, for those that read it as it lies.
+void CompiledProgram::give_view(Frame& frame, const Instruction& at, PlaceIndex result) const {
+  const Graph::Entry& e = graph_[at.node];
+  SmallVector<Node*, 4> in;
+  bool any = false;
+  for (const PlaceIndex p : plan_.list(at.reads)) {
+    in.push_back(frame.as_given(p));
+    any |= in.back() != frame.nodes[p];
+  }
+  if (!any) return;
+  Tensor out = Tensor::adopt(new_node(e.dtype, Layout(e.shape)));
+  e.op->run(*e.op, out.node(), in, e.attrs.get(), 0);
+  frame.give(result, std::move(out));
 }
 
 /// The results of an operation that may have several, dense as the plan has it.

@@ -40,6 +40,7 @@ class CompiledProgram final : public Program {
   void run_group(Frame& frame, const Instruction& at) const;
   void run_scalars(Frame& frame, const Instruction& at) const;
   void run_single(Frame& frame, const Instruction& at) const;
+  void give_view(Frame& frame, const Instruction& at, PlaceIndex result) const;
   std::vector<Tensor> run_all(const Graph::Entry& e, Graph::Index i, std::span<Node* const> inputs,
                               std::uint32_t donated) const;
 

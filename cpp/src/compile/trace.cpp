@@ -222,6 +222,7 @@ Node* Trace::record(const Op& op, std::span<Node* const> inputs, const AttrsPtr&
   if (op.casts) check_cast(inputs[0], attrs_as<CastAttrs>(attrs.get()).dtype);
   const ResultList specs = infer_results(op, inputs, attrs.get());
   const ResultSpec& spec = specs.only();
+  checked_size(spec.shape, op.name);
   return box(graph_.add(op, operands_of(inputs), attrs, spec, source()), spec.dtype, spec.shape);
 }
 
@@ -229,6 +230,7 @@ std::vector<Tensor> Trace::record_all(const Op& op, std::span<Node* const> input
                                       const AttrsPtr& attrs) {
   const ResultList specs = infer_results(op, inputs, attrs.get());
   const auto all = specs.all();
+  for (const ResultSpec& spec : all) checked_size(spec.shape, op.name);
   const auto operands = operands_of(inputs);
   return results(all.size() == 1 ? graph_.add(op, operands, attrs, all[0], source())
                                  : graph_.add_tuple(op, operands, attrs, all, source()));
