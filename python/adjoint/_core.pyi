@@ -2170,7 +2170,7 @@ def indices(dimensions: _Shape, /) -> Tensor:
 
 def vander(x: _Array, /, n: int | None = None, increasing: builtins.bool = False) -> Tensor:
     """The Vandermonde matrix: powers of a vector as columns, the highest first unless
-    increasing.
+    increasing; of narrow integers in 64 bits.
     """
 
 def relu(x: _Array, /) -> Tensor:
@@ -2298,7 +2298,8 @@ def bincount(
 def segment_sum(
     data: _Array, segment_ids: _Array | Sequence[Any], /, num_segments: int | None = None
 ) -> Tensor:
-    """Sums of the entries along the first axis that have the same number.
+    """Sums of the entries along the first axis that have the same number; narrow integers in 64
+    bits.
 
     There are `num_segments` sums, or one more than the largest number, where the values are
     known. A number outside raises.
@@ -2451,7 +2452,7 @@ def asarray(
         As of `tensor`.
     device : "cpu", optional
     copy : bool, optional
-        True copies, False never does; None copies foreign memory unless it is read-only.
+        True copies, False never does; None copies foreign memory unless nobody can write to it.
 
     Returns
     -------

@@ -241,7 +241,9 @@ PyObject* function_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyO
     SmallVector<PyObject*, 8> all;
     all.push_back(self);
     all.append(args, nargs + nkw);
-    return call_function(i, all.data(), nargs + 1, kwnames);
+    PyObject* out = call_function(i, all.data(), nargs + 1, kwnames);
+    mark_view(out, self);
+    return out;
   });
 }
 

@@ -29,10 +29,10 @@ struct PyTensor {
   Leaf* leaf;                // one owner count, or null
   PyObject* weakrefs;
   PyObject* dict;
-  PyObject* name;                // str or null
-  Leaf* gradient_of;             // whose gradient this handle was got as, or null; a reference
-  std::uint64_t birth : 63;      // as a cell
-  std::uint64_t basic_view : 1;  // made by basic indexing: assigning through a temporary is lost
+  PyObject* name;             // str or null
+  Leaf* gradient_of;          // whose gradient this handle was got as, or null; a reference
+  std::uint64_t birth : 63;   // as a cell
+  std::uint64_t is_view : 1;  // in NumPy a view: assigning through a temporary is lost
 };
 
 extern PyTypeObject* tensor_type;
@@ -42,6 +42,18 @@ inline bool is_tensor(PyObject* o) noexcept {
   return is_exact_tensor(o) || PyType_IsSubtype(Py_TYPE(o), tensor_type);
 }
 inline PyTensor* as_tensor(PyObject* o) noexcept { return reinterpret_cast<PyTensor*>(o); }
+
+/// Tells `out`, which a method or attribute of the tensor `self` gives, for a view of it.
+inline void mark_view(PyObject* out, PyObject* self) noexcept {
+  if (!out || out == self || !is_tensor(out)) return;
+  const Node* view = as_tensor(out)->node;
+  const Node* whole = as_tensor(self)->node;
+  const auto has_memory = [](const Node* n) {
+    return n->box == Box::none && n->is_ready() && n->stored.storage;
+  };
+  as_tensor(out)->is_view =
+      has_memory(view) && has_memory(whole) && view->stored.storage == whole->stored.storage;
+}
 
 /// A function of any of CPython's signatures, as its tables of methods have it.
 template <class F>

@@ -133,7 +133,7 @@ PyObject* tensor_subscript(PyObject* self, PyObject* key_object) noexcept {
     const Key key(key_object);
     const Tensor x = Tensor::share(read_node(as_tensor(self)));
     PyObject* out = constant_result(wrap(index(x, key.items())));
-    if (out) as_tensor(out)->basic_view = key.basic();
+    if (out) as_tensor(out)->is_view = key.basic();
     return out;
   });
 }
@@ -144,7 +144,7 @@ PyObject* tensor_item_at(PyObject* self, Py_ssize_t i) noexcept {
     const IndexItem item(i);
     const Tensor x = Tensor::share(read_node(as_tensor(self)));
     PyObject* out = constant_result(wrap(index(x, IndexKey(&item, 1))));
-    if (out) as_tensor(out)->basic_view = true;
+    if (out) as_tensor(out)->is_view = true;
     return out;
   });
 }
@@ -154,9 +154,10 @@ int tensor_ass_subscript(PyObject* self, PyObject* key, PyObject* value) noexcep
     PyTensor* t = as_tensor(self);
     if (!value)
       raise(ErrorKind::type, "index", "elements cannot be deleted: `del x[i]` is not supported");
-    if (t->basic_view && is_temporary(self))
+    if (t->is_view && is_temporary(self))
       raise(ErrorKind::runtime, "setitem",
-            "x[0][1] = v assigns to a temporary and would be lost: write x[0, 1] = v");
+            "x[0][1] = v, or x.T[0] = v, assigns to a temporary and would be lost: write "
+            "x[0, 1] = v, with an index of x itself");
     assign(t, key, value);
     return 0;
   });

@@ -53,7 +53,10 @@ PyObject* get_device(PyObject*, void*) { return PyUnicode_FromString("cpu"); }
 
 PyObject* call_core(const char* function, PyObject* self) {
   return guarded([&] {
-    return py::module_::import("adjoint._core").attr(function)(borrow(self)).release().ptr();
+    PyObject* out =
+        py::module_::import("adjoint._core").attr(function)(borrow(self)).release().ptr();
+    mark_view(out, self);
+    return out;
   });
 }
 PyObject* get_transposed(PyObject* self, void*) noexcept {
@@ -262,10 +265,16 @@ Dims listed(PyObject* const* args, Py_ssize_t nargs, const char* op, const char*
   return out;
 }
 
+PyObject* view_of(PyObject* self, Tensor value) {
+  PyObject* out = constant_result(wrap(std::move(value)));
+  mark_view(out, self);
+  return out;
+}
+
 PyObject* reshape_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs) noexcept {
   return guarded([&]() -> PyObject* {
     const Dims shape = listed(args, nargs, "reshape", "shape");
-    return constant_result(wrap(reshape(tensor_argument(self, "reshape"), shape)));
+    return view_of(self, reshape(tensor_argument(self, "reshape"), shape));
   });
 }
 
@@ -275,7 +284,7 @@ PyObject* view_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs) n
       raise(ErrorKind::type, "view",
             "takes extents, like reshape; the elements in another dtype are astype(dtype)");
     const Dims shape = listed(args, nargs, "view", "shape");
-    return constant_result(wrap(reshape(tensor_argument(self, "view"), shape)));
+    return view_of(self, reshape(tensor_argument(self, "view"), shape));
   });
 }
 
@@ -293,7 +302,7 @@ PyObject* transpose_method(PyObject* self, PyObject* const* args, Py_ssize_t nar
       raise(ErrorKind::value, "transpose",
             std::to_string(axes.size()) + " axes for shape " + to_string(x.shape()) +
                 ": all are named, as in NumPy; swapaxes exchanges two");
-    return constant_result(wrap(permute_dims(x, axes)));
+    return view_of(self, permute_dims(x, axes));
   });
 }
 

@@ -42,7 +42,7 @@ void clear_fields(PyTensor* t) noexcept {
   t->dict = nullptr;
   t->name = nullptr;
   t->gradient_of = nullptr;
-  t->basic_view = false;
+  t->is_view = false;
   t->birth = next_birth() & ((std::uint64_t{1} << 63) - 1);
 }
 

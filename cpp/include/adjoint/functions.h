@@ -529,7 +529,8 @@ std::vector<Tensor> diag_indices(std::int64_t n, std::int64_t ndim = 2);
 /// The index of each place of a grid: its coordinates are the new first axis.
 Tensor indices(Tensor::Shape dimensions);
 
-/// The Vandermonde matrix: powers of a vector as columns, the highest first unless increasing.
+/// The Vandermonde matrix: powers of a vector as columns, the highest first unless increasing; of
+/// narrow integers in 64 bits.
 Tensor vander(const Tensor& x, std::optional<std::int64_t> n = {}, bool increasing = false);
 
 /// x where it is positive, else 0; a nan stays one. The derivative at 0 is 0.
@@ -599,7 +600,7 @@ Tensor interp(const Tensor& x, const Tensor& xp, const Tensor& fp,
 Tensor bincount(const Known& x, const std::optional<Tensor>& weights = {},
                 std::int64_t minlength = 0, std::optional<std::int64_t> length = {});
 
-/// Sums of the entries along the first axis that have the same number.
+/// Sums of the entries along the first axis that have the same number; narrow integers in 64 bits.
 Tensor segment_sum(const Tensor& data, const Known& segment_ids,
                    std::optional<std::int64_t> num_segments = {});
 

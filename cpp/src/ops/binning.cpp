@@ -131,7 +131,7 @@ Tensor segment_sum(const Tensor& data, const Known& given_ids,
     raise(ErrorKind::value, op, "num_segments must not be negative");
   if (is_bool(data.dtype()))
     raise(ErrorKind::type, op, "data must be numbers, not bool: convert with astype");
-  return sums_by_number(data, segment_ids,
+  return sums_by_number(astype(data, summed_dtype(data.dtype())), segment_ids,
                         num_segments ? *num_segments : count_of(segment_ids, 0, op), op);
 }
 
@@ -242,7 +242,8 @@ void register_binning_ops() {
        .entry = entry_of<bincount>()},
       {.name = "segment_sum",
        .signature = "(data, segment_ids, /, num_segments=None)",
-       .doc = "Sums of the entries along the first axis that have the same number.\n\n"
+       .doc = "Sums of the entries along the first axis that have the same number; narrow integers "
+              "in 64 bits.\n\n"
               "There are `num_segments` sums, or one more than the largest number, where the "
               "values are known. A number outside raises.",
        .entry = entry_of<segment_sum>()},

@@ -91,7 +91,8 @@ Tensor isneginf(const Tensor& x) { return equal(x, constant_like(in_floating(x),
 
 Tensor logaddexp2(const Tensor& x1, const Tensor& x2) {
   constexpr double ln2 = std::numbers::ln2;
-  return logaddexp(in_floating(x1) * ln2, in_floating(x2) * ln2) / ln2;
+  const auto [a, b] = in_one_floating(x1, x2);
+  return logaddexp(a * ln2, b * ln2) / ln2;
 }
 
 Tensor around(const Tensor& x, std::int64_t decimals) {

@@ -279,8 +279,9 @@ Tensor vander(const Tensor& x, std::optional<std::int64_t> n, bool increasing) {
     raise(ErrorKind::value, op, "needs a vector, shape is " + to_string(x.shape()));
   const std::int64_t count = n.value_or(x.size());
   if (count < 0) raise(ErrorKind::value, op, "the number of columns is negative");
-  const Tensor powers = astype(arange(std::int64_t{0}, count), x.dtype());
-  return pow(expand_dims(x, 1), increasing ? powers : flip(powers));
+  const Tensor base = astype(x, summed_dtype(x.dtype()));
+  const Tensor powers = astype(arange(std::int64_t{0}, count), base.dtype());
+  return pow(expand_dims(base, 1), increasing ? powers : flip(powers));
 }
 
 namespace {
@@ -349,7 +350,7 @@ void register_pieces_ops() {
       {.name = "vander",
        .signature = "(x, /, n=None, increasing=False)",
        .doc = "The Vandermonde matrix: powers of a vector as columns, the highest first unless "
-              "increasing.",
+              "increasing; of narrow integers in 64 bits.",
        .entry = entry_of<vander>()},
   });
 }

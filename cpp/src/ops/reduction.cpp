@@ -24,12 +24,9 @@ Dims reduced_shape(Layout::Extents shape, const Dims& axes, bool keepdims) {
   return out;
 }
 
-/// Sums and products of narrow integers are taken in 64 bits, as the array standard asks.
 DType accumulator(const Op& op, DType t) {
   const std::string_view name = op.name;
-  if (name != "sum" && name != "prod") return t;
-  if (is_bool(t) || is_signed_integer(t)) return DType::int64;
-  return is_unsigned_integer(t) ? DType::uint64 : t;
+  return name == "sum" || name == "prod" ? summed_dtype(t) : t;
 }
 
 ResultList infer_reduction(const Op& op, std::span<Node* const> in, const Attrs* attrs) {
@@ -281,8 +278,18 @@ Tensor reduce_bools(const Op& op, const Tensor& x, const Axes& axis, bool keepdi
 
 }  // namespace
 
+DType summed_dtype(DType t) {
+  if (is_bool(t) || is_signed_integer(t)) return DType::int64;
+  return is_unsigned_integer(t) ? DType::uint64 : t;
+}
+
 Tensor in_floating(const Tensor& x) {
   return is_floating(x.dtype()) ? x : astype(x, floating_dtype(x.dtype()));
+}
+
+std::pair<Tensor, Tensor> in_one_floating(const Tensor& a, const Tensor& b) {
+  const DType t = floating_dtype(promote(a.dtype(), b.dtype()));
+  return {astype(a, t), astype(b, t)};
 }
 
 Tensor sum(const Tensor& x, const Axes& axis, bool keepdims, std::optional<DType> dtype) {

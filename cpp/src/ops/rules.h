@@ -14,6 +14,12 @@ namespace adjoint {
 
 /// As it is, or in float64 where it is no floating tensor.
 Tensor in_floating(const Tensor& x);
+/// Both in the floating dtype of what they give together.
+std::pair<Tensor, Tensor> in_one_floating(const Tensor& a, const Tensor& b);
+
+/// In which sums and products of a dtype are taken: in 64 bits for narrow integers, as the array
+/// standard asks.
+DType summed_dtype(DType t);
 
 /// Integers whose values are known; raises for `op` where a trace or a batch has none yet.
 std::vector<std::int64_t> known_integers(const Tensor& x, const char* op);
