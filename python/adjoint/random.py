@@ -748,6 +748,8 @@ class Generator:
         handle = self.state
         dims = (*_core._batches_of(handle), *dims)
         count = prod(dims)
+        if any(extent >= 2**63 for extent in dims):
+            raise OverflowError(f"[random] shape {dims} does not fit 64 bits")
         if count >= 2**59:
             raise MemoryError(f"[random] shape {dims} is larger than any memory")
         state, left = _core._reserve_draw(handle, count)
