@@ -14,6 +14,7 @@ from typing import Any
 
 import adjoint as ad
 from adjoint import _core
+from adjoint._arguments import check_count
 from adjoint._core import DType, Tensor
 
 __all__ = ["GraphNode", "GraphStep", "RecordedGraph", "graph"]
@@ -389,8 +390,7 @@ def graph(
     max_nodes: int = 60,
 ) -> RecordedGraph:
     """Return the graph of a tensor: see `Tensor.graph`."""
-    if isinstance(max_nodes, bool) or not isinstance(max_nodes, int) or max_nodes < 1:
-        raise ValueError(f"[graph] max_nodes must be a positive int, not {max_nodes!r}")
+    max_nodes = check_count("graph", "max_nodes", max_nodes, 1)
     if names is not None and not isinstance(names, Mapping):
         raise TypeError(
             "[graph] names must map names to tensors, as dict(w=w) or locals() do, not "
