@@ -108,3 +108,17 @@ def test_orders_below_have_the_bits_of_one_factorial():
     with mpmath.workdps(60):
         for k in (3, 10, 20):
             assert few[k].item() == pytest.approx(float(mp.diff(mp.tanh, 0.3, k)), rel=1e-9)
+
+
+def test_a_factor_of_zero_hides_an_infinite_slope():
+    """As in forward and reverse mode: 0 times what has an infinite slope is 0 to every order."""
+    for f, point, want in (
+        (lambda x: 0.0 * ad.sqrt(x), 0.0, [0.0, 0.0, 0.0]),
+        (lambda x: 0.0 / x, 1e-200, [0.0, 0.0, 0.0]),
+        (lambda x: ad.sum(ad.tensor([0.0, 2.0]) * ad.stack([ad.cbrt(x), x])), 0.0, [0.0, 2.0, 0.0]),
+    ):
+        for mode in (
+            ad.taylor,
+            lambda f, *rest: ad.compile(lambda x: ad.taylor(f, (x,), *rest[1:]))(*rest[0]),
+        ):
+            assert [t.item() for t in mode(f, (ad.tensor(point),), (ad.tensor(1.0),), 2)] == want

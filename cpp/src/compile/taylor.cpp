@@ -163,7 +163,8 @@ class Series {
     return output_tangent({op, attrs.get(), point, output}, tangents);
   }
 
-  /// sum over j of f(a_j, b_(k - j)); with one factor that varies, f(a_k, b).
+  /// sum over j of f(a_j, b_(k - j)); with one factor that varies, f(a_k, b). A factor of 0 hides
+  /// an infinite slope of the other, as in every rule.
   Tensor convolved(Index i, std::size_t k) {
     std::vector<Tensor> factors = inputs_at(i, 0);
     SmallVector<std::size_t, 4> moving;
@@ -179,7 +180,9 @@ class Series {
       if (moving.size() == 1 && j < k) continue;
       factors[moving[0]] = coefficient(list[moving[0]], j);
       if (moving.size() == 2) factors[moving[1]] = coefficient(list[moving[1]], k - j);
-      if (std::ranges::all_of(factors, &Tensor::defined)) accumulate(sum, applied(i, factors));
+      if (!std::ranges::all_of(factors, &Tensor::defined)) continue;
+      const bool elementwise = trace_.graph()[i].op->kind == OpKind::elementwise;
+      accumulate(sum, elementwise ? mul0(factors[0], factors[1]) : applied(i, factors));
     }
     return sum;
   }
