@@ -165,16 +165,17 @@ void refuse_rebind_of_leaf(const PyTensor* t, const char* what) {
             "do it inside `with ad.no_grad():`, use assign on a Variable, or work on x.detach()");
 }
 
-void refuse_implicit_exit(const Node* node, const char* what) {
+void refuse_implicit_exit(Node* node, const char* what) {
   if (traced_weak_kind(node)) need_value(node);
   if (node->level == 0 && !(t_open_reverse > 0 && node->requires_grad)) return;
+  known_value(node, what);  // says so where there is none, in compile and vmap
   throw TracedValue("[" + std::string(what) +
                     "] would take a value out of the function being transformed, and its "
                     "derivative would be lost: use ad.* functions, or say so by x.item(), "
                     "x.numpy() or x.detach()");
 }
 
-void refuse_conversion(const Node* node, const char* what) {
+void refuse_conversion(Node* node, const char* what) {
   refuse_implicit_exit(node, what);
   if (node->requires_grad && thread_state().recording)
     raise(ErrorKind::type, what,

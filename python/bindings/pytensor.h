@@ -182,10 +182,10 @@ class ReverseScope {
 };
 
 /// Raises TracedValue when reading the value for `what` would hide it from an open transform.
-void refuse_implicit_exit(const Node* node, const char* what);
+void refuse_implicit_exit(Node* node, const char* what);
 /// The same, and a TypeError where an array that nobody asked for by name would hide a derivative
 /// that is being recorded.
-void refuse_conversion(const Node* node, const char* what);
+void refuse_conversion(Node* node, const char* what);
 /// The ready level-0 value: duals give their primal; batches and traces raise for `what`.
 Tensor host_value(Node* node, const char* what);
 /// Element 0 of a ready level-0 value of one element as a Python number.

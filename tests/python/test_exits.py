@@ -179,3 +179,24 @@ def test_pickle_of_a_computed_tensor():
 def test_pickle_inside_transforms(run):
     with pytest.raises(RuntimeError):
         run(lambda x: pickle.loads(pickle.dumps(x)) * 1.0)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda n: ad.arange(n),
+        lambda n: [1, 2, 3][n],
+        lambda n: ad.ones(5)[:n],
+        lambda n: ad.topk(ad.ones(5), n),
+        lambda n: float(n),
+        lambda n: np.array([n, n]),
+    ],
+)
+def test_what_has_no_value_yet_is_not_told_to_be_read(use):
+    """The advice for values that exist, `x.item()`, would end in the next error here."""
+    for transform, x, where in (
+        (ad.compile, ad.tensor(2), "inside compile a tensor has no value yet"),
+        (ad.vmap, ad.tensor([1, 2]), "inside vmap a tensor stands for a whole batch"),
+    ):
+        with pytest.raises(ad.TracedValueError, match=where):
+            transform(lambda n: use(n + 1))(x)
