@@ -565,6 +565,8 @@ class Tensor:
     def __format__(self, format_spec: str, /) -> str: ...
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Value, requires_grad, grad."""
+    def __round__(self, ndigits: Any = None, /) -> Tensor:
+        """`round`, and `around` with a number of digits."""
     def abs(self) -> Tensor:
         """Absolute value; the derivative at 0 is 0."""
     def acos(self) -> Tensor:

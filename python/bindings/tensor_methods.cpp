@@ -265,6 +265,18 @@ Dims listed(PyObject* const* args, Py_ssize_t nargs, const char* op, const char*
   return out;
 }
 
+// round(x), and round(x, n), which NumPy and here `around` round to n decimals.
+PyObject* round_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs) noexcept {
+  return guarded([&] {
+    const py::module_ core = py::module_::import("adjoint._core");
+    const bool whole = nargs == 0 || args[0] == Py_None;
+    return (whole ? core.attr("round")(borrow(self))
+                  : core.attr("around")(borrow(self), borrow(args[0])))
+        .release()
+        .ptr();
+  });
+}
+
 PyObject* view_of(PyObject* self, Tensor value) {
   PyObject* out = constant_result(wrap(std::move(value)));
   mark_view(out, self);
@@ -556,6 +568,8 @@ PyMethodDef tensor_methods[] = {
     {"transpose", method(transpose_method), METH_FASTCALL,
      "transpose($self, /, *axes)\n--\n\nThe axes in another order, reversed if none are given.\n\n"
      "As in NumPy all are named; `swapaxes` exchanges two, which is PyTorch's `transpose`."},
+    {"__round__", method(round_method), METH_FASTCALL,
+     "__round__($self, ndigits=None, /)\n--\n\n`round`, and `around` with a number of digits."},
     {"numel", numel, METH_NOARGS, "numel($self)\n--\n\nThe number of elements."},
     {"to_device", method(to_device), kKeywords,
      "to_device($self, device, /, *, stream=None)\n--\n\nReturn the tensor; the device is 'cpu'."},

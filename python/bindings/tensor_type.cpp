@@ -285,6 +285,14 @@ bool is_square(PyObject* base, PyObject* exponent) {
 }
 
 // The commonest exponent has an operation of its own, exactly rounded and cheaper at every order.
+PyObject* divmod_slot(PyObject* a, PyObject* b) {
+  return guarded([&] {
+    py::object quotient = steal(binary_slot<kFloorDivide>(a, b));
+    if (quotient.is(borrow(Py_NotImplemented))) return quotient.release().ptr();
+    return py::make_tuple(quotient, steal(binary_slot<kRemainder>(a, b))).release().ptr();
+  });
+}
+
 PyObject* power_slot(PyObject* a, PyObject* b, PyObject* modulus) {
   if (modulus != Py_None) Py_RETURN_NOTIMPLEMENTED;
   return is_square(a, b) ? unary(kSquare, a) : binary(kPow, a, b);
@@ -518,6 +526,7 @@ std::vector<PyType_Slot> type_slots() {
       {Py_nb_float, slot_of(float_slot)},
       {Py_nb_int, slot_of(int_slot)},
       {Py_nb_index, slot_of(index_slot)},
+      {Py_nb_divmod, slot_of(divmod_slot)},
       {Py_nb_power, slot_of(power_slot)},
       {Py_nb_matrix_multiply, slot_of(matmul_slot)},
       {Py_nb_inplace_power, slot_of(in_place_power_slot)},

@@ -504,3 +504,19 @@ def test_columns_line_up(values, text):
     assert str(ad.tensor(values)) == text
     again = np.array(eval(str(ad.tensor(values)), {"nan": np.nan, "inf": np.inf}))
     np.testing.assert_array_equal(again, np.array(values))
+
+
+def test_divmod_and_round():
+    x = np.array([7.257, -7.5, 2.5])
+    t = ad.tensor(x)
+    for mode in (lambda f: f, ad.compile):
+        for f in (lambda a: divmod(a, 2), lambda a: divmod(20, a), lambda a: divmod(a, a + 1)):
+            for want, got in zip(f(x), mode(f)(t), strict=True):
+                np.testing.assert_array_equal(got.numpy(), want)
+        np.testing.assert_array_equal(mode(round)(t).numpy(), np.round(x))
+        np.testing.assert_array_equal(mode(lambda a: round(a, 1))(t).numpy(), np.round(x, 1))
+    for wrong in ([1, 2, 3], "a"):
+        with pytest.raises(TypeError, match="floor_divide|divmod"):
+            divmod(t, wrong)
+    with pytest.raises(TypeError, match="decimals must be an int"):
+        round(t, 0.5)

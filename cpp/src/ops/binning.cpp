@@ -36,9 +36,23 @@ Tensor sums_by_number(const Tensor& data, const Tensor& numbers, std::int64_t co
   return add_entries(zeros(shape, data.dtype()), index, data, 0, 0);
 }
 
+/// The numbers, which have to be known where `count`, how many results there are, is not given.
+std::vector<std::int64_t> numbers_known(const Tensor& numbers, const char* op, const char* count) {
+  try {
+    return known_integers(numbers, op);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::traced) throw;
+    raise(ErrorKind::traced, op,
+          "how many results there are depends on values, which inside compile and vmap are not "
+          "known: give " +
+              std::string(count));
+  }
+}
+
 /// One more than the largest of the numbers, whose values have to be known; at least `least`.
-std::int64_t count_of(const Tensor& numbers, std::int64_t least, const char* op) {
-  const std::vector<std::int64_t> known = known_integers(numbers, op);
+std::int64_t count_of(const Tensor& numbers, std::int64_t least, const char* op,
+                      const char* count) {
+  const std::vector<std::int64_t> known = numbers_known(numbers, op, count);
   for (const std::int64_t n : known) {
     if (n < 0)
       raise(ErrorKind::value, op, "needs numbers that are not negative, got " + std::to_string(n));
@@ -115,7 +129,7 @@ Tensor bincount(const Known& numbers, const std::optional<Tensor>& weights, std:
           "weights of shape " + to_string(weights->shape()) + " for " + to_string(x.shape()) +
               " numbers: one each is needed");
   const Tensor data = weights ? in_floating(*weights) : ones(Dims(x.shape()), DType::int64);
-  return sums_by_number(data, x, length ? *length : count_of(x, minlength, op), op);
+  return sums_by_number(data, x, length ? *length : count_of(x, minlength, op, "length="), op);
 }
 
 Tensor segment_sum(const Tensor& data, const Known& given_ids,
@@ -131,8 +145,9 @@ Tensor segment_sum(const Tensor& data, const Known& given_ids,
     raise(ErrorKind::value, op, "num_segments must not be negative");
   if (is_bool(data.dtype()))
     raise(ErrorKind::type, op, "data must be numbers, not bool: convert with astype");
-  return sums_by_number(astype(data, summed_dtype(data.dtype())), segment_ids,
-                        num_segments ? *num_segments : count_of(segment_ids, 0, op), op);
+  return sums_by_number(
+      astype(data, summed_dtype(data.dtype())), segment_ids,
+      num_segments ? *num_segments : count_of(segment_ids, 0, op, "num_segments="), op);
 }
 
 // ----------------------------------------------------------------------------------- histogram
