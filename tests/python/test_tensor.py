@@ -516,7 +516,7 @@ def test_divmod_and_round():
         np.testing.assert_array_equal(mode(round)(t).numpy(), np.round(x))
         np.testing.assert_array_equal(mode(lambda a: round(a, 1))(t).numpy(), np.round(x, 1))
     for wrong in ([1, 2, 3], "a"):
-        with pytest.raises(TypeError, match="floor_divide|divmod"):
+        with pytest.raises(TypeError, match=r"floor_divide|divmod"):
             divmod(t, wrong)
     with pytest.raises(TypeError, match="decimals must be an int"):
         round(t, 0.5)
