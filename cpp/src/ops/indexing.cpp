@@ -373,9 +373,9 @@ void run_put_rows(const Op&, Node* out, std::span<Node* const> in, const Attrs* 
 }
 
 // For floating types a nan stays, as in maximum and minimum.
+template <bool Largest>
 void run_extreme_at(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
                     std::uint32_t donated) {
-  const bool largest = std::string_view(op.name) == "max_at";
   const AxisView v(in[0]->layout.shape(), axis_of(attrs));
   const auto index = positions(op.name, in[1], attrs, v.extent);
   const Tensor value = contiguous(in[2]);
@@ -384,7 +384,7 @@ void run_extreme_at(const Op& op, Node* out, std::span<Node* const> in, const At
     each_put(v, index, v.inner, static_cast<T*>(out->data()),
              static_cast<const T*>(value.node()->data()), [&](T* to, const T* from) {
                for (std::int64_t j = 0; j < v.inner; ++j) {
-                 const bool wins = largest ? from[j] > to[j] : from[j] < to[j];
+                 const bool wins = Largest ? from[j] > to[j] : from[j] < to[j];
                  if (wins || from[j] != from[j]) to[j] = from[j];
                }
              });
@@ -647,7 +647,7 @@ Op& put_rows_record = indexing_family.define(
      .internal = true,
      .fallible = true});
 
-Op& extreme_at(const char* name, const char* doc) {
+Op& extreme_at(const char* name, const char* doc, decltype(Op::run) run) {
   return indexing_family.define({.name = name,
                                  .signature = "(x, indices, value, /, *, axis)",
                                  .doc = doc,
@@ -661,12 +661,14 @@ Op& extreme_at(const char* name, const char* doc) {
                                  .constant_inputs = 2,
                                  .batch = batch_at,
                                  .infer = infer_at,
-                                 .run = run_extreme_at,
+                                 .run = run,
                                  .internal = true,
                                  .fallible = true});
 }
-Op& max_at_record = extreme_at("max_at", "x with the larger one of the named entries and values.");
-Op& min_at_record = extreme_at("min_at", "x with the smaller one of the named entries and values.");
+Op& max_at_record = extreme_at("max_at", "x with the larger one of the named entries and values.",
+                               run_extreme_at<true>);
+Op& min_at_record = extreme_at("min_at", "x with the smaller one of the named entries and values.",
+                               run_extreme_at<false>);
 
 Op& wrap_indices_record = indexing_family.define(
     {.name = "wrap_indices",
