@@ -235,3 +235,108 @@ def test_adding_nothing_to_nothing_has_no_slope() -> None:
     start = ad.tensor([-INF, -INF, 0.0])
     slopes = ad.grad(lambda x: ad.sum(ad.exp(ad.logcumsumexp(x))))(start)
     assert slopes.tolist() == [0.0, 0.0, 1.0]
+
+
+# ---- correlations and convolutions ---------------------------------------------------------------
+
+
+CORRELATED = np.array([[1.0, 2.0, 4.0, 3.0], [2.0, 3.0, 1.0, 0.5], [5.0, 5.5, 5.1, 4.0]])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [("float32", s) for s in (1e-37, 1e-25, 1e20, 1e37)]
+    + [("float64", s) for s in (1e-300, 1e-170, 1e170, 1e307)],
+)
+def test_correlations_at_any_scale(dtype: Any, scale: float) -> None:
+    """They do not change with the scale, and their slopes are divided by it."""
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    m = CORRELATED * np.array([[1.0], [1.0 / scale], [1.0]])
+    for rowvar in (True, False):
+        x = ad.asarray((m if rowvar else m.T) * scale, dtype=dtype)
+        out = ad.corrcoef(x, rowvar=rowvar).numpy()
+        np.testing.assert_allclose(out, np.corrcoef(CORRELATED), rtol=tolerance, atol=tolerance)
+        assert (np.abs(out) <= 1).all()
+    x = ad.asarray(CORRELATED * scale, dtype=dtype)
+    # dr_01 / dx_0 = (z_1 - r z_0) / |x_0 - mean|, of the rows centred and divided by their norms.
+    centred = CORRELATED - CORRELATED.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=1)
+    z = centred / norms[:, None]
+    r = z[0] @ z[1]
+    slopes = (z[1] - r * z[0]) / norms[0]
+    gradient = ad.grad(lambda t: ad.corrcoef(t)[0, 1])(x).numpy()[0].astype("float64")
+    np.testing.assert_allclose(gradient * scale, slopes, rtol=10 * tolerance, atol=tolerance)
+
+
+def test_second_derivatives_of_correlations() -> None:
+    """At a scale and at 1, against differences of the formula for the slope."""
+    h = np.array([0.3, -0.2, 0.5, 0.1])
+
+    def slopes(x: Any) -> Any:
+        c = x - x.mean()
+        z, w = c / np.linalg.norm(c), CORRELATED[1] - CORRELATED[1].mean()
+        w = w / np.linalg.norm(w)
+        return (w - (z @ w) * z) / np.linalg.norm(c)
+
+    d = 1e-5
+    expected = (slopes(CORRELATED[0] + d * h) - slopes(CORRELATED[0] - d * h)) / (2 * d)
+    other = ad.asarray(CORRELATED[1])
+    for scale in (1.0, 1e60, 1e-60):
+        x = ad.asarray(CORRELATED[0] * scale)
+        out = ad.hvp(lambda t: ad.corrcoef(ad.stack([t, other]))[0, 1], x, ad.asarray(h * scale))
+        np.testing.assert_allclose(out.numpy() * scale, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_correlations_without_variables_or_of_too_many_axes() -> None:
+    assert math.isnan(ad.corrcoef(ad.tensor([[1.0, 1.0], [1.0, 2.0]]))[0, 1].item())
+    assert ad.corrcoef(ad.tensor([1.0, 2.0, 4.0])).item() == pytest.approx(1.0)
+    assert np.isnan(ad.corrcoef(ad.tensor([[INF, 1.0], [1.0, 2.0]])).numpy()[0]).all()
+    assert ad.corrcoef(ad.zeros((0, 3))).shape == (0, 0)
+    with pytest.raises(ValueError, match=r"\[corrcoef\] needs a vector or a matrix"):
+        ad.corrcoef(ad.zeros((2, 2, 2)))
+
+
+@pytest.mark.parametrize("name", ["convolve", "correlate"])
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+@pytest.mark.parametrize(("n", "m"), [(3, 2), (5, 5), (2, 6), (40, 20), (20, 40), (30, 30), (9, 1)])
+def test_no_number_meets_what_lies_beyond_a_sequence(name: str, mode: Any, n: int, m: int) -> None:
+    """Infinities and nan at every place: they reach the sums in which they are a factor."""
+    rng = np.random.default_rng(5)
+    for k in range(max(n, m)):
+        for bad in (INF, math.nan):
+            a, v = rng.uniform(1, 2, n), rng.uniform(1, 2, m)
+            v[k % m] = bad
+            if k % 3 == 0:
+                a[k % n] = -INF
+            expected = sums_of_products(lambda p, q: getattr(np, name)(p, q, mode=mode), a, v)
+            x, y = ad.asarray(a), ad.asarray(v)
+            out = getattr(ad, name)(x, y, mode=mode).numpy()
+            np.testing.assert_allclose(out, expected, rtol=1e-12)
+            out = ad.compile(lambda s, t: getattr(ad, name)(s, t, mode=mode))(x, y)
+            np.testing.assert_allclose(out.numpy(), expected, rtol=1e-12)
+
+
+def sums_of_products(call: Any, a: Any, v: Any) -> Any:
+    """By how many products of each kind there are: those are convolutions of finite numbers."""
+
+    def count(of_a: Any, of_v: Any) -> Any:
+        return call(of_a.astype(float), of_v.astype(float))
+
+    unknown = count(np.isnan(a), np.ones_like(v)) + count(np.ones_like(a), np.isnan(v))
+    above = count(np.isfinite(a), v == INF)
+    below = count(a == -INF, ~np.isnan(v))
+    finite = call(np.where(np.isfinite(a), a, 0.0), np.where(np.isfinite(v), v, 0.0))
+    out = np.where(above > 0.5, INF, np.where(below > 0.5, -INF, finite))
+    return np.where((unknown > 0.5) | ((above > 0.5) & (below > 0.5)), math.nan, out)
+
+
+def test_derivatives_of_convolutions_at_the_ends() -> None:
+    """Of the elements that no infinity meets; the slopes of 3 = 3 · 1 are its factors."""
+    a, v = ad.tensor([1.0, 2.0, 3.0]), ad.tensor([INF, 1.0])
+    of_a, of_v = ad.grad(lambda s, t: ad.convolve(s, t)[3], argnums=(0, 1))(a, v)
+    assert of_a.tolist() == [0.0, 0.0, 1.0]
+    assert of_v.tolist() == [0.0, 3.0]
+    long = ad.asarray(np.concatenate([[INF], np.ones(20)]))
+    of_a, of_v = ad.grad(lambda s, t: ad.convolve(s, t)[-1], argnums=(0, 1))(ad.ones(30), long)
+    assert of_a.tolist() == [0.0] * 29 + [1.0]
+    assert of_v.tolist() == [0.0] * 20 + [1.0]

@@ -372,40 +372,89 @@ Tensor einsum(std::string_view subscripts, std::span<const Tensor> operands) {
 
 namespace {
 
-/// Sums of `weights`, a short sequence, with each run of `x` as long as it.
-Tensor sliding_sums(const Tensor& x, const Tensor& weights) {
-  const std::int64_t m = weights.size(), n = x.size() - m + 1;
-  constexpr std::int64_t few = 16, block = std::int64_t{1} << 22;
-  if (m <= few) {
-    Tensor total;
-    for (std::int64_t k = 0; k < m; ++k) {
-      const Tensor term = multiply(entries_along(x, 0, k, n), entries_along(weights, 0, k, 1));
-      total = total.defined() ? add(total, term) : term;
-    }
-    return total;
-  }
-  // Rows of the windows, a bounded number at a time.
-  const std::int64_t rows = std::max<std::int64_t>(1, block / m);
-  const Tensor offsets = arange(std::int64_t{0}, m);
-  std::vector<Tensor> parts;
-  for (std::int64_t start = 0; start < n; start += rows) {
-    const std::int64_t stop = std::min(n, start + rows);
-    const Tensor first = reshape(arange(start, stop), Dims{stop - start, 1});
-    parts.push_back(matmul(take(x, add(first, offsets), 0), weights));
-  }
-  return parts.size() == 1 ? parts.front() : concat(parts, 0);
-}
-
 Tensor with_zeros(const Tensor& x, std::int64_t before, std::int64_t after) {
   return concat(std::vector{zeros(Dims{before}, x.dtype()), x, zeros(Dims{after}, x.dtype())}, 0);
 }
 
+/// Sums of `weights`, a short sequence, with each run as long as it of a sequence that has so many
+/// further places at its ends. What would meet those counts as 0, as no factor does that meets an
+/// infinity.
+class SlidingSums {
+ public:
+  SlidingSums(const Tensor& x, const Tensor& weights, std::int64_t before, std::int64_t after)
+      : x_(x),
+        weights_(weights),
+        m_(weights.size()),
+        n_(x.size() + before + after - m_ + 1),
+        before_(before),
+        after_(after) {
+    if (!is_extended()) return;
+    x_ = with_zeros(x, before, after);
+    inside_ = with_zeros(ones(x.shape(), DType::boolean), before, after);
+  }
+  Tensor result() const {
+    constexpr std::int64_t short_enough = 1024;
+    std::vector<Tensor> parts;
+    if (!is_extended() || n_ <= short_enough) {
+      add_sums(parts, 0, n_, is_extended());
+    } else {
+      const std::int64_t first = std::min(before_, n_), last = std::max(first, n_ - after_);
+      add_sums(parts, 0, first, true);
+      add_sums(parts, first, last, false);
+      add_sums(parts, last, n_, true);
+    }
+    return parts.size() == 1 ? parts.front() : concat(parts, 0);
+  }
+
+ private:
+  bool is_extended() const { return before_ + after_ > 0; }
+  Tensor nothing() const { return Tensor::scalar(std::int64_t{0}, x_.dtype()); }
+
+  void add_sums(std::vector<Tensor>& parts, std::int64_t from, std::int64_t to, bool at_end) const {
+    constexpr std::int64_t few = 16;
+    if (from >= to) return;
+    if (m_ <= few)
+      parts.push_back(by_weights(from, to - from, at_end));
+    else
+      add_rows(parts, from, to, at_end);
+  }
+  Tensor by_weights(std::int64_t from, std::int64_t count, bool at_end) const {
+    Tensor total;
+    for (std::int64_t k = 0; k < m_; ++k) {
+      Tensor term =
+          multiply(entries_along(x_, 0, from + k, count), entries_along(weights_, 0, k, 1));
+      if (at_end) term = where(entries_along(inside_, 0, from + k, count), term, nothing());
+      total = total.defined() ? add(total, term) : term;
+    }
+    return total;
+  }
+  /// Rows of the windows, a bounded number at a time.
+  void add_rows(std::vector<Tensor>& parts, std::int64_t from, std::int64_t to, bool at_end) const {
+    constexpr std::int64_t block = std::int64_t{1} << 22;
+    const std::int64_t rows = std::max<std::int64_t>(1, block / m_);
+    const Tensor offsets = arange(std::int64_t{0}, m_);
+    for (std::int64_t start = from; start < to; start += rows) {
+      const std::int64_t stop = std::min(to, start + rows);
+      const Tensor first = reshape(arange(start, stop), Dims{stop - start, 1});
+      const Tensor places = add(first, offsets);
+      // No product of matrices: its rules would let a cotangent of 0 meet an infinity.
+      Tensor terms = multiply(take(x_, places, 0), weights_);
+      if (at_end) terms = where(take(inside_, places, 0), terms, nothing());
+      parts.push_back(sum(terms, 1));
+    }
+  }
+
+  Tensor x_, weights_;
+  std::int64_t m_, n_, before_, after_;
+  Tensor inside_;
+};
+
 /// `a` with `v` at every offset, in the order of `a`; `v` is not the longer one.
 Tensor correlated(const Tensor& a, const Tensor& v, std::string_view mode, const char* op) {
   const std::int64_t m = v.size();
-  if (mode == "valid") return sliding_sums(a, v);
-  if (mode == "full") return sliding_sums(with_zeros(a, m - 1, m - 1), v);
-  if (mode == "same") return sliding_sums(with_zeros(a, m / 2, m - 1 - m / 2), v);
+  if (mode == "valid") return SlidingSums(a, v, 0, 0).result();
+  if (mode == "full") return SlidingSums(a, v, m - 1, m - 1).result();
+  if (mode == "same") return SlidingSums(a, v, m / 2, m - 1 - m / 2).result();
   raise(ErrorKind::value, op,
         "mode must be 'full', 'same' or 'valid', not '" + std::string(mode) + "'");
 }

@@ -390,14 +390,19 @@ Tensor observation_weights(const std::optional<Tensor>& given, const Tensor& row
   return astype(*given, rows.dtype());
 }
 
+/// A variable in each row.
+Tensor rows_of_variables(const Tensor& m, bool rowvar, const char* op) {
+  if (m.ndim() > 2)
+    raise(ErrorKind::value, op, "needs a vector or a matrix, shape is " + to_string(m.shape()));
+  const Tensor rows = atleast_2d(in_floating(m));
+  return !rowvar && m.ndim() == 2 ? matrix_transpose(rows) : rows;
+}
+
 }  // namespace
 
 Tensor cov(const Tensor& m, bool rowvar, bool bias, std::optional<std::int64_t> ddof,
            const std::optional<Tensor>& fweights, const std::optional<Tensor>& aweights) {
-  if (m.ndim() > 2)
-    raise(ErrorKind::value, "cov", "needs a vector or a matrix, shape is " + to_string(m.shape()));
-  Tensor rows = atleast_2d(in_floating(m));
-  if (!rowvar && m.ndim() == 2) rows = matrix_transpose(rows);
+  const Tensor rows = rows_of_variables(m, rowvar, "cov");
   const double taken = static_cast<double>(ddof.value_or(bias ? 0 : 1));
   const Tensor counts = observation_weights(fweights, rows);
   const Tensor shares = observation_weights(aweights, rows);
@@ -424,8 +429,12 @@ Tensor cov(const Tensor& m, bool rowvar, bool bias, std::optional<std::int64_t> 
             "`fweights` says how often each observation was made, `aweights` how much it counts.",
      .entry = entry_of<cov>()});
 
+/// Each variable in a unit near its largest observation, so that products of two neither vanish nor
+/// overflow; the unit is a step, and cancels.
 Tensor corrcoef(const Tensor& x, bool rowvar) {
-  const Tensor c = cov(x, rowvar);
+  Tensor rows = rows_of_variables(x, rowvar, "corrcoef");
+  if (rows.size() > 0) rows = rows / binade(max(abs(rows), 1, true));
+  const Tensor c = cov(rows);
   if (c.ndim() == 0) return c / c;
   const Tensor spread = sqrt(diagonal(c));
   const Tensor r = c / outer(spread, spread);
