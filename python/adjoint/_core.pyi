@@ -1339,7 +1339,10 @@ def mul0(x1: _Array, x2: _Array, /) -> Tensor:
     """x1 * x2, and 0 where either is 0."""
 
 def where(condition: _Array, x1: _Array, x2: _Array, /) -> Tensor:
-    """x1 where the condition holds, else x2; the other one contributes no derivative."""
+    """x1 where the condition holds, else x2; the other one contributes no derivative, even
+    where its own is infinite or nan, but for products of matrices with an infinity or a
+    nan inside: keep those out by a `where` before the product.
+    """
 
 def bitwise_and(x1: _Array, x2: _Array, /) -> Tensor:
     """Bitwise and of integers or bools."""

@@ -222,10 +222,12 @@ def eigh(x: _Array, /) -> _EighResult:
     Notes
     -----
     The derivative is that along symmetric matrices. Of the vectors of eigenvalues that
-    are equal, to the precision of the decomposition, none exists: it is inf or nan
-    there, unless what is computed from them does not change at all as they turn into
-    one another. The first derivative of the values is always finite; a function of values
-    and vectors together has nan in reverse mode where values are equal.
+    are equal, to n times the precision of the largest, none exists: it is inf or nan
+    there. In reverse mode what does not change at all as they turn into one another, as
+    the projector on the space they span, has its derivative; in forward mode the vectors
+    have infinite tangents, and the projector's is nan, unless along what does not turn
+    them. The first derivative of the values is always finite; a function of values and
+    vectors together has nan in reverse mode where values are equal.
 
     Examples
     --------
@@ -239,9 +241,10 @@ def eigvalsh(x: _Array, /) -> Tensor:
     read.
 
     Any first derivative is finite, where some are equal too. There the second one of a
-    linear function of the values is finite in `hvp` and in reverse over reverse mode, and
-    that of any other is nan, unless along a direction that keeps them equal: `slogdet`,
-    `trace` and sums of squares have theirs.
+    linear function of the values, with coefficients that are constant along the matrix,
+    is finite in `hvp` and in reverse over reverse mode, and that of any other is nan,
+    unless along a direction that keeps them equal: `slogdet`, `trace` and sums of squares
+    have theirs.
     """
 
 class _SvdResult(NamedTuple):
@@ -335,8 +338,11 @@ def expm(x: _Array, /) -> Tensor:
 
     Notes
     -----
-    By scaling and squaring (N. J. Higham, 2005). Each order of differentiation is an
-    exponential of twice the size.
+    Where the exponential is too large for the dtype its entries are infinite, and nan
+    where infinities of both signs or an infinity and a 0 would meet.
+
+    By scaling and squaring (A. H. Al-Mohy and N. J. Higham, 2009). Each order of differentiation
+    is an exponential of twice the size.
     """
 
 def vector_norm(

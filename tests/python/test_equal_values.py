@@ -56,6 +56,47 @@ def test_second_derivatives_of_sums_of_equal_values():
 
 
 ALONG = np.array([[1.0, 2.0], [3.0, 4.0]])
+LINEAR = {
+    "sum of eigenvalues": (lambda t: ad.sum(ad.linalg.eigvalsh(t)), np.zeros((2, 2))),
+    "sum of values of eigh": (
+        lambda t: ad.sum(ad.linalg.eigh(t).eigenvalues),
+        np.zeros((2, 2)),
+    ),
+    "sum of singular values": (lambda t: ad.sum(ad.linalg.svdvals(t)), (ALONG - ALONG.T) / 2),
+    "nuclear norm": (lambda t: ad.linalg.matrix_norm(t, ord="nuc"), (ALONG - ALONG.T) / 2),
+}
+
+
+@pytest.mark.parametrize("label", LINEAR)
+def test_second_derivatives_do_not_depend_on_what_else_is_differentiated(label):
+    """A factor that requires grad, or is batched, traced or moved itself, changes no value."""
+    f, expected = LINEAR[label]
+    x, h, weights = ad.eye(2), ad.asarray(ALONG), np.array([[1.0, 10.0], [100.0, 1000.0]])
+    ways = {
+        "reverse over reverse": lambda g: ad.grad(lambda t: ad.sum(ad.grad(g)(t) * h))(x),
+        "hvp": lambda g: ad.hvp(g, x, h),
+    }
+    for way in ways.values():
+        np.testing.assert_allclose(way(f).numpy(), expected, atol=1e-14)
+
+        def of_factor(p, way=way):
+            return ad.sum(way(lambda t: p * f(t)) * weights)
+
+        value = 3.0 * np.sum(expected * weights)
+        p = ad.tensor(3.0)
+        outs = [
+            of_factor(p),
+            of_factor(ad.tensor(3.0, requires_grad=True)),
+            ad.value_and_grad(of_factor)(p)[0],
+            ad.jvp(of_factor, (p,), (ad.tensor(1.0),))[0],
+            ad.vmap(of_factor)(ad.stack([p, p]))[1],
+            ad.compile(of_factor)(p),
+        ]
+        np.testing.assert_allclose([o.item() for o in outs], value, atol=1e-12)
+        moved = ad.jvp(of_factor, (p,), (ad.tensor(1.0),))[1]
+        assert moved.item() == pytest.approx(value / 3, abs=1e-12)
+
+
 OF_VALUES = {
     "squares of eigenvalues": lambda t: ad.sum(ad.linalg.eigvalsh(t) ** 2),
     "logarithms of eigenvalues": lambda t: ad.sum(ad.log(ad.linalg.eigvalsh(t))),
@@ -159,3 +200,35 @@ def test_derivatives_of_vectors_of_equal_eigenvalues_are_not_finite():
     # A tangent that keeps the vectors has its derivative.
     out = ad.jvp(root, (ad.eye(2),), (ad.asarray(np.diag([2.0, 4.0])),))[1].numpy()
     np.testing.assert_array_equal(out, np.diag([1.0, 2.0]))
+
+
+PROJECTOR = np.diag([1.0, 1.0, 0.0])
+
+
+def of_projector(t):
+    """The projector on the space of the two equal eigenvalues, against fixed weights."""
+    v = ad.linalg.eigh(t).eigenvectors[:, :2]
+    return ad.sum((v @ v.mT) * ad.asarray(np.arange(9.0).reshape(3, 3)))
+
+
+def test_what_equal_vectors_span_has_its_derivative_in_reverse_mode():
+    """The projector P on the eigenvalue 1, beside 3, turns along H by P H (I - P) / (1 - 3) and its
+    transpose. In forward mode the vectors have tangents of their own, which do not exist."""
+    a = ad.asarray(np.diag([1.0, 1.0, 3.0]))
+    weights = np.arange(9.0).reshape(3, 3)
+    across = PROJECTOR @ (weights + weights.T) @ (np.eye(3) - PROJECTOR) / (1 - 3) / 2
+    for q in (np.eye(3), np.linalg.qr(random(3, 3))[0]):
+        turned = ad.asarray(q @ a.numpy() @ q.T)
+
+        def f(t, q=q):
+            return of_projector(ad.asarray(q.T) @ t @ ad.asarray(q))
+
+        expected = q @ (across + across.T) @ q.T
+        np.testing.assert_allclose(ad.grad(f)(turned).numpy(), expected, atol=1e-12)
+    h = random(3, 3)
+    assert np.isnan(ad.jvp(of_projector, (a,), (ad.asarray(h + h.T),))[1].item())
+    # Along what does not turn them into one another it is finite in both.
+    kept = np.zeros((3, 3))
+    kept[0, 2] = kept[2, 0] = 1.0
+    out = ad.jvp(of_projector, (a,), (ad.asarray(kept),))[1]
+    assert out.item() == pytest.approx(np.sum((across + across.T) * kept), rel=1e-13)

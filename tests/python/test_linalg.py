@@ -465,7 +465,7 @@ def test_rank_deficient_qr_raises_only_for_its_derivative():
     x = ad.asarray(np.ones((3, 2)))
     assert ad.linalg.qr(x).R.numpy()[1, 1] == pytest.approx(0, abs=1e-15)
     zero = ad.asarray(np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]]))
-    with pytest.raises(ad.linalg.LinAlgError, match="singular"):
+    with pytest.raises(ad.linalg.LinAlgError, match=r"\[qr\] the matrix has columns"):
         ad.grad(lambda t: ad.sum(ad.linalg.qr(t).Q))(zero)
 
 

@@ -340,8 +340,7 @@ Mask GraphFunction::connected(Mask wanted) const {
     const Graph::Entry& e = graph_[i];
     if (!needed[i] || e.kind != Graph::Kind::apply || e.op->no_reverse) continue;
     for (std::size_t k = 0; k < e.count; ++k)
-      if (e.op->differentiable() && !(k < 8 && e.op->constant_inputs >> k & 1))
-        needed[graph_.inputs_of(i)[k]] = true;
+      if (e.op->differentiable() && !e.op->is_constant_in(k)) needed[graph_.inputs_of(i)[k]] = true;
   }
   for (std::size_t i = 0; i < wanted.size(); ++i)
     wanted[i] = wanted[i] && needed[graph_.inputs()[i]];

@@ -204,6 +204,7 @@ struct Op {
   /// their conversion to a floating one.
   Tensor (*of_wide_integers)(const Op&, const Tensor& a, const Tensor& b) = nullptr;
 
+  const char* serves = nullptr;  // of an internal operation: the function that users know it by
   const char* kernel = nullptr;  // tile or reduction kernel, `name` when null
   bool casts = false;            // elementwise: converts to CastAttrs::dtype
   bool reduces = false;          // the kernel is a reduction that may join a fused group
@@ -233,6 +234,9 @@ struct Op {
   const kernels::ReduceKernel* reducers[kDTypeCount] = {};
 
   bool differentiable() const noexcept { return partial || transpose || vjp || pull || part; }
+  /// What errors call it.
+  const char* known_as() const noexcept { return serves ? serves : name; }
+  bool is_constant_in(std::size_t i) const noexcept { return i < 8 && constant_inputs >> i & 1; }
   std::uint8_t needs_of(std::uint32_t i) const noexcept { return needs[i < 3 ? i : 2]; }
 };
 

@@ -199,6 +199,7 @@ ADJOINT_UNARY(gelu, floating, kX,
                                                       .arity = 1,                  \
                                                       .dtypes = DTypeRule::rule,   \
                                                       .partial = no_slope,         \
+                                                      .constant_inputs = 1,        \
                                                       .method = true});            \
   Tensor fn(const Tensor& x) { return apply(fn##_record, {&x}); }
 ADJOINT_STEP(sign, numeric, "-1, 0 or 1; nan stays nan.")
@@ -216,6 +217,7 @@ static Op& binade_record = elementwise_family.define(
      .arity = 1,
      .dtypes = DTypeRule::floating,
      .partial = no_slope,
+     .constant_inputs = 1,
      .internal = true});
 Tensor binade(const Tensor& x) { return apply(binade_record, {&x}); }
 
@@ -318,6 +320,7 @@ static Op& max_weight_record =
                                .kind = OpKind::elementwise,
                                .arity = 2,
                                .partial = no_slope,
+                               .constant_inputs = 3,
                                .internal = true});
 static Op& min_weight_record =
     elementwise_family.define({.name = "min_weight",
@@ -326,6 +329,7 @@ static Op& min_weight_record =
                                .kind = OpKind::elementwise,
                                .arity = 2,
                                .partial = no_slope,
+                               .constant_inputs = 3,
                                .internal = true});
 /// a - b, and 0 for equal infinities.
 static Tensor distance(const Tensor& a, const Tensor& b) {
@@ -403,7 +407,9 @@ Tensor clip(const Tensor& x, const std::optional<Tensor>& min, const std::option
 static Op& where_record = elementwise_family.define(
     {.name = "where",
      .signature = "(condition, x1, x2, /)",
-     .doc = "x1 where the condition holds, else x2; the other one contributes no derivative.",
+     .doc = "x1 where the condition holds, else x2; the other one contributes no derivative, even\n"
+            "where its own is infinite or nan, but for products of matrices with an infinity or a\n"
+            "nan inside: keep those out by a `where` before the product.",
      .kind = OpKind::elementwise,
      .arity = 3,
      .dtypes = DTypeRule::where,

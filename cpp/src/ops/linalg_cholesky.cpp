@@ -48,10 +48,12 @@ void solve_in_place(const TriangularForm& form, Index n, Index k, const T* a,
                            b, k);
 }
 
+constexpr const char* kZeroOnDiagonal = " is singular: there is a 0 on its diagonal";
+
 void run_solve_triangular(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
-                          std::uint32_t) {
-  kernels::need_lapack(op.name);
-  allocate_value(out, op.name);
+                          const char* where_singular) {
+  kernels::need_lapack(op.known_as());
+  allocate_value(out, op.known_as());
   const auto shape = out->layout.shape();
   const auto stack = stack_of(shape);
   const Index n = shape[shape.size() - 2], k = shape.back();
@@ -72,15 +74,14 @@ void run_solve_triangular(const Op& op, Node* out, std::span<Node* const> in, co
     });
   });
   if (failure.any())
-    raise(ErrorKind::linalg, op.name,
-          failure.subject(stack) + " is singular: there is a 0 on its diagonal");
+    raise(ErrorKind::linalg, op.known_as(), failure.subject(stack) + where_singular);
 }
 
 std::vector<Tensor> pull_solve_triangular(const RuleArgs& args, std::span<const Tensor> cts) {
   const auto& form = attrs_as<TriangularForm>(args.attrs);
   const Tensor& x = result_of(args);
   Tensor of_a, of_b = apply(args.op, {&args.inputs[0], &cts[0]}, make_attrs(form.transposed()));
-  if (is_wanted(args, 0)) {
+  if (args.wanted[0]) {
     const Tensor both =
         form.trans ? matmul(x, matrix_transpose(of_b)) : matmul(of_b, matrix_transpose(x));
     of_a = triangle_read(negative(both), form);
@@ -101,23 +102,48 @@ std::vector<Tensor> push_solve_triangular(const RuleArgs& args, std::span<const 
 
 constexpr std::uint8_t kReadsAandX = 1 | kSavesOutput;
 
-Op& solve_triangular_record = cholesky_family.define(
-    {.name = "solve_triangular",
-     .kind = OpKind::custom,
-     .arity = 2,
-     .attrs = attrs_type<TriangularForm>(),
-     .pull = pull_solve_triangular,
-     .push = push_solve_triangular,
-     .needs = {kReadsAandX, kReadsAandX, kReadsAandX},
-     .batch = batch_stacked,
-     .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
-       return {in[1]->dtype, Dims(in[1]->layout.shape())};
-     },
-     .run = run_solve_triangular,
-     .fallible = true});
+/// One operation under several names, so that an error bears that of the function that failed.
+Op solving_op(const char* name) {
+  return {.name = name,
+          .kind = OpKind::custom,
+          .arity = 2,
+          .attrs = attrs_type<TriangularForm>(),
+          .pull = pull_solve_triangular,
+          .push = push_solve_triangular,
+          .needs = {kReadsAandX, kReadsAandX, kReadsAandX},
+          .batch = batch_stacked,
+          .infer = [](const Op&, std::span<Node* const> in, const Attrs*) -> ResultList {
+            return {in[1]->dtype, Dims(in[1]->layout.shape())};
+          },
+          .run = [](const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                    std::uint32_t) { run_solve_triangular(op, out, in, attrs, kZeroOnDiagonal); },
+          .fallible = true};
+}
+Op internal_solving_op(const char* name, const char* serves) {
+  Op op = solving_op(name);
+  op.internal = true;
+  op.serves = serves;
+  return op;
+}
+Op division_of_qr() {
+  Op op = internal_solving_op("qr_division", "qr");
+  op.run = [](const Op& self, Node* out, std::span<Node* const> in, const Attrs* attrs,
+              std::uint32_t) {
+    run_solve_triangular(self, out, in, attrs,
+                         " has columns that depend on one another: R has a 0 on its diagonal, and "
+                         "the factors have no derivative");
+  };
+  return op;
+}
 
-Tensor triangular_solution(const Tensor& a, const Tensor& b, const TriangularForm& form) {
-  return apply(solve_triangular_record, {&a, &b}, make_attrs(form));
+Op& solve_triangular_record = cholesky_family.define(solving_op("solve_triangular"));
+Op& cho_solve_record =
+    cholesky_family.define(internal_solving_op("half_of_cho_solve", "cho_solve"));
+Op& qr_division_record = cholesky_family.define(division_of_qr());
+
+Tensor triangular_solution(const Tensor& a, const Tensor& b, const TriangularForm& form,
+                           const Op& op = solve_triangular_record) {
+  return apply(op, {&a, &b}, make_attrs(form));
 }
 
 // ------------------------------------------------------------------------- triangular products
@@ -127,8 +153,8 @@ Tensor triangular_solution(const Tensor& a, const Tensor& b, const TriangularFor
 
 void run_triangular_product(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
                             std::uint32_t) {
-  kernels::need_lapack(op.name);
-  allocate_value(out, op.name);
+  kernels::need_lapack(op.known_as());
+  allocate_value(out, op.known_as());
   const auto shape = out->layout.shape();
   const Index n = shape[shape.size() - 2], k = shape.back();
   if (out->layout.size() == 0) return;
@@ -151,11 +177,11 @@ std::vector<Tensor> pull_triangular_product(const RuleArgs& args, std::span<cons
   const auto& form = attrs_as<TriangularForm>(args.attrs);
   const Tensor &a = args.inputs[0], &b = args.inputs[1];
   Tensor of_a, of_b;
-  if (is_wanted(args, 0))
+  if (args.wanted[0])
     of_a = triangle_read(
         form.trans ? matmul(b, matrix_transpose(cts[0])) : matmul(cts[0], matrix_transpose(b)),
         form);
-  if (is_wanted(args, 1)) of_b = apply(args.op, {&a, &cts[0]}, make_attrs(form.transposed()));
+  if (args.wanted[1]) of_b = apply(args.op, {&a, &cts[0]}, make_attrs(form.transposed()));
   return {of_a, of_b};
 }
 
@@ -195,8 +221,8 @@ struct CholeskyAttrs {
 
 void run_cholesky(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
                   std::uint32_t) {
-  kernels::need_lapack(op.name);
-  allocate_value(out, op.name);
+  kernels::need_lapack(op.known_as());
+  allocate_value(out, op.known_as());
   const auto shape = out->layout.shape();
   const Index n = shape.back();
   const bool upper = attrs_as<CholeskyAttrs>(attrs).upper;
@@ -217,7 +243,7 @@ void run_cholesky(const Op& op, Node* out, std::span<Node* const> in, const Attr
     });
   });
   if (failure.any())
-    raise(ErrorKind::linalg, op.name,
+    raise(ErrorKind::linalg, op.known_as(),
           failure.subject(stack_of(shape)) +
               " is not positive definite: its leading block of order " +
               std::to_string(failure.info()) +
@@ -269,6 +295,11 @@ Tensor triangular_product(const Tensor& a, const Tensor& b, bool lower, bool tra
                make_attrs(TriangularForm{.lower = lower, .trans = trans, .unit = false}));
 }
 
+Tensor divided_by_r(const Tensor& x, const Tensor& r, bool trans) {
+  const TriangularForm form{.lower = false, .trans = !trans, .unit = false};
+  return matrix_transpose(triangular_solution(r, matrix_transpose(x), form, qr_division_record));
+}
+
 // ------------------------------------------------------------------------------------- functions
 
 Tensor cholesky(const Tensor& x, bool upper) {
@@ -289,8 +320,10 @@ Tensor solve_triangular(const Tensor& given_a, const Tensor& given_b, std::int64
 
 Tensor cho_solve(const Tensor& c, const Tensor& b, bool lower) {
   const System s(c, b, "cho_solve");
-  const Tensor half = triangular_solution(s.a, s.b, TriangularForm{lower, !lower, false});
-  return s.given_form(triangular_solution(s.a, half, TriangularForm{lower, lower, false}));
+  const auto solve = [&](const Tensor& right, bool trans) {
+    return triangular_solution(s.a, right, TriangularForm{lower, trans, false}, cho_solve_record);
+  };
+  return s.given_form(solve(solve(s.b, !lower), lower));
 }
 
 void register_cholesky_ops() {

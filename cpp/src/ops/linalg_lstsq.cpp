@@ -449,7 +449,7 @@ struct PseudoMaps {
 std::vector<Tensor> pull_shortest(const RuleArgs& args, std::span<const Tensor> cts) {
   const PseudoMaps p(args);
   const Tensor of_b = p.inverse_transposed(cts[0]);
-  if (!is_wanted(args, 0)) return {{}, of_b, {}, {}, {}};
+  if (!args.wanted[0]) return {{}, of_b, {}, {}, {}};
   const Tensor a = p.matrix(), &x = result_of(args);
   const Tensor left[] = {negative(of_b), args.inputs[1] - matmul(a, x), p.inverse_transposed(x)};
   const Tensor right[] = {x, p.inverse(of_b), cts[0] - matmul(matrix_transpose(a), of_b)};

@@ -25,8 +25,8 @@ double cubic(Index n) { return static_cast<double>(n) * static_cast<double>(n * 
 
 void run_lu(const Op& op, std::span<Node* const> out, std::span<Node* const> in, const Attrs*,
             std::uint32_t) {
-  kernels::need_lapack(op.name);
-  for (Node* node : out) allocate_value(node, op.name);
+  kernels::need_lapack(op.known_as());
+  for (Node* node : out) allocate_value(node, op.known_as());
   const auto shape = in[0]->layout.shape();
   const Index n = shape.back();
   if (out[0]->layout.size() == 0) return;
@@ -52,7 +52,8 @@ Op& lu_record = lu_family.define(
      .batch_all = batch_all_stacked,
      .internal = true});
 
-std::vector<Tensor> lu_of(const Tensor& a) {
+std::vector<Tensor> lu_of(const Tensor& a, const char* op) {
+  kernels::need_lapack(op);
   Node* const in[] = {a.node()};
   return apply_all(lu_record, in);
 }
@@ -103,7 +104,7 @@ void solve_from_factors(bool trans, Index n, Index k, const T* lu, Index leading
 
 void run_solve(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
                std::uint32_t) {
-  allocate_value(out, op.name);
+  allocate_value(out, op.known_as());
   const auto shape = out->layout.shape();
   const auto stack = stack_of(shape);
   const Index n = shape[shape.size() - 2], k = shape.back();
@@ -126,7 +127,7 @@ void run_solve(const Op& op, Node* out, std::span<Node* const> in, const Attrs* 
     });
   });
   if (failure.any())
-    raise(ErrorKind::linalg, op.name,
+    raise(ErrorKind::linalg, op.known_as(),
           failure.subject(stack) + " is singular: lstsq or pinv give the shortest solution");
 }
 
@@ -138,7 +139,7 @@ std::vector<Tensor> pull_solve(const RuleArgs& args, std::span<const Tensor> cts
   const auto& in = args.inputs;
   const Tensor of_b = solution(in[0], cts[0], in[2], in[3], !trans);
   Tensor of_a;
-  if (is_wanted(args, 0))
+  if (args.wanted[0])
     of_a = negative(trans ? matmul(result_of(args), matrix_transpose(of_b))
                           : matmul(of_b, matrix_transpose(result_of(args))));
   return {of_a, of_b, {}, {}};
@@ -188,12 +189,10 @@ struct InvAttrs {
   static constexpr auto fields() { return std::tuple(field("lenient", &InvAttrs::lenient)); }
 };
 
-constexpr const char* kNoInverse = " is singular: pinv gives a pseudo-inverse";
-
 void run_inv(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
              std::uint32_t) {
-  kernels::need_lapack(op.name);
-  allocate_value(out, op.name);
+  kernels::need_lapack(op.known_as());
+  allocate_value(out, op.known_as());
   const auto shape = out->layout.shape();
   const Index n = shape.back();
   if (out->layout.size() == 0) return;
@@ -217,7 +216,8 @@ void run_inv(const Op& op, Node* out, std::span<Node* const> in, const Attrs* at
     });
   });
   if (failure.any())
-    raise(ErrorKind::linalg, op.name, failure.subject(stack_of(shape)) + kNoInverse);
+    raise(ErrorKind::linalg, op.known_as(),
+          failure.subject(stack_of(shape)) + " is singular: pinv gives a pseudo-inverse");
 }
 
 Tensor pull_inverse(const Tensor& inverse, const Tensor& ct) {
@@ -244,10 +244,10 @@ Op& inv_record = lu_family.define(
      .internal = true,
      .fallible = true});
 
-// Inputs are a, its factors and their pivots.
+// Inputs are a, its factors and their pivots. The slope of slogdet.
 
 void run_inverse(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
-  allocate_value(out, op.name);
+  allocate_value(out, op.known_as());
   const auto shape = out->layout.shape();
   const Index n = shape.back();
   if (out->layout.size() == 0) return;
@@ -267,7 +267,9 @@ void run_inverse(const Op& op, Node* out, std::span<Node* const> in, const Attrs
     });
   });
   if (failure.any())
-    raise(ErrorKind::linalg, op.name, failure.subject(stack_of(shape)) + kNoInverse);
+    raise(ErrorKind::linalg, op.known_as(),
+          failure.subject(stack_of(shape)) +
+              " is singular: the logarithm of its determinant has no derivative; det has");
 }
 
 Op& inverse_record = lu_family.define(
@@ -286,6 +288,7 @@ Op& inverse_record = lu_family.define(
      .batch = batch_stacked,
      .infer = infer_same,
      .run = run_inverse,
+     .serves = "slogdet",
      .internal = true,
      .fallible = true});
 
@@ -295,7 +298,7 @@ Op& inverse_record = lu_family.define(
 
 void run_slogdet(const Op& op, std::span<Node* const> out, std::span<Node* const> in, const Attrs*,
                  std::uint32_t) {
-  for (Node* node : out) allocate_value(node, op.name);
+  for (Node* node : out) allocate_value(node, op.known_as());
   const auto shape = in[1]->layout.shape();
   const Index n = shape.back();
   const Tensor lu = contiguous(in[1]), pivots = contiguous(in[2]);
@@ -329,10 +332,10 @@ Op& slogdet_record = lu_family.define(
      .dtypes = DTypeRule::custom,
      .pull = [](const RuleArgs& args, std::span<const Tensor> cts) -> std::vector<Tensor> {
        if (!cts[1].defined()) return {{}, {}, {}};
-       return {as_matrix(cts[1]) * logdet_slope(args), {}, {}};
+       return {mul0(as_matrix(cts[1]), logdet_slope(args)), {}, {}};
      },
      .push = [](const RuleArgs& args, std::span<const Tensor> tangents) -> std::vector<Tensor> {
-       return {{}, sum(logdet_slope(args) * tangents[0], {-2, -1})};
+       return {{}, sum(mul0(logdet_slope(args), tangents[0]), {-2, -1})};
      },
      .needs = {1 | 2 | 4, 1 | 2 | 4, 1 | 2 | 4},
      .constant_inputs = 2 | 4,
@@ -353,7 +356,7 @@ Tensor solve(const Tensor& x1, const Tensor& x2) {
   const System s(left, x2, "solve");
   // Factored before it is repeated over the right sides.
   const bool repeated = s.a.size() != left.size();
-  std::vector<Tensor> f = lu_of(repeated ? astype(left, s.a.dtype()) : s.a);
+  std::vector<Tensor> f = lu_of(repeated ? astype(left, s.a.dtype()) : s.a, "solve");
   if (repeated) {
     const Dims stack(stack_of(s.a.shape()));
     f[0] = over_stack(f[0], stack);
@@ -413,7 +416,7 @@ Tensor tensorsolve(const Tensor& a, const Tensor& b, const Axes& axes) {
 
 std::tuple<Tensor, Tensor> slogdet(const Tensor& x) {
   const Tensor a = square_matrices(x, "slogdet");
-  const std::vector<Tensor> f = lu_of(a);
+  const std::vector<Tensor> f = lu_of(a, "slogdet");
   Node* const in[] = {a.node(), f[0].node(), f[1].node()};
   std::vector<Tensor> out = apply_all(slogdet_record, in);
   return {std::move(out[0]), std::move(out[1])};

@@ -64,8 +64,8 @@ class QrOfOne {
 
 void run_qr(const Op& op, std::span<Node* const> out, std::span<Node* const> in, const Attrs*,
             std::uint32_t) {
-  kernels::need_lapack(op.name);
-  for (Node* node : out) allocate_value(node, op.name);
+  kernels::need_lapack(op.known_as());
+  for (Node* node : out) allocate_value(node, op.known_as());
   const auto shape = in[0]->layout.shape();
   const Index m = shape[shape.size() - 2], n = shape.back();
   const Index columns = out[0]->layout.shape().back();
@@ -91,7 +91,8 @@ void run_qr(const Op& op, std::span<Node* const> out, std::span<Node* const> in,
     });
   });
   if (failure.any())
-    raise(ErrorKind::runtime, op.name, failure.subject(stack_of(shape)) + " was not factored");
+    raise(ErrorKind::runtime, op.known_as(),
+          failure.subject(stack_of(shape)) + " was not factored");
 }
 
 struct QrParts {
@@ -103,11 +104,7 @@ struct QrParts {
     r1 = rows_of(r) == n ? r : rows_from(r, 0, n);
   }
   bool complete() const { return columns_of(q) != n; }
-  /// x R^-1, or x R'^-1.
-  Tensor over_r(const Tensor& x, bool trans) const {
-    const Tensor back = matrix_transpose(x);
-    return matrix_transpose(solve_triangular(r1, back, trans ? 0 : 1));
-  }
+  Tensor over_r(const Tensor& x, bool trans) const { return divided_by_r(x, r1, trans); }
 };
 
 /// x minus its transpose, below the diagonal.

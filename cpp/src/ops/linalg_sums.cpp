@@ -109,7 +109,7 @@ void symmetric_product(Index n, Index k, const T* scaled, const T* v, T* out) {
 
 /// left diag(c) right for each matrix, where right is given, or is the transpose of left.
 void run_sum(const Op& op, Node* out, Node* given_left, Node* given_c, Node* given_right) {
-  allocate_value(out, op.name);
+  allocate_value(out, op.known_as());
   const auto shape = out->layout.shape();
   const Index m = shape[shape.size() - 2], n = shape.back(), k = given_c->layout.shape().back();
   const Tensor left = contiguous(given_left), c = contiguous(given_c);
@@ -136,7 +136,7 @@ void run_sum(const Op& op, Node* out, Node* given_left, Node* given_c, Node* giv
 
 /// diag(left' H right) for each matrix, where right is given transposed, or is left.
 void run_slope(const Op& op, Node* out, Node* given_h, Node* given_left, Node* given_right) {
-  allocate_value(out, op.name);
+  allocate_value(out, op.known_as());
   const Tensor h = contiguous(given_h), left = contiguous(given_left);
   const Tensor right = given_right ? contiguous(given_right) : left;
   const Index m = rows_of(h), n = columns_of(h), k = out->layout.shape().back();
@@ -184,7 +184,7 @@ Tensor turned_eigen_sum(const Tensor& moved, const Tensor& c, const Tensor& w, c
 std::vector<Tensor> pull_eigen_sum(const RuleArgs& args, std::span<const Tensor> cts) {
   const Tensor &a = args.inputs[0], &c = args.inputs[1], &w = args.inputs[2], &v = args.inputs[3];
   Tensor of_a;
-  if (is_wanted(args, 0)) of_a = turned_eigen_sum(cts[0], c, w, v, kind_of(is_wanted(args, 1)));
+  if (args.wanted[0]) of_a = turned_eigen_sum(cts[0], c, w, v, kind_of(args.wanted[1]));
   return {of_a, eigen_slope(cts[0], a, w, v), {}, {}};
 }
 
@@ -217,7 +217,7 @@ Op& eigen_sum_record =
 std::vector<Tensor> pull_eigen_slope(const RuleArgs& args, std::span<const Tensor> cts) {
   const Tensor &h = args.inputs[0], &a = args.inputs[1], &w = args.inputs[2], &v = args.inputs[3];
   Tensor of_a;
-  if (is_wanted(args, 1)) of_a = turned_eigen_sum(h, cts[0], w, v, Coefficients::moving);
+  if (args.wanted[1]) of_a = turned_eigen_sum(h, cts[0], w, v, Coefficients::moving);
   return {eigen_sum(a, cts[0], w, v), of_a, {}, {}};
 }
 
@@ -299,8 +299,8 @@ Tensor turned_singular_sum(const Tensor& h, const Tensor& c, const ThinFactors& 
 std::vector<Tensor> pull_singular_sum(const RuleArgs& args, std::span<const Tensor> cts) {
   const auto& in = args.inputs;
   Tensor of_a;
-  if (is_wanted(args, 0))
-    of_a = turned_singular_sum(cts[0], in[1], {in[2], in[3], in[4]}, kind_of(is_wanted(args, 1)));
+  if (args.wanted[0])
+    of_a = turned_singular_sum(cts[0], in[1], {in[2], in[3], in[4]}, kind_of(args.wanted[1]));
   return {of_a, singular_slope(cts[0], in[0], in[2], in[3], in[4]), {}, {}, {}};
 }
 
@@ -333,7 +333,7 @@ Op& singular_sum_record =
 std::vector<Tensor> pull_singular_slope(const RuleArgs& args, std::span<const Tensor> cts) {
   const auto& in = args.inputs;
   Tensor of_a;
-  if (is_wanted(args, 1))
+  if (args.wanted[1])
     of_a = turned_singular_sum(in[0], cts[0], {in[2], in[3], in[4]}, Coefficients::moving);
   return {singular_sum(in[1], cts[0], in[2], in[3], in[4]), of_a, {}, {}, {}};
 }

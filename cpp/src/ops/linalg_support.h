@@ -83,10 +83,6 @@ inline Tensor columns_from(const Tensor& x, Index first, Index count) {
 inline Tensor rows_from(const Tensor& x, Index first, Index count) {
   return entries_along(x, x.ndim() - 2, first, count);
 }
-/// A rule gives cotangents of several inputs together; those that nobody asks for cost nothing.
-inline bool is_wanted(const RuleArgs& args, std::size_t i) {
-  return args.inputs[i].node()->requires_grad;
-}
 /// The only result, of an operation whose rule serves all results together.
 inline const Tensor& result_of(const RuleArgs& args) {
   return args.outputs.empty() ? args.output : args.outputs[0];
@@ -98,6 +94,8 @@ inline Tensor plus(const Tensor& a, const Tensor& b) {
 
 /// op(a) b of triangular a: of its lower triangle or the upper one; the other is not read.
 Tensor triangular_product(const Tensor& a, const Tensor& b, bool lower, bool trans);
+/// x R^-1, or x R'^-1, for the rules of `qr`.
+Tensor divided_by_r(const Tensor& x, const Tensor& r, bool trans);
 
 /// 1 / (x_j - x_i), infinite where the two are equal within the precision of the largest; 0 on the
 /// diagonal.

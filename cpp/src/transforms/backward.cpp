@@ -201,8 +201,9 @@ class Sweep {
   }
 
   bool leads_to_source(const Node* n) const {
-    for (const Node* in : n->inputs()) {
-      const std::uint32_t slot = numbers_.find(in);
+    for (std::size_t i = 0; i < n->inputs().size(); ++i) {
+      if (n->op->is_constant_in(i)) continue;
+      const std::uint32_t slot = numbers_.find(n->inputs()[i]);
       if (slot && slots_[slot - 1].useful) return true;
     }
     return false;
@@ -254,7 +255,7 @@ class Sweep {
     if (op.pull) return pull(args, {&ct, 1});
     for (std::size_t i = args.inputs.size(); i-- > 0;) {
       const std::uint32_t index = numbers_.find(args.inputs[i].node());
-      if (!index || !slots_[index - 1].useful || (i < 8 && op.constant_inputs >> i & 1)) continue;
+      if (!index || !slots_[index - 1].useful || op.is_constant_in(i)) continue;
       Slot& slot = slots_[index - 1];
       if (i == 0 && op.accumulate) {
         Tensor sum = std::move(slot.cotangent);
