@@ -34,6 +34,108 @@ def slope(f: Any, x: np.ndarray, h: np.ndarray) -> float:
     return (8 * once - twice) / (12 * d)
 
 
+# ---- singular vectors ---------------------------------------------------------------------------
+
+SQUARE = np.array([[1.0, 0.2], [0.02, 3.0]])
+TALL = np.array([[1.0, 0.2], [0.3, 3.0], [-0.5, 0.7]])
+OF_VECTORS: dict[str, tuple[np.ndarray, Any]] = {
+    "left": (SQUARE, lambda u, s, vh: u[:, 0] ** 2 @ np.array([1.0, 2.0])),
+    "right": (SQUARE, lambda u, s, vh: vh[0] ** 2 @ np.array([1.0, 2.0])),
+    "polar factor": (SQUARE, lambda u, s, vh: ((u @ vh) * np.array([[1.0, 2], [3, 5]])).sum()),
+    "tall, left": (TALL, lambda u, s, vh: u[:, 1] ** 2 @ np.array([1.0, 2.0, 4.0])),
+    "tall, right": (TALL, lambda u, s, vh: vh[1] ** 2 @ np.array([1.0, 2.0])),
+    "wide, right": (TALL.T.copy(), lambda u, s, vh: vh[1] ** 2 @ np.array([1.0, 2.0, 4.0])),
+}
+
+
+def of_vectors(label: str, x: Any) -> Any:
+    """The same in adjoint."""
+    u, _, vh = ad.linalg.svd(x, full_matrices=False)
+    weights = ad.asarray([1.0, 2.0, 4.0], dtype=x.dtype)
+    if label == "polar factor":
+        return ad.sum((u @ vh) * ad.asarray([[1.0, 2.0], [3.0, 5.0]], dtype=x.dtype))
+    i = 0 if label in ("left", "right") else 1
+    vector = u[:, i] if "left" in label else vh[i]
+    return ad.sum(vector**2 * weights[: vector.shape[0]])
+
+
+@scales
+@pytest.mark.parametrize("label", OF_VECTORS)
+def test_derivatives_of_singular_vectors_at_any_scale(label: str, dtype: Any, scale: float) -> None:
+    """What does not change as the matrix is multiplied has a slope divided by the same number."""
+    x, f = OF_VECTORS[label]
+
+    def reference(a: np.ndarray) -> float:
+        return float(f(*np.linalg.svd(a, full_matrices=False)))
+
+    units = [np.where(np.arange(x.size).reshape(x.shape) == k, 1.0, 0.0) for k in range(x.size)]
+    expected = np.reshape([slope(reference, x, h) for h in units], x.shape)
+    tolerance = 3e-5 if dtype == "float32" else 1e-9
+    a = ad.asarray(x * scale, dtype=dtype)
+    gradient = ad.grad(lambda t: of_vectors(label, t))(a).numpy().astype("float64") * scale
+    np.testing.assert_allclose(gradient, expected, rtol=tolerance, atol=tolerance)
+    h = rng.normal(size=x.shape)
+    tangent = ad.asarray(h * scale, dtype=dtype)
+    along = ad.jvp(lambda t: of_vectors(label, t), (a,), (tangent,))[1]
+    assert along.item() == pytest.approx(np.sum(h * expected), rel=10 * tolerance, abs=tolerance)
+
+
+def test_singular_vectors_of_values_that_are_0_have_no_derivative() -> None:
+    for x in (np.zeros((2, 2)), np.diag([2.0, 0.0, 0.0])):
+        weights = ad.asarray(rng.normal(size=len(x)))
+        for last in (
+            lambda t: ad.linalg.svd(t).U[:, -1],
+            lambda t: ad.linalg.svd(t).Vh[-1],
+        ):
+            out = ad.grad(lambda t, f=last, w=weights: ad.sum(f(t) * w))(ad.asarray(x))
+            assert not np.isfinite(out.numpy()).all()
+
+
+@scales
+def test_derivatives_of_pseudo_inverses_at_any_scale(dtype: Any, scale: float) -> None:
+    """P(s x) = P(x) / s: of s P(s x) the slope is that of P, divided by s."""
+    if not 1e-30 < scale < 1e30:
+        scale = scale**0.7
+    tolerance = 1e-4 if dtype == "float32" else 1e-9
+    for x in (SQUARE, TALL, TALL.T):
+        weights, h = rng.normal(size=x.T.shape), rng.normal(size=x.shape)
+        expected = slope(lambda a, w=weights: float(np.sum(np.linalg.pinv(a) * w)), x, h)
+        a = ad.asarray(x * scale, dtype=dtype)
+        w, along = ad.asarray(weights, dtype=dtype), ad.asarray(h, dtype=dtype)
+
+        def f(t: Any, w: Any = w) -> Any:
+            return ad.sum(ad.linalg.pinv(t) * scale * w)
+
+        out = ad.sum(ad.grad(f)(a) * scale * along)
+        assert out.item() == pytest.approx(expected, rel=tolerance, abs=tolerance)
+        out = ad.jvp(f, (a,), (along * scale,))[1]
+        assert out.item() == pytest.approx(expected, rel=tolerance, abs=tolerance)
+
+
+# ---- right sides of their own -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [nan, inf])
+@pytest.mark.parametrize("shape", [(4, 2), (2, 4), (3, 3), (3, 3, "rank 2")])
+def test_least_squares_keep_right_sides_apart(shape: Any, bad: float) -> None:
+    a = rng.normal(size=shape[:2])
+    if len(shape) == 3:
+        a[2] = a[0] + a[1]
+    b = rng.normal(size=(shape[0], 3))
+    expected = np.linalg.lstsq(a, b, rcond=None)[0]
+    b[1, 1] = bad
+    out = ad.linalg.lstsq(a, b)
+    assert np.isnan(out.solution.numpy()[:, 1]).all()
+    np.testing.assert_allclose(out.solution.numpy()[:, [0, 2]], expected[:, [0, 2]], rtol=1e-9)
+    if shape[0] > shape[1]:
+        assert np.isnan(out.residuals.numpy()).tolist() == [False, True, False]
+    # The solutions that are asked for have their derivatives along their right sides.
+    gradient = ad.grad(lambda t: ad.sum(ad.linalg.lstsq(a, t).solution[:, [0, 2]]))(ad.asarray(b))
+    slopes = np.linalg.pinv(a).sum(axis=0)
+    np.testing.assert_allclose(gradient.numpy()[:, 0], slopes, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(gradient.numpy()[:, 2], slopes, rtol=1e-9, atol=1e-12)
+
+
 # ---- names --------------------------------------------------------------------------------------
 
 

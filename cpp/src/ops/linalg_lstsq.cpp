@@ -148,7 +148,7 @@ class PseudoInverse {
 };
 
 [[noreturn]] void raise_no_values(const Op& op, const Failure& failure, Layout::Extents stack) {
-  raise(ErrorKind::linalg, op.name,
+  raise(ErrorKind::linalg, op.known_as(),
         "the singular values of " + failure.subject(stack) + " did not converge");
 }
 
@@ -156,8 +156,8 @@ class PseudoInverse {
 // count as 0.
 
 void run_pinv(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
-  kernels::need_lapack(op.name);
-  allocate_value(out, op.name);
+  kernels::need_lapack(op.known_as());
+  allocate_value(out, op.known_as());
   const auto shape = in[0]->layout.shape();
   const Index m = shape[shape.size() - 2], n = shape.back();
   if (out->layout.size() == 0) return;
@@ -181,6 +181,15 @@ void run_pinv(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, 
   if (failure.any()) raise_no_values(op, failure, stack_of(shape));
 }
 
+/// P P' / u in a unit u near the largest entry of P, as squares would vanish or overflow.
+struct SquareInUnits {
+  Tensor unit, product;
+
+  explicit SquareInUnits(const Tensor& p)
+      : unit(p.size() == 0 ? scalar_like(p, 1) : binade(max(abs(p), {-2, -1}, true))),
+        product(matmul(p / unit, matrix_transpose(p))) {}
+};
+
 /// From the cotangent of P to that of A. Of P ct' P, P P' and what they meet, the tall form: with
 /// Y = P ct', all but the outermost products are as small as the shorter side.
 Tensor pull_through_inverse(const Tensor& a, const Tensor& p, const Tensor& ct) {
@@ -190,7 +199,8 @@ Tensor pull_through_inverse(const Tensor& a, const Tensor& p, const Tensor& ct) 
   const Tensor back = matrix_transpose(p), turned = matrix_transpose(ct);
   const Tensor y = matmul(p, turned);
   const Tensor straight = matmul(y, p);  // transposed
-  const Tensor outside_columns = matmul(turned - matmul(a, y), matmul(p, back));
+  const SquareInUnits both(p);
+  const Tensor outside_columns = matmul(turned - matmul(a, y), both.product) * both.unit;
   const Tensor outside_rows = matmul(back, y - matmul(straight, a));
   return outside_columns + outside_rows - matrix_transpose(straight);
 }
@@ -199,9 +209,11 @@ Tensor push_through_inverse(const Tensor& a, const Tensor& p, const Tensor& da) 
   if (rows_of(a) < columns_of(a))
     return matrix_transpose(
         push_through_inverse(matrix_transpose(a), matrix_transpose(p), matrix_transpose(da)));
-  const Tensor back = matrix_transpose(p), turned = matrix_transpose(da);
+  const Tensor turned = matrix_transpose(da);
   const Tensor y = matmul(p, da), y_turned = matrix_transpose(y);
-  const Tensor outside = matmul(matmul(p, back), turned - matmul(matmul(turned, a), p));
+  const SquareInUnits both(p);
+  const Tensor within = matmul(matmul(turned, a * both.unit), p / both.unit);
+  const Tensor outside = matmul(both.product, turned - within) * both.unit;
   return outside + matmul(y_turned - matmul(p, matmul(a, y_turned)) - y, p);
 }
 
@@ -287,8 +299,8 @@ class PseudoFactors {
 
 void run_pseudo_factors(const Op& op, std::span<Node* const> out, std::span<Node* const> in,
                         const Attrs* attrs, std::uint32_t) {
-  kernels::need_lapack(op.name);
-  for (Node* node : out) allocate_value(node, op.name);
+  kernels::need_lapack(op.known_as());
+  for (Node* node : out) allocate_value(node, op.known_as());
   const auto shape = in[0]->layout.shape();
   const Index m = shape[shape.size() - 2], n = shape.back(), least = std::min(m, n);
   const Index count = product(stack_of(shape));
@@ -338,6 +350,7 @@ Op& factors_record = pseudo_family.define(
      },
      .run_all = run_pseudo_factors,
      .batch_all = batch_all_stacked,
+     .serves = "lstsq",
      .internal = true,
      .fallible = true});
 
@@ -364,17 +377,37 @@ class Shortest {
         reflectors_(high_, least_, k),
         c_(static_cast<std::size_t>(high_ * k)) {}
 
+  /// A right side that is not finite has a solution of nan; the others keep theirs.
   void operator()(const T* b, Index rank, const T* factors, const T* scales, T* x) {
     const Index from = trans_ ? n_ : m_, to = trans_ ? m_ : n_;
-    if (!all_finite(b, from * k_)) return fill_nan(x, to * k_);
+    T* const c = c_.data();
+    std::copy_n(b, from * k_, c);
+    const bool finite = all_finite(b, from * k_);
+    if (!finite) clear_unknown(from, c);
+    solve(rank, factors, scales, c, x);
+    if (finite) return;
+    for (Index j = 0; j < k_; ++j)
+      if (unknown_[static_cast<std::size_t>(j)])
+        for (Index i = 0; i < to; ++i) x[i * k_ + j] = std::numeric_limits<T>::quiet_NaN();
+  }
+
+ private:
+  /// Notes the right sides that are not finite, and puts zeros in their places.
+  void clear_unknown(Index rows, T* c) {
+    unknown_.assign(static_cast<std::size_t>(k_), false);
+    for (Index i = 0; i < rows * k_; ++i)
+      if (!std::isfinite(c[i])) unknown_[static_cast<std::size_t>(i % k_)] = true;
+    for (Index i = 0; i < rows * k_; ++i)
+      if (unknown_[static_cast<std::size_t>(i % k_)]) c[i] = 0;
+  }
+  void solve(Index rank, const T* factors, const T* scales, T* c, T* x) {
+    const Index from = trans_ ? n_ : m_, to = trans_ ? m_ : n_;
     if (rank < least_) {
       constexpr DType dtype = sizeof(T) == 4 ? DType::float32 : DType::float64;
-      kernels::matmul(dtype, to, k_, from, factors, trans_ ? 1 : m_, trans_ ? m_ : 1, b, k_, 1, x);
+      kernels::matmul(dtype, to, k_, from, factors, trans_ ? 1 : m_, trans_ ? m_ : 1, c, k_, 1, x);
       return;
     }
     // In column-major order the right sides are rows. That of the taller is x' = b' Q R^-T.
-    T* const c = c_.data();
-    std::copy_n(b, from * k_, c);
     if (trans_ == (m_ < n_)) {
       reflectors_.apply(false, factors, high_, scales, c);
       divide(false, factors, c);
@@ -385,8 +418,6 @@ class Shortest {
     }
     std::copy_n(c, to * k_, x);
   }
-
- private:
   void divide(bool by_r, const T* r, T* c) const {
     if (k_ == 1)
       kernels::trsv<T>('U', by_r ? 'T' : 'N', 'N', least_, r, high_, c);
@@ -398,11 +429,12 @@ class Shortest {
   bool trans_;
   kernels::Reflectors<T> reflectors_;
   std::vector<T> c_;
+  std::vector<bool> unknown_;  // by right side
 };
 
 void run_shortest(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
                   std::uint32_t) {
-  allocate_value(out, op.name);
+  allocate_value(out, op.known_as());
   const auto shape = in[0]->layout.shape();
   const Index m = shape[shape.size() - 2], n = shape.back(), least = std::min(m, n);
   const Index k = out->layout.shape().back();
@@ -491,6 +523,7 @@ Op& shortest_record = pseudo_family.define(
                            in[1]->layout.shape().back())};
      },
      .run = run_shortest,
+     .serves = "lstsq",
      .internal = true});
 
 }  // namespace

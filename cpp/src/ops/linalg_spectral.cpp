@@ -90,14 +90,14 @@ class EigenOfOne {
 /// Eigenvalues into out[0]; vectors into out[1] where there is one.
 void run_eigen(const Op& op, std::span<Node* const> out, std::span<Node* const> in, const Attrs*,
                std::uint32_t) {
-  kernels::need_lapack(op.name);
+  kernels::need_lapack(op.known_as());
   const auto shape = in[0]->layout.shape();
   const Index n = shape.back();
   const bool vectors = out.size() > 1;
-  for (Node* node : out) allocate_value(node, op.name);
+  for (Node* node : out) allocate_value(node, op.known_as());
   if (in[0]->layout.size() == 0) return;
   Tensor work;
-  if (!vectors) work = Tensor::adopt(new_array(in[0]->dtype, shape, op.name));
+  if (!vectors) work = Tensor::adopt(new_array(in[0]->dtype, shape, op.known_as()));
   Node* const a = vectors ? out[1] : work.node();
   copy_value(in[0], a->data());
   Failure failure;
@@ -110,7 +110,7 @@ void run_eigen(const Op& op, std::span<Node* const> out, std::span<Node* const> 
     });
   });
   if (failure.any())
-    raise(ErrorKind::linalg, op.name,
+    raise(ErrorKind::linalg, op.known_as(),
           "the eigenvalues of " + failure.subject(stack_of(shape)) + " did not converge");
 }
 
@@ -223,20 +223,20 @@ void fill_unit(Node* x) {
 /// The singular values into out.back(), or, of three results, U, the values and V'.
 void run_svd(const Op& op, std::span<Node* const> out, std::span<Node* const> in,
              const Attrs* attrs, std::uint32_t) {
-  kernels::need_lapack(op.name);
+  kernels::need_lapack(op.known_as());
   const auto shape = in[0]->layout.shape();
   const Index m = shape[shape.size() - 2], n = shape.back(), k = std::min(m, n);
   const bool vectors = out.size() > 1;
   Node* const u = vectors ? out[0] : nullptr;
   Node* const vh = vectors ? out[2] : nullptr;
   Node* const s = vectors ? out[1] : out[0];
-  for (Node* node : out) allocate_value(node, op.name);
+  for (Node* node : out) allocate_value(node, op.known_as());
   if (in[0]->layout.size() == 0) {
     for (Node* node : {u, vh})
       if (node && node->layout.size() > 0) fill_unit(node);
     return;
   }
-  const Tensor work = Tensor::adopt(new_array(in[0]->dtype, shape, op.name));
+  const Tensor work = Tensor::adopt(new_array(in[0]->dtype, shape, op.known_as()));
   copy_value(in[0], work.node()->data());
   const bool all = vectors && attrs_as<SvdAttrs>(attrs).full;
   const Index columns = all ? m : k, rows = all ? n : k;
@@ -254,7 +254,7 @@ void run_svd(const Op& op, std::span<Node* const> out, std::span<Node* const> in
     });
   });
   if (failure.any())
-    raise(ErrorKind::linalg, op.name,
+    raise(ErrorKind::linalg, op.known_as(),
           "the singular values of " + failure.subject(stack_of(shape)) + " did not converge");
 }
 
@@ -271,10 +271,14 @@ struct SvdParts {
     u1 = columns_of(u) == k ? u : columns_from(u, 0, k);
     v1 = columns_of(v) == k ? v : columns_from(v, 0, k);
   }
-  /// 1 / (s_j² - s_i²).
-  Tensor gaps() const {
-    const Tensor total = as_row(s) + as_column(s), zero = scalar_like(s, 0);
-    return reciprocal_gaps(s) / where(equal(total, zero), scalar_like(s, 1), total);
+  /// s_j / (s_i + s_j), a half where both are 0. The quotients s_j / (s_j² - s_i²) are made as
+  /// these over s_j - s_i, as squares of values would vanish or overflow.
+  Tensor shares() const {
+    if (k == 0) return as_row(s) + as_column(s);
+    const Tensor part = s / binade(max(s, -1, true)), across = as_row(part);
+    const Tensor total = across + as_column(part);
+    const Tensor nothing = equal(total, scalar_like(s, 0));
+    return where(nothing, scalar_like(s, 0.5), across / where(nothing, scalar_like(s, 1), total));
   }
 };
 
@@ -304,7 +308,8 @@ std::vector<Tensor> pull_svd(const RuleArgs& args, std::span<const Tensor> cts) 
   Tensor out, inner;
   if (cts[1].defined()) out = singular_sum(args.inputs[0], cts[1], p.u1, p.s, vt);
   if (!cts[0].defined() && !cts[2].defined()) return {out};
-  const Tensor gaps = p.gaps(), inverse = as_row(reciprocal(p.s));
+  const Tensor gaps = reciprocal_gaps(p.s), shares = p.shares();
+  const Tensor inverse = as_row(reciprocal(p.s));
   // U g(s) V' has slopes between equal values, and beside those of 0, that no cotangent shows.
   const auto divided = [&](const Tensor& x, const Tensor& quotients) {
     const Tensor out = mul0(x, quotients);
@@ -312,12 +317,12 @@ std::vector<Tensor> pull_svd(const RuleArgs& args, std::span<const Tensor> cts) 
   };
   if (cts[0].defined()) {
     const SideCotangent side(p.u, p.u1, cts[0]);
-    inner = divided(side.turn, gaps) * as_row(p.s);
+    inner = divided(side.turn * shares, gaps);
     if (side.beside.defined()) out = plus(out, matmul(divided(side.beside, inverse), vt));
   }
   if (cts[2].defined()) {
     const SideCotangent side(p.v, p.v1, matrix_transpose(cts[2]));
-    inner = plus(inner, as_column(p.s) * divided(side.turn, gaps));
+    inner = plus(inner, divided(side.turn * matrix_transpose(shares), gaps));
     if (side.beside.defined())
       out = plus(out, matmul(p.u1, matrix_transpose(divided(side.beside, inverse))));
   }
@@ -341,11 +346,12 @@ Tensor side_tangent(const Tensor& vectors, const Tensor& first, const Tensor& tu
 
 std::vector<Tensor> push_svd(const RuleArgs& args, std::span<const Tensor> tangents) {
   const SvdParts p(args);
-  const Tensor forth = matmul(tangents[0], p.v1);                           // dA V
-  const Tensor back = matmul(matrix_transpose(tangents[0]), p.u1);          // dA' U
-  const Tensor inner = matmul(matrix_transpose(p.u1), forth);               // U' dA V
-  const Tensor right = inner * as_row(p.s), left = as_column(p.s) * inner;  // P S and S P
-  const Tensor gaps = p.gaps(), inverse = as_row(reciprocal(p.s));
+  const Tensor forth = matmul(tangents[0], p.v1);                   // dA V
+  const Tensor back = matmul(matrix_transpose(tangents[0]), p.u1);  // dA' U
+  const Tensor inner = matmul(matrix_transpose(p.u1), forth);       // U' dA V
+  const Tensor shares = p.shares();
+  const Tensor right = inner * shares, left = inner * matrix_transpose(shares);
+  const Tensor gaps = reciprocal_gaps(p.s), inverse = as_row(reciprocal(p.s));
   const Tensor du =
       side_tangent(p.u, p.u1, mul0(right + matrix_transpose(right), gaps), mul0(forth, inverse));
   const Tensor dv =
@@ -458,11 +464,12 @@ void register_spectral_ops() {
            "Notes\n"
            "-----\n"
            "The derivative is that along symmetric matrices. Of the vectors of eigenvalues that\n"
-           "are equal, to the precision of the decomposition, none exists: it is inf or nan\n"
-           "there, unless what is computed from them does not change at all as they turn into\n"
-           "one another. The first derivative of the values is always finite; a function of "
-           "values\n"
-           "and vectors together has nan in reverse mode where values are equal.\n"
+           "are equal, to n times the precision of the largest, none exists: it is inf or nan\n"
+           "there. In reverse mode what does not change at all as they turn into one another, as\n"
+           "the projector on the space they span, has its derivative; in forward mode the vectors\n"
+           "have infinite tangents, and the projector's is nan, unless along what does not turn\n"
+           "them. The first derivative of the values is always finite; a function of values and\n"
+           "vectors together has nan in reverse mode where values are equal.\n"
            "\n"
            "Examples\n"
            "--------\n"
@@ -477,10 +484,11 @@ void register_spectral_ops() {
            "read.\n"
            "\n"
            "Any first derivative is finite, where some are equal too. There the second one of a\n"
-           "linear function of the values is finite in `hvp` and in reverse over reverse mode, "
-           "and\n"
-           "that of any other is nan, unless along a direction that keeps them equal: `slogdet`,\n"
-           "`trace` and sums of squares have theirs.",
+           "linear function of the values, with coefficients that are constant along the matrix,\n"
+           "is finite in `hvp` and in reverse over reverse mode, and that of any other is nan,\n"
+           "unless along a direction that keeps them equal: `slogdet`, `trace` and sums of "
+           "squares\n"
+           "have theirs.",
        .entry = entry_of<eigvalsh>()},
       {.name = "linalg.svd",
        .signature = "(x, /, *, full_matrices=True) -> (U, S, Vh)",
