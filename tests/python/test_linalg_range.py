@@ -112,6 +112,124 @@ def test_derivatives_of_pseudo_inverses_at_any_scale(dtype: Any, scale: float) -
         assert out.item() == pytest.approx(expected, rel=tolerance, abs=tolerance)
 
 
+# ---- determinants -------------------------------------------------------------------------------
+
+
+def exact_det(x: np.ndarray) -> Fraction:
+    """By elimination in fractions."""
+    rows = [[Fraction(float(v)) for v in row] for row in x]
+    out = Fraction(1)
+    for i in range(len(rows)):
+        pivot = next((r for r in range(i, len(rows)) if rows[r][i]), None)
+        if pivot is None:
+            return Fraction(0)
+        if pivot != i:
+            rows[i], rows[pivot] = rows[pivot], rows[i]
+            out = -out
+        out *= rows[i][i]
+        for r in range(i + 1, len(rows)):
+            factor = rows[r][i] / rows[i][i]
+            rows[r] = [a - factor * b for a, b in zip(rows[r], rows[i], strict=True)]
+    return out
+
+
+def exact_cofactors(x: np.ndarray) -> np.ndarray:
+    n = len(x)
+    minors = [[np.delete(np.delete(x, i, 0), j, 1) for j in range(n)] for i in range(n)]
+    return np.array(
+        [[float((-1) ** (i + j) * exact_det(minors[i][j])) for j in range(n)] for i in range(n)]
+    )
+
+
+def blocks(n: int, high: float, low: float, dtype: Any) -> np.ndarray:
+    x = np.zeros((2 * n, 2 * n))
+    x[:n, :n] = rng.normal(size=(n, n)) * high
+    x[n:, n:] = rng.normal(size=(n, n)) * low
+    return x.astype(dtype)
+
+
+FAR = {
+    "falling": np.diag([1e200, 1e200, 1e-200, 1e-200]),
+    "rising": np.diag([1e-200, 1e-200, 1e200, 1e200]),
+    "float32": np.diag([1e20, 1e20, 1e-20]).astype("float32"),
+    "float32, rising": np.diag([1e-20, 1e-20, 1e20, 1e20]).astype("float32"),
+    "small": np.diag([1e-200, 1e-100]),
+    "rows": np.array([[1e-150, 2e-150, 0], [3e150, 1e150, 1e150], [2.0, 5.0, -1.0]]),
+    "columns": np.array([[1e-150, 2e150, 0], [3e-150, 1e150, 1.0], [2e-150, 5e150, -1.0]]),
+    "rank 1": np.outer([1, 2, 3], [1, 5, 7]) * 2.0**300 * [2.0**-300, 2.0**-600, 1.0],
+    "rank 1 of 2": np.array([[2.0**-300, 2.0**300], [2.0**-301, 2.0**299]]),
+    "blocks": blocks(3, 1e100, 1e-100, "float64"),
+}
+
+
+@pytest.mark.parametrize("label", FAR)
+def test_determinants_whose_partial_products_are_out_of_range(label: str) -> None:
+    x = FAR[label]
+    tolerance = 1e-5 if x.dtype == np.float32 else 1e-12
+    atol = 1e-14 if label == "rank 1" else 0.0  # of cofactors that are 0
+    a = ad.asarray(x)
+    expected = float(exact_det(x))
+    assert ad.linalg.det(a).item() == pytest.approx(expected, rel=tolerance, abs=atol)
+    gradient = ad.grad(ad.linalg.det)(a).numpy()
+    with np.errstate(over="ignore"):
+        cofactors = exact_cofactors(x).astype(x.dtype)
+    np.testing.assert_allclose(gradient, cofactors, rtol=tolerance, atol=atol)
+    for i, j in np.ndindex(x.shape):  # one entry at a time, as the slopes are far apart
+        h = np.zeros_like(x)
+        h[i, j] = 1
+        out = ad.jvp(ad.linalg.det, (a,), (ad.asarray(h),))[1].item()
+        assert out == pytest.approx(float(cofactors[i, j]), rel=tolerance, abs=atol)
+
+
+def test_second_derivatives_of_determinants_out_of_range() -> None:
+    """d² det / da_ii da_jj of a diagonal matrix is the product of the other entries."""
+    d = np.array([1e-150, 1e-100, 1e150, 1e140])
+    hessian = ad.hessian(ad.linalg.det)(ad.asarray(np.diag(d))).numpy()
+    for i, j in permutations(range(4), 2):
+        expected = float(math.prod(Fraction(d[k]) for k in range(4) if k not in (i, j)))
+        assert hessian[i, i, j, j] == pytest.approx(expected, rel=1e-12, abs=0)
+        assert hessian[i, j, j, i] == pytest.approx(-expected, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize(("n", "size", "dtype"), [(30, 1e3, "float32"), (30, 1e12, "float64")])
+def test_large_determinants_of_blocks(n: int, size: float, dtype: Any) -> None:
+    """Products of 10^90 or 10^360 on the way to a moderate one."""
+    x = blocks(n, size, 1 / size, dtype)
+    with mpmath.workdps(60):
+        parts = (x[:n, :n], x[n:, n:])
+        expected = math.prod(mpmath.det(mpmath.matrix(b.astype(float).tolist())) for b in parts)
+    out = ad.linalg.det(ad.asarray(x)).item()
+    tolerance = 1e-3 if dtype == "float32" else 1e-11
+    assert out == pytest.approx(float(expected), rel=tolerance)
+    # The determinant is linear in each row, of which its cofactors are the slopes.
+    gradient = ad.grad(ad.linalg.det)(ad.asarray(x)).numpy().astype("float64")
+    along_rows = np.sum(gradient * x, axis=1)
+    np.testing.assert_allclose(
+        along_rows, float(expected), rtol=1e-4 if dtype == "float32" else 1e-9
+    )
+
+
+def test_a_determinant_that_is_not_taken_contributes_nothing() -> None:
+    """By a matrix of infinities in a stack; of the other the cofactors."""
+    taken = ad.tensor([False, True])
+    x = ad.tensor([[1.0, 2.0], [3.0, 4.0]])
+
+    def f(t: Any) -> Any:
+        return ad.sum(ad.where(taken, ad.linalg.det(ad.stack([t * inf, t])), 0.0))
+
+    def determinants(t: Any) -> Any:
+        return ad.sum(ad.where(taken, ad.linalg.det(t), 0.0))
+
+    stack = ad.stack([x * inf, x])
+    expected = np.array([[[0.0, 0.0], [0.0, 0.0]], [[4.0, -3.0], [-2.0, 1.0]]])
+    np.testing.assert_allclose(ad.grad(determinants)(stack).numpy(), expected)
+    np.testing.assert_allclose(ad.grad(f)(x).numpy(), expected[1])
+    h = ad.asarray(rng.normal(size=(2, 2, 2)))
+    along = ad.hvp(determinants, stack, h).numpy()
+    d = h.numpy()[1]
+    np.testing.assert_allclose(along[1], [[d[1, 1], -d[1, 0]], [-d[0, 1], d[0, 0]]])
+
+
 # ---- right sides of their own -------------------------------------------------------------------
 
 

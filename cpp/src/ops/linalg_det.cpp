@@ -14,7 +14,10 @@
 // large block alone, by its LU factors.
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "adjoint/linalg.h"
@@ -28,6 +31,46 @@ namespace {
 Family det_family;
 
 using Mask = std::size_t;  // a set of directions
+
+// ------------------------------------------------------------------------------ long products
+
+/// x 2^power.
+double scaled(double x, Index power) {
+  constexpr Index far = 1 << 16;  // beyond any number
+  return std::ldexp(x, static_cast<int>(std::clamp(power, -far, far)));
+}
+
+/// A product whose parts may be too large or too small for a number, though it is not.
+class LongProduct {
+ public:
+  void multiply(double x) {
+    if (x == 0 || !std::isfinite(x) || !std::isfinite(mantissa_)) {
+      mantissa_ *= x;
+      return;
+    }
+    int of_x = 0, more = 0;
+    mantissa_ = std::frexp(mantissa_ * std::frexp(x, &of_x), &more);
+    power_ += of_x + more;
+  }
+  double mantissa() const { return mantissa_; }
+  Index power() const { return power_; }
+  double value() const { return scaled(mantissa_, power_); }
+
+ private:
+  double mantissa_ = 1;
+  Index power_ = 0;
+};
+
+/// Of a matrix with these factors (linalg_lu.cpp).
+template <class T>
+LongProduct det_of_factors(const T* lu, Index n, const Index* pivots) {
+  LongProduct out;
+  for (Index i = 0; i < n; ++i) {
+    const T d = lu[i * (n + 1)];
+    out.multiply(static_cast<double>(pivots[i] == i + 1 ? d : -d));
+  }
+  return out;
+}
 
 // ---------------------------------------------------------------------------- dense matrices
 
@@ -177,35 +220,42 @@ struct Adjugate {
 
 // ------------------------------------------------------------------------------ the cofactors
 
-double det_of(Dense x) {
-  const Index n = x.rows;
-  std::vector<Index> pivots(static_cast<std::size_t>(n));
-  factor_lu(x.v.data(), n, pivots.data());
-  double out = 1;
-  for (Index i = 0; i < n; ++i) {
-    out *= x.at(i, i);
-    if (pivots[static_cast<std::size_t>(i)] != i + 1) out = -out;
-  }
-  return out;
+LongProduct det_of(Dense x) {
+  std::vector<Index> pivots(static_cast<std::size_t>(x.rows));
+  factor_lu(x.v.data(), x.rows, pivots.data());
+  return det_of_factors(x.v.data(), x.rows, pivots.data());
 }
+
+/// A matrix times 2^power.
+struct Scaled {
+  Dense matrix;
+  Index power = 0;
+};
 
 /// The adjugate of a block of large singular values and a block of small ones, in the coordinates
 /// of the singular vectors.
-Dense adjugate_of_blocks(const std::vector<double>& s, Index large, const std::vector<Dense>& h) {
+Scaled adjugate_of_blocks(const std::vector<double>& s, Index large, const std::vector<Dense>& h) {
   const auto n = static_cast<Index>(s.size());
   const Index small = n - large;
   const Mask count = Mask{1} << h.size(), all = count - 1;
   Dense inverse(large, large);
-  double det = 1;
+  LongProduct det;
   for (Index i = 0; i < large; ++i) {
     inverse.at(i, i) = 1 / s[static_cast<std::size_t>(i)];
-    det *= s[static_cast<std::size_t>(i)];
+    det.multiply(s[static_cast<std::size_t>(i)]);
   }
+  // The complement in a unit of its own: its adjugate has the power small - 1 of that, and its
+  // determinant one more. What is below the precision is rounding, and makes no smaller unit.
+  const double largest = s.empty() ? 0 : s[0];
+  const double scale = large == n ? 0
+                                  : std::max(s[static_cast<std::size_t>(large)],
+                                             largest * std::numeric_limits<double>::epsilon());
+  const int unit = scale > 0 ? std::ilogb(scale) : 0;
   std::vector<Dense> within;
   within.reserve(h.size());
   Series right(count), left(count), c(count);  // inverse * B12, B21 * inverse, the complement
   for (const Dense& x : h) within.push_back(block_of(x, 0, 0, large, large));
-  const Invertible b(std::move(inverse), det, within);
+  const Invertible b(std::move(inverse), det.mantissa(), within);
   c[0] = Dense(small, small);
   for (Index i = 0; i < small; ++i) c[0].at(i, i) = s[static_cast<std::size_t>(large + i)];
   for (Mask set = 1; set < count; ++set)
@@ -221,7 +271,10 @@ Dense adjugate_of_blocks(const std::vector<double>& s, Index large, const std::v
       if (!before.empty())
         add_scaled(c[set], -1, times(block_of(h[i], large, 0, small, large), before));
     });
-  const Adjugate schur(c);
+  for (Dense& part : c)
+    for (double& x : part.v) x = std::ldexp(x, -unit);
+  Adjugate schur(c);
+  for (double& x : schur.det) x = std::ldexp(x, unit);
   const Series corner = product_of(b.det, schur.adjugate);
   const Series across = product_of(right, corner);
   Dense top = coefficient(schur.det, product_of(b.det, b.inverse), all);
@@ -236,12 +289,12 @@ Dense adjugate_of_blocks(const std::vector<double>& s, Index large, const std::v
   put(0, large, -1, across[all]);
   put(large, 0, -1, down);
   put(large, large, 1, corner[all]);
-  return out;
+  return {std::move(out), det.power() + unit * std::max<Index>(small - 1, 0)};
 }
 
 /// By singular values; those within the root of the precision of the largest are large.
-Dense cofactors_by_singular_values(const Dense& a, const std::vector<Dense>& h,
-                                   const std::string& op) {
+Scaled cofactors_by_singular_values(const Dense& a, const std::vector<Dense>& h,
+                                    const std::string& op) {
   const Index n = a.rows;
   // What LAPACK takes for a is a': its left vectors are the right ones of a.
   Dense copy = a, vt(n, n), u(n, n);
@@ -254,13 +307,15 @@ Dense cofactors_by_singular_values(const Dense& a, const std::vector<Dense>& h,
   std::vector<Dense> turned;
   turned.reserve(h.size());
   for (const Dense& x : h) turned.push_back(times(times(flipped(u), x), flipped(vt)));
-  Dense adjugate = adjugate_of_blocks(s, large, turned);
-  const double sign = det_of(u) * det_of(vt) < 0 ? -1 : 1;
-  for (double& x : adjugate.v) x *= sign;
-  return times(times(u, flipped(adjugate)), vt);
+  Scaled adjugate = adjugate_of_blocks(s, large, turned);
+  const bool turns = (det_of(u).mantissa() < 0) != (det_of(vt).mantissa() < 0);
+  if (turns)
+    for (double& x : adjugate.matrix.v) x = -x;
+  return {times(times(u, flipped(adjugate.matrix)), vt), adjugate.power};
 }
 
-Dense cofactors(const Dense& a, const std::vector<Dense>& h, const std::string& op) {
+/// Of a matrix of moderate entries.
+Scaled cofactors_of_balanced(const Dense& a, const std::vector<Dense>& h, const std::string& op) {
   const Index n = a.rows;
   Dense lu = a;
   double norm = 0;  // the 1-norm of a', which LAPACK sees
@@ -274,14 +329,79 @@ Dense cofactors(const Dense& a, const std::vector<Dense>& h, const std::string& 
   const double least = std::sqrt(std::numeric_limits<double>::epsilon());
   if (info > 0 || !(kernels::gecon(n, lu.v.data(), n, norm) > least))
     return cofactors_by_singular_values(a, h, op);
-  double det = 1;
-  for (Index i = 0; i < n; ++i)
-    det *= pivots[static_cast<std::size_t>(i)] == i + 1 ? lu.at(i, i) : -lu.at(i, i);
+  const LongProduct det = det_of_factors(lu.v.data(), n, pivots.data());
   kernels::Inverse<double>{n}(lu.v.data(), pivots.data());
-  const Invertible b(std::move(lu), det, h);
-  return flipped(coefficient(b.det, b.inverse, b.inverse.size() - 1));
+  const Invertible b(std::move(lu), det.mantissa(), h);
+  return {flipped(coefficient(b.det, b.inverse, b.inverse.size() - 1)), det.power()};
 }
 
+/// Powers of two by which rows and columns are divided, so that the largest entry of each is near
+/// 1. Then determinants of parts neither vanish nor overflow where those of the whole do not, and
+/// rows that differ in size alone do not look as if they depended on one another.
+struct Balance {
+  std::vector<int> rows, columns;
+
+  explicit Balance(const Dense& a)
+      : rows(static_cast<std::size_t>(a.rows)), columns(static_cast<std::size_t>(a.columns)) {
+    const auto power_of = [](double largest) { return largest > 0 ? std::ilogb(largest) : 0; };
+    for (Index i = 0; i < a.rows; ++i) {
+      double largest = 0;
+      for (Index j = 0; j < a.columns; ++j) largest = std::max(largest, std::abs(a.at(i, j)));
+      rows[static_cast<std::size_t>(i)] = power_of(largest);
+    }
+    for (Index j = 0; j < a.columns; ++j) {
+      double largest = 0;
+      for (Index i = 0; i < a.rows; ++i)
+        largest = std::max(largest, std::abs(scaled(a.at(i, j), -row(i))));
+      columns[static_cast<std::size_t>(j)] = power_of(largest);
+    }
+  }
+  int row(Index i) const { return rows[static_cast<std::size_t>(i)]; }
+  int column(Index j) const { return columns[static_cast<std::size_t>(j)]; }
+  Index total() const {
+    return std::accumulate(rows.begin(), rows.end(), Index{0}) +
+           std::accumulate(columns.begin(), columns.end(), Index{0});
+  }
+  /// The matrix divided, and by a power of two more, so that its largest entry is near 1.
+  Scaled divided(const Dense& x) const {
+    int power = std::numeric_limits<int>::min();
+    for (Index i = 0; i < x.rows; ++i)
+      for (Index j = 0; j < x.columns; ++j)
+        if (x.at(i, j) != 0) power = std::max(power, std::ilogb(x.at(i, j)) - row(i) - column(j));
+    if (power == std::numeric_limits<int>::min()) power = 0;
+    Scaled out{x, power};
+    for (Index i = 0; i < x.rows; ++i)
+      for (Index j = 0; j < x.columns; ++j)
+        out.matrix.at(i, j) = scaled(x.at(i, j), -row(i) - column(j) - power);
+    return out;
+  }
+};
+
+/// With A = R A' C, of powers of two, the cofactors of A are det R det C R^-1 (those of A') C^-1;
+/// and the directions, in which they are linear, may have units of their own.
+Dense cofactors(const Dense& a, const std::vector<Dense>& h, const std::string& op) {
+  const Balance balance(a);
+  Scaled balanced = balance.divided(a);
+  Index power = balance.total() + balanced.power * (a.rows - 1);
+  std::vector<Dense> directions;
+  for (const Dense& x : h) {
+    Scaled direction = balance.divided(x);
+    // The matrix and its directions meet in one sum, whose unit is that of the matrix.
+    power += direction.power - balanced.power;
+    directions.push_back(std::move(direction.matrix));
+  }
+  Scaled out = cofactors_of_balanced(balanced.matrix, directions, op);
+  for (Index i = 0; i < a.rows; ++i)
+    for (Index j = 0; j < a.columns; ++j)
+      out.matrix.at(i, j) =
+          scaled(out.matrix.at(i, j), power + out.power - balance.row(i) - balance.column(j));
+  return std::move(out.matrix);
+}
+
+template <class T>
+bool is_zero(T x) {
+  return x == T(0);
+}
 template <class T>
 Dense dense_copy(const T* x, Index n) {
   Dense out(n, n);
@@ -291,8 +411,8 @@ Dense dense_copy(const T* x, Index n) {
 
 void run_det_slope(const Op& op, Node* out, std::span<Node* const> in, const Attrs*,
                    std::uint32_t) {
-  kernels::need_lapack(op.name);
-  allocate_value(out, op.name);
+  kernels::need_lapack(op.known_as());
+  allocate_value(out, op.known_as());
   const auto shape = out->layout.shape();
   const Index n = shape.back();
   if (out->layout.size() == 0) return;
@@ -304,11 +424,17 @@ void run_det_slope(const Op& op, Node* out, std::span<Node* const> in, const Att
       for (Index i = begin; i < end; ++i) {
         T* const to = data_of<T>(out) + i * n * n;
         std::vector<Dense> h;
-        bool finite = true;
+        bool finite = true, still = false;
         for (const Tensor& x : held) {
           const T* const from = data_of<T>(x.node()) + i * n * n;
           finite = finite && all_finite(from, n * n);
+          still = still || (!h.empty() && std::all_of(from, from + n * n, is_zero<T>));
           h.push_back(dense_copy(from, n));
+        }
+        // Along 0 nothing changes, as for mul0, whatever the matrix.
+        if (still) {
+          std::fill_n(to, n * n, T(0));
+          continue;
         }
         if (!finite) {
           fill_nan(to, n * n);
@@ -316,7 +442,7 @@ void run_det_slope(const Op& op, Node* out, std::span<Node* const> in, const Att
         }
         const Dense a = std::move(h.front());
         h.erase(h.begin());
-        const Dense slope = cofactors(a, h, op.name);
+        const Dense slope = cofactors(a, h, op.known_as());
         std::transform(slope.v.begin(), slope.v.end(), to,
                        [](double x) { return static_cast<T>(x); });
       }
@@ -353,14 +479,15 @@ Op& det_slope_record =
                        .batch = batch_stacked,
                        .infer = infer_same,
                        .run = run_det_slope,
+                       .serves = "det",
                        .internal = true,
                        .fallible = true});
 
 // -------------------------------------------------------------------------------------- det
 
 void run_det(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
-  kernels::need_lapack(op.name);
-  allocate_value(out, op.name);
+  kernels::need_lapack(op.known_as());
+  allocate_value(out, op.known_as());
   const Tensor x = contiguous(in[0]);
   const Index n = x.shape().back();
   const double work = static_cast<double>(n * n) * static_cast<double>(n);
@@ -371,12 +498,7 @@ void run_det(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, s
       for (Index i = begin; i < end; ++i) {
         std::copy_n(data_of<T>(x.node()) + i * n * n, n * n, lu.begin());
         factor_lu(lu.data(), n, pivots.data());
-        T det = 1;
-        for (Index j = 0; j < n; ++j) {
-          const T d = lu[static_cast<std::size_t>(j * (n + 1))];
-          det *= pivots[static_cast<std::size_t>(j)] == j + 1 ? d : -d;
-        }
-        data_of<T>(out)[i] = det;
+        data_of<T>(out)[i] = static_cast<T>(det_of_factors(lu.data(), n, pivots.data()).value());
       }
     });
   });
@@ -388,11 +510,11 @@ Op& det_record = det_family.define(
      .arity = 1,
      .vjp =
          [](const RuleArgs& args, int, const Tensor& ct) {
-           return as_matrix(ct) * apply(det_slope_record, {&args.inputs[0]});
+           return mul0(as_matrix(ct), apply(det_slope_record, {&args.inputs[0]}));
          },
      .jvp =
          [](const RuleArgs& args, std::span<const Tensor> tangents) {
-           return sum(apply(det_slope_record, {&args.inputs[0]}) * tangents[0], {-2, -1});
+           return sum(mul0(apply(det_slope_record, {&args.inputs[0]}), tangents[0]), {-2, -1});
          },
      .needs = {1, 0, 0},
      .batch = batch_stacked,
