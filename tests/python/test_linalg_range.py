@@ -230,6 +230,53 @@ def test_a_determinant_that_is_not_taken_contributes_nothing() -> None:
     np.testing.assert_allclose(along[1], [[d[1, 1], -d[1, 0]], [-d[0, 1], d[0, 0]]])
 
 
+# ---- norms --------------------------------------------------------------------------------------
+
+
+def exact_norm(x: list[float], ord: float) -> float:
+    with mpmath.workdps(40):
+        total = mpmath.fsum(mpmath.mpf(v) ** ord for v in x)
+        return float(total ** (1 / mpmath.mpf(ord)))
+
+
+ORDERS = [-1000.0, -150.0, -64.0, -20.0, -3.0, -1.0, -0.5, 0.5, 3.0, 64.0, 65.0, 150.0, 1000.0, 1e5]
+
+
+@pytest.mark.parametrize("ord", ORDERS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "x", [[1e-8, 1e8], [0.95, 0.1], [1.9, 1.9, 1.2], [3e-30, 1.99e-30], [1.5e30, 7e29, 1.4e30]]
+)
+def test_vector_norms_of_any_order(x: list[float], dtype: Any, ord: float) -> None:
+    given = np.array(x, dtype)
+    numbers = [float(v) for v in given]
+    expected = exact_norm(numbers, ord)
+    tolerance = 2e-5 if dtype == "float32" else 1e-12
+    a = ad.asarray(given)
+    out = ad.linalg.vector_norm(a, ord=ord)
+    assert out.item() == pytest.approx(expected, rel=tolerance, abs=0)
+    # (|x| / norm)^(ord - 1) sign(x)
+    with mpmath.workdps(40):
+        slopes = [float((mpmath.mpf(v) / expected) ** (mpmath.mpf(ord) - 1)) for v in numbers]
+    gradient = ad.grad(lambda t: ad.linalg.vector_norm(t, ord=ord))(a)
+    bound = tolerance * max(1.0, abs(ord))
+    np.testing.assert_allclose(gradient.numpy(), slopes, rtol=bound, atol=tolerance * 1e-3)
+    moved = ad.jvp(lambda t: ad.linalg.vector_norm(t, ord=ord), (a,), (a,))[1]  # linear along x
+    assert moved.item() == pytest.approx(expected, rel=bound)
+
+
+@pytest.mark.parametrize("ord", [-150.0, -2.0, 3.0, 150.0])
+def test_vector_norms_of_zeros_infinities_and_nan(ord: float) -> None:
+    for x in ([0.0, 2.0], [0.0, 0.0], [inf, 1.0], [inf, inf], [nan, 1.0], [-inf, 0.0]):
+        with np.errstate(all="ignore"):
+            expected = np.linalg.norm(np.array(x), ord)
+        out = ad.linalg.vector_norm(ad.tensor(x), ord=ord).item()
+        assert out == pytest.approx(expected, nan_ok=True)
+        if 0.0 in x and inf not in x and -inf not in x:
+            gradient = ad.grad(lambda t: ad.linalg.vector_norm(t, ord=ord))(ad.tensor(x)).numpy()
+            assert gradient[0] == 0 and np.isfinite(gradient).all()
+
+
 # ---- right sides of their own -------------------------------------------------------------------
 
 

@@ -20,13 +20,22 @@ constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 Tensor number_like(const Tensor& x, double value) { return Tensor::scalar(value, x.dtype()); }
 
-/// Powers are summed in units near the largest entry, so that they neither vanish nor overflow.
-/// The unit is a power of two, and being a step has no slope. At 0 the root's slope is infinite and
-/// that of the powers 0: mul0 gives 0.
+/// A unit for sums of powers in which they neither vanish nor overflow, and which has no slope:
+/// near the entry whose power is the largest, which of a negative one is the smallest entry. A
+/// power of two changes no digits, but is up to twice as small, which a large power would show: so
+/// there it is the entry itself.
+Tensor unit_of_powers(const Tensor& magnitude, const Axes& axis, double ord) {
+  constexpr double moderate = 8;
+  if (magnitude.size() == 0) return number_like(magnitude, 1);
+  const Tensor most = ord > 0 ? max(magnitude, axis, true) : min(magnitude, axis, true);
+  if (std::abs(ord) <= moderate) return binade(most);
+  const Tensor one = number_like(most, 1), zero = number_like(most, 0);
+  return held(where(logical_and(isfinite(most), greater(most, zero)), most, one));
+}
+
+/// At 0 the root's slope is infinite and that of the powers 0: mul0 gives 0.
 Tensor summed_powers(const Tensor& x, const Axes& axis, double ord) {
-  const bool nothing = x.size() == 0;
-  const Tensor magnitude = abs(x);
-  const Tensor unit = nothing ? number_like(x, 1) : binade(max(magnitude, axis, true));
+  const Tensor magnitude = abs(x), unit = unit_of_powers(magnitude, axis, ord);
   if (ord == 2) return sqrt(sum(square(x / unit), axis, true)) * unit;
   return pow(sum(pow(magnitude / unit, ord), axis, true), 1 / ord) * unit;
 }
@@ -79,6 +88,18 @@ Tensor norm_of_matrices(const Tensor& x, const Order& ord, const char* op) {
   raise_order(op, ord, known);
 }
 
+Tensor norm_of_vectors(const Tensor& x, const Axes& axis, bool keepdims, double ord,
+                       const char* op) {
+  const Dims axes = chosen_axes(axis, x.ndim(), op);
+  if (ord == kInfinite) return largest(abs(x), axes, keepdims, op);
+  if (ord == -kInfinite) return smallest(abs(x), axes, keepdims, op);
+  if (ord == 0) return astype(count_nonzero(x, axes, keepdims), x.dtype());
+  if (ord == 1) return sum(abs(x), axes, keepdims);
+  if (std::isnan(ord)) raise_order(op, ord, "a number");
+  const Tensor out = summed_powers(x, axes, ord);
+  return keepdims ? out : squeeze(out, axes);
+}
+
 /// With the axes of a reduction as axes of length 1.
 Tensor with_unit_axes(const Tensor& y, const Tensor& x, const Dims& axes) {
   Dims shape(x.shape());
@@ -90,16 +111,8 @@ Tensor with_unit_axes(const Tensor& y, const Tensor& x, const Dims& axes) {
 
 // ------------------------------------------------------------------------------------- norms
 
-Tensor vector_norm(const Tensor& given, const Axes& axis, bool keepdims, double ord) {
-  const Tensor x = in_floating(given);
-  const Dims axes = chosen_axes(axis, x.ndim(), "vector_norm");
-  if (ord == kInfinite) return largest(abs(x), axes, keepdims, "vector_norm");
-  if (ord == -kInfinite) return smallest(abs(x), axes, keepdims, "vector_norm");
-  if (ord == 0) return astype(count_nonzero(x, axes, keepdims), x.dtype());
-  if (ord == 1) return sum(abs(x), axes, keepdims);
-  if (std::isnan(ord)) raise_order("vector_norm", ord, "a number");
-  const Tensor out = summed_powers(x, axes, ord);
-  return keepdims ? out : squeeze(out, axes);
+Tensor vector_norm(const Tensor& x, const Axes& axis, bool keepdims, double ord) {
+  return norm_of_vectors(in_floating(x), axis, keepdims, ord, "vector_norm");
 }
 [[maybe_unused]] static const FunctionRecord& vector_norm_function = norms_family.offer(
     {.name = "linalg.vector_norm",
@@ -128,7 +141,7 @@ Tensor matrix_norm(const Tensor& given, bool keepdims, const Order& ord) {
 Tensor norm(const Tensor& given, const std::optional<Order>& ord, const Axes& axis, bool keepdims) {
   const char* const op = "norm";
   const Tensor x = in_floating(given);
-  if (axis.all() && !ord) return vector_norm(x, {}, keepdims);
+  if (axis.all() && !ord) return norm_of_vectors(x, {}, keepdims, 2, op);
   if (axis.all() && x.ndim() != 1 && x.ndim() != 2)
     raise(ErrorKind::value, op,
           "shape " + to_string(x.shape()) + " is no vector or matrix: give axis= with ord=");
@@ -140,7 +153,7 @@ Tensor norm(const Tensor& given, const std::optional<Order>& ord, const Axes& ax
   if (axes.size() == 1) {
     if (ord && std::holds_alternative<std::string>(*ord))
       raise_order(op, *ord, "a number for vectors");
-    return vector_norm(x, axes, keepdims, ord ? std::get<double>(*ord) : 2);
+    return norm_of_vectors(x, axes, keepdims, ord ? std::get<double>(*ord) : 2, op);
   }
   if (axes.size() != 2 || axes[0] == axes[1])
     raise(ErrorKind::value, op, "axis must be one axis, or two different ones of matrices");
