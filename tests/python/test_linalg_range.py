@@ -301,6 +301,43 @@ def test_least_squares_keep_right_sides_apart(shape: Any, bad: float) -> None:
     np.testing.assert_allclose(gradient.numpy()[:, 2], slopes, rtol=1e-9, atol=1e-12)
 
 
+# ---- exponentials -------------------------------------------------------------------------------
+
+
+def test_exponentials_of_matrices_whose_sums_overflow() -> None:
+    """Of N with N² = 0 it is I + N; with large negative numbers on the diagonal it vanishes."""
+    big = 1.2e308
+    nilpotent = np.zeros((3, 3))
+    nilpotent[0, 1:] = big
+    out = ad.linalg.expm(nilpotent).numpy()
+    np.testing.assert_allclose(out, np.eye(3) + nilpotent, rtol=1e-15, atol=1e-15)
+    falling = np.array([[-big, big], [0.0, -big]])
+    np.testing.assert_array_equal(ad.linalg.expm(falling).numpy(), np.zeros((2, 2)))
+    rising = ad.linalg.expm(np.array([[big, big], [0.0, big]])).numpy()
+    assert not np.isfinite(rising.diagonal()).any()
+    along = ad.jvp(ad.linalg.expm, (ad.asarray(falling),), (ad.ones((2, 2)),))[1]
+    np.testing.assert_array_equal(along.numpy(), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("size", [1e3, 1e10, 1e100, 1e200])
+def test_exponentials_are_not_squared_more_than_the_powers_need(size: float) -> None:
+    """By the norm alone they would be until nothing but rounding is left."""
+    rotation = np.array([[0.0, size], [-1 / size, 0.0]])
+    c, s = math.cos(1), math.sin(1)
+    out = ad.linalg.expm(rotation).numpy()
+    np.testing.assert_allclose(out, [[c, s * size], [-s / size, c]], rtol=1e-14)
+    out = ad.linalg.expm(np.array([[1.0, size], [0.0, -1.0]])).numpy()
+    expected = [[math.e, size * math.sinh(1)], [0.0, 1 / math.e]]
+    np.testing.assert_allclose(out, expected, rtol=1e-13)
+    nilpotent = np.array([[0.0, size, size], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    out = ad.linalg.expm(nilpotent).numpy()
+    np.testing.assert_allclose(out, np.eye(3) + nilpotent + nilpotent @ nilpotent / 2, rtol=1e-14)
+    # Along E the derivative at N is E + (N E + E N) / 2 + N E N / 6 where N² = 0.
+    n, e = np.array([[0.0, 1e5], [0.0, 0.0]]), rng.normal(size=(2, 2))
+    out = ad.jvp(ad.linalg.expm, (ad.asarray(n),), (ad.asarray(e),))[1].numpy()
+    np.testing.assert_allclose(out, e + (n @ e + e @ n) / 2 + n @ e @ n / 6, rtol=1e-10)
+
+
 # ---- names --------------------------------------------------------------------------------------
 
 

@@ -1,11 +1,15 @@
 // The exponential of matrices, by scaling and squaring of Padé approximants (N. J. Higham, The
-// scaling and squaring method for the matrix exponential revisited, 2005).
+// scaling and squaring method for the matrix exponential revisited, 2005). How often to square is
+// told by norms of powers (A. H. Al-Mohy and N. J. Higham, A new scaling and squaring algorithm for
+// the matrix exponential, 2009): by that of the matrix alone one with large entries above the
+// diagonal would be squared until rounding is all that is left.
 //
 // Its derivative along E is a block of an exponential of twice the order, that of [[A, E], [0, A]];
 // along the transposes it is the transposed map. So derivatives of every order are exponentials.
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "adjoint/linalg.h"
@@ -40,7 +44,8 @@ constexpr std::array<double, 14> kPade13 = {64764752532480000,
                                             1};
 constexpr double kNorm3 = 1.495585217958292e-2, kNorm5 = 2.539398330063230e-1;
 constexpr double kNorm7 = 9.504178996162932e-1, kNorm9 = 2.097847961257068;
-constexpr double kNorm13 = 5.371920351148152;
+constexpr double kNorm13 = 4.25;
+constexpr double kLastTerm13 = 116.447;  // -log2 of the first term that order 13 leaves out
 
 template <class T>
 class Exponential {
@@ -54,22 +59,26 @@ class Exponential {
       put_unit(x);
       return true;
     }
-    Matrix a(x, x + size_);
+    const bool upper = has_triangle(x, true), lower = has_triangle(x, false);
     int squarings = 0;
     bool solved;
     if (norm <= kNorm3) {
-      solved = approximant(a, kPade3, x);
+      solved = approximant(kPade3, x);
     } else if (norm <= kNorm5) {
-      solved = approximant(a, kPade5, x);
+      solved = approximant(kPade5, x);
     } else if (norm <= kNorm7) {
-      solved = approximant(a, kPade7, x);
+      solved = approximant(kPade7, x);
     } else if (norm <= kNorm9) {
-      solved = approximant(a, kPade9, x);
+      solved = approximant(kPade9, x);
     } else {
-      squarings = std::max(0, static_cast<int>(std::ceil(std::log2(norm / kNorm13))));
-      for (T& entry : a) entry = std::ldexp(entry, -squarings);
-      solved = approximant13(a, x);
+      Powers powers(*this, x);
+      squarings = powers.squarings();
+      powers.scale(-squarings);
+      solved = approximant13(powers, x);
     }
+    // Rounding where there are zeros would grow by what is large elsewhere.
+    if (upper) clear_triangle(x, n_, n_, true);
+    if (lower) clear_triangle(x, n_, n_, false);
     for (int i = 0; i < squarings; ++i) {
       const Matrix root(x, x + size_);
       multiply(root, root, x);
@@ -80,6 +89,7 @@ class Exponential {
  private:
   using Matrix = std::vector<T>;
 
+  /// The largest sum of magnitudes of a row.
   double norm_of(const T* x) const {
     double largest = 0;
     for (Index i = 0; i < n_; ++i) {
@@ -88,6 +98,99 @@ class Exponential {
       largest = std::max(largest, row);
     }
     return largest;
+  }
+  double norm_of(const Matrix& x) const { return norm_of(x.data()); }
+
+  /// A matrix, its powers 2, 4 and 6, and a power of two by which it has been multiplied.
+  struct Powers {
+    const Exponential& owner;
+    Matrix a, a2, a4, a6;
+    int scaled_by = 0;
+
+    Powers(const Exponential& given, const T* x) : owner(given), a(x, x + owner.size_) {
+      if (multiply_out()) return;
+      // Of numbers divided by 2^spare any sums are finite, and up to `usual` the sixth power is.
+      constexpr int usual = std::numeric_limits<T>::max_exponent / 8, spare = 64;
+      multiply(a, -spare);
+      scaled_by = -spare - std::max(0, std::ilogb(owner.norm_of(a)) - usual);
+      multiply(a, scaled_by + spare);
+      multiply_out();
+    }
+
+    /// So often that the rest of the approximant is below the precision.
+    int squarings() const {
+      const double d2 = root_of(a2, 2), d4 = root_of(a4, 4), d6 = root_of(a6, 6);
+      double bound = std::max(d4, d6);
+      // A power that is 0 says something unless it has vanished by its size.
+      if (bound == 0 && d2 < std::sqrt(std::sqrt(std::numeric_limits<T>::min()))) bound = d2;
+      const double log2_bound = std::log2(bound / kNorm13) - scaled_by;
+      const int count = log2_bound > 0 ? static_cast<int>(std::ceil(log2_bound)) : 0;
+      return count + squarings_for_rounding(-scaled_by - count);
+    }
+
+    /// Of the matrix as it was given, times 2^power.
+    void scale(int power) {
+      power -= scaled_by;
+      multiply(a, power);
+      multiply(a2, 2 * power);
+      multiply(a4, 4 * power);
+      multiply(a6, 6 * power);
+      scaled_by += power;
+    }
+
+   private:
+    /// Whether the powers are finite.
+    bool multiply_out() {
+      a2 = owner.times(a, a);
+      a4 = owner.times(a2, a2);
+      a6 = owner.times(a4, a2);
+      const auto size = static_cast<Index>(owner.size_);
+      return all_finite(a2.data(), size) && all_finite(a4.data(), size) &&
+             all_finite(a6.data(), size);
+    }
+    static void multiply(Matrix& x, int power) {
+      if (power == 0) return;
+      for (T& entry : x) entry = std::ldexp(entry, power);
+    }
+    double root_of(const Matrix& x, int order) const {
+      return std::pow(owner.norm_of(x), 1.0 / order);
+    }
+    /// More of them, where the magnitudes of a 2^power make the first term that is left out larger
+    /// than the powers do. A power of the magnitudes is met by its product with ones.
+    int squarings_for_rounding(int power) const {
+      constexpr int order = 13, terms = 2 * order + 1;
+      constexpr double known = kLastTerm13 - std::numeric_limits<T>::digits;
+      const double log2_first = std::log2(owner.norm_of(a)) + power;
+      if (log2_first * (terms - 1) <= known) return 0;
+      const auto n = static_cast<std::size_t>(owner.n_);
+      std::vector<double> v(n, 1.0), next(n);
+      double log2_last = 0;  // of the norm of |a|^27
+      for (int term = 0; term < terms; ++term) {
+        for (std::size_t i = 0; i < n; ++i) {
+          next[i] = 0;
+          for (std::size_t j = 0; j < n; ++j)
+            next[i] += std::abs(static_cast<double>(a[i * n + j])) * v[j];
+        }
+        const double most = *std::max_element(next.begin(), next.end());
+        if (most == 0) return 0;
+        for (std::size_t i = 0; i < n; ++i) v[i] = next[i] / most;
+        log2_last += std::log2(most) + power;
+      }
+      const double share = log2_last - log2_first - known;
+      return share > 0 ? static_cast<int>(std::ceil(share / (2 * order))) : 0;
+    }
+  };
+
+  /// Whether all is 0 below the diagonal, or above it.
+  bool has_triangle(const T* x, bool upper) const {
+    for (Index i = 0; i < n_; ++i) {
+      const T* const row = x + i * n_;
+      const auto is_zero = [](T entry) { return entry == T(0); };
+      if (!(upper ? std::all_of(row, row + i, is_zero)
+                  : std::all_of(row + i + 1, row + n_, is_zero)))
+        return false;
+    }
+    return true;
   }
   void put_unit(T* x) const {
     std::fill_n(x, size_, T(0));
@@ -110,9 +213,19 @@ class Exponential {
       sum[static_cast<std::size_t>(i * (n_ + 1))] += static_cast<T>(factor);
   }
 
+  /// Coefficients in a unit in which they are near 1 and below: of large entries with small powers
+  /// the products stay finite.
   template <std::size_t N>
-  bool approximant(const Matrix& a, const std::array<double, N>& c, T* out) const {
-    const Matrix square = times(a, a);
+  static std::array<double, N> in_units(std::array<double, N> c) {
+    const int unit = std::ilogb(c[0]);
+    for (double& x : c) x = std::ldexp(x, -unit);
+    return c;
+  }
+
+  template <std::size_t N>
+  bool approximant(const std::array<double, N>& given, T* out) const {
+    const std::array<double, N> c = in_units(given);
+    const Matrix a(out, out + size_), square = times(a, a);
     Matrix odd(size_), even(size_), power = square;
     add_unit(odd, c[1]);
     add_unit(even, c[0]);
@@ -123,9 +236,9 @@ class Exponential {
     }
     return quotient(times(a, odd), even, out);
   }
-  bool approximant13(const Matrix& a, T* out) const {
-    const auto& c = kPade13;
-    const Matrix a2 = times(a, a), a4 = times(a2, a2), a6 = times(a4, a2);
+  bool approximant13(const Powers& p, T* out) const {
+    const auto c = in_units(kPade13);
+    const Matrix &a2 = p.a2, &a4 = p.a4, &a6 = p.a6;
     const auto half = [&](std::size_t first) {
       Matrix high(size_);
       add(high, c[first + 12], a6);
@@ -138,7 +251,7 @@ class Exponential {
       add_unit(sum, c[first]);
       return sum;
     };
-    return quotient(times(a, half(1)), half(0), out);
+    return quotient(times(p.a, half(1)), half(0), out);
   }
   /// (even + odd) (even - odd)^-1: polynomials in one matrix commute, so the transposed order in
   /// which LAPACK sees them does not matter.
@@ -164,8 +277,8 @@ class Exponential {
 };
 
 void run_expm(const Op& op, Node* out, std::span<Node* const> in, const Attrs*, std::uint32_t) {
-  kernels::need_lapack(op.name);
-  allocate_value(out, op.name);
+  kernels::need_lapack(op.known_as());
+  allocate_value(out, op.known_as());
   const auto shape = out->layout.shape();
   const Index n = shape.back();
   if (out->layout.size() == 0) return;
@@ -227,7 +340,11 @@ void register_expm_ops() {
            "\n"
            "Notes\n"
            "-----\n"
-           "By scaling and squaring (N. J. Higham, 2005). Each order of differentiation is an\n"
+           "Where the exponential is too large for the dtype its entries are infinite, and nan\n"
+           "where infinities of both signs or an infinity and a 0 would meet.\n"
+           "\n"
+           "By scaling and squaring (A. H. Al-Mohy and N. J. Higham, 2009). Each order of "
+           "differentiation is an\n"
            "exponential of twice the size.",
        .entry = entry_of<expm>()},
   });
