@@ -1854,6 +1854,7 @@ def logit(x: _Array, /) -> Tensor:
 
 def cov(
     m: _Array,
+    y: _Array | None = None,
     /,
     *,
     rowvar: builtins.bool = True,
@@ -1862,13 +1863,14 @@ def cov(
     fweights: _Array | None = None,
     aweights: _Array | None = None,
 ) -> Tensor:
-    """Covariances of variables, of which each row, or column, holds the observations.
+    """Covariances of variables, of which each row, or column, holds the observations; `y` holds
+    more of them.
 
     `fweights` says how often each observation was made, `aweights` how much it counts.
     """
 
-def corrcoef(x: _Array, /, *, rowvar: builtins.bool = True) -> Tensor:
-    """Pearson's correlation coefficients of the rows, or columns."""
+def corrcoef(x: _Array, y: _Array | None = None, /, *, rowvar: builtins.bool = True) -> Tensor:
+    """Pearson's correlation coefficients of the rows, or columns, of x, and of those of y."""
 
 def one_hot(x: _Array, /, num_classes: int, *, dtype: _DTypeLike | None = None) -> Tensor:
     """A new last axis with 1 at the index x and 0 elsewhere, also for an x outside."""

@@ -340,3 +340,51 @@ def test_derivatives_of_convolutions_at_the_ends() -> None:
     of_a, of_v = ad.grad(lambda s, t: ad.convolve(s, t)[-1], argnums=(0, 1))(ad.ones(30), long)
     assert of_a.tolist() == [0.0] * 29 + [1.0]
     assert of_v.tolist() == [0.0] * 20 + [1.0]
+
+
+MIXED = {
+    "logaddexp2": np.logaddexp2,
+    "xlogy": scipy.special.xlogy,
+    "xlog1py": scipy.special.xlog1py,
+    "heaviside": np.heaviside,
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_mixed_operands_are_taken_together(name: str) -> None:
+    """In the dtype of both: the narrower one is not rounded, and an integer widens nothing."""
+    f = getattr(ad, name)
+    a, b = np.float32([1.4461961, 0.0, 3.25]), np.array([1.5808961029682005, 0.1, 1e-3])
+    for x, y in ((a, b), (b, a)):
+        got = f(ad.tensor(x), ad.tensor(y))
+        want = MIXED[name](x.astype(np.float64), y.astype(np.float64))
+        assert got.dtype == ad.float64
+        np.testing.assert_allclose(got.numpy(), want, rtol=1e-14)
+    n = ad.tensor([1, 0, 2], dtype=ad.int32)
+    assert f(n, ad.tensor(a)).dtype == f(ad.tensor(a), n).dtype == ad.float32
+    assert f(n, n).dtype == ad.float64
+
+
+def test_an_average_weighs_in_the_dtype_of_both() -> None:
+    x, w = np.array([1.0, 2.0, 4.0]), np.float32([0.1, 0.2, 0.3])
+    got = ad.average(ad.tensor(x), weights=ad.tensor(w)).item()
+    assert abs(got - np.average(x, weights=w.astype(np.float64))) < 1e-15
+    assert ad.average(ad.tensor(w), weights=ad.tensor([1, 2, 3])).dtype == ad.float32
+
+
+def test_further_variables() -> None:
+    r = np.random.default_rng(0)
+    vector, other, two, three = (r.normal(size=s) for s in (7, 7, (2, 7), (3, 7)))
+    for x, y in ((vector, other), (two, three), (vector, three), (two, other)):
+        for name in ("cov", "corrcoef"):
+            want = getattr(np, name)(x, y)
+            for module in (ad, np):
+                got = getattr(module, name)(ad.tensor(x), ad.tensor(y))
+                np.testing.assert_allclose(got.numpy(), want, rtol=1e-12)
+    want = np.cov(two.T, three.T, rowvar=False, ddof=0, aweights=abs(vector))
+    got = ad.cov(ad.tensor(two.T), ad.tensor(three.T), rowvar=False, ddof=0, aweights=abs(vector))
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-12)
+    slope = ad.grad(lambda y: ad.cov(ad.tensor(vector), y)[0, 1])(ad.tensor(other))
+    np.testing.assert_allclose(slope.numpy(), (vector - vector.mean()) / 6, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"\[cov\] the variables have 7 and 3 observations"):
+        ad.cov(vector, other[:3])

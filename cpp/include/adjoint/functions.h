@@ -190,7 +190,9 @@ Tensor nextafter(const Tensor& x1, const Tensor& x2);
 /// x1 * x2, and 0 where either is 0.
 Tensor mul0(const Tensor& x1, const Tensor& x2);
 
-/// x1 where the condition holds, else x2; the other one contributes no derivative.
+/// x1 where the condition holds, else x2; the other one contributes no derivative, even where its
+/// own is infinite or nan, but for products of matrices with an infinity or a nan inside: keep
+/// those out by a `where` before the product.
 Tensor where(const Tensor& condition, const Tensor& x1, const Tensor& x2);
 
 /// Bitwise and of integers or bools.
@@ -455,13 +457,14 @@ Tensor entr(const Tensor& x);
 /// log(x / (1 - x)), the inverse of sigmoid.
 Tensor logit(const Tensor& x);
 
-/// Covariances of variables, of which each row, or column, holds the observations.
-Tensor cov(const Tensor& m, bool rowvar = true, bool bias = false,
-           std::optional<std::int64_t> ddof = {}, const std::optional<Tensor>& fweights = {},
-           const std::optional<Tensor>& aweights = {});
+/// Covariances of variables, of which each row, or column, holds the observations; `y` holds more
+/// of them.
+Tensor cov(const Tensor& m, const std::optional<Tensor>& y = {}, bool rowvar = true,
+           bool bias = false, std::optional<std::int64_t> ddof = {},
+           const std::optional<Tensor>& fweights = {}, const std::optional<Tensor>& aweights = {});
 
-/// Pearson's correlation coefficients of the rows, or columns.
-Tensor corrcoef(const Tensor& x, bool rowvar = true);
+/// Pearson's correlation coefficients of the rows, or columns, of x, and of those of y.
+Tensor corrcoef(const Tensor& x, const std::optional<Tensor>& y = {}, bool rowvar = true);
 
 /// A new last axis with 1 at the index x and 0 elsewhere, also for an x outside.
 Tensor one_hot(const Tensor& x, std::int64_t num_classes, std::optional<DType> dtype = {});

@@ -198,8 +198,7 @@ Tensor average(const Tensor& x, const Axes& axis, const std::optional<Tensor>& w
                bool keepdims) {
   if (!weights) return mean(x, axis, keepdims);
   const char* const op = "average";
-  Tensor w = in_floating(*weights);
-  const Tensor f = in_floating(x);
+  auto [f, w] = in_one_floating(x, *weights);
   if (!std::ranges::equal(w.shape(), x.shape())) {
     const Dims axes = chosen_axes(axis, x.ndim(), op);
     if (w.ndim() != 1 || axes.size() != 1 || w.shape()[0] != x.shape()[axes[0]])
@@ -301,9 +300,9 @@ Tensor rad2deg(const Tensor& x) { return in_floating(x) * (180 / std::numbers::p
                              .entry = entry_of<rad2deg>()});
 
 Tensor heaviside(const Tensor& x1, const Tensor& x2) {
-  const Tensor x = in_floating(x1);
+  const auto [x, at_zero] = in_one_floating(x1, x2);
   const Tensor step = where(isnan(x), x, astype(greater(x, like(x, 0)), x.dtype()));
-  return where(equal(x, like(x, 0)), x2, step);
+  return where(equal(x, like(x, 0)), at_zero, step);
 }
 [[maybe_unused]] static const FunctionRecord& heaviside_function =
     statistics_family.offer({.name = "heaviside",
@@ -333,7 +332,10 @@ Tensor log_of_tiny(const Tensor& x) {
 
 }  // namespace
 
-Tensor xlogy(const Tensor& x, const Tensor& y) { return product_or_zero(x, in_floating(y), log); }
+Tensor xlogy(const Tensor& x, const Tensor& y) {
+  const auto [a, b] = in_one_floating(x, y);
+  return product_or_zero(a, b, log);
+}
 [[maybe_unused]] static const FunctionRecord& xlogy_function =
     statistics_family.offer({.name = "xlogy",
                              .signature = "(x, y, /)",
@@ -342,7 +344,8 @@ Tensor xlogy(const Tensor& x, const Tensor& y) { return product_or_zero(x, in_fl
                              .promotes = true});
 
 Tensor xlog1py(const Tensor& x, const Tensor& y) {
-  return product_or_zero(x, in_floating(y), log1p);
+  const auto [a, b] = in_one_floating(x, y);
+  return product_or_zero(a, b, log1p);
 }
 [[maybe_unused]] static const FunctionRecord& xlog1py_function =
     statistics_family.offer({.name = "xlog1py",
@@ -398,11 +401,26 @@ Tensor rows_of_variables(const Tensor& m, bool rowvar, const char* op) {
   return !rowvar && m.ndim() == 2 ? matrix_transpose(rows) : rows;
 }
 
+/// The same with further variables, if there are any.
+Tensor rows_of_variables(const Tensor& m, const std::optional<Tensor>& y, bool rowvar,
+                         const char* op) {
+  const Tensor rows = rows_of_variables(m, rowvar, op);
+  if (!y) return rows;
+  const Tensor more = rows_of_variables(*y, rowvar, op);
+  if (rows.shape()[1] != more.shape()[1])
+    raise(ErrorKind::value, op,
+          "the variables have " + std::to_string(rows.shape()[1]) + " and " +
+              std::to_string(more.shape()[1]) + " observations: shapes " + to_string(m.shape()) +
+              " and " + to_string(y->shape()));
+  return concat(std::vector{rows, more}, 0);
+}
+
 }  // namespace
 
-Tensor cov(const Tensor& m, bool rowvar, bool bias, std::optional<std::int64_t> ddof,
-           const std::optional<Tensor>& fweights, const std::optional<Tensor>& aweights) {
-  const Tensor rows = rows_of_variables(m, rowvar, "cov");
+Tensor cov(const Tensor& m, const std::optional<Tensor>& y, bool rowvar, bool bias,
+           std::optional<std::int64_t> ddof, const std::optional<Tensor>& fweights,
+           const std::optional<Tensor>& aweights) {
+  const Tensor rows = rows_of_variables(m, y, rowvar, "cov");
   const double taken = static_cast<double>(ddof.value_or(bias ? 0 : 1));
   const Tensor counts = observation_weights(fweights, rows);
   const Tensor shares = observation_weights(aweights, rows);
@@ -424,15 +442,17 @@ Tensor cov(const Tensor& m, bool rowvar, bool bias, std::optional<std::int64_t> 
 }
 [[maybe_unused]] static const FunctionRecord& cov_function = statistics_family.offer(
     {.name = "cov",
-     .signature = "(m, /, *, rowvar=True, bias=False, ddof=None, fweights=None, aweights=None)",
-     .doc = "Covariances of variables, of which each row, or column, holds the observations.\n\n"
+     .signature = "(m, y=None, /, *, rowvar=True, bias=False, ddof=None, fweights=None, "
+                  "aweights=None)",
+     .doc = "Covariances of variables, of which each row, or column, holds the observations; `y` "
+            "holds more of them.\n\n"
             "`fweights` says how often each observation was made, `aweights` how much it counts.",
      .entry = entry_of<cov>()});
 
 /// Each variable in a unit near its largest observation, so that products of two neither vanish nor
 /// overflow; the unit is a step, and cancels.
-Tensor corrcoef(const Tensor& x, bool rowvar) {
-  Tensor rows = rows_of_variables(x, rowvar, "corrcoef");
+Tensor corrcoef(const Tensor& x, const std::optional<Tensor>& y, bool rowvar) {
+  Tensor rows = rows_of_variables(x, y, rowvar, "corrcoef");
   if (rows.size() > 0) rows = rows / binade(max(abs(rows), 1, true));
   const Tensor c = cov(rows);
   if (c.ndim() == 0) return c / c;
@@ -442,8 +462,9 @@ Tensor corrcoef(const Tensor& x, bool rowvar) {
 }
 [[maybe_unused]] static const FunctionRecord& corrcoef_function =
     statistics_family.offer({.name = "corrcoef",
-                             .signature = "(x, /, *, rowvar=True)",
-                             .doc = "Pearson's correlation coefficients of the rows, or columns.",
+                             .signature = "(x, y=None, /, *, rowvar=True)",
+                             .doc = "Pearson's correlation coefficients of the rows, or columns, "
+                                    "of x, and of those of y.",
                              .entry = entry_of<corrcoef>()});
 
 Tensor one_hot(const Tensor& x, std::int64_t num_classes, std::optional<DType> dtype) {
