@@ -72,7 +72,7 @@ Tensor entries_between(const Tensor& at, Method method, DType dtype, const Pick&
     case Method::lower: return pick(low);
     case Method::higher: return pick(high);
     case Method::nearest: return pick(round(at));
-    case Method::midpoint: return (pick(low) + pick(high)) * 0.5;
+    case Method::midpoint: return midpoint(pick(low), pick(high));
     case Method::linear: break;
   }
   return mix(pick(low), pick(high), astype(at - low, dtype));
@@ -133,7 +133,7 @@ Tensor median(const Tensor& x, const Axes& axis, bool keepdims) {
   const int last = rows.ndim() - 1;
   const std::int64_t n = rows.shape()[last];
   const Tensor middle = n % 2 ? entry(rows, last, n / 2)
-                              : (entry(rows, last, n / 2 - 1) + entry(rows, last, n / 2)) * 0.5;
+                              : midpoint(entry(rows, last, n / 2 - 1), entry(rows, last, n / 2));
   const Tensor largest = entry(rows, last, n - 1);
   const Tensor out = where(isnan(largest), largest, middle);
   return with_axes(squeeze(out, last), x, axis, keepdims, "median");

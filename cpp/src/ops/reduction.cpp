@@ -129,10 +129,13 @@ static Op& sum_record = reduction_family.define(
 
 namespace {
 
-/// Weights of the elements that equal the extreme: equal shares that sum to one.
+/// Weights of the elements that equal the extreme: equal shares that sum to one. Of a nan these are
+/// the elements that are one.
 Tensor extreme_weights(const RuleArgs& args) {
   const Tensor& x = args.inputs[0];
-  const Tensor hit = astype(equal(x, expand(args.output, args)), x.dtype());
+  const Tensor equals = equal(x, expand(args.output, args));
+  const Tensor hit =
+      astype(is_floating(x.dtype()) ? logical_or(equals, isnan(x)) : equals, x.dtype());
   return hit * expand(reciprocal(reduce(sum_record, hit, axes_of(args), true)), args);
 }
 
@@ -175,23 +178,15 @@ static Op& min_record = reduction_family.define({.name = "min",
 
 namespace {
 
-/// For each element the product of all others along the reduced axes, without a division, which a
-/// zero would break: products are formed pairwise, and on the way back each half of a level is
-/// multiplied by the other. Being made of operations, it has every derivative itself.
-Tensor products_of_others(const RuleArgs& args) {
-  const Tensor& x = args.inputs[0];
-  const Dims& axes = axes_of(args);
-  Dims order = axes;
-  for (int i = 0; i < x.ndim(); ++i)
-    if (std::find(axes.begin(), axes.end(), i) == axes.end()) order.push_back(i);
-  const Tensor front = permute_dims(x, order);
-  const std::int64_t rows = reduced_count(x, axes);
-  const std::int64_t columns = product(front.shape().subspan(axes.size()));
+/// Products of pairs of entries, then of pairs of pairs and so on, without a division, which a zero
+/// would break; on the way back each half of a level is multiplied by the other.
+Tensor pairwise_others(const Tensor& x) {
+  const std::int64_t rows = x.shape()[0], columns = x.shape()[1];
   const auto part = [&](const Tensor& t, std::int64_t begin, std::int64_t count) {
     return slice(t, Dims{begin, 0}, Dims{count, columns}, Dims{1, 1});
   };
   std::vector<Tensor> levels;
-  for (Tensor level = reshape(front, Dims{rows, columns}); level.shape()[0] > 1;) {
+  for (Tensor level = x; level.shape()[0] > 1;) {
     const std::int64_t half = level.shape()[0] / 2;
     levels.push_back(level);
     const Tensor pairs = part(level, 0, half) * part(level, half, half);
@@ -207,7 +202,33 @@ Tensor products_of_others(const RuleArgs& args) {
     if (level.shape()[0] % 2 != 0) parts.push_back(part(others, half, 1));
     others = concat(parts, 0);
   }
-  return permute_dims(reshape(others, front.shape()), inverse_permutation(order));
+  return others;
+}
+
+/// For each element the product of all others along the reduced axes. Powers of two are taken out
+/// before and put back at the end, which changes no bit, so that a part of a product leaves the
+/// range only where there are more elements than the fractions' product can do with: 1000, and 100
+/// of float32. Being made of operations, it has every derivative itself.
+Tensor products_of_others(const RuleArgs& args) {
+  const Tensor& x = args.inputs[0];
+  const Dims& axes = axes_of(args);
+  Dims order = axes;
+  for (int i = 0; i < x.ndim(); ++i)
+    if (std::find(axes.begin(), axes.end(), i) == axes.end()) order.push_back(i);
+  const Tensor front = permute_dims(x, order);
+  const std::int64_t rows = reduced_count(x, axes);
+  const Tensor table = reshape(front, Dims{rows, product(front.shape().subspan(axes.size()))});
+  const auto arranged = [&](const Tensor& others) {
+    return permute_dims(reshape(others, front.shape()), inverse_permutation(order));
+  };
+  if (rows <= 2 || rows > (x.dtype() == DType::float32 ? 100 : 1000))
+    return arranged(pairwise_others(table));
+  const auto [fraction, exponent] = frexp(table);
+  const Tensor power = sum(exponent, 0, true) - exponent;
+  // In halves, of which each is a number also where the fraction it meets is small.
+  const Tensor half = floor_divide(power, Tensor::scalar(std::int64_t{2}, power.dtype()));
+  const Tensor others = ldexp(ldexp(pairwise_others(fraction), half), power - half);
+  return arranged(astype(others, x.dtype()));
 }
 
 }  // namespace
@@ -368,8 +389,14 @@ Tensor integers_of(const std::vector<std::int64_t>& values) {
 
 Tensor mix(const Tensor& low, const Tensor& high, const Tensor& share) {
   const Tensor distance = high - low;
+  // Of an infinity or a nan, none of which there is a share of counts as none.
   const Tensor parts = mul0(1.0 - share, low) + mul0(share, high);
-  return where(isfinite(distance), low + mul0(share, distance), parts);
+  return where(isfinite(distance), low + share * distance, parts);
+}
+
+Tensor midpoint(const Tensor& a, const Tensor& b) {
+  const Tensor sum = a + b;
+  return where(isfinite(sum), sum * 0.5, a * 0.5 + b * 0.5);
 }
 
 Tensor zeros_of(Tensor::Shape shape, DType dtype) {
@@ -386,17 +413,25 @@ void register_reduction_ops() {
        .method = true},
       {.name = "prod",
        .signature = kAccumulation,
-       .doc = "Product over one axis, several, or all; narrow integers are multiplied in 64 bits.",
+       .doc =
+           "Product over one axis, several, or all; narrow integers are multiplied in 64 bits.\n\n"
+           "Up to 8 numbers along the last axis, and up to 32 along another, are multiplied in "
+           "their order. More are in several parts, of which one may overflow or vanish where "
+           "the whole does not.",
        .entry = entry_of<prod>(),
        .method = true},
       {.name = "max",
        .signature = kReduction,
-       .doc = "Maximum over one axis, several, or all; ties share the derivative equally.",
+       .doc =
+           "Maximum over one axis, several, or all; ties share the derivative equally, and so do "
+           "several nan.",
        .entry = entry_of<max>(),
        .method = true},
       {.name = "min",
        .signature = kReduction,
-       .doc = "Minimum over one axis, several, or all; ties share the derivative equally.",
+       .doc =
+           "Minimum over one axis, several, or all; ties share the derivative equally, and so do "
+           "several nan.",
        .entry = entry_of<min>(),
        .method = true},
       {.name = "any",

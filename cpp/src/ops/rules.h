@@ -43,6 +43,11 @@ Tensor sum_to_shape(Tensor x, Tensor::Shape shape);
 /// low + share (high - low), with what follows where one is infinite or their distance overflows;
 /// at the shares 0 and 1 exactly one of the two.
 Tensor mix(const Tensor& low, const Tensor& high, const Tensor& share);
+/// (a + b) / 2, also where the sum overflows.
+Tensor midpoint(const Tensor& a, const Tensor& b);
+
+/// Integers as int64; what lies beyond it becomes the largest one, so that it stays out of range.
+Tensor in_int64(const Tensor& x);
 
 /// Zeros of this shape in one element of memory.
 Tensor zeros_of(Tensor::Shape shape, DType dtype);

@@ -3,6 +3,8 @@
 // depends on values, which therefore have to be known.
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -29,28 +31,37 @@ struct CumulativeAttrs {
   }
 };
 
-void run_cumulative_sum(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
-                        std::uint32_t) {
-  allocate_value(out, op.name);
-  const Tensor x = contiguous(in[0]);
-  const auto shape = x.shape();
-  const bool backward = attrs_as<CumulativeAttrs>(attrs).backward;
-  const auto axis = static_cast<std::size_t>(attrs_as<CumulativeAttrs>(attrs).axis);
+/// Calls f(at, before) for the places of the elements in memory, and of the entry before along the
+/// axis, in the order in which sums and products go; -1 where there is none.
+template <class F>
+void for_running(Layout::Extents shape, const CumulativeAttrs& attrs, const F& f) {
+  const auto axis = static_cast<std::size_t>(attrs.axis);
   const std::int64_t n = shape[axis];
   const std::int64_t outer = product(shape.first(axis));
   const std::int64_t inner = product(shape.subspan(axis + 1));
+  for (std::int64_t o = 0; o < outer; ++o)
+    for (std::int64_t k = 0; k < n; ++k) {
+      const std::int64_t at = (o * n + (attrs.backward ? n - 1 - k : k)) * inner;
+      const std::int64_t before = k == 0 ? -1 : attrs.backward ? at + inner : at - inner;
+      for (std::int64_t i = 0; i < inner; ++i) f(at + i, before < 0 ? before : before + i);
+    }
+}
+
+/// Each entry combined with the result before it.
+template <class Combine>
+void run_cumulative(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                    std::uint32_t) {
+  allocate_value(out, op.name);
+  const Tensor x = contiguous(in[0]);
   with_type(x.dtype(), [&]<class T>(T) {
     const auto* from = static_cast<const T*>(x.node()->data());
     auto* to = static_cast<T*>(out->data());
-    for (std::int64_t o = 0; o < outer; ++o)
-      for (std::int64_t k = 0; k < n; ++k) {
-        const std::int64_t at = (o * n + (backward ? n - 1 - k : k)) * inner;
-        const std::int64_t before = backward ? at + inner : at - inner;
-        for (std::int64_t i = 0; i < inner; ++i)
-          to[at + i] = k == 0 ? from[at + i]
-                              : static_cast<T>(static_cast<Wrapping<T>>(to[before + i]) +
-                                               static_cast<Wrapping<T>>(from[at + i]));
-      }
+    for_running(
+        x.shape(), attrs_as<CumulativeAttrs>(attrs), [&](std::int64_t at, std::int64_t before) {
+          to[at] = before < 0 ? from[at]
+                              : static_cast<T>(Combine{}(static_cast<Wrapping<T>>(to[before]),
+                                                         static_cast<Wrapping<T>>(from[at])));
+        });
   });
 }
 
@@ -66,7 +77,107 @@ Op& cumulative_sum_record = search_family.define(
          },
      .batch = batch_by_axis<CumulativeAttrs>,
      .infer = infer_same,
-     .run = run_cumulative_sum});
+     .run = run_cumulative<std::plus<>>});
+
+// ----------------------------------------------------------------------------- cumulative_prod
+
+/// What stands before each entry on the way along an axis: first `start`, of one entry.
+Tensor entries_before(const Tensor& x, const CumulativeAttrs& way, double start) {
+  const int axis = static_cast<int>(way.axis);
+  const std::int64_t n = x.shape()[axis];
+  if (n == 0) return x;
+  Dims one(x.shape());
+  one[axis] = 1;
+  const Tensor first = broadcast_to(scalar_like(x, start), one);
+  const Tensor others = entries_along(x, axis, way.backward ? 1 : 0, n - 1);
+  return concat(way.backward ? std::vector{others, first} : std::vector{first, others}, axis);
+}
+
+CumulativeAttrs reversed(const CumulativeAttrs& way) { return {way.axis, !way.backward}; }
+
+/// y = b + a * (y before it), and 0 of such a product where a factor is 0: the derivative of
+/// products up to each entry, and its own.
+void run_recurrence(const Op& op, Node* out, std::span<Node* const> in, const Attrs* attrs,
+                    std::uint32_t) {
+  allocate_value(out, op.name);
+  const Tensor factors = contiguous(in[0]), terms = contiguous(in[1]);
+  with_type(out->dtype, [&]<class T>(T) {
+    const auto* a = static_cast<const T*>(factors.node()->data());
+    const auto* b = static_cast<const T*>(terms.node()->data());
+    auto* y = static_cast<T*>(out->data());
+    for_running(terms.shape(), attrs_as<CumulativeAttrs>(attrs),
+                [&](std::int64_t at, std::int64_t before) {
+                  const bool none = before < 0 || a[at] == T{0} || y[before] == T{0};
+                  y[at] = none ? b[at] : static_cast<T>(b[at] + a[at] * y[before]);
+                });
+  });
+}
+
+Tensor recurrence(const Tensor& factors, const Tensor& terms, const CumulativeAttrs& way);
+
+/// The cotangent of the terms: it takes the way back.
+Tensor recurrence_back(const Tensor& factors, const Tensor& ct, const CumulativeAttrs& way) {
+  const CumulativeAttrs back = reversed(way);
+  return recurrence(entries_before(factors, back, 0), ct, back);
+}
+
+Op& recurrence_record = search_family.define(
+    {.name = "linear_recurrence",
+     .signature = "(factors, terms, /)",
+     .doc = "Each term plus a factor times the result before it.",
+     .kind = OpKind::structural,
+     .arity = 2,
+     .attrs = attrs_type<CumulativeAttrs>(),
+     .vjp =
+         [](const RuleArgs& args, int input, const Tensor& ct) {
+           const auto& way = attrs_as<CumulativeAttrs>(args.attrs);
+           const Tensor back = recurrence_back(args.inputs[0], ct, way);
+           return input == 1 ? back : mul0(back, entries_before(args.output, way, 0));
+         },
+     .jvp =
+         [](const RuleArgs& args, std::span<const Tensor> t) {
+           const auto& way = attrs_as<CumulativeAttrs>(args.attrs);
+           if (!t[0].defined()) return recurrence(args.inputs[0], t[1], way);
+           const Tensor change = mul0(t[0], entries_before(args.output, way, 0));
+           return recurrence(args.inputs[0], t[1].defined() ? t[1] + change : change, way);
+         },
+     .needs = {1 | kSavesOutput, 1, 0},
+     .batch =
+         [](const BatchArgs& args) {
+           CumulativeAttrs way = attrs_as<CumulativeAttrs>(args.attrs);
+           ++way.axis;
+           return recurrence(mapped_input(args, 0), mapped_input(args, 1), way);
+         },
+     .infer = infer_same,
+     .run = run_recurrence,
+     .internal = true});
+
+Tensor recurrence(const Tensor& factors, const Tensor& terms, const CumulativeAttrs& way) {
+  return apply(recurrence_record, {&factors, &terms}, make_attrs(CumulativeAttrs(way)));
+}
+
+// Products go from entry to entry, so that what they are does not hang on how many follow: no
+// product of a part overflows that is not itself a result.
+Op& cumulative_prod_record = search_family.define(
+    {.name = "cumulative_prod",
+     .kind = OpKind::structural,
+     .arity = 1,
+     .attrs = attrs_type<CumulativeAttrs>(),
+     .vjp =
+         [](const RuleArgs& args, int, const Tensor& ct) {
+           const auto& way = attrs_as<CumulativeAttrs>(args.attrs);
+           return mul0(recurrence_back(args.inputs[0], ct, way),
+                       entries_before(args.output, way, 1));
+         },
+     .jvp =
+         [](const RuleArgs& args, std::span<const Tensor> t) {
+           const auto& way = attrs_as<CumulativeAttrs>(args.attrs);
+           return recurrence(args.inputs[0], mul0(t[0], entries_before(args.output, way, 1)), way);
+         },
+     .needs = {1 | kSavesOutput, 0, 0},
+     .batch = batch_by_axis<CumulativeAttrs>,
+     .infer = infer_same,
+     .run = run_cumulative<std::multiplies<>>});
 
 // -------------------------------------------------------------------------------- searchsorted
 
@@ -197,8 +308,14 @@ Tensor extreme_index(const Op& op, const Tensor& x, std::optional<int> axis, boo
 
 // ------------------------------------------------------------------------------- known values
 
+Tensor in_int64(const Tensor& x) {
+  if (x.dtype() != DType::uint64) return astype(x, DType::int64);
+  const Tensor most = Tensor::scalar(std::numeric_limits<std::int64_t>::max(), DType::uint64);
+  return astype(minimum(x, most), DType::int64);
+}
+
 std::vector<std::int64_t> known_integers(const Tensor& x, const char* op) {
-  const Tensor value = contiguous(astype(known_value(x.node(), op).detach(), DType::int64).node());
+  const Tensor value = contiguous(in_int64(known_value(x.node(), op).detach()).node());
   const auto* data = static_cast<const std::int64_t*>(value.node()->data());
   return {data, data + value.size()};
 }
@@ -267,17 +384,10 @@ Tensor cumulative_sum(const Tensor& x, std::optional<int> axis, std::optional<DT
   return a.with_initial(out, include_initial);
 }
 
-// Partial products over 1, 2, 4, ... neighbours: no division, which a zero would break.
 Tensor cumulative_prod(const Tensor& x, std::optional<int> axis, std::optional<DType> dtype,
                        bool include_initial) {
   const Accumulation a(x, axis, dtype, "cumulative_prod", prod);
-  Tensor out = a.x;
-  const std::int64_t n = out.shape()[a.axis];
-  for (std::int64_t step = 1; step < n; step *= 2) {
-    const Tensor later = multiply(entries_along(out, a.axis, step, n - step),
-                                  entries_along(out, a.axis, 0, n - step));
-    out = concat(std::vector{entries_along(out, a.axis, 0, step), later}, a.axis);
-  }
+  const Tensor out = apply(cumulative_prod_record, {&a.x}, make_attrs(CumulativeAttrs{a.axis}));
   return a.with_initial(out, include_initial);
 }
 

@@ -2,18 +2,22 @@
 // lanes: element i belongs to lane i % 32, a lane is reduced in order, and the lanes meet as a
 // tree of halves (lane j with j + 16, then j + 8, ...). Lanes without elements hold a value that
 // changes nothing, so the result depends on the elements and their number alone, and every level
-// gives the same sums. Integer reductions are associative and leave the order to the compiler.
+// gives the same sums. A product of few elements is taken in order, as its parts may leave the
+// range where the whole does not. Integer reductions are associative and leave the order to the
+// compiler.
 #include "kernels/isa/reduce_vector-inl.h"
 
 namespace adjoint::kernels::ADJOINT_ISA_NS {
 namespace {
 
 constexpr std::int64_t kLaneCount = 32;
+constexpr std::int64_t kInOrder = 8;  // elements that are multiplied as fast in order
 
 // Each operation works on single values and on vectors alike. `neutral` changes no other value:
 // for sums that is -0, since 0 + -0 = 0 and -0 + 0 would lose the sign.
 
 struct Sum {
+  static constexpr bool in_order = false;
   template <class T>
   ADJOINT_INLINE T apply(T a, T b) {
     return a + b;
@@ -29,6 +33,7 @@ struct Sum {
 };
 
 struct Product {
+  static constexpr bool in_order = true;
   template <class T>
   ADJOINT_INLINE T apply(T a, T b) {
     return a * b;
@@ -44,6 +49,7 @@ struct Product {
 };
 
 struct Max : Maximum {
+  static constexpr bool in_order = false;
   template <class T>
   ADJOINT_INLINE T start(T first) {
     return first;
@@ -53,6 +59,7 @@ struct Max : Maximum {
 };
 
 struct Min : Minimum {
+  static constexpr bool in_order = false;
   template <class T>
   ADJOINT_INLINE T start(T first) {
     return first;
@@ -61,6 +68,13 @@ struct Min : Minimum {
   static constexpr T neutral = static_cast<T>(__builtin_inf());
 };
 
+template <class T>
+T product_in_order(const Mem<T>* x, std::int64_t n) {
+  T out = x[0];
+  for (std::int64_t i = 1; i < n; ++i) out *= static_cast<T>(x[i]);
+  return out;
+}
+
 template <class Op, class T>
 T float_block(const Mem<T>* x, std::int64_t n) {
   using V = typename VectorOf<T>::Type;
@@ -68,6 +82,8 @@ T float_block(const Mem<T>* x, std::int64_t n) {
   constexpr std::int64_t vectors = kLaneCount / width;
   constexpr T neutral = Op::template neutral<T>;
   if (n == 1) return x[0];
+  if constexpr (Op::in_order)
+    if (n <= kInOrder) return product_in_order<T>(x, n);
   V acc[vectors];
   std::int64_t i = kLaneCount;
   if (n < kLaneCount) {
