@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -33,6 +34,164 @@ def along(f: Callable[..., Any], argument: int) -> Callable[..., Any]:
         return ad.jvp(f, primals, tangents)[1]
 
     return slope
+
+
+# ---- special functions --------------------------------------------------------------------------
+
+
+def lower(a: Any, x: Any) -> Any:
+    return mpmath.gammainc(a, 0, x, regularized=True)
+
+
+def upper(a: Any, x: Any) -> Any:
+    return mpmath.gammainc(a, x, mpmath.inf, regularized=True)
+
+
+OF_TWO: dict[str, tuple[Callable[[Any, Any], Any], list[tuple[float, float]]]] = {
+    "igamma": (lower, [(1, 0.3), (1, 2), (2, 2), (3, 1.5), (0.5, 0.5)]),
+    "igammac": (upper, [(1, 2), (2, 0.3), (3, 1.5)]),
+    "xlogy": (lambda x, y: x * mpmath.log(y), [(0, 2), (0, 1), (1, 1)]),
+    "xlog1py": (lambda x, y: x * mpmath.log1p(y), [(0, 2), (0, 0), (1, 0)]),
+    "logaddexp": (lambda x, y: mpmath.log(mpmath.exp(x) + mpmath.exp(y)), [(0, 0), (1, 1)]),
+    "hypot": (lambda x, y: mpmath.sqrt(x * x + y * y), [(0, 1), (1, 0), (3, 4)]),
+    "atan2": (mpmath.atan2, [(0, 1), (1, 0), (1, 1)]),
+    "pow": (lambda x, y: x**y, [(1, 0), (1, 1), (2, 0), (2, 3)]),
+}
+
+
+@pytest.mark.parametrize("name", OF_TWO)
+def test_mixed_derivatives_of_functions_of_two_arguments(name):
+    reference, points = OF_TWO[name]
+    for point in points:
+        a, x = map(mpmath.mpf, point)
+        for order in (1, 2, 3):
+            for path in itertools.product((0, 1), repeat=order):
+                with mpmath.workdps(40):
+                    expected = float(mpmath.diff(reference, (a, x), (path.count(0), path.count(1))))
+                backward = forward = getattr(ad, name)
+                for argument in path:
+                    backward = ad.grad(backward, argnums=argument)
+                    forward = along(forward, argument)
+                for mode, f in (("reverse", backward), ("forward", forward)):
+                    got = f(float(a), float(x)).item()
+                    assert got == pytest.approx(expected, rel=1e-9, abs=1e-12), (mode, point, path)
+
+
+def test_the_gamma_density_at_its_edge():
+    """At shape 1 it is exp(-x), also at x = 0; d/da of its slope is infinite there, as log x is."""
+    density = ad.grad(ad.igamma, argnums=1)
+    slope = ad.grad(density, argnums=1)
+    assert density(1.0, 0.0).item() == 1.0
+    assert slope(1.0, 0.0).item() == -1.0
+    assert slope(2.0, 0.0).item() == 1.0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_derivatives_of_log_ndtr_keep_their_digits(dtype):
+    def reference(x: Any) -> Any:
+        return mpmath.log(mpmath.erfc(-x / mpmath.sqrt(2)) / 2)
+
+    eps = float(np.finfo(dtype).eps)
+    for x in (-30.0, -10.0, -4.0, -3.0, -2.5, -1.0, -0.25, 0.0, 0.5, 3.0, 9.0):
+        for order in (1, 2, 3, 4, 5):
+            with mpmath.workdps(60):
+                expected = float(mpmath.diff(reference, mpmath.mpf(x), order))
+            got = nth(ad.log_ndtr, order)(ad.tensor(x, dtype=dtype)).item()
+            assert got == pytest.approx(expected, rel=max(2 * eps, 2e-13)), (x, order)
+    # Far out log Phi is -x**2 / 2 - log(-x) and a constant.
+    for x in (-1e8, -1e5) if dtype == "float64" else (-1e8, -1e5, -1e10):
+        for order, expected in ((2, -1.0), (3, -2 / x**3), (4, 6 / x**4), (5, -24 / x**5)):
+            got = nth(ad.log_ndtr, order)(ad.tensor(x, dtype=dtype)).item()
+            expected = float(np.asarray(expected, dtype))
+            assert got == pytest.approx(expected, rel=max(2 * eps, 2e-9)), (x, order)
+    for order, low in ((1, INF), (2, -1.0), (3, 0.0)):
+        assert nth(ad.log_ndtr, order)(ad.tensor(-INF, dtype=dtype)).item() == low
+        assert nth(ad.log_ndtr, order)(ad.tensor(INF, dtype=dtype)).item() == 0.0
+        assert math.isnan(nth(ad.log_ndtr, order)(ad.tensor(NAN, dtype=dtype)).item())
+
+
+@pytest.mark.parametrize("x", [1e-200, 1e-3, 2.0, 1e155, 1e200, 1e300])
+def test_second_derivatives_of_entr_in_every_mode(x):
+    slope, push = ad.grad(ad.entr), along(ad.entr, 0)
+    assert push(x).item() == pytest.approx(-math.log(x) - 1, rel=1e-14)
+    for second in (ad.grad(slope), along(slope, 0), ad.grad(push), along(push, 0)):
+        assert second(x).item() == pytest.approx(-1 / x, rel=1e-14)
+
+
+# ---- the sign of zero, infinities ---------------------------------------------------------------
+
+
+def test_copysign_has_the_slope_of_abs():
+    for x1 in (-INF, -2.0, -0.0, 0.0, 3.0, INF):
+        for x2 in (-INF, -1.0, -0.0, 0.0, 1.0, INF):
+            expected = float(np.sign(x1) * np.copysign(1.0, x2))
+            for slope in (ad.grad(ad.copysign), along(ad.copysign, 0)):
+                assert slope(x1, x2).item() == expected, (x1, x2)
+            assert ad.grad(ad.copysign, argnums=1)(x1, x2).item() == 0.0
+    assert ad.grad(ad.copysign)(0.0, 1.0).item() == ad.grad(ad.abs)(0.0).item() == 0.0
+
+
+@pytest.mark.parametrize("name", ["sqrt", "log", "log2", "log10", "entr", "cbrt"])
+def test_a_slope_that_is_infinite_at_zero_has_one_sign(name):
+    f = getattr(ad, name)
+    for zero in (0.0, -0.0):
+        assert ad.grad(f)(zero).item() == INF
+        assert along(f, 0)(zero).item() == INF
+
+
+def test_functions_of_two_infinities_have_their_limits():
+    half = math.sqrt(0.5)
+    for sign1, sign2 in itertools.product((1.0, -1.0), repeat=2):
+        slopes = ad.grad(ad.hypot, argnums=(0, 1))(sign1 * INF, sign2 * INF)
+        assert [s.item() for s in slopes] == pytest.approx([sign1 * half, sign2 * half], rel=1e-15)
+        for pair in ((INF, INF), (INF, 2.0), (2.0, INF)):
+            slopes = ad.grad(ad.atan2, argnums=(0, 1))(sign1 * pair[0], sign2 * pair[1])
+            assert [s.item() for s in slopes] == [0.0, 0.0], pair
+    assert [s.item() for s in ad.grad(ad.hypot, argnums=(0, 1))(-INF, 1.0)] == [-1.0, 0.0]
+    assert all(math.isnan(s.item()) for s in ad.grad(ad.hypot, argnums=(0, 1))(INF, NAN)[:1])
+
+
+def test_the_derivative_of_an_extreme_that_is_nan_goes_to_the_nan():
+    for reduction, of_two in ((ad.max, ad.maximum), (ad.min, ad.minimum)):
+        for x in ([1.0, NAN], [NAN, 1.0]):
+            both = [s.item() for s in ad.grad(of_two, argnums=(0, 1))(*x)]
+            assert (
+                ad.grad(reduction)(ad.tensor(x)).tolist()
+                == both
+                == [0.0 + math.isnan(v) for v in x]
+            )
+        assert ad.grad(reduction)(ad.tensor([NAN, 2.0, NAN])).tolist() == [0.5, 0.0, 0.5]
+        tangent = ad.tensor([3.0, 5.0, 7.0])
+        assert ad.jvp(reduction, (ad.tensor([1.0, NAN, 2.0]),), (tangent,))[1].item() == 5.0
+        table = ad.tensor([[1.0, 2.0], [NAN, 2.0]])
+        rows = ad.grad(lambda t, f=reduction: ad.sum(f(t, axis=1)))(table).tolist()
+        assert rows == [[0.0, 1.0] if reduction is ad.max else [1.0, 0.0], [1.0, 0.0]]
+
+
+def test_nan_has_no_part_in_an_extreme_of_infinities():
+    for reduction, end in ((ad.nanmax, -INF), (ad.nanmin, INF)):
+        assert reduction(ad.tensor([NAN, end])).item() == end
+        for x, expected in (
+            ([NAN, end], [0.0, 1.0]),
+            ([end, NAN, end], [0.5, 0.0, 0.5]),
+            ([NAN, end, 3.0], [0.0, 0.0, 1.0]),
+            ([NAN, 2.0, 2.0], [0.0, 0.5, 0.5]),
+            ([NAN, -end, end], [0.0, 1.0, 0.0]),
+            ([NAN, NAN], [0.0, 0.0]),
+        ):
+            assert ad.grad(reduction)(ad.tensor(x)).tolist() == expected, x
+            tangent = ad.tensor([4.0, 8.0, 16.0][: len(x)])
+            pushed = ad.jvp(reduction, (ad.tensor(x),), (tangent,))[1].item()
+            assert pushed == np.dot(expected, tangent.numpy())
+        assert math.isnan(reduction(ad.tensor([NAN, NAN])).item())
+        assert reduction(ad.tensor([[NAN, end], [1.0, 2.0]]), axis=1, keepdims=True).shape == (2, 1)
+
+
+def test_rounding_is_flat_where_the_decimals_overflow():
+    for x in (1e308, -1e307, 12.345, INF):
+        for decimals in (2, 300, -2):
+            assert ad.grad(lambda z, d=decimals: ad.around(z, d))(x).item() == 0.0
+    assert ad.around(1e308, 2).item() == 1e308
 
 
 # ---- products -----------------------------------------------------------------------------------

@@ -23,6 +23,9 @@ Partial own(const Tensor& t) { return {.own = &t}; }
 
 Partial no_slope(const RuleArgs&, int) { return zero(); }
 
+/// x with 0.0 for -0.0, whose reciprocal is the slope of a function that ends at 0.
+Tensor from_above(const Tensor& x) { return x + 0.0; }
+
 constexpr std::uint8_t kX = 1;
 constexpr std::uint8_t kY = kSavesOutput;
 
@@ -89,11 +92,13 @@ ADJOINT_SLOPE_OF(sigmoid_slope, kX | kY, "The derivative of sigmoid at x, where 
 ADJOINT_UNARY(exp, floating, kY, "e raised to x.", -3, 3, own(y))
 ADJOINT_UNARY(exp2, floating, kY, "2 raised to x.", -3, 3, value(y* std::numbers::ln2))
 ADJOINT_UNARY(expm1, floating, kX, "exp(x) - 1, exact near 0.", -3, 3, value(exp(x)))
-ADJOINT_UNARY(log, floating, kX, "Natural logarithm.", 0.1, 4, value(reciprocal(x)))
-ADJOINT_UNARY(log2, floating, kX, "Logarithm to base 2.", 0.1, 4, value(std::numbers::log2e / x))
-ADJOINT_UNARY(log10, floating, kX, "Logarithm to base 10.", 0.1, 4, value(std::numbers::log10e / x))
+ADJOINT_UNARY(log, floating, kX, "Natural logarithm.", 0.1, 4, value(reciprocal(from_above(x))))
+ADJOINT_UNARY(log2, floating, kX, "Logarithm to base 2.", 0.1, 4,
+              value(std::numbers::log2e / from_above(x)))
+ADJOINT_UNARY(log10, floating, kX, "Logarithm to base 10.", 0.1, 4,
+              value(std::numbers::log10e / from_above(x)))
 ADJOINT_UNARY(log1p, floating, kX, "log(1 + x), exact near 0.", -0.8, 3, value(reciprocal(x + 1.0)))
-ADJOINT_UNARY(sqrt, floating, kY, "Square root.", 0.1, 4, value(0.5 / y))
+ADJOINT_UNARY(sqrt, floating, kY, "Square root.", 0.1, 4, value(0.5 / from_above(y)))
 ADJOINT_UNARY(rsqrt, floating, kY, "1 / sqrt(x).", 0.2, 4, value(-0.5 * y * square(y)))
 ADJOINT_UNARY(cbrt, floating, kY, "Cube root.", 0.1, 4, value(reciprocal(3.0 * square(y))))
 ADJOINT_UNARY(sin, floating, kX, "Sine; x in radians.", -6, 6, value(cos(x)))
@@ -358,8 +363,9 @@ ADJOINT_BINARY(minimum, same, 3, 3, "The smaller one; a tie shares the derivativ
 ADJOINT_BINARY(logaddexp, floating, 3, 3,
                "log(exp(x1) + exp(x2)), without overflow; the derivative where both are -inf is 0.",
                0.3, 2, value(sigmoid_between(a, b)), value(sigmoid_between(b, a)))
-ADJOINT_BINARY(copysign, floating, 3, 0, "The magnitude of x1 with the sign of x2.", 0.3, 2,
-               value(copysign(scalar_like(a, 1), a* b)), zero())
+ADJOINT_BINARY(copysign, floating, 3, 0,
+               "The magnitude of x1 with the sign of x2; as of abs the derivative at 0 is 0.", 0.3,
+               2, value(sign(a) * copysign(scalar_like(a, 1), b)), zero())
 ADJOINT_BINARY(nextafter, floating, 0, 0, "The number next to x1 in the direction of x2.", 0.3, 2,
                one(), zero())
 ADJOINT_BINARY(mul0, floating, 2, 1, "x1 * x2, and 0 where either is 0.", -2, 2, own(b), own(a))

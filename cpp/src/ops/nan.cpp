@@ -70,8 +70,11 @@ namespace {
 Tensor extreme_but_nan(const Tensor& x, const Axes& axis, bool keepdims, double least,
                        Tensor (*reduce)(const Tensor&, const Axes&, bool)) {
   if (!is_floating(x.dtype())) return reduce(x, axis, keepdims);
-  const Tensor none = all(isnan(x), axis, keepdims);
-  return where(none, scalar_like(x, kNan), reduce(without_nan(x, least), axis, keepdims));
+  const Tensor beyond = scalar_like(x, least);
+  const Tensor extreme = reduce(without_nan(x, least), axis, keepdims);
+  // Where it is what stands in the place of a nan, all others are that too: their mean gives each
+  // an equal share of the derivative, and a nan none. Of nan alone it is nan.
+  return where(equal(extreme, beyond), nanmean(x, axis, keepdims), extreme);
 }
 
 }  // namespace
@@ -82,7 +85,7 @@ Tensor nanmax(const Tensor& x, const Axes& axis, bool keepdims) {
 [[maybe_unused]] static const FunctionRecord& nanmax_function =
     nan_family.offer({.name = "nanmax",
                       .signature = kOverNan,
-                      .doc = "The maximum of what is not nan.",
+                      .doc = "The maximum of what is not nan; ties share the derivative equally.",
                       .entry = entry_of<nanmax>()});
 
 Tensor nanmin(const Tensor& x, const Axes& axis, bool keepdims) {
@@ -91,7 +94,7 @@ Tensor nanmin(const Tensor& x, const Axes& axis, bool keepdims) {
 [[maybe_unused]] static const FunctionRecord& nanmin_function =
     nan_family.offer({.name = "nanmin",
                       .signature = kOverNan,
-                      .doc = "The minimum of what is not nan.",
+                      .doc = "The minimum of what is not nan; ties share the derivative equally.",
                       .entry = entry_of<nanmin>()});
 
 Tensor nanprod(const Tensor& x, const Axes& axis, bool keepdims) {
@@ -165,8 +168,8 @@ Tensor nanargmax(const Tensor& x, std::optional<int> axis, bool keepdims) {
 [[maybe_unused]] static const FunctionRecord& nanargmax_function =
     nan_family.offer({.name = "nanargmax",
                       .signature = kOverNan,
-                      .doc = "The index of the first maximum of what is not nan. Raises ValueError "
-                             "where all is.",
+                      .doc = "The index of the first maximum of what is not nan. A nan counts as "
+                             "minus infinity for it, as in NumPy. Raises ValueError where all is.",
                       .entry = entry_of<nanargmax>()});
 
 Tensor nanargmin(const Tensor& x, std::optional<int> axis, bool keepdims) {
@@ -175,8 +178,8 @@ Tensor nanargmin(const Tensor& x, std::optional<int> axis, bool keepdims) {
 [[maybe_unused]] static const FunctionRecord& nanargmin_function =
     nan_family.offer({.name = "nanargmin",
                       .signature = kOverNan,
-                      .doc = "The index of the first minimum of what is not nan. Raises ValueError "
-                             "where all is.",
+                      .doc = "The index of the first minimum of what is not nan. A nan counts as "
+                             "infinity for it, as in NumPy. Raises ValueError where all is.",
                       .entry = entry_of<nanargmin>()});
 
 void register_nan_ops() { nan_family.register_all(); }

@@ -110,23 +110,22 @@ static Op& ndtr_record =
           });
 Tensor ndtr(const Tensor& x) { return apply(ndtr_record, {&x}); }
 
-// With h = phi / Phi and m = x + h there is h' = -h m and m' = 1 - h m.
-extern Op& normal_slope_record;
-static Op& normal_excess_record =
-    unary("normal_excess", "x plus the derivative of log_ndtr, with all digits where it is small.",
-          {-3, 3}, kReadsX | kReadsY,
+static Op& log_ndtr_slope_record =
+    slope_of_order("log_ndtr_slope", "The derivative of order n of log_ndtr at x.",
+                   [](const RuleArgs& args, int i) {
+                     return i == 0 ? Partial{Partial::zero} : given(next_order(args));
+                   });
+static Op& normal_slope_record =
+    unary("normal_slope", "The derivative of log_ndtr.", {-3, 3}, kReadsX,
           [](const RuleArgs& args, int) {
-            return given(1.0 - mul0(apply(normal_slope_record, {&args.inputs[0]}), args.output));
-          },
-          {.internal = true});
-Op& normal_slope_record =
-    unary("normal_slope", "The derivative of log_ndtr.", {-3, 3}, kReadsX | kReadsY,
-          [](const RuleArgs& args, int) {
-            return given(-mul0(args.output, apply(normal_excess_record, {&args.inputs[0]})));
+            return given(of_order(log_ndtr_slope_record, 2, args.inputs[0]));
           },
           {.internal = true});
 static Op& log_ndtr_record = unary(
-    "log_ndtr", "The logarithm of ndtr, exact in the tail where ndtr vanishes.", {-8, 3}, kReadsX,
+    "log_ndtr",
+    "The logarithm of ndtr, exact in the tail where ndtr vanishes, as are its derivatives up to "
+    "order 60, beyond which they are nan.",
+    {-8, 3}, kReadsX,
     [](const RuleArgs& args, int) { return given(apply(normal_slope_record, {&args.inputs[0]})); });
 Tensor log_ndtr(const Tensor& x) { return apply(log_ndtr_record, {&x}); }
 
@@ -210,14 +209,15 @@ Op& of_shape(const char* name, const char* doc, std::uint8_t needs, PartialRule 
 }
 
 /// The slope in x of the density y of order a, as a multiple of that of order a - 1, which is
-/// y (a - 1) / x: near 0 it is there where y has vanished. An order below 1 has none before it.
+/// y (a - 1) / x: near 0 it is there where y has vanished. An order up to 1 has none before it; at
+/// 1, where a - 1 is 0 also for x = 0, its derivative in a is y / x.
 Tensor density_slope(const Op& density, const Tensor& a, const Tensor& x, const Tensor& y) {
   const Tensor one = scalar_like(a, 1), order = a - 1.0;
   const Tensor above = greater(a, one);
   const Tensor safe = where(above, order, one);
   const Tensor rising = mul0(apply(density, {&safe, &x}), 1.0 - x / safe);
-  const Tensor falling = mul0(y, order / x - 1.0);
-  return where(above, rising, where(equal(a, one), -y, falling));
+  const Tensor ratio = where(equal(a, one), mul0(order, reciprocal(x)), order / x);
+  return where(above, rising, mul0(y, ratio - 1.0));
 }
 
 /// A function of a and x differentiated n times in a, as a function of n, a constant, and of both.

@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "ops/check.h"
 #include "ops/structural.h"
 
 namespace adjoint {
@@ -354,17 +355,23 @@ Tensor xlog1py(const Tensor& x, const Tensor& y) {
                              .entry = entry_of<xlog1py>(),
                              .promotes = true});
 
-Tensor entr(const Tensor& x) {
-  const Tensor f = in_floating(x);
-  const Tensor inside = where(less(f, like(f, 0)), like(f, 1), f);
-  const Tensor product = product_or_zero(inside, inside, log_of_tiny);
-  return where(less(f, like(f, 0)), like(f, -kInf), like(f, 0) - product);
-}
-[[maybe_unused]] static const FunctionRecord& entr_function =
-    statistics_family.offer({.name = "entr",
-                             .signature = kOfOne,
-                             .doc = "-x * log(x), 0 at 0; minus infinity for negative x.",
-                             .entry = entry_of<entr>()});
+// Its slope is no product, whose second derivative would be made of parts that leave the range.
+static Op& entr_record = statistics_family.define(
+    {.name = "entr",
+     .signature = kOfOne,
+     .doc = "-x * log(x), 0 at 0; minus infinity for negative x.",
+     .kind = OpKind::elementwise,
+     .arity = 1,
+     .dtypes = DTypeRule::floating,
+     .partial = [](const RuleArgs& args, int) -> Partial {
+       const Tensor& x = args.inputs[0];
+       const Tensor below = less(x, like(x, 0));
+       const Tensor inside = where(below, like(x, 1), x);
+       return {.made = where(below, like(x, 0), like(x, -1) - log_of_tiny(inside))};
+     },
+     .needs = {1, 0, 0},
+     .domain = {0.1, 3}});
+Tensor entr(const Tensor& x) { return apply(entr_record, {&x}); }
 
 /// Near 1/2, where both logarithms are large against the result, they are taken of what is near 1.
 Tensor logit(const Tensor& x) {
@@ -383,14 +390,23 @@ Tensor logit(const Tensor& x) {
 
 namespace {
 
-/// The weight of each of n observations as a row; undefined where none are given.
-Tensor observation_weights(const std::optional<Tensor>& given, const Tensor& rows) {
+/// The weight of each of n observations as a row, none below 0; undefined where none are given.
+Tensor observation_weights(const std::optional<Tensor>& given, const Tensor& rows, const char* what,
+                           bool counts) {
   if (!given) return {};
   if (given->ndim() != 1 || given->shape()[0] != rows.shape()[1])
     raise(ErrorKind::value, "cov",
-          "weights of shape " + to_string(given->shape()) + " for " +
+          std::string(what) + " of shape " + to_string(given->shape()) + " for " +
               std::to_string(rows.shape()[1]) + " observations: one is needed for each");
-  return astype(*given, rows.dtype());
+  Tensor weights = *given;
+  if (counts && is_floating(weights.dtype()))
+    weights = checked(weights, equal(weights, round(weights)), "cov",
+                      std::string(what) + " count observations, and must be whole numbers",
+                      ErrorKind::type);
+  const Tensor below = less(weights, like(weights, 0));
+  weights =
+      checked(weights, logical_not(below), "cov", std::string(what) + " must not be negative");
+  return astype(weights, rows.dtype());
 }
 
 /// A variable in each row.
@@ -422,8 +438,8 @@ Tensor cov(const Tensor& m, const std::optional<Tensor>& y, bool rowvar, bool bi
            const std::optional<Tensor>& aweights) {
   const Tensor rows = rows_of_variables(m, y, rowvar, "cov");
   const double taken = static_cast<double>(ddof.value_or(bias ? 0 : 1));
-  const Tensor counts = observation_weights(fweights, rows);
-  const Tensor shares = observation_weights(aweights, rows);
+  const Tensor counts = observation_weights(fweights, rows, "fweights", true);
+  const Tensor shares = observation_weights(aweights, rows, "aweights", false);
   Tensor out;
   if (!counts.defined() && !shares.defined()) {
     const Tensor centred = rows - mean(rows, 1, true);
@@ -446,7 +462,8 @@ Tensor cov(const Tensor& m, const std::optional<Tensor>& y, bool rowvar, bool bi
                   "aweights=None)",
      .doc = "Covariances of variables, of which each row, or column, holds the observations; `y` "
             "holds more of them.\n\n"
-            "`fweights` says how often each observation was made, `aweights` how much it counts.",
+            "`fweights` says how often each observation was made, `aweights` how much it counts.\n"
+            "Neither may be negative (ValueError), and the first must be whole (TypeError).",
      .entry = entry_of<cov>()});
 
 /// Each variable in a unit near its largest observation, so that products of two neither vanish nor

@@ -18,6 +18,7 @@ ADJOINT_UNARY(Expm1, expm1)
 ADJOINT_UNARY(Log, log)
 ADJOINT_UNARY(Log1p, log1p)
 ADJOINT_UNARY(Log2, log2)
+ADJOINT_UNARY(Entr, entr)
 ADJOINT_UNARY(Log10, log10)
 ADJOINT_UNARY(Sin, sin)
 ADJOINT_UNARY(Cos, cos)
@@ -222,21 +223,22 @@ consteval TileKernel polygamma_row(DType d) {
 #define ADJOINT_ROWS(D, T)                                                                      \
   checked<ExpFast, Exp, T>("exp", D, 8), unary<Exp2, T>("exp2", D, D, 8),                       \
       unary<Expm1, T>("expm1", D, D, 12), checked<LogFast, Log, T>("log", D, 8),                \
-      unary<Log1p, T>("log1p", D, D, 12), checked<Log2Fast, Log2, T>("log2", D, 12),            \
-      checked<Log10Fast, Log10, T>("log10", D, 12), checked<SinFast, Sin, T>("sin", D, 8),      \
-      checked<CosFast, Cos, T>("cos", D, 8), checked<TanFast, Tan, T>("tan", D, 16),            \
-      unary<Asin, T>("asin", D, D, 12), unary<Acos, T>("acos", D, D, 12),                       \
-      unary<Atan, T>("atan", D, D, 12), unary<Sinh, T>("sinh", D, D, 16),                       \
-      unary<Cosh, T>("cosh", D, D, 12), unary<Tanh, T>("tanh", D, D, 12),                       \
-      unary<Asinh, T>("asinh", D, D, 16), unary<Acosh, T>("acosh", D, D, 16),                   \
-      unary<Atanh, T>("atanh", D, D, 16), unary<Rsqrt, T>("rsqrt", D, D, 8),                    \
-      unary<Cbrt, T>("cbrt", D, D, 12), unary<Erf, T>("erf", D, D, 16),                         \
-      unary<Erfc, T>("erfc", D, D, 24), unary<Lgamma, T>("lgamma", D, D, 40),                   \
-      unary<Digamma, T>("digamma", D, D, 40), unary<Sigmoid, T>("sigmoid", D, D, 12),           \
-      unary<Softplus, T>("softplus", D, D, 24), unary<Silu, T>("silu", D, D, 16),               \
-      unary<Gelu, T>("gelu", D, D, 24), unary<GeluErf, T>("gelu_erf", D, D, 24), pow_row<T>(D), \
-      polygamma_row<T>(D), binary<Atan2, T>("atan2", D, D, 16),                                 \
-      binary<Hypot, T>("hypot", D, D, 12), binary<HypotSlope, T>("hypot_slope", D, D, 16),      \
+      unary<Log1p, T>("log1p", D, D, 12), unary<Entr, T>("entr", D, D, 16),                     \
+      checked<Log2Fast, Log2, T>("log2", D, 12), checked<Log10Fast, Log10, T>("log10", D, 12),  \
+      checked<SinFast, Sin, T>("sin", D, 8), checked<CosFast, Cos, T>("cos", D, 8),             \
+      checked<TanFast, Tan, T>("tan", D, 16), unary<Asin, T>("asin", D, D, 12),                 \
+      unary<Acos, T>("acos", D, D, 12), unary<Atan, T>("atan", D, D, 12),                       \
+      unary<Sinh, T>("sinh", D, D, 16), unary<Cosh, T>("cosh", D, D, 12),                       \
+      unary<Tanh, T>("tanh", D, D, 12), unary<Asinh, T>("asinh", D, D, 16),                     \
+      unary<Acosh, T>("acosh", D, D, 16), unary<Atanh, T>("atanh", D, D, 16),                   \
+      unary<Rsqrt, T>("rsqrt", D, D, 8), unary<Cbrt, T>("cbrt", D, D, 12),                      \
+      unary<Erf, T>("erf", D, D, 16), unary<Erfc, T>("erfc", D, D, 24),                         \
+      unary<Lgamma, T>("lgamma", D, D, 40), unary<Digamma, T>("digamma", D, D, 40),             \
+      unary<Sigmoid, T>("sigmoid", D, D, 12), unary<Softplus, T>("softplus", D, D, 24),         \
+      unary<Silu, T>("silu", D, D, 16), unary<Gelu, T>("gelu", D, D, 24),                       \
+      unary<GeluErf, T>("gelu_erf", D, D, 24), pow_row<T>(D), polygamma_row<T>(D),              \
+      binary<Atan2, T>("atan2", D, D, 16), binary<Hypot, T>("hypot", D, D, 12),                 \
+      binary<HypotSlope, T>("hypot_slope", D, D, 16),                                           \
       binary<SigmoidSlope, T>("sigmoid_slope", D, D, 8),                                        \
       binary<LogAddExp, T>("logaddexp", D, D, 24), binary<TanhSlope, T>("tanh_slope", D, D, 8), \
       unary<Gaussian, T>("gaussian", D, D, 12),                                                 \

@@ -22,7 +22,6 @@ ADJOINT_UNARY(Ndtr, ndtr)
 ADJOINT_UNARY(LogNdtr, log_ndtr)
 ADJOINT_UNARY(NormalDensity, normal_density)
 ADJOINT_UNARY(NormalSlope, normal_slope)
-ADJOINT_UNARY(NormalExcess, normal_excess)
 ADJOINT_UNARY(ErfInv, erfinv)
 ADJOINT_UNARY(I0, i0)
 ADJOINT_UNARY(I0e, i0e)
@@ -59,6 +58,7 @@ ADJOINT_BINARY(GammaDensity, gamma_density)
   inline constexpr bool kIterates<Name> = true;
 ADJOINT_ITERATED(Ndtri, ndtri)
 ADJOINT_ITERATED(SincSlope, sinc_slope)
+ADJOINT_ITERATED(LogNdtrSlope, log_ndtr_slope)
 ADJOINT_ITERATED(I0Slope, i0_slope)
 ADJOINT_ITERATED(I0eSlope, i0e_slope)
 ADJOINT_ITERATED(IGamma, igamma)
@@ -67,21 +67,21 @@ ADJOINT_ITERATED(IGammaSlope, igamma_slope)
 ADJOINT_ITERATED(GammaDensitySlope, gamma_density_slope)
 #undef ADJOINT_ITERATED
 
-#define ADJOINT_ROWS(D, T)                                                                       \
-  unary<Sinc, T>("sinc", D, D, 16), unary<Ndtr, T>("ndtr", D, D, 32),                            \
-      unary<LogNdtr, T>("log_ndtr", D, D, 100),                                                  \
-      unary<NormalDensity, T>("normal_density", D, D, 16),                                       \
-      unary<NormalSlope, T>("normal_slope", D, D, 80),                                           \
-      unary<NormalExcess, T>("normal_excess", D, D, 80), unary<ErfInv, T>("erfinv", D, D, 60),   \
-      unary<Ndtri, T>("ndtri", D, D, 240), unary<I0, T>("i0", D, D, 40),                         \
-      unary<I0e, T>("i0e", D, D, 40), unary<I1, T>("i1", D, D, 40),                              \
-      unary<I1e, T>("i1e", D, D, 40), binary<SincSlope, T>("sinc_slope", D, D, 200),             \
-      binary<ErfInvSlope, T>("erfinv_slope", D, D, 40),                                          \
-      binary<NdtriSlope, T>("ndtri_slope", D, D, 40), binary<I0Slope, T>("i0_slope", D, D, 240), \
-      binary<I0eSlope, T>("i0e_slope", D, D, 240), binary<IGamma, T>("igamma", D, D, 240),       \
-      binary<IGammaC, T>("igammac", D, D, 240),                                                  \
-      binary<GammaDensity, T>("gamma_density", D, D, 100),                                       \
-      ternary<IGammaSlope, T, T>("igamma_slope", D, 240),                                        \
+#define ADJOINT_ROWS(D, T)                                                                        \
+  unary<Sinc, T>("sinc", D, D, 16), unary<Ndtr, T>("ndtr", D, D, 32),                             \
+      unary<LogNdtr, T>("log_ndtr", D, D, 100),                                                   \
+      unary<NormalDensity, T>("normal_density", D, D, 16),                                        \
+      unary<NormalSlope, T>("normal_slope", D, D, 80),                                            \
+      binary<LogNdtrSlope, T>("log_ndtr_slope", D, D, 240), unary<ErfInv, T>("erfinv", D, D, 60), \
+      unary<Ndtri, T>("ndtri", D, D, 240), unary<I0, T>("i0", D, D, 40),                          \
+      unary<I0e, T>("i0e", D, D, 40), unary<I1, T>("i1", D, D, 40),                               \
+      unary<I1e, T>("i1e", D, D, 40), binary<SincSlope, T>("sinc_slope", D, D, 200),              \
+      binary<ErfInvSlope, T>("erfinv_slope", D, D, 40),                                           \
+      binary<NdtriSlope, T>("ndtri_slope", D, D, 40), binary<I0Slope, T>("i0_slope", D, D, 240),  \
+      binary<I0eSlope, T>("i0e_slope", D, D, 240), binary<IGamma, T>("igamma", D, D, 240),        \
+      binary<IGammaC, T>("igammac", D, D, 240),                                                   \
+      binary<GammaDensity, T>("gamma_density", D, D, 100),                                        \
+      ternary<IGammaSlope, T, T>("igamma_slope", D, 240),                                         \
       ternary<GammaDensitySlope, T, T>("gamma_density_slope", D, 240)
 
 constexpr TileKernel kRows[] = {

@@ -87,8 +87,8 @@ ADJOINT_MATH_FN T hypot(T x, T y) {
   return (ax == kInf<T> || ay == kInf<T>) ? kInf<T> : result;
 }
 
-/// x / hypot(x, y), and 0 at the origin: right where the squares or the root leave the range.
-/// 2 ulp (float), 2 (double).
+/// x / hypot(x, y), 0 at the origin and its limits at infinity: right where the squares or the root
+/// leave the range. 2 ulp (float), 2 (double).
 template <class T>
 ADJOINT_MATH_FN T hypot_slope(T x, T y) {
   using C = HypotConst<T>;
@@ -102,7 +102,9 @@ ADJOINT_MATH_FN T hypot_slope(T x, T y) {
   const T h = sqrt(fma_(as, as, bs * bs));
   // What would vanish when shrunk is shrunk last.
   const T slope = a > C::large ? (x / h) * scale : (x * scale) / h;
-  const T limit = ax == kInf<T> && ay < kInf<T> ? xor_sign(T(1), sign_bit(x)) : slope;
+  // Of two infinities neither is the larger one.
+  const T share = ay == kInf<T> ? T(0.70710678118654752440) : T(1);
+  const T limit = ax == kInf<T> && ay == ay ? xor_sign(share, sign_bit(x)) : slope;
   return a == T(0) ? T(0) : limit;
 }
 
