@@ -751,11 +751,15 @@ class Tensor:
     def mT(self) -> Tensor:
         """The transpose of the last two axes."""
     def max(self, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-        """Maximum over one axis, several, or all; ties share the derivative equally."""
+        """Maximum over one axis, several, or all; ties share the derivative equally, and so do
+        several nan.
+        """
     def mean(self, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
         """The arithmetic mean over one axis, several, or all."""
     def min(self, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-        """Minimum over one axis, several, or all; ties share the derivative equally."""
+        """Minimum over one axis, several, or all; ties share the derivative equally, and so do
+        several nan.
+        """
     @property
     def name(self) -> str | None:
         """A name for printing, or None; settable."""
@@ -787,7 +791,12 @@ class Tensor:
         keepdims: builtins.bool = False,
         dtype: _DTypeLike | None = None,
     ) -> Tensor:
-        """Product over one axis, several, or all; narrow integers are multiplied in 64 bits."""
+        """Product over one axis, several, or all; narrow integers are multiplied in 64 bits.
+
+        Up to 8 numbers along the last axis, and up to 32 along another, are multiplied in their
+        order. More are in several parts, of which one may overflow or vanish where the whole
+        does not.
+        """
     def ravel(self) -> Tensor:
         """All elements in one axis."""
     def rebind_(self, value: Any, /) -> Self:
@@ -1330,7 +1339,7 @@ def logaddexp(x1: _Array, x2: _Array, /) -> Tensor:
     """log(exp(x1) + exp(x2)), without overflow; the derivative where both are -inf is 0."""
 
 def copysign(x1: _Array, x2: _Array, /) -> Tensor:
-    """The magnitude of x1 with the sign of x2."""
+    """The magnitude of x1 with the sign of x2; as of abs the derivative at 0 is 0."""
 
 def nextafter(x1: _Array, x2: _Array, /) -> Tensor:
     """The number next to x1 in the direction of x2."""
@@ -1390,7 +1399,9 @@ def ndtr(x: _Array, /) -> Tensor:
     """The distribution function of the standard normal distribution."""
 
 def log_ndtr(x: _Array, /) -> Tensor:
-    """The logarithm of ndtr, exact in the tail where ndtr vanishes."""
+    """The logarithm of ndtr, exact in the tail where ndtr vanishes, as are its derivatives up to
+    order 60, beyond which they are nan.
+    """
 
 def erfinv(x: _Array, /) -> Tensor:
     """The inverse of erf: infinite at -1 and 1, nan beyond."""
@@ -1501,13 +1512,22 @@ def prod(
     keepdims: builtins.bool = False,
     dtype: _DTypeLike | None = None,
 ) -> Tensor:
-    """Product over one axis, several, or all; narrow integers are multiplied in 64 bits."""
+    """Product over one axis, several, or all; narrow integers are multiplied in 64 bits.
+
+    Up to 8 numbers along the last axis, and up to 32 along another, are multiplied in their
+    order. More are in several parts, of which one may overflow or vanish where the whole does
+    not.
+    """
 
 def max(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """Maximum over one axis, several, or all; ties share the derivative equally."""
+    """Maximum over one axis, several, or all; ties share the derivative equally, and so do
+    several nan.
+    """
 
 def min(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """Minimum over one axis, several, or all; ties share the derivative equally."""
+    """Minimum over one axis, several, or all; ties share the derivative equally, and so do
+    several nan.
+    """
 
 def any(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Whether any element holds."""
@@ -1705,7 +1725,9 @@ def diff(
     prepend: _Array | None = None,
     append: _Array | None = None,
 ) -> Tensor:
-    """Differences of neighbours along an axis, taken n times."""
+    """Differences of neighbours along an axis, taken n times. `prepend` and `append` are joined
+    to its ends before, a number to every row.
+    """
 
 def count_nonzero(
     x: _Array, /, *, axis: _Axes | None = None, keepdims: builtins.bool = False
@@ -1739,6 +1761,9 @@ def log_softmax(x: _Array, /, axis: _Axes = -1) -> Tensor:
 
 def softmax(x: _Array, /, axis: _Axes = -1) -> Tensor:
     """Exponentials as shares of their sum along an axis; nan where one of them is inf."""
+
+def entr(x: _Array, /) -> Tensor:
+    """-x * log(x), 0 at 0; minus infinity for negative x."""
 
 def atleast_1d(x: _Array, /) -> Tensor:
     """With at least one axis."""
@@ -1846,9 +1871,6 @@ def xlogy(x: _Array, y: _Array, /) -> Tensor:
 def xlog1py(x: _Array, y: _Array, /) -> Tensor:
     """x * log(1 + y), and 0 where x is 0, unless y is nan."""
 
-def entr(x: _Array, /) -> Tensor:
-    """-x * log(x), 0 at 0; minus infinity for negative x."""
-
 def logit(x: _Array, /) -> Tensor:
     """log(x / (1 - x)), the inverse of sigmoid."""
 
@@ -1867,6 +1889,7 @@ def cov(
     more of them.
 
     `fweights` says how often each observation was made, `aweights` how much it counts.
+    Neither may be negative (ValueError), and the first must be whole (TypeError).
     """
 
 def corrcoef(x: _Array, y: _Array | None = None, /, *, rowvar: builtins.bool = True) -> Tensor:
@@ -1945,10 +1968,10 @@ def nanmean(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool 
     """The mean of what is not nan."""
 
 def nanmax(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """The maximum of what is not nan."""
+    """The maximum of what is not nan; ties share the derivative equally."""
 
 def nanmin(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """The minimum of what is not nan."""
+    """The minimum of what is not nan; ties share the derivative equally."""
 
 def nanprod(x: _Array, /, axis: _Axes | None = None, *, keepdims: builtins.bool = False) -> Tensor:
     """The product of what is not nan."""
@@ -1984,10 +2007,14 @@ def nancumprod(x: _Array, /, axis: int | None = None) -> Tensor:
     """
 
 def nanargmax(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """The index of the first maximum of what is not nan. Raises ValueError where all is."""
+    """The index of the first maximum of what is not nan. A nan counts as minus infinity for it,
+    as in NumPy. Raises ValueError where all is.
+    """
 
 def nanargmin(x: _Array, /, axis: int | None = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """The index of the first minimum of what is not nan. Raises ValueError where all is."""
+    """The index of the first minimum of what is not nan. A nan counts as infinity for it, as in
+    NumPy. Raises ValueError where all is.
+    """
 
 class _CummaxResult(NamedTuple):
     values: Tensor
@@ -2013,7 +2040,9 @@ def logcumsumexp(x: _Array, /, axis: int = -1) -> Tensor:
     """
 
 def trapezoid(y: _Array, x: _Array | None = None, *, dx: float = 1.0, axis: int = -1) -> Tensor:
-    """The integral along an axis by the trapezoidal rule, at points x or dx apart."""
+    """The integral along an axis by the trapezoidal rule, at points x or dx apart. x broadcasts
+    with y, or is a vector along the axis.
+    """
 
 def cumulative_trapezoid(
     y: _Array,
@@ -2034,7 +2063,8 @@ def gradient(
 
     They are central differences inside, where the points need not be evenly spaced, of order
     `edge_order` at the ends. `spacing` is a number for all axes, or for each a number or the
-    coordinates of the points.
+    coordinates of the points, whose differences are taken in their own dtype: the result has
+    that of x.
     """
 
 def append(x: _Array, values: _Array, /, axis: int | None = None) -> Tensor:

@@ -12,6 +12,7 @@
 #include "graph/apply.h"
 #include "graph/function.h"
 #include "indexing.h"
+#include "numbers.h"
 #include "ops/rules.h"
 
 namespace adjoint::python {
@@ -77,7 +78,10 @@ class Reader final : public ArgumentReader {
     if (!PyTuple_Check(o) && !PyList_Check(o)) return tensor_argument(o, op());
     return one_of_parts(o, i);
   }
-  std::vector<Tensor> tensors(int i) const override { return arguments_.tensors(at(i)); }
+  std::vector<Tensor> tensors(int i) const override {
+    const auto k = static_cast<std::size_t>(i);
+    return k < lists_.size() && !lists_[k].empty() ? lists_[k] : arguments_.tensors(at(i));
+  }
   std::int64_t integer(int i) const override {
     const Parameter& p = f_.function.parameters[static_cast<std::size_t>(at(i))];
     if (p.type.type == ParameterType::diagonal) return diagonal_argument(object(i), op(), name(i));
@@ -155,25 +159,73 @@ class Reader final : public ArgumentReader {
     PyObject* o = arguments_[at(i)];
     return o ? o : f_.defaults[static_cast<std::size_t>(at(i))].ptr();
   }
-  // Numbers take the dtype of the tensors beside them.
+  // Numbers take the dtype of the tensors beside them, alone and in lists.
   void promote() {
     Operands operands(op());
     std::vector<int> positions;
+    bool any_list = false;
     for (std::size_t i = 0; i < f_.position.size(); ++i) {
       const int k = static_cast<int>(i);
-      if (f_.function.entry.types[i].type != ParameterType::tensor || !given(k)) continue;
+      if (k < f_.function.conditions || !given(k)) continue;
+      any_list |= type_of(i) == ParameterType::tensors;
+      if (type_of(i) != ParameterType::tensor) continue;
       operands.add(object(k), true);
       positions.push_back(k);
     }
+    if (any_list) return promote_lists();
     operands.finish();
     promoted_.resize(f_.position.size());
     for (std::size_t i = 0; i < positions.size(); ++i)
       promoted_[static_cast<std::size_t>(positions[i])] = Tensor::share(operands.nodes()[i]);
   }
+  // The same of any number of parts: each meets one that stands for all others.
+  void promote_lists() {
+    struct Part {
+      py::object given;
+      Tensor* to;
+    };
+    std::vector<Part> parts;
+    promoted_.resize(f_.position.size());
+    lists_.resize(f_.position.size());
+    for (std::size_t i = static_cast<std::size_t>(f_.function.conditions); i < f_.position.size();
+         ++i) {
+      PyObject* const o = object(static_cast<int>(i));
+      if (type_of(i) == ParameterType::tensor && given(static_cast<int>(i)))
+        parts.push_back({borrow(o), &promoted_[i]});
+      if (type_of(i) != ParameterType::tensors || (!PyList_Check(o) && !PyTuple_Check(o))) continue;
+      const py::tuple entries = entries_of(o);
+      lists_[i].resize(entries.size());
+      for (std::size_t k = 0; k < entries.size(); ++k)
+        parts.push_back({py::object(entries[k]), &lists_[i][k]});
+    }
+    std::optional<DType> strong;
+    py::object widest;  // of numbers alone
+    for (Part& part : parts) {
+      const auto kind = weak_kind(part.given.ptr());
+      if (kind) {
+        if (!widest || *kind > *weak_kind(widest.ptr())) widest = part.given;
+        continue;
+      }
+      if (is_traced_number(part.given.ptr())) continue;
+      *part.to = tensor_argument(part.given.ptr(), op());
+      strong = strong ? adjoint::promote(*strong, part.to->dtype()) : part.to->dtype();
+    }
+    const py::object beside = strong ? wrapped(Tensor::scalar(0.0, *strong)) : widest;
+    for (const Part& part : parts) {
+      if (part.to->defined()) continue;
+      Operands operands(op());
+      operands.add(part.given.ptr(), true);
+      if (beside) operands.add(beside.ptr(), true);
+      operands.finish();
+      *part.to = Tensor::share(operands.nodes()[0]);
+    }
+  }
+  ParameterType type_of(std::size_t i) const { return f_.function.entry.types[i].type; }
 
   const Callable& f_;
   const Arguments& arguments_;
   std::vector<Tensor> promoted_;
+  std::vector<std::vector<Tensor>> lists_;
 };
 
 py::object several(const Callable& f, std::vector<Tensor> results) {

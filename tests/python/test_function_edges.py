@@ -11,6 +11,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+import scipy.integrate
 
 import adjoint as ad
 
@@ -34,6 +35,97 @@ def along(f: Callable[..., Any], argument: int) -> Callable[..., Any]:
         return ad.jvp(f, primals, tangents)[1]
 
     return slope
+
+
+# ---- shares between values ----------------------------------------------------------------------
+
+
+def test_interpolation_at_nan_is_nan_on_flat_pieces_too():
+    x = np.array([NAN, -1.0, 0.0, 0.5, 1.5, 2.0, 3.0])
+    points = np.array([0.0, 1.0, 2.0])
+    for values in ([5.0, 3.0, 3.0], [3.0, 3.0, 3.0], [0.0, 0.0, 1.0], [5.0, 3.0, 1.0]):
+        expected = np.interp(x, points, values)
+        got = ad.interp(ad.tensor(x), ad.tensor(points), ad.tensor(values)).numpy()
+        assert np.array_equal(got, expected, equal_nan=True), values
+    assert math.isnan(ad.interp(ad.tensor(NAN), ad.tensor([1.0]), ad.tensor([2.0])).item())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_mean_of_two_huge_values_does_not_overflow(dtype):
+    most = 1.75 * 2.0 ** (np.finfo(dtype).maxexp - 1)
+    x = ad.tensor([most, most * 0.875, most * 0.75], dtype=dtype)
+    for one in (ad.nanmedian, ad.median):
+        assert one(x[:1]).item() == most
+        assert one(x[:2]).item() == most * 0.9375
+        assert one(x).item() == most * 0.875
+        assert ad.grad(one)(x[:2]).tolist() == [0.5, 0.5]
+        assert one(-x[:2]).item() == -most * 0.9375
+    for method, expected in (("midpoint", most * 0.8125), ("linear", most * 0.8125)):
+        for quantile in (ad.quantile, ad.nanquantile):
+            assert quantile(x, 0.25, method=method).item() == expected
+    assert ad.trapezoid(x[:2]).item() == most * 0.9375
+    assert ad.median(ad.tensor([INF, INF], dtype=dtype)).item() == INF
+    assert math.isnan(ad.median(ad.tensor([-INF, INF], dtype=dtype)).item())
+    small = np.array([1.0, 3.0, 2.0, 7.5, NAN], dtype)
+    assert ad.nanmedian(ad.tensor(small)).item() == np.nanmedian(small)
+
+
+# ---- coordinates ----------------------------------------------------------------------------
+
+
+def test_slopes_over_coordinates_that_need_more_digits_than_the_values():
+    values = np.array([1, 2, 4, 8, 3], np.float32)
+    for times in (
+        1.7e9 + np.array([0.0, 1.0, 2.0, 2.5, 4.0]),
+        1_700_000_000_000_000_000 + np.array([0, 1, 2, 3, 5]),
+        np.array([250, 200, 100, 3, 1], np.uint8),
+        np.array([-100, -50, 0, 50, 100], np.int8),
+        np.array([2**64 - 1, 2**64 - 2, 2**64 - 4, 2**63, 1], np.uint64),
+        np.array([0.0, 1e-60, 2e-60, 4e-60, 1e-59]),
+    ):
+        whole = [int(t) for t in times] if times.dtype.kind in "iu" else times
+        steps = np.array([b - a for a, b in itertools.pairwise(whole)], float)
+        place = np.concatenate([[0.0], np.cumsum(steps)])
+        got = ad.gradient(ad.tensor(values), ad.tensor(times))
+        assert got.dtype == ad.float32
+        with np.errstate(over="ignore"):
+            expected = np.gradient(values.astype(float), place).astype(np.float32)
+        np.testing.assert_allclose(got.numpy(), expected, rtol=1e-6)
+        heights = (values[1:] + values[:-1]).astype(float) / 2
+        area = ad.trapezoid(ad.tensor(values), ad.tensor(times)).item()
+        np.testing.assert_allclose(area, np.sum(heights * steps), rtol=1e-14)
+
+
+def test_coordinates_broadcast_with_values():
+    rng = np.random.default_rng(0)
+    y, x = rng.normal(size=(2, 3, 4)), rng.normal(size=(3, 4))
+    z = rng.normal(size=(2, 1, 1))
+    for axis, at in ((-1, x), (2, x), (-2, x), (1, x), (0, z), (-1, x[0]), (1, x[:, 0])):
+        whole = at if at.ndim == 1 else np.broadcast_to(at, y.shape)
+        expected = np.trapezoid(y, whole, axis=axis)
+        np.testing.assert_allclose(ad.trapezoid(y, at, axis=axis).numpy(), expected, atol=1e-14)
+    got = ad.cumulative_trapezoid(y, x)
+    expected = scipy.integrate.cumulative_trapezoid(y, np.broadcast_to(x, y.shape))
+    np.testing.assert_allclose(got.numpy(), expected, atol=1e-14)
+    with pytest.raises(ValueError, match=r"\[trapezoid\] x of shape \(3, 4\) has no axis beside"):
+        ad.trapezoid(y, x, axis=0)
+
+
+def test_numbers_are_joined_to_every_row():
+    x = np.array([[1.0, 3.0], [2.0, 7.0]])
+    for options in (
+        {"prepend": 0},
+        {"append": 9.5},
+        {"prepend": 1.0, "append": 2, "axis": 0},
+        {"prepend": 0, "n": 2},
+        {"prepend": np.array([[1.0], [2.0]])},
+    ):
+        assert np.array_equal(ad.diff(ad.tensor(x), **options).numpy(), np.diff(x, **options))
+    assert ad.diff(ad.tensor(x.astype("float32")), prepend=0.0).dtype == ad.float32
+    assert ad.diff(ad.tensor([1, 3]), prepend=0.5).tolist() == [0.5, 2.0]
+    assert ad.grad(lambda p: ad.sum(ad.diff(ad.tensor(x), prepend=p)))(0.0).item() == -2.0
+    with pytest.raises(IndexError, match="0 dimensions"):
+        ad.diff(ad.tensor(1.0), prepend=0.0)
 
 
 # ---- special functions --------------------------------------------------------------------------
@@ -307,3 +399,91 @@ def test_derivatives_of_running_products_with_zeros(values):
     rows = ad.stack([x, 2.0 * x])
     batched = ad.vmap(ad.grad(running))(rows).numpy()
     np.testing.assert_allclose(batched[1], ad.grad(written_out)(rows[1]).numpy(), atol=1e-12)
+
+
+# ---- arguments ----------------------------------------------------------------------------------
+
+
+def test_indices_beyond_int64_are_out_of_range():
+    far = np.array([2**64 - 1], np.uint64)
+    x = ad.tensor([1.0, 2.0, 3.0])
+    for call in (
+        lambda i: ad.delete(x, i),
+        lambda i: ad.insert(x, i, 1.0),
+        lambda i: ad.take(x, i),
+        lambda i: ad.take_along_axis(x, i),
+        lambda i: ad.segment_sum(x[:1], i, 2),
+    ):
+        with pytest.raises(IndexError, match="out of range"):
+            call(ad.tensor(far))
+    for call in (
+        lambda i: ad.partition(x, i),
+        lambda i: ad.argpartition(x, i),
+        lambda i: ad.unravel_index(ad.tensor(i), (2, 3)),
+        lambda i: ad.bincount(ad.tensor(i)),
+        lambda i: ad.pad(x, i),
+    ):
+        with pytest.raises(ValueError, match=r"lies outside|is 9223372036854775807|too large"):
+            call(far)
+    for got, expected in zip(ad.split(x, far), np.split(x.numpy(), far), strict=True):
+        assert np.array_equal(got.numpy(), expected)
+
+
+def test_numbers_in_lists_take_the_dtype_of_the_tensors_beside_them():
+    x = np.array([1.0, -2.0], np.float32)
+    t = ad.tensor(x)
+    for choices, default in (
+        ([t * t], 1.0),
+        ([2.5], t),
+        ([t, 3], 0),
+        ([1.5, t], 0.5),
+        ([t] * 9, 0.5),
+    ):
+        conditions = [t > 0] * len(choices)
+        got = ad.select(conditions, choices, default)
+        expected = np.select(
+            [x > 0] * len(choices),
+            [c.numpy() if isinstance(c, ad.Tensor) else c for c in choices],
+            default.numpy() if isinstance(default, ad.Tensor) else default,
+        )
+        assert got.dtype == ad.float32
+        assert np.array_equal(got.numpy(), expected)
+    compiled = ad.compile(lambda c, y, n: ad.select([c], [y], n))
+    assert compiled(t > 0, t, 2.5).dtype == ad.float32
+    assert compiled(t > 0, t, 2.5).tolist() == [1.0, 2.5]
+    assert ad.select([t > 0], [1], 0).dtype == ad.int64
+    assert ad.select([t > 0], [1], 0.5).tolist() == [1.0, 0.5]
+    assert ad.select([t > 0], [t], ad.tensor(1.0)).dtype == ad.float64
+
+
+def test_weights_of_covariances_are_checked():
+    m = np.array([[1.0, 2.0, 4.0], [3.0, 5.0, 1.0]])
+    for options, error in (
+        ({"fweights": [1, -1, 1]}, ValueError),
+        ({"fweights": [1.0, 0.5, 1.0]}, TypeError),
+        ({"fweights": [1.0, NAN, 1.0]}, TypeError),
+        ({"aweights": [1.0, -0.5, 1.0]}, ValueError),
+    ):
+        with pytest.raises(error):
+            np.cov(m, **{k: np.array(v) for k, v in options.items()})
+        with pytest.raises(error, match=r"\[cov\] [fa]weights"):
+            ad.cov(ad.tensor(m), **{k: ad.tensor(v) for k, v in options.items()})
+    for options in ({"fweights": [1, 0, 3]}, {"fweights": [1, 2, 1], "aweights": [0.5, 0.0, 2.0]}):
+        arrays = {k: np.array(v) for k, v in options.items()}
+        np.testing.assert_allclose(ad.cov(m, **arrays).numpy(), np.cov(m, **arrays), rtol=1e-14)
+    doubled = ad.cov(ad.tensor(m), fweights=ad.tensor([2.0, 2.0, 2.0])).numpy()
+    np.testing.assert_allclose(doubled, np.cov(m, fweights=[2, 2, 2]), rtol=1e-14)
+
+
+def test_messages_name_the_function_and_no_sign_of_nan():
+    for call in (ad.geomspace, ad.logspace):
+        with pytest.raises(ValueError, match=rf"\[{call.__name__}\] num must not be negative"):
+            call(1.0, 2.0, -1)
+    nan = np.array([-NAN, 1.0])
+    with pytest.raises(ValueError, match="got nan"):
+        ad.random.categorical(ad.tensor(nan))
+    with pytest.raises(ValueError, match="got nan"):
+        ad.quantile(ad.ones(3), ad.sqrt(ad.tensor(-1.0)))
+    for call in (lambda: ad.repeat(ad.ones(3), 2**60), lambda: ad.tile(ad.ones(3), 2**60)):
+        with pytest.raises(MemoryError):
+            call()

@@ -26,10 +26,12 @@ Tensor sum(const Tensor& x, const Axes& axis = {}, bool keepdims = false,
 Tensor prod(const Tensor& x, const Axes& axis = {}, bool keepdims = false,
             std::optional<DType> dtype = {});
 
-/// Maximum over one axis, several, or all; ties share the derivative equally.
+/// Maximum over one axis, several, or all; ties share the derivative equally, and so do several
+/// nan.
 Tensor max(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
 
-/// Minimum over one axis, several, or all; ties share the derivative equally.
+/// Minimum over one axis, several, or all; ties share the derivative equally, and so do several
+/// nan.
 Tensor min(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
 
 /// Whether any element holds.
@@ -91,7 +93,8 @@ Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& repeats,
 /// The entries along an axis, one tensor each.
 std::vector<Tensor> unstack(const Tensor& x, int axis = 0);
 
-/// Differences of neighbours along an axis, taken n times.
+/// Differences of neighbours along an axis, taken n times. `prepend` and `append` are joined to its
+/// ends before, a number to every row.
 Tensor diff(const Tensor& x, int axis = -1, std::int64_t n = 1,
             const std::optional<Tensor>& prepend = {}, const std::optional<Tensor>& append = {});
 
@@ -157,10 +160,10 @@ Tensor nansum(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
 /// The mean of what is not nan.
 Tensor nanmean(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
 
-/// The maximum of what is not nan.
+/// The maximum of what is not nan; ties share the derivative equally.
 Tensor nanmax(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
 
-/// The minimum of what is not nan.
+/// The minimum of what is not nan; ties share the derivative equally.
 Tensor nanmin(const Tensor& x, const Axes& axis = {}, bool keepdims = false);
 
 /// The product of what is not nan.
@@ -182,10 +185,12 @@ Tensor nancumsum(const Tensor& x, std::optional<int> axis = {});
 /// none is given.
 Tensor nancumprod(const Tensor& x, std::optional<int> axis = {});
 
-/// The index of the first maximum of what is not nan. Raises ValueError where all is.
+/// The index of the first maximum of what is not nan. A nan counts as minus infinity for it, as in
+/// NumPy. Raises ValueError where all is.
 Tensor nanargmax(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
 
-/// The index of the first minimum of what is not nan. Raises ValueError where all is.
+/// The index of the first minimum of what is not nan. A nan counts as infinity for it, as in NumPy.
+/// Raises ValueError where all is.
 Tensor nanargmin(const Tensor& x, std::optional<int> axis = {}, bool keepdims = false);
 
 /// The largest entry up to each one along an axis, and where it is: of equal ones the last, which
@@ -200,7 +205,8 @@ std::tuple<Tensor, Tensor> cummin(const Tensor& x, int axis = -1);
 /// overflow.
 Tensor logcumsumexp(const Tensor& x, int axis = -1);
 
-/// The integral along an axis by the trapezoidal rule, at points x or dx apart.
+/// The integral along an axis by the trapezoidal rule, at points x or dx apart. x broadcasts with
+/// y, or is a vector along the axis.
 Tensor trapezoid(const Tensor& y, const std::optional<Tensor>& x = {}, double dx = 1.0,
                  int axis = -1);
 

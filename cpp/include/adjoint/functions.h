@@ -181,7 +181,7 @@ Tensor minimum(const Tensor& x1, const Tensor& x2);
 /// log(exp(x1) + exp(x2)), without overflow; the derivative where both are -inf is 0.
 Tensor logaddexp(const Tensor& x1, const Tensor& x2);
 
-/// The magnitude of x1 with the sign of x2.
+/// The magnitude of x1 with the sign of x2; as of abs the derivative at 0 is 0.
 Tensor copysign(const Tensor& x1, const Tensor& x2);
 
 /// The number next to x1 in the direction of x2.
@@ -233,7 +233,8 @@ Tensor sinc(const Tensor& x);
 /// The distribution function of the standard normal distribution.
 Tensor ndtr(const Tensor& x);
 
-/// The logarithm of ndtr, exact in the tail where ndtr vanishes.
+/// The logarithm of ndtr, exact in the tail where ndtr vanishes, as are its derivatives up to order
+/// 60, beyond which they are nan.
 Tensor log_ndtr(const Tensor& x);
 
 /// The inverse of erf: infinite at -1 and 1, nan beyond.
@@ -386,6 +387,9 @@ Tensor tensordot(const Tensor& x1, const Tensor& x2, const AxisPairs& axes = 2);
 /// All products of an element of one and an element of the other.
 Tensor outer(const Tensor& x1, const Tensor& x2);
 
+/// -x * log(x), 0 at 0; minus infinity for negative x.
+Tensor entr(const Tensor& x);
+
 /// With at least one axis.
 Tensor atleast_1d(const Tensor& x);
 
@@ -450,9 +454,6 @@ Tensor xlogy(const Tensor& x, const Tensor& y);
 
 /// x * log(1 + y), and 0 where x is 0, unless y is nan.
 Tensor xlog1py(const Tensor& x, const Tensor& y);
-
-/// -x * log(x), 0 at 0; minus infinity for negative x.
-Tensor entr(const Tensor& x);
 
 /// log(x / (1 - x)), the inverse of sigmoid.
 Tensor logit(const Tensor& x);

@@ -218,6 +218,7 @@ struct FunctionRecord {
   FunctionEntry entry = {};
   bool method = false;     // also a method of Tensor
   bool promotes = false;   // Python numbers take the dtype of the tensors beside them
+  int conditions = 0;      // but for so many of the first parameters
   const Op* op = nullptr;  // elementwise: called with its operands
 
   // Filled in at registration.

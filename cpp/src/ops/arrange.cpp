@@ -237,7 +237,7 @@ Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& repeats, std::op
   for (const std::int64_t count : repeats) {
     if (count < 0) raise(ErrorKind::value, op, "a number of repetitions is negative");
     if (count > kMost / each || (sum += count * each) > kMost)
-      raise(ErrorKind::value, op, "the repetitions are too many for any memory");
+      raise(ErrorKind::memory, op, "the repetitions are too many for any memory");
   }
   if (repeats.size() == 1) {
     const std::int64_t count = repeats[0];
@@ -321,10 +321,17 @@ Tensor diff(const Tensor& x, int axis, std::int64_t n, const std::optional<Tenso
   const int at = normalize_axis(axis, x.ndim(), "diff");
   if (n < 0) raise(ErrorKind::value, "diff", "n must not be negative, got " + std::to_string(n));
   if (n == 0) return x;
+  // A number stands for itself beside every row.
+  const auto beside = [&](const Tensor& given) {
+    if (given.ndim() > 0) return given;
+    Dims shape(x.shape());
+    shape[at] = 1;
+    return broadcast_to(given, shape);
+  };
   std::vector<Tensor> parts;
-  if (prepend) parts.push_back(*prepend);
+  if (prepend) parts.push_back(beside(*prepend));
   parts.push_back(x);
-  if (append) parts.push_back(*append);
+  if (append) parts.push_back(beside(*append));
   Tensor out = parts.size() > 1 ? concat(parts, at) : x;
   for (std::int64_t i = 0; i < n; ++i) {
     const std::int64_t count = std::max<std::int64_t>(out.shape()[at] - 1, 0);
@@ -335,11 +342,14 @@ Tensor diff(const Tensor& x, int axis, std::int64_t n, const std::optional<Tenso
   }
   return out;
 }
-[[maybe_unused]] static const FunctionRecord& diff_function =
-    arrange_family.offer({.name = "diff",
-                          .signature = "(x, /, *, axis=-1, n=1, prepend=None, append=None)",
-                          .doc = "Differences of neighbours along an axis, taken n times.",
-                          .entry = entry_of<diff>()});
+[[maybe_unused]] static const FunctionRecord& diff_function = arrange_family.offer(
+    {.name = "diff",
+     .signature = "(x, /, *, axis=-1, n=1, prepend=None, append=None)",
+     .doc = "Differences of neighbours along an axis, taken n times. `prepend` "
+            "and `append` are joined to its ends before, a number to every "
+            "row.",
+     .entry = entry_of<diff>(),
+     .promotes = true});
 
 Tensor count_nonzero(const Tensor& x, const Axes& axis, bool keepdims) {
   return sum(astype(astype(x, DType::boolean), DType::int64), axis, keepdims);
@@ -373,7 +383,7 @@ Tensor take_along_axis(const Tensor& x, const Tensor& indices, int axis) {
   const Tensor picked = permute_dims(broadcast_to(indices, shape), order);
   const std::int64_t lines =
       product(rows.shape().first(static_cast<std::size_t>(at >= 0 ? x.ndim() - 1 : 0)));
-  const Tensor inside = wrap_indices(astype(picked, DType::int64), extent, at);
+  const Tensor inside = wrap_indices(picked, extent, at);
   const Tensor first =
       multiply(arange(std::int64_t{0}, lines), Tensor::scalar(extent, DType::int64));
   const Tensor index = add(reshape(inside, Dims{lines, count}), reshape(first, Dims{lines, 1}));

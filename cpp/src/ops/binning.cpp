@@ -26,11 +26,13 @@ void require_integers(const Tensor& x, const char* what, const char* op) {
 /// Sums of the entries of `data` that have the same number, from 0 to below `count`.
 Tensor sums_by_number(const Tensor& data, const Tensor& numbers, std::int64_t count,
                       const char* op) {
-  const Tensor wide = astype(numbers, DType::int64);
+  const Tensor wide = in_int64(numbers);
   const Tensor inside = logical_and(greater_equal(wide, whole(0)), less(wide, whole(count)));
   const std::string range = count > 0 ? "from 0 to " + std::to_string(count - 1) : "of none";
   const Tensor index =
-      checked(wide, inside, op, "a number is out of range: it must be " + range, ErrorKind::index);
+      astype(checked(numbers, inside, op, "a number is out of range: it must be " + range,
+                     ErrorKind::index),
+             DType::int64);
   Dims shape(data.shape().subspan(static_cast<std::size_t>(numbers.ndim())));
   shape.insert(0, count);
   return add_entries(zeros(shape, data.dtype()), index, data, 0, 0);
@@ -101,7 +103,7 @@ Tensor interp(const Tensor& x, const Tensor& xp, const Tensor& fp,
   const Tensor first = entry(points, 0), last = entry(points, n - 1);
   const Tensor before = left ? astype(*left, dtype) : entry(values, 0);
   const Tensor after = right ? astype(*right, dtype) : entry(values, n - 1);
-  Tensor inside = entry(values, 0);
+  Tensor inside = where(isnan(at), at, entry(values, 0));
   if (n > 1) {
     const Tensor found = subtract(searchsorted(points, at, "right"), whole(1));
     const Tensor i = minimum(maximum(found, whole(0)), whole(n - 2));
@@ -232,7 +234,7 @@ std::tuple<Tensor, Tensor> histogram(const Tensor& x, const Known& given_bins,
   Tensor sums = entries_along(sums_by_number(data, number, count + 1, kHistogram), 0, 0, count);
   if (density) {
     const Tensor wide = in_floating(sums);
-    sums = wide / diff(edges) / sum(wide);
+    sums = wide / diff(in_floating(edges)) / sum(wide);
   }
   return {sums, edges};
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -24,6 +25,8 @@ struct Complaint final : Payload {
 
 template <class T>
 std::string written(T x) {  // a floating number in the fewest digits that give it back
+  if constexpr (std::is_floating_point_v<T>)
+    if (std::isnan(x)) return "nan";  // whose sign says nothing
   char text[64];
   return {text, std::to_chars(text, text + sizeof text, x).ptr};
 }

@@ -77,10 +77,10 @@ Tensor in_range(const Tensor& given, std::int64_t extent, const char* op, const 
   if (!is_integer(given.dtype()))
     raise(ErrorKind::type, op,
           "needs integers, not " + std::string(name(given.dtype())) + ": convert with astype");
-  const Tensor i = astype(given, DType::int64);
-  const Tensor inside = logical_and(greater_equal(i, scalar_like(i, 0)),
+  const Tensor i = in_int64(given);
+  const Tensor inside = logical_and(greater_equal(i, Tensor::scalar(std::int64_t{0}, DType::int64)),
                                     less(i, Tensor::scalar(extent, DType::int64)));
-  return checked(i, inside, op, what);
+  return astype(checked(given, inside, op, what), DType::int64);
 }
 
 void require_kth(const Tensor& x, const std::vector<std::int64_t>& kth, int axis, const char* op) {

@@ -107,7 +107,7 @@ Tensor around(const Tensor& x, std::int64_t decimals) {
   const double unit = std::pow(10.0, std::abs(digits));
   if (decimals < 0) return round(x / unit) * unit;
   const Tensor scaled = x * unit;  // what overflows has no decimals
-  return where(isfinite(scaled), round(scaled) / unit, x);
+  return where(isfinite(scaled), round(scaled) / unit, held(x));
 }
 
 Tensor select(std::span<const Tensor> condlist, std::span<const Tensor> choicelist,
@@ -117,9 +117,7 @@ Tensor select(std::span<const Tensor> condlist, std::span<const Tensor> choiceli
     raise(ErrorKind::value, op,
           std::to_string(condlist.size()) + " conditions for " + std::to_string(choicelist.size()) +
               " choices: one is needed for each, and one at least");
-  DType dtype = choicelist.front().dtype();
-  for (const Tensor& choice : choicelist) dtype = promote(dtype, choice.dtype());
-  Tensor out = is_floating(fallback.dtype()) ? fallback : astype(fallback, dtype);
+  Tensor out = fallback;
   for (std::size_t i = condlist.size(); i-- > 0;) out = where(condlist[i], choicelist[i], out);
   return out;
 }
@@ -135,6 +133,10 @@ Tensor polyval(const Tensor& p, const Tensor& x) {
 
 // ---------------------------------------------------------------------------------- sequences
 
+static void require_count(std::int64_t num, const char* op) {
+  if (num < 0) raise(ErrorKind::value, op, "num must not be negative, got " + std::to_string(num));
+}
+
 Tensor geomspace(double start, double stop, std::int64_t num, bool endpoint,
                  std::optional<DType> dtype) {
   const char* const op = "geomspace";
@@ -142,6 +144,7 @@ Tensor geomspace(double start, double stop, std::int64_t num, bool endpoint,
     raise(ErrorKind::value, op,
           "start and stop must have the same sign and not be 0, got " + std::to_string(start) +
               " and " + std::to_string(stop));
+  require_count(num, op);
   const double sign = start < 0 ? -1.0 : 1.0;
   const Tensor powers = logspace(std::log10(std::abs(start)), std::log10(std::abs(stop)), num,
                                  endpoint, 10.0, DType::float64);
@@ -154,6 +157,7 @@ Tensor geomspace(double start, double stop, std::int64_t num, bool endpoint,
 
 Tensor logspace(double start, double stop, std::int64_t num, bool endpoint, double base,
                 std::optional<DType> dtype) {
+  require_count(num, "logspace");
   const DType t = dtype.value_or(DType::float64);
   const Tensor exponents = linspace(start, stop, num, endpoint, DType::float64);
   return astype(pow(constant_like(exponents, base), exponents), t);
@@ -248,7 +252,9 @@ void register_names_ops() {
        .signature = "(condlist, choicelist, /, default=0)",
        .doc = "Elements of the first of several choices whose condition is true, else `default`; "
               "all broadcast.",
-       .entry = entry_of<select>()},
+       .entry = entry_of<select>(),
+       .promotes = true,
+       .conditions = 1},
       {.name = "polyval",
        .signature = "(p, x, /)",
        .doc = "The polynomial of x whose coefficients are p, the highest power first.",

@@ -71,7 +71,7 @@ class Variate {
 [[noreturn]] void raise_parameter(const char* name, const char* what, const char* rule,
                                   double value) {
   char shown[32];
-  std::snprintf(shown, sizeof shown, "%.17g", value);
+  std::snprintf(shown, sizeof shown, "%.17g", std::isnan(value) ? std::abs(value) : value);
   raise(ErrorKind::value, name, std::string(what) + " must be " + rule + ", got " + shown);
 }
 

@@ -46,24 +46,49 @@ std::tuple<Tensor, Tensor> running_extreme(const Tensor& x, int axis, bool large
   return {take_along_axis(x, places, at), places};
 }
 
+/// The lengths between neighbouring coordinates along the last axis, in a floating dtype of their
+/// own: what is left of them may need all their digits. Those of integers are exact.
+Tensor steps_between(const Tensor& x) {
+  if (is_floating(x.dtype()) || is_bool(x.dtype())) return diff(in_floating(x));
+  const Tensor whole = x.dtype() == DType::uint64 ? x : astype(x, DType::int64);
+  const int last = whole.ndim() - 1;
+  const std::int64_t n = whole.shape()[last], count = std::max<std::int64_t>(n - 1, 0);
+  const Tensor before = entries_along(whole, last, 0, count);
+  const Tensor after = entries_along(whole, last, std::min<std::int64_t>(n, 1), count);
+  const Tensor length =
+      astype(maximum(before, after) - minimum(before, after), floating_dtype(x.dtype()));
+  return where(less(after, before), -length, length);
+}
+
+/// Axis `at` of y as the last one. The same axis of coordinates, which broadcast with y, is as far
+/// from the end; a vector has no other.
+Tensor with_axis_last(const Tensor& x, int ndim, int at) {
+  if (x.ndim() == 1) return x;
+  const int own = x.ndim() - (ndim - at);
+  if (own < 0)
+    raise(ErrorKind::value, "trapezoid",
+          "x of shape " + to_string(x.shape()) + " has no axis beside axis " + std::to_string(at) +
+              " of y, which has " + std::to_string(ndim) +
+              " dimensions: shapes are aligned at the end");
+  return moveaxis(x, Dims{own}, Dims{-1});
+}
+
 /// The areas between neighbours along the last axis.
 Tensor trapezoids(const Tensor& y, const std::optional<Tensor>& x, double dx, int at) {
   const Tensor rows = moveaxis(in_floating(y), Dims{at}, Dims{-1});
   const int last = rows.ndim() - 1;
   const std::int64_t n = rows.shape()[last], count = std::max<std::int64_t>(n - 1, 0);
   const Tensor later = entries_along(rows, last, std::min<std::int64_t>(n, 1), count);
-  const Tensor pairs = (entries_along(rows, last, 0, count) + later) * 0.5;
-  if (!x) return pairs * dx;
-  return pairs * (x->ndim() == 1 ? diff(*x) : diff(moveaxis(*x, Dims{at}, Dims{-1})));
+  const Tensor heights = midpoint(entries_along(rows, last, 0, count), later);
+  return x ? heights * steps_between(with_axis_last(*x, y.ndim(), at)) : heights * dx;
 }
 
 constexpr const char* kGradient = "gradient";
 
 /// The lengths between neighbouring points along an axis: one, or one for each pair, in a shape
 /// that broadcasts.
-Tensor steps_along(const Tensor& spacing, const Tensor& f, int at) {
-  const Tensor h = astype(spacing, f.dtype());
-  if (h.ndim() == 0) return h;
+Tensor steps_along(const Tensor& h, const Tensor& f, int at) {
+  if (h.ndim() == 0) return astype(h, f.dtype());
   if (h.ndim() != 1 || h.shape()[0] != f.shape()[at])
     raise(ErrorKind::value, kGradient,
           "spacing of shape " + to_string(h.shape()) + " for axis " + std::to_string(at) +
@@ -71,7 +96,7 @@ Tensor steps_along(const Tensor& spacing, const Tensor& f, int at) {
               ": give one number, or the coordinate of each point");
   Dims line(static_cast<std::size_t>(f.ndim()), 1);
   line[at] = -1;
-  return reshape(diff(h), line);
+  return reshape(steps_between(h), line);
 }
 
 /// The slope at an end of an axis, from the values f0 at it, f1 and f2, and the steps between them.
@@ -81,14 +106,17 @@ Tensor slope_at_end(const Tensor& f0, const Tensor& f1, const Tensor& f2, const 
   return (f1 - f0) * both / (h1 * h2) - (f2 - f0) * h1 / (h2 * both);
 }
 
-Tensor slope_along(const Tensor& f, const Tensor& spacing, int at, bool second_order) {
-  const std::int64_t n = f.shape()[at];
+/// In the wider dtype of the values and of the lengths between the points.
+Tensor slope_along(const Tensor& values, const Tensor& spacing, int at, bool second_order) {
+  const std::int64_t n = values.shape()[at];
   const std::int64_t least = second_order ? 3 : 2;
   if (n < least)
     raise(ErrorKind::value, kGradient,
           "axis " + std::to_string(at) + " of length " + std::to_string(n) +
               " is too short: " + std::to_string(least) + " entries are needed");
-  const Tensor h = steps_along(spacing, f, at);
+  const Tensor own = steps_along(spacing, values, at);
+  const DType dtype = promote(values.dtype(), own.dtype());
+  const Tensor f = astype(values, dtype), h = astype(own, dtype);
   const auto value = [&](std::int64_t i) { return entries_along(f, at, i, 1); };
   const auto step = [&](std::int64_t i) { return h.ndim() == 0 ? h : entries_along(h, at, i, 1); };
   Tensor first = (value(1) - value(0)) / step(0);
@@ -166,7 +194,8 @@ std::vector<Tensor> gradient(const Tensor& x, std::span<const Tensor> spacing, c
   std::vector<Tensor> out;
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const Tensor h = spacing.empty() ? scalar_like(f, 1) : spacing[spacing.size() == 1 ? 0 : i];
-    out.push_back(slope_along(f, h, static_cast<int>(axes[i]), edge_order == 2));
+    const Tensor slope = slope_along(f, h, static_cast<int>(axes[i]), edge_order == 2);
+    out.push_back(astype(slope, f.dtype()));
   }
   return out;
 }
@@ -190,7 +219,8 @@ void register_running_ops() {
        .entry = entry_of<logcumsumexp>()},
       {.name = "trapezoid",
        .signature = "(y, x=None, *, dx=1.0, axis=-1)",
-       .doc = "The integral along an axis by the trapezoidal rule, at points x or dx apart.",
+       .doc = "The integral along an axis by the trapezoidal rule, at points x or dx apart. x "
+              "broadcasts with y, or is a vector along the axis.",
        .entry = entry_of<trapezoid>()},
       {.name = "cumulative_trapezoid",
        .signature = "(y, x=None, *, dx=1.0, axis=-1, initial=None)",
@@ -203,7 +233,8 @@ void register_running_ops() {
               "only one.\n\n"
               "They are central differences inside, where the points need not be evenly spaced, of "
               "order `edge_order` at the ends. `spacing` is a number for all axes, or for each a "
-              "number or the coordinates of the points.",
+              "number or the coordinates of the points, whose differences are taken in their own "
+              "dtype: the result has that of x.",
        .entry = entry_of<gradient>()},
   });
 }
