@@ -304,6 +304,8 @@ def test_short_products_go_from_element_to_element(axis):
             expected = np.array([np.multiply.accumulate(r)[-1] for r in (x if axis == 1 else x.T)])
         for f in (partial(ad.prod, axis=axis), ad.compile(partial(ad.prod, axis=axis))):
             assert np.array_equal(f(ad.tensor(x)).numpy(), expected, equal_nan=True)
+            many = np.concatenate([x] * 9, axis=1 - axis)  # rows that are taken together
+            assert np.array_equal(f(ad.tensor(many)).numpy(), np.tile(expected, 9), equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

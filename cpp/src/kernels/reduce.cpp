@@ -72,8 +72,8 @@ std::int64_t strip_width(std::int64_t outer, std::int64_t rows, std::int64_t col
 constexpr std::int64_t kShortRow = 16;
 constexpr std::int64_t kShortGroup = 64;
 
-/// Many rows of few elements: the tree of halves in which a block's first lanes meet, taken over
-/// whole columns at a time.
+/// Many rows of few elements: the order, or the tree of halves, in which those of a block meet,
+/// taken over whole columns at a time.
 void reduce_short_rows(const ReduceKernel* kernel, StridedCopyFn copy, const char* in,
                        std::int64_t rows, std::int64_t n, char* out) {
   const auto size = static_cast<std::int64_t>(itemsize(kernel->dtype));
@@ -83,6 +83,9 @@ void reduce_short_rows(const ReduceKernel* kernel, StridedCopyFn copy, const cha
     for (std::int64_t j = 0; j < n; ++j)
       copy(in + (r * n + j) * size, n * size, columns[j], size, count);
     std::int64_t lanes = n;
+    for (std::int64_t j = 1; n <= kernel->in_order && j < n; ++j)
+      kernel->combine(columns[0], columns[j], count);
+    if (n <= kernel->in_order) lanes = 1;
     for (auto half = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(n))) / 2;
          half > 0; half /= 2) {
       for (std::int64_t j = 0; j + half < lanes; ++j)

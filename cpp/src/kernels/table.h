@@ -54,6 +54,8 @@ struct ReduceKernel {
   void (*combine)(void* acc, const void* in, std::int64_t n);
   /// Writes the result of an empty reduction, when there is one (max and min have none: null).
   void (*identity)(void* out);
+  /// Blocks of up to so many elements are reduced first to last, and not in lanes.
+  std::int64_t in_order = 0;
 };
 
 /// Index of the first maximum or minimum of a contiguous row; a nan counts as the extreme.

@@ -17,7 +17,7 @@ constexpr std::int64_t kInOrder = 8;  // elements that are multiplied as fast in
 // for sums that is -0, since 0 + -0 = 0 and -0 + 0 would lose the sign.
 
 struct Sum {
-  static constexpr bool in_order = false;
+  static constexpr std::int64_t in_order = 0;
   template <class T>
   ADJOINT_INLINE T apply(T a, T b) {
     return a + b;
@@ -33,7 +33,7 @@ struct Sum {
 };
 
 struct Product {
-  static constexpr bool in_order = true;
+  static constexpr std::int64_t in_order = kInOrder;
   template <class T>
   ADJOINT_INLINE T apply(T a, T b) {
     return a * b;
@@ -49,7 +49,7 @@ struct Product {
 };
 
 struct Max : Maximum {
-  static constexpr bool in_order = false;
+  static constexpr std::int64_t in_order = 0;
   template <class T>
   ADJOINT_INLINE T start(T first) {
     return first;
@@ -59,7 +59,7 @@ struct Max : Maximum {
 };
 
 struct Min : Minimum {
-  static constexpr bool in_order = false;
+  static constexpr std::int64_t in_order = 0;
   template <class T>
   ADJOINT_INLINE T start(T first) {
     return first;
@@ -68,10 +68,10 @@ struct Min : Minimum {
   static constexpr T neutral = static_cast<T>(__builtin_inf());
 };
 
-template <class T>
-T product_in_order(const Mem<T>* x, std::int64_t n) {
+template <class Op, class T>
+T in_order(const Mem<T>* x, std::int64_t n) {
   T out = x[0];
-  for (std::int64_t i = 1; i < n; ++i) out *= static_cast<T>(x[i]);
+  for (std::int64_t i = 1; i < n; ++i) out = Op::apply(out, static_cast<T>(x[i]));
   return out;
 }
 
@@ -82,8 +82,7 @@ T float_block(const Mem<T>* x, std::int64_t n) {
   constexpr std::int64_t vectors = kLaneCount / width;
   constexpr T neutral = Op::template neutral<T>;
   if (n == 1) return x[0];
-  if constexpr (Op::in_order)
-    if (n <= kInOrder) return product_in_order<T>(x, n);
+  if (n <= Op::in_order) return in_order<Op, T>(x, n);
   V acc[vectors];
   std::int64_t i = kLaneCount;
   if (n < kLaneCount) {
@@ -153,7 +152,7 @@ void identity(void* out) {
 
 template <class Op, class T>
 consteval ReduceKernel reduction(const char* name, DType d) {
-  return {name, d, &block<Op, T>, &combine<Op, T>, &identity<Op, T>};
+  return {name, d, &block<Op, T>, &combine<Op, T>, &identity<Op, T>, Op::in_order};
 }
 
 template <class Op, class T>
@@ -164,6 +163,7 @@ consteval ReduceKernel extreme(const char* name, DType d) {
 // Bools are bytes of 0 or 1: any is the maximum, all the minimum.
 
 struct Any : Maximum {
+  static constexpr std::int64_t in_order = 0;
   template <class T>
   ADJOINT_INLINE T start(T first) {
     return first;
@@ -173,6 +173,7 @@ struct Any : Maximum {
 };
 
 struct All : Minimum {
+  static constexpr std::int64_t in_order = 0;
   template <class T>
   ADJOINT_INLINE T start(T first) {
     return first;
