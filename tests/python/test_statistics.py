@@ -190,7 +190,7 @@ def test_repetitions_are_numpys() -> None:
     slope = ad.grad(lambda t: ad.sum(ad.repeat(t, 2, axis=1) * ad.arange(6.0)))(ad.asarray(x))
     assert slope.tolist() == [[1.0, 5.0, 9.0]] * 2
     for count in (2**60, 2**62):
-        with pytest.raises(ValueError, match=r"\[repeat\] the repetitions are too many"):
+        with pytest.raises(MemoryError, match=r"\[repeat\]"):
             ad.repeat(x, count)
 
 

@@ -82,15 +82,16 @@ void reduce_short_rows(const ReduceKernel* kernel, StridedCopyFn copy, const cha
     const std::int64_t count = std::min(kShortGroup, rows - r);
     for (std::int64_t j = 0; j < n; ++j)
       copy(in + (r * n + j) * size, n * size, columns[j], size, count);
-    std::int64_t lanes = n;
-    for (std::int64_t j = 1; n <= kernel->in_order && j < n; ++j)
-      kernel->combine(columns[0], columns[j], count);
-    if (n <= kernel->in_order) lanes = 1;
-    for (auto half = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(n))) / 2;
-         half > 0; half /= 2) {
-      for (std::int64_t j = 0; j + half < lanes; ++j)
-        kernel->combine(columns[j], columns[j + half], count);
-      lanes = half;
+    if (n <= kernel->in_order) {
+      for (std::int64_t j = 1; j < n; ++j) kernel->combine(columns[0], columns[j], count);
+    } else {
+      std::int64_t lanes = n;
+      for (auto half = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(n))) / 2;
+           half > 0; half /= 2) {
+        for (std::int64_t j = 0; j + half < lanes; ++j)
+          kernel->combine(columns[j], columns[j + half], count);
+        lanes = half;
+      }
     }
     std::memcpy(out + r * size, columns[0], static_cast<std::size_t>(count * size));
   }

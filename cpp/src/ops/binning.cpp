@@ -109,7 +109,10 @@ Tensor interp(const Tensor& x, const Tensor& xp, const Tensor& fp,
     const Tensor i = minimum(maximum(found, whole(0)), whole(n - 2));
     const Tensor j = add(i, whole(1));
     const Tensor share = share_between(take(points, i, 0), take(points, j, 0), at);
-    inside = mix(take(values, i, 0), take(values, j, 0), share);
+    const Tensor low = take(values, i, 0), high = take(values, j, 0);
+    // Between infinite points there is no share, and on a flat segment none is needed.
+    const Tensor flat = logical_and(equal(low, high), logical_not(isnan(at)));
+    inside = mix(low, high, where(logical_and(isnan(share), flat), scalar_like(share, 0), share));
   }
   const Tensor most = where(equal(at, last), entry(values, n - 1), inside);
   return where(less(at, first), before, where(greater(at, last), after, most));
