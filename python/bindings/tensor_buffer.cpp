@@ -118,8 +118,8 @@ bool is_writable(PyObject* o) {
   return true;
 }
 
-// Whether memory that is read-only here is so for everyone: a view may be read-only of an array that
-// is written to. Each object is asked for what it is a view of.
+// Whether memory that is read-only here is so for everyone: a view may be read-only of an array
+// that is written to. Each object is asked for what it is a view of.
 bool is_read_only_throughout(PyObject* o) {
   py::object at = borrow(o);
   for (int depth = 0; depth < 64; ++depth) {

@@ -171,3 +171,10 @@ def test_products_of_strided_arguments_have_the_same_bits(layout, product):
     if product == "matrix @ vector":
         want = a.numpy() @ v.numpy()[: a.shape[1]]
         np.testing.assert_allclose(f(a, v).numpy(), want, rtol=1e-12)
+
+
+def test_more_differences_than_there_are():
+    for n in (2, 3, 4, 2**62):
+        want = np.diff(np.arange(6.0).reshape(2, 3), n=min(n, 9)).shape
+        assert ad.diff(ad.arange(6.0).reshape(2, 3), n=n).shape == want
+        assert ad.diff(ad.ones(0), n=n).shape == (0,)

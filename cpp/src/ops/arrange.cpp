@@ -333,7 +333,8 @@ Tensor diff(const Tensor& x, int axis, std::int64_t n, const std::optional<Tenso
   parts.push_back(x);
   if (append) parts.push_back(beside(*append));
   Tensor out = parts.size() > 1 ? concat(parts, at) : x;
-  for (std::int64_t i = 0; i < n; ++i) {
+  const std::int64_t steps = std::min(n, out.shape()[at] + 1);  // after which none are left
+  for (std::int64_t i = 0; i < steps; ++i) {
     const std::int64_t count = std::max<std::int64_t>(out.shape()[at] - 1, 0);
     const std::int64_t second = out.shape()[at] > 0 ? 1 : 0;
     const Tensor after = entries_along(out, at, second, count);

@@ -169,7 +169,7 @@ ADJOINT_MATH_FN double polygamma_edges(double x, double size, int n) {
 /// For n >= 1 and up to kPolygammaChunk elements.
 /// 0.6 ulp for x > 0; below, the absolute error is that of the larger terms.
 ADJOINT_MATH_CALL void polygamma_chunk(const PolygammaOrder& order, const double* x, int count,
-                                     double* out) {
+                                       double* out) {
   Pairs a, sum;
   double scale[kPolygammaChunk];
   bool negative = false;
