@@ -15,7 +15,6 @@ constexpr const char* kOverNan = "(x, /, axis=None, *, keepdims=False)";
 constexpr const char* kMomentOverNan = "(x, /, axis=None, *, correction=0.0, keepdims=False)";
 constexpr const char* kRunningOverNan = "(x, /, axis=None)";
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kBeyond = std::numeric_limits<double>::infinity();
 
 /// Other types have no nan.

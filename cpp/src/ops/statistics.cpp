@@ -2,7 +2,6 @@
 // comparisons. Being made of operations, they have every derivative, batch and compiled form
 // themselves.
 #include <algorithm>
-#include <limits>
 #include <numbers>
 #include <string>
 #include <tuple>
@@ -24,8 +23,6 @@ constexpr const char* kOfTwo = "(x1, x2, /)";
 constexpr const char* kClose = "(a, b, /, rtol=1e-05, atol=1e-08, *, equal_nan=False)";
 
 Tensor like(const Tensor& x, double value) { return Tensor::scalar(value, x.dtype()); }
-
-constexpr double kInf = std::numeric_limits<double>::infinity();
 
 std::vector<Tensor> each(std::span<const Tensor> arrays, Tensor (*f)(const Tensor&)) {
   std::vector<Tensor> out;
