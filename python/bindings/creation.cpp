@@ -24,7 +24,8 @@ PyObject* make_tensor(const Arguments& a) {
   const bool leaf = a.flag(2, false);
   if (a.given(3) && !PyUnicode_Check(a[3]))
     raise(ErrorKind::type, "tensor", "name must be a str, not " + type_name(a[3]));
-  Tensor value = tensor_from_python(a[0], a.dtype(1), std::nullopt, "tensor");
+  const std::optional<bool> copy = is_tensor(a[0]) ? std::nullopt : std::optional(true);
+  Tensor value = tensor_from_python(a[0], a.dtype(1), copy, "tensor");
   if (leaf) {
     if (!is_differentiable(value.dtype()))
       raise(ErrorKind::type, "tensor",

@@ -373,6 +373,11 @@ py::object named_tuple(const Callable& f, const py::module_& home) {
   type.attr("__qualname__") = "_" + title;
   home.attr(("_" + title).c_str()) = type;
   add_result_type(type);
+  // NumPy would make rows of one array of its values.
+  type.attr("__array__") =
+      py::cpp_function([](const py::object& self, const py::args&,
+                          const py::kwargs&) { refuse_result(self.ptr(), "__array__"); },
+                       py::name("__array__"), py::is_method(type));
   return type;
 }
 

@@ -51,8 +51,9 @@ inline void mark_view(PyObject* out, PyObject* self) noexcept {
   const auto has_memory = [](const Node* n) {
     return n->box == Box::none && n->is_ready() && n->stored.storage;
   };
-  as_tensor(out)->is_view =
-      has_memory(view) && has_memory(whole) && view->stored.storage == whole->stored.storage;
+  // Of a value of a trace or a batch it is not known; assigning through a temporary has no effect.
+  as_tensor(out)->is_view = view->level > 0 || (has_memory(view) && has_memory(whole) &&
+                                                view->stored.storage == whole->stored.storage);
 }
 
 /// A function of any of CPython's signatures, as its tables of methods have it.

@@ -555,3 +555,18 @@ def test_a_mask_with_an_empty_axis_fits_any_length(shape, mask):
     np.testing.assert_array_equal(t.numpy(), x)
     with pytest.raises(IndexError, match="a mask must have the shape of what it masks"):
         t[np.zeros((1, *mask[1:]), bool)]
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, ad.compile, ad.vmap])
+@pytest.mark.parametrize(
+    "view", ["x.T", "x.mT", "x.reshape(-1)", "x.ravel()", "x.swapaxes(0, 1)", "x.view(-1)", "x[0]"]
+)
+def test_an_assignment_to_a_view_of_a_temporary_is_told(view, transform):
+    scope = {"ad": ad}
+    exec(f"def lost(x):\n    {view}[0] = 1.0\n    return x", scope)
+    exec(f"def kept(x):\n    y = {view}\n    y[0] = 1.0\n    return x, y", scope)
+    x = ad.zeros((2, 3, 3)) if transform is ad.vmap else ad.zeros((3, 3))
+    with pytest.raises(RuntimeError, match="assigns to a temporary and would be lost"):
+        transform(scope["lost"])(x)
+    same, changed = transform(scope["kept"])(x)
+    assert ad.sum(same).item() == 0.0 and ad.sum(changed).item() > 0.0

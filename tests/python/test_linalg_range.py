@@ -365,3 +365,22 @@ def test_errors_of_derivatives_bear_the_name_of_the_function() -> None:
     ):
         ad.grad(lambda t: ad.sum(ad.linalg.slogdet(t).logabsdet))(ad.stack([ad.eye(2), singular]))
     np.testing.assert_allclose(second(2.0 * ad.eye(2)).numpy(), 0.5 * np.eye(2))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-9), (np.float32, 2e-3)])
+@pytest.mark.parametrize("size", [1.0, 1e2, 1e3, 1e5])
+def test_exponentials_of_large_nilpotent_matrices(size, dtype, tolerance):
+    """Both modes: the series of the derivative ends, and so is known exactly."""
+    x = size * np.triu(np.arange(1.0, 10.0).reshape(3, 3), 1)
+    weights = np.array([[1.0, -2.0, 0.5], [3.0, 1.0, -1.0], [0.25, 2.0, 1.0]])
+    for a in (x, x.T):
+        powers = [np.eye(3), a.T, a.T @ a.T]
+        want = sum(
+            powers[i] @ weights @ powers[j] / math.factorial(i + j + 1)
+            for i in range(3)
+            for j in range(3)
+        )
+        f = lambda a: ad.sum(ad.linalg.expm(a) * ad.tensor(weights.astype(dtype)))  # noqa: E731
+        for mode in ("reverse", "forward"):
+            got = ad.jacobian(f, mode=mode)(ad.tensor(a.astype(dtype))).numpy()
+            assert abs(got - want).max() <= tolerance * abs(want).max(), mode

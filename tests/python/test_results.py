@@ -212,3 +212,9 @@ def test_several_results_are_no_operand(call: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError, match=r"\(\.eigenvalues, \.eigenvectors\)"):
         call(ad.linalg.eigh(ad.eye(2)))
     assert ad.sum(ad.topk(x, 2).values).item() == 5.0
+
+
+@pytest.mark.parametrize("call", [np.sum, np.mean, np.sin, np.asarray])
+def test_numpy_does_not_take_several_results_for_rows(call: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError, match=r"TopkResult holds several .* \(\.values, \.indices\)"):
+        call(ad.topk(ad.tensor([1.0, 3.0, 2.0]), 2))

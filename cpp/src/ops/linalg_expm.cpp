@@ -44,8 +44,9 @@ constexpr std::array<double, 14> kPade13 = {64764752532480000,
                                             1};
 constexpr double kNorm3 = 1.495585217958292e-2, kNorm5 = 2.539398330063230e-1;
 constexpr double kNorm7 = 9.504178996162932e-1, kNorm9 = 2.097847961257068;
-constexpr double kNorm13 = 4.25;
-constexpr double kLastTerm13 = 116.447;  // -log2 of the first term that order 13 leaves out
+constexpr double kNorm13 = 5.371920351148152;  // of the matrix
+constexpr double kRoot13 = 4.25;               // of its powers, by their roots
+constexpr double kLastTerm13 = 116.447;        // -log2 of the first term that order 13 leaves out
 
 template <class T>
 class Exponential {
@@ -72,7 +73,8 @@ class Exponential {
       solved = approximant(kPade9, x);
     } else {
       Powers powers(*this, x);
-      squarings = powers.squarings();
+      squarings = upper || lower || !is_of_derivative(powers.a) ? powers.squarings()
+                                                                : powers.squarings_by_norm();
       powers.scale(-squarings);
       solved = approximant13(powers, x);
     }
@@ -123,9 +125,15 @@ class Exponential {
       double bound = std::max(d4, d6);
       // A power that is 0 says something unless it has vanished by its size.
       if (bound == 0 && d2 < std::sqrt(std::sqrt(std::numeric_limits<T>::min()))) bound = d2;
-      const double log2_bound = std::log2(bound / kNorm13) - scaled_by;
+      const double log2_bound = std::log2(bound / kRoot13) - scaled_by;
       const int count = log2_bound > 0 ? static_cast<int>(std::ceil(log2_bound)) : 0;
       return count + squarings_for_rounding(-scaled_by - count);
+    }
+
+    /// The same by the norm alone (Higham, 2005).
+    int squarings_by_norm() const {
+      const double log2_norm = std::log2(owner.norm_of(a) / kNorm13) - scaled_by;
+      return log2_norm > 0 ? static_cast<int>(std::ceil(log2_norm)) : 0;
     }
 
     /// Of the matrix as it was given, times 2^power.
@@ -181,6 +189,21 @@ class Exponential {
     }
   };
 
+  /// Whether it is [[A, E], [0, A]], of which the block of E is wanted. Powers of such a matrix
+  /// vanish where those of A do; but what is solved with is not triangular as A may be, and loses
+  /// digits by its condition, which large entries spoil. So the norm decides there.
+  bool is_of_derivative(const Matrix& x) const {
+    const Index half = n_ / 2;
+    if (n_ % 2 != 0) return false;
+    for (Index i = 0; i < half; ++i)
+      for (Index j = 0; j < half; ++j) {
+        const auto at = [&](Index row, Index column) {
+          return x[static_cast<std::size_t>(row * n_ + column)];
+        };
+        if (at(half + i, j) != T(0) || at(i, j) != at(half + i, half + j)) return false;
+      }
+    return true;
+  }
   /// Whether all is 0 below the diagonal, or above it.
   bool has_triangle(const T* x, bool upper) const {
     for (Index i = 0; i < n_; ++i) {
