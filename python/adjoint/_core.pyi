@@ -12,6 +12,7 @@ from typing import (
     Generic,
     Literal,
     NamedTuple,
+    NoReturn,
     Protocol,
     TypeAlias,
     TypeVar,
@@ -1442,6 +1443,8 @@ class _FrexpResult(NamedTuple):
     mantissa: Tensor
     exponent: Tensor
 
+    def __array__(self, *args: object, **kwargs: object) -> NoReturn: ...
+
 def frexp(x: _Array, /) -> _FrexpResult:
     """x as mantissa * 2**exponent, the mantissa in [0.5, 1) in magnitude and the exponent of int32.
 
@@ -1823,6 +1826,8 @@ class _TopkResult(NamedTuple):
     values: Tensor
     indices: Tensor
 
+    def __array__(self, *args: object, **kwargs: object) -> NoReturn: ...
+
 def topk(x: _Array, k: int, /, *, axis: int = -1, largest: builtins.bool = True) -> _TopkResult:
     """The k largest entries along an axis in descending order, or the k smallest in ascending
     order, and where they are.
@@ -2020,6 +2025,8 @@ class _CummaxResult(NamedTuple):
     values: Tensor
     indices: Tensor
 
+    def __array__(self, *args: object, **kwargs: object) -> NoReturn: ...
+
 def cummax(x: _Array, /, axis: int = -1) -> _CummaxResult:
     """The largest entry up to each one along an axis, and where it is: of equal ones the last,
     which has the derivative. From a nan on all are nan.
@@ -2028,6 +2035,8 @@ def cummax(x: _Array, /, axis: int = -1) -> _CummaxResult:
 class _CumminResult(NamedTuple):
     values: Tensor
     indices: Tensor
+
+    def __array__(self, *args: object, **kwargs: object) -> NoReturn: ...
 
 def cummin(x: _Array, /, axis: int = -1) -> _CumminResult:
     """The smallest entry up to each one along an axis, and where it is: of equal ones the last,
@@ -2346,6 +2355,8 @@ class _HistogramResult(NamedTuple):
     hist: Tensor
     bin_edges: Tensor
 
+    def __array__(self, *args: object, **kwargs: object) -> NoReturn: ...
+
 def histogram(
     x: _Array,
     /,
@@ -2408,6 +2419,8 @@ class _Unique_allResult(NamedTuple):
     inverse_indices: Tensor
     counts: Tensor
 
+    def __array__(self, *args: object, **kwargs: object) -> NoReturn: ...
+
 def unique_all(x: _Array, /) -> _Unique_allResult:
     """The distinct values in order, where each is first, the number of each element's value, and
     how often each occurs. Every nan is a value of its own.
@@ -2417,12 +2430,16 @@ class _Unique_countsResult(NamedTuple):
     values: Tensor
     counts: Tensor
 
+    def __array__(self, *args: object, **kwargs: object) -> NoReturn: ...
+
 def unique_counts(x: _Array, /) -> _Unique_countsResult:
     """The distinct values in order, and how often each occurs."""
 
 class _Unique_inverseResult(NamedTuple):
     values: Tensor
     inverse_indices: Tensor
+
+    def __array__(self, *args: object, **kwargs: object) -> NoReturn: ...
 
 def unique_inverse(x: _Array, /) -> _Unique_inverseResult:
     """The distinct values in order, and the number of each element's value."""
