@@ -609,14 +609,14 @@ const char* entered_outside(const FunctionRecord& f) {
 }
 
 PyObject* records_body(const Arguments&) {
-  static constexpr const char* kResults[] = {"one", "list", "tuple", "one or tuple", "fields"};
+  static constexpr const char* results[] = {"one", "list", "tuple", "one or tuple", "fields"};
   py::list out;
   for (const FunctionRecord* f : all_functions()) {
     py::list parameters;
     for (const Parameter& p : f->parameters)
       parameters.append(py::make_tuple(p.name, word(p.type.type), p.type.optional, p.fallback));
     out.append(py::make_tuple(f->name, f->doc, parameters,
-                              kResults[static_cast<std::size_t>(f->results)], entered_outside(*f)));
+                              results[static_cast<std::size_t>(f->results)], entered_outside(*f)));
   }
   return out.release().ptr();
 }

@@ -231,12 +231,12 @@ Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& repeats, std::op
     raise(ErrorKind::value, op,
           std::to_string(repeats.size()) + " numbers of repetitions for an axis of length " +
               std::to_string(n));
-  constexpr std::int64_t kMost = std::int64_t{1} << 56;  // beyond any memory
+  constexpr std::int64_t most = std::int64_t{1} << 56;  // beyond any memory
   const std::int64_t each = repeats.size() == 1 ? std::max<std::int64_t>(n, 1) : 1;
   std::int64_t sum = 0;
   for (const std::int64_t count : repeats) {
     if (count < 0) raise(ErrorKind::value, op, "a number of repetitions is negative");
-    if (count > kMost / each || (sum += count * each) > kMost)
+    if (count > most / each || (sum += count * each) > most)
       raise(ErrorKind::memory, op, "the repetitions are too many for any memory");
   }
   if (repeats.size() == 1) {
@@ -515,7 +515,7 @@ Tensor logsumexp(const Tensor& x, const Axes& axis, bool keepdims) {
      .entry = entry_of<logsumexp>()});
 
 Tensor log_softmax(const Tensor& x, const Axes& axis) {
-  const Tensor f = in_floating(x);
+  Tensor f = in_floating(x);
   if (has_empty_axis(f, chosen_axes(axis, x.ndim(), "log_softmax"))) return f;
   const Tensor centred = f - held(max(f, axis, true));
   return centred - log(sum(exp(centred), axis, true));
@@ -527,7 +527,7 @@ Tensor log_softmax(const Tensor& x, const Axes& axis) {
                           .entry = entry_of<log_softmax>()});
 
 Tensor softmax(const Tensor& x, const Axes& axis) {
-  const Tensor f = in_floating(x);
+  Tensor f = in_floating(x);
   if (has_empty_axis(f, chosen_axes(axis, x.ndim(), "softmax"))) return f;
   const Tensor share = exp(f - held(max(f, axis, true)));
   return share / sum(share, axis, true);

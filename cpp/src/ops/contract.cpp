@@ -175,7 +175,7 @@ Tensor product_of_elements(const Labelled& a, const Labelled& b, const Meeting& 
   Dims wide_y(Layout::Extents(of_y).first(lead));
   wide_y.resize(wide_y.size() + m.first.size(), 1);
   wide_y.append(of_y.data() + lead, of_y.size() - lead);
-  const Tensor all = multiply(reshape(x, wide_x), reshape(y, wide_y));
+  Tensor all = multiply(reshape(x, wide_x), reshape(y, wide_y));
   if (m.summed.empty()) return all;
   Dims last;
   for (std::size_t i = 0; i < m.summed.size(); ++i)

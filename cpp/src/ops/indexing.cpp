@@ -446,8 +446,8 @@ Tensor vjp_extreme_at(const RuleArgs& args, int input, const Tensor& ct) {
 
 Tensor jvp_extreme_at(const RuleArgs& args, std::span<const Tensor> tangents) {
   const ExtremeShares shares(args);
-  const Tensor base = tangents[0].defined() ? multiply(shares.x, tangents[0])
-                                            : zeros_view(args.output.shape(), args.output.dtype());
+  Tensor base = tangents[0].defined() ? multiply(shares.x, tangents[0])
+                                      : zeros_view(args.output.shape(), args.output.dtype());
   if (!tangents[2].defined()) return base;
   const Tensor put = multiply(shares.values, tangents[2]);
   return apply(add_at_record, {&base, &args.inputs[1], &put}, same_attrs(args.attrs));

@@ -54,13 +54,13 @@ Tensor with_axes(const Tensor& y, const Tensor& x, const Axes& axis, bool keepdi
 enum class Method : std::uint8_t { linear, lower, higher, midpoint, nearest };
 
 Method method_of(std::string_view name, const char* op) {
-  constexpr std::string_view kNames[] = {"linear", "lower", "higher", "midpoint", "nearest"};
-  const auto* const found = std::ranges::find(kNames, name);
-  if (found == std::end(kNames))
+  constexpr std::string_view names[] = {"linear", "lower", "higher", "midpoint", "nearest"};
+  const auto* const found = std::ranges::find(names, name);
+  if (found == std::end(names))
     raise(ErrorKind::value, op,
           "method must be 'linear', 'lower', 'higher', 'midpoint' or 'nearest', not '" +
               std::string(name) + "'");
-  return static_cast<Method>(found - kNames);
+  return static_cast<Method>(found - names);
 }
 
 /// Entries of sorted rows at places between them, which are counted from 0. The shape is that of

@@ -141,7 +141,7 @@ Tensor padded_with(const Tensor& x, const std::vector<std::int64_t>& widths, con
           "constant_values must be one number, shape is " + to_string(value.shape()));
   Dims shape, starts;
   for (int i = 0; i < x.ndim(); ++i) {
-    const auto at = static_cast<std::size_t>(2 * i);
+    const auto at = std::size_t{2} * static_cast<std::size_t>(i);
     starts.push_back(widths[at]);
     shape.push_back(widths[at] + x.shape()[i] + widths[at + 1]);
   }
@@ -168,7 +168,7 @@ Tensor pad(const Tensor& x, const Known& pad_width, std::string_view mode,
   if (mode == "constant") return padded_with(x, widths, constant_values);
   Tensor out = x;
   for (int axis = 0; axis < x.ndim(); ++axis) {
-    const auto at = static_cast<std::size_t>(2 * axis);
+    const auto at = std::size_t{2} * static_cast<std::size_t>(axis);
     const std::int64_t before = widths[at], after = widths[at + 1], n = x.shape()[axis];
     if (before == 0 && after == 0) continue;
     if (n == 0)

@@ -428,6 +428,7 @@ std::vector<Tensor> nonzero(const Tensor& x) {
       places[a].push_back(static_cast<std::int64_t>(i) / dense.strides()[a] % x.shape()[a]);
   }
   std::vector<Tensor> out;
+  out.reserve(places.size());
   for (const auto& along : places) out.push_back(integers_of(along));
   return out;
 }

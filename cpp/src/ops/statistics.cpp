@@ -417,7 +417,7 @@ Tensor rows_of_variables(const Tensor& m, bool rowvar, const char* op) {
 /// The same with further variables, if there are any.
 Tensor rows_of_variables(const Tensor& m, const std::optional<Tensor>& y, bool rowvar,
                          const char* op) {
-  const Tensor rows = rows_of_variables(m, rowvar, op);
+  Tensor rows = rows_of_variables(m, rowvar, op);
   if (!y) return rows;
   const Tensor more = rows_of_variables(*y, rowvar, op);
   if (rows.shape()[1] != more.shape()[1])
