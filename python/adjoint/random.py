@@ -747,12 +747,7 @@ class Generator:
         """
         handle = self.state
         dims = (*_core._batches_of(handle), *dims)
-        count = prod(dims)
-        if any(extent >= 2**63 for extent in dims):
-            raise OverflowError(f"[random] shape {dims} does not fit 64 bits")
-        if count >= 2**59:
-            raise MemoryError(f"[random] shape {dims} is larger than any memory")
-        state, left = _core._reserve_draw(handle, count)
+        state, left = _core._reserve_draw(handle, dims)
         try:
             drawn = _core._as_batched(kind(state, dims, *parameters), handle)
             return drawn if moved is None else moved(drawn)

@@ -35,9 +35,10 @@ PyObject* integers_body(const Arguments& a) {
   return wrap(random_integers(a.tensor(0), shape, low, high));
 }
 
-// Steps over what a draw of n elements uses, before the draw and in one step with reading the
+// Steps over what a draw of a shape uses, before the draw and in one step with reading the
 // state: two threads never get the same numbers. (the state to draw from, the state now).
-py::tuple reserve(const py::object& handle, std::int64_t n) {
+py::tuple reserve(const py::object& handle, const py::object& shape) {
+  const std::int64_t n = checked_size(dims_argument(shape.ptr(), "random", "shape"), "random");
   PyTensor* t = as_tensor(handle.ptr());
   for (;;) {
     const Tensor state = Tensor::share(read_node(t));

@@ -160,19 +160,16 @@ void CompiledProgram::run_single(Frame& frame, const Instruction& at) const {
   const Graph::Entry& e = graph_[at.node];
   const PlaceIndex result = plan_.list(at.writes)[0];
   SmallVector<Node*, 8> in;
-  for (const PlaceIndex p : plan_.list(at.reads)) in.push_back(frame.nodes[p]);
+  const auto reads = plan_.list(at.reads);
+  const bool is_view = e.op->kind == OpKind::view;
+  for (const PlaceIndex p : reads) in.push_back(is_view ? frame.nodes[p] : frame.as_given(p));
   if (e.op->kind == OpKind::elementwise) {  // empty, or may fail: by the usual entry
     frame.put(result, apply(*e.op, in, e.attrs));
     return;
   }
   std::uint32_t donated = at.donors;
-  const bool is_view = e.op->kind == OpKind::view;
-  const auto reads = plan_.list(at.reads);
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    if (Node* const given = frame.as_given(reads[i]); given != in[i] && !is_view) in[i] = given;
-    if (i < 32 && donated >> i & 1 && (in[i] != frame.nodes[reads[i]] || !in[i]->gives_memory()))
-      donated &= ~(1u << i);
-  }
+  for (std::size_t i = 0; i < in.size() && i < 32 && donated >> i; ++i)
+    if (in[i] != frame.nodes[reads[i]] || !in[i]->gives_memory()) donated &= ~(1u << i);
   if (e.op->run_all) {
     std::vector<Tensor> results = run_all(e, at.node, in, donated);
     frame.put_any(result, e.tuple ? new_tuple(results) : results[0].detach_node());

@@ -26,13 +26,9 @@ void require_integers(const Tensor& x, const char* what, const char* op) {
 /// Sums of the entries of `data` that have the same number, from 0 to below `count`.
 Tensor sums_by_number(const Tensor& data, const Tensor& numbers, std::int64_t count,
                       const char* op) {
-  const Tensor wide = in_int64(numbers);
-  const Tensor inside = logical_and(greater_equal(wide, whole(0)), less(wide, whole(count)));
   const std::string range = count > 0 ? "from 0 to " + std::to_string(count - 1) : "of none";
-  const Tensor index =
-      astype(checked(numbers, inside, op, "a number is out of range: it must be " + range,
-                     ErrorKind::index),
-             DType::int64);
+  const Tensor index = checked_numbers(
+      numbers, count, op, "a number is out of range: it must be " + range, ErrorKind::index);
   Dims shape(data.shape().subspan(static_cast<std::size_t>(numbers.ndim())));
   shape.insert(0, count);
   return add_entries(zeros(shape, data.dtype()), index, data, 0, 0);
@@ -163,10 +159,7 @@ constexpr const char* kHistogram = "histogram";
 
 /// Edges that are given, none of which may lie below the one before.
 Tensor rising(const Tensor& edges) {
-  const std::int64_t steps = edges.size() - 1;
-  const Tensor falls =
-      greater(entries_along(edges, 0, 0, steps), entries_along(edges, 0, 1, steps));
-  return checked_whole(edges, logical_not(any(falls)), kHistogram,
+  return checked_whole(edges, logical_not(any_neighbours(edges, greater)), kHistogram,
                        "the edges given as bins must not fall: sort them");
 }
 

@@ -97,6 +97,15 @@ Tensor checked_whole(const Tensor& x, const Tensor& holds, const char* op, std::
   return with_check(x, holds, new Complaint(ErrorKind::value, op, std::move(wrong)), true);
 }
 
+Tensor checked_numbers(const Tensor& x, std::int64_t count, const char* op, std::string wrong,
+                       ErrorKind kind) {
+  const Tensor wide = in_int64(x);
+  const Tensor inside =
+      logical_and(greater_equal(wide, Tensor::scalar(std::int64_t{0}, DType::int64)),
+                  less(wide, Tensor::scalar(count, DType::int64)));
+  return astype(checked(x, inside, op, std::move(wrong), kind), DType::int64);
+}
+
 void register_check_ops() { check_family.register_all(); }
 
 }  // namespace adjoint

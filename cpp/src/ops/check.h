@@ -1,6 +1,7 @@
 // What arguments must be, where that depends on their values.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "adjoint/error.h"
@@ -15,5 +16,9 @@ Tensor checked(const Tensor& x, const Tensor& holds, const char* op, std::string
 
 /// The same of no more than one condition, for all of x.
 Tensor checked_whole(const Tensor& x, const Tensor& holds, const char* op, std::string wrong);
+
+/// Integers as int64, all of which have to be from 0 to below `count`.
+Tensor checked_numbers(const Tensor& x, std::int64_t count, const char* op, std::string wrong,
+                       ErrorKind kind = ErrorKind::value);
 
 }  // namespace adjoint

@@ -77,10 +77,7 @@ Tensor in_range(const Tensor& given, std::int64_t extent, const char* op, const 
   if (!is_integer(given.dtype()))
     raise(ErrorKind::type, op,
           "needs integers, not " + std::string(name(given.dtype())) + ": convert with astype");
-  const Tensor i = in_int64(given);
-  const Tensor inside = logical_and(greater_equal(i, Tensor::scalar(std::int64_t{0}, DType::int64)),
-                                    less(i, Tensor::scalar(extent, DType::int64)));
-  return astype(checked(given, inside, op, what), DType::int64);
+  return checked_numbers(given, extent, op, what);
 }
 
 void require_kth(const Tensor& x, const std::vector<std::int64_t>& kth, int axis, const char* op) {
@@ -225,11 +222,9 @@ Tensor digitize(const Tensor& x, const Tensor& bins, bool right) {
   const char* const side = right ? "left" : "right";
   const std::int64_t n = bins.size();
   if (n < 2) return searchsorted(bins, x, side);
-  const Tensor earlier = entries_along(bins, 0, 0, n - 1), later = entries_along(bins, 0, 1, n - 1);
-  const Tensor falls = any(greater(earlier, later));
-  const Tensor bounds =
-      checked_whole(held(bins), logical_not(logical_and(falls, any(less(earlier, later)))), op,
-                    "the bounds must either rise or fall: sort them");
+  const Tensor falls = any_neighbours(bins, greater), rises = any_neighbours(bins, less);
+  const Tensor bounds = checked_whole(held(bins), logical_not(logical_and(falls, rises)), op,
+                                      "the bounds must either rise or fall: sort them");
   // Of falling bounds those count that are not below, or at, x in the reverse order.
   return where(falls, Tensor::scalar(n, DType::int64) - searchsorted(flip(bounds), x, side),
                searchsorted(bounds, x, side));

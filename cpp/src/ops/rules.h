@@ -37,6 +37,9 @@ Dims chosen_axes(const Axes& axes, int ndim, const char* op);
 Tensor entries_along(const Tensor& x, int axis, std::int64_t start, std::int64_t count,
                      std::int64_t step = 1);
 
+/// Whether any entry of a vector and the one after it compare so.
+Tensor any_neighbours(const Tensor& x, Tensor (*compare)(const Tensor&, const Tensor&));
+
 /// Sums a value of a broadcast shape back to `shape`: the transpose of broadcasting.
 Tensor sum_to_shape(Tensor x, Tensor::Shape shape);
 

@@ -366,6 +366,11 @@ Tensor entries_along(const Tensor& x, int axis, std::int64_t start, std::int64_t
   return slice(x, starts, counts, steps);
 }
 
+Tensor any_neighbours(const Tensor& x, Tensor (*compare)(const Tensor&, const Tensor&)) {
+  const std::int64_t pairs = x.size() - 1;
+  return any(compare(entries_along(x, 0, 0, pairs), entries_along(x, 0, 1, pairs)));
+}
+
 Tensor flip(const Tensor& x, const Axes& axis) {
   const Dims counts(x.shape());
   Dims starts(counts.size(), 0), steps(counts.size(), 1);
